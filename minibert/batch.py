@@ -1,0 +1,121 @@
+"""The one batch type: sequences laid end to end, never padded.
+
+Shapes in this project: B sequences, T tokens in all of them together, C hidden width, H heads, D head width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PackedBatch:
+    """B sequences end to end. Made by :func:`pack`.
+
+    Attributes:
+        input_ids: ``(T,)`` int64.
+        position_ids: ``(T,)`` int64, counted from 0 in each sequence (the encoder adds RoBERTa's offset).
+        token_type_ids: ``(T,)`` int64.
+        cu_seqlens: ``(B + 1,)`` int32, where each sequence starts, then T.
+        lengths: the B lengths, on the host, so that nothing has to wait for the device to learn a shape.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    token_type_ids: Tensor
+    cu_seqlens: Tensor
+    lengths: tuple[int, ...]
+
+    @property
+    def num_sequences(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def num_tokens(self) -> int:
+        return self.input_ids.shape[0]
+
+    @property
+    def max_seqlen(self) -> int:
+        return max(self.lengths)
+
+    @property
+    def device(self) -> torch.device:
+        return self.input_ids.device
+
+    def to(self, device: torch.device | str) -> "PackedBatch":
+        """The same batch on ``device``; from pinned memory the copy does not wait."""
+        return PackedBatch(
+            input_ids=self.input_ids.to(device, non_blocking=True),
+            position_ids=self.position_ids.to(device, non_blocking=True),
+            token_type_ids=self.token_type_ids.to(device, non_blocking=True),
+            cu_seqlens=self.cu_seqlens.to(device, non_blocking=True),
+            lengths=self.lengths,
+        )
+
+    def unpack(self, values: Tensor) -> list[Tensor]:
+        """Cuts ``values (T, ...)`` into B tensors ``(length, ...)``, as views."""
+        return list(values.split(self.lengths))
+
+
+def pack(sequences: Sequence[Sequence[int]], token_type_ids: Sequence[Sequence[int]] | None = None) -> PackedBatch:
+    """Lays B sequences of token ids end to end.
+
+    Args:
+        sequences: B lists of ids, special tokens included.
+        token_type_ids: B lists of the same lengths; all zeros where absent.
+
+    Raises:
+        ValueError: there is no sequence, one is empty, or the lengths of the two lists differ.
+    """
+    lengths = tuple(len(sequence) for sequence in sequences)
+    if not lengths:
+        raise ValueError("pack needs at least one sequence.")
+    if 0 in lengths:
+        raise ValueError(f"sequence {lengths.index(0)} is empty; every sequence needs at least one token.")
+    counts = torch.tensor(lengths)
+    total = int(counts.sum())
+    ends = counts.cumsum(0)
+    if token_type_ids is None:
+        types = torch.zeros(total, dtype=torch.long)
+    elif tuple(len(sequence) for sequence in token_type_ids) != lengths:
+        raise ValueError("token_type_ids must have the lengths of the sequences.")
+    else:
+        types = _concatenate(token_type_ids)
+    return PackedBatch(
+        input_ids=_concatenate(sequences),
+        position_ids=torch.arange(total) - (ends - counts).repeat_interleave(counts),
+        token_type_ids=types,
+        cu_seqlens=torch.cat([torch.zeros(1, dtype=torch.int32), ends.to(torch.int32)]),
+        lengths=lengths,
+    )
+
+
+def from_padded(
+    input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+) -> PackedBatch:
+    """Packs the real tokens of a padded batch, on the CPU.
+
+    Args:
+        input_ids: ``(B, S)``.
+        attention_mask: ``(B, S)``, nonzero at real tokens, which may stand on either side.
+        token_type_ids: ``(B, S)``; zeros where absent.
+
+    Raises:
+        ValueError: a row has no real token.
+    """
+    keep = attention_mask.bool().cpu()
+
+    def rows(padded: Tensor) -> list[list[int]]:
+        return [row[kept].tolist() for row, kept in zip(padded.cpu(), keep, strict=True)]
+
+    return pack(rows(input_ids), None if token_type_ids is None else rows(token_type_ids))
+
+
+def _concatenate(sequences: Sequence[Sequence[int]]) -> Tensor:
+    flat: list[Any] = []
+    for sequence in sequences:
+        flat.extend(sequence)
+    return torch.tensor(flat, dtype=torch.long)

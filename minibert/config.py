@@ -1,0 +1,251 @@
+"""The numbers that describe an encoder, read from and written to Hugging Face's ``config.json``.
+
+BERT, ALBERT and RoBERTa are one encoder; all that sets them apart is in three groups of fields here:
+``embedding_size`` (ALBERT's differs from ``hidden_size``), ``num_hidden_groups`` with ``inner_group_num`` (how far
+layers are shared) and ``position_offset`` (RoBERTa numbers positions from ``pad_token_id + 1``).
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from minibert.errors import InputError
+
+ARCHITECTURES = ("bert", "albert", "roberta")
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,  # erf form: Hugging Face's BERT and RoBERTa
+    "gelu_new": partial(F.gelu, approximate="tanh"),  # tanh form: Google's ALBERT
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+    "tanh": F.tanh,
+}
+
+# Fields that would change what is computed, with the only values this encoder computes.
+_REQUIRED_VALUES: dict[str, tuple[Any, ...]] = {
+    "position_embedding_type": ("absolute",),
+    "is_decoder": (False,),
+    "add_cross_attention": (False,),
+    "is_encoder_decoder": (False,),
+    "pruned_heads": ({}, None),
+    "down_scale_factor": (1,),
+    "gap_size": (0,),
+    "net_structure_type": (0,),
+    "num_memory_blocks": (0,),
+}
+
+# What Hugging Face's config classes fill in for an absent field where the families differ.
+_FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
+    "bert": {"hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
+             "pad_token_id": 0, "classifier_dropout": None},
+    "albert": {"hidden_act": "gelu_new", "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+               "pad_token_id": 0, "classifier_dropout": 0.1,
+               "embedding_size": 128, "num_hidden_groups": 1, "inner_group_num": 1},
+    "roberta": {"hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
+                "pad_token_id": 1, "classifier_dropout": None, "bos_token_id": 0, "eos_token_id": 2},
+}  # fmt: skip
+
+_POSITIVE_INTEGERS = (
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+    "max_position_embeddings", "type_vocab_size", "embedding_size", "num_hidden_groups", "inner_group_num",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """An encoder's shape and constants, under Hugging Face's field names.
+
+    Fields left at ``None`` take the value that Hugging Face's config class of the same ``model_type`` has
+    (``embedding_size`` and ``num_hidden_groups`` of BERT and RoBERTa: ``hidden_size`` and ``num_hidden_layers``).
+
+    Raises:
+        InputError: a value is missing, out of range, or asks for something this encoder does not compute.
+    """
+
+    model_type: str
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    embedding_size: int = None  # type: ignore[assignment]  # filled in by __post_init__, as are the others
+    num_hidden_groups: int = None  # type: ignore[assignment]
+    inner_group_num: int = None  # type: ignore[assignment]
+    hidden_act: str = None  # type: ignore[assignment]
+    hidden_dropout_prob: float = None  # type: ignore[assignment]
+    attention_probs_dropout_prob: float = None  # type: ignore[assignment]
+    classifier_dropout: float | None = None
+    layer_norm_eps: float = 1e-12
+    initializer_range: float = 0.02
+    pad_token_id: int = None  # type: ignore[assignment]
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+    id2label: Mapping[int, str] = field(default_factory=lambda: {0: "LABEL_0", 1: "LABEL_1"})
+
+    def __post_init__(self) -> None:
+        if self.model_type not in ARCHITECTURES:
+            raise InputError(
+                f"config: model_type {self.model_type!r} is not one of {', '.join(ARCHITECTURES)}; "
+                "minibert computes these three architectures only."
+            )
+        family = _FAMILY_DEFAULTS[self.model_type]
+        own_layers = {
+            "embedding_size": self.hidden_size,
+            "num_hidden_groups": self.num_hidden_layers,
+            "inner_group_num": 1,
+        }
+        for name, default in {**own_layers, **family}.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
+        self._check()
+
+    def _check(self) -> None:
+        for name in _POSITIVE_INTEGERS:
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise InputError(f"config: {name} must be a whole number of 1 or more, not {value!r}.")
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"config: hidden_size {self.hidden_size} is not a multiple of "
+                f"num_attention_heads {self.num_attention_heads}."
+            )
+        if self.hidden_act not in ACTIVATIONS:
+            raise InputError(
+                f"config: hidden_act {self.hidden_act!r} is not supported; use one of {', '.join(ACTIVATIONS)}."
+            )
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, (int, float)) and 0 <= value < 1):
+                raise InputError(f"config: {name} must lie in [0, 1), not {value!r}.")
+        for name in ("layer_norm_eps", "initializer_range"):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float)) and value > 0):
+                raise InputError(f"config: {name} must be a positive number, not {value!r}.")
+        if type(self.pad_token_id) is not int or not 0 <= self.pad_token_id < self.vocab_size:
+            raise InputError(
+                f"config: pad_token_id {self.pad_token_id!r} is not a row of the {self.vocab_size}-row embedding."
+            )
+        if self.num_hidden_groups > self.num_hidden_layers:
+            raise InputError(
+                f"config: num_hidden_groups {self.num_hidden_groups} exceeds "
+                f"num_hidden_layers {self.num_hidden_layers}."
+            )
+        if self.model_type != "albert":
+            for name, only in (
+                ("embedding_size", self.hidden_size),
+                ("num_hidden_groups", self.num_hidden_layers),
+                ("inner_group_num", 1),
+            ):
+                if getattr(self, name) != only:
+                    raise InputError(
+                        f"config: {name} {getattr(self, name)} is an ALBERT setting; "
+                        f"{self.model_type} always has {only} here."
+                    )
+        if self.max_length < 1:
+            raise InputError(
+                f"config: max_position_embeddings {self.max_position_embeddings} leaves no position for a token."
+            )
+        if sorted(self.id2label) != list(range(len(self.id2label))) or not self.id2label:
+            raise InputError("config: id2label must number its labels 0, 1, 2, ... without gaps.")
+        if len(set(self.id2label.values())) != len(self.id2label):
+            raise InputError("config: id2label holds the same label twice.")
+
+    @property
+    def position_offset(self) -> int:
+        """The row of the position table that a sequence's first token takes (RoBERTa: ``pad_token_id + 1``)."""
+        return self.pad_token_id + 1 if self.model_type == "roberta" else 0
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens a sequence may have, special tokens included (512 for RoBERTa's 514 positions)."""
+        return self.max_position_embeddings - self.position_offset
+
+    @property
+    def num_labels(self) -> int:
+        return len(self.id2label)
+
+    def group_of_layer(self, layer: int) -> int:
+        """The group whose weights layer number ``layer`` uses (ALBERT paper, section 3.1)."""
+        return layer * self.num_hidden_groups // self.num_hidden_layers
+
+    def with_labels(self, labels: Mapping[int, str]) -> "EncoderConfig":
+        return dataclasses.replace(self, id2label=dict(labels))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "EncoderConfig":
+        """Builds a config from the fields of a ``config.json``; fields that describe no computation are passed over.
+
+        Raises:
+            InputError: a shape is missing, or a field asks for something this encoder does not compute.
+        """
+        for name, allowed in _REQUIRED_VALUES.items():
+            if name in values and values[name] not in allowed:
+                raise InputError(
+                    f"config: {name} = {values[name]!r} is not supported; "
+                    f"minibert computes {name} = {allowed[0]!r} only."
+                )
+        known = {f.name for f in dataclasses.fields(cls)}
+        picked = {name: value for name, value in values.items() if name in known and value is not None}
+        if "classifier_dropout_prob" in values:  # ALBERT's name for it
+            picked["classifier_dropout"] = values["classifier_dropout_prob"]
+        required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
+        if missing := [name for name in required if name not in picked]:
+            raise InputError(f"config: {', '.join(missing)} missing; a config.json of the model must give them.")
+        if "id2label" in picked:
+            try:
+                picked["id2label"] = {int(index): str(label) for index, label in picked["id2label"].items()}
+            except (AttributeError, ValueError):
+                raise InputError("config: id2label must map numbers to labels.") from None
+        elif isinstance(values.get("num_labels"), int):
+            picked["id2label"] = {i: f"LABEL_{i}" for i in range(values["num_labels"])}
+        return cls(**picked)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of the ``config.json`` that both minibert and Hugging Face read back."""
+        values = dataclasses.asdict(self)
+        if self.model_type == "albert":
+            values["classifier_dropout_prob"] = values.pop("classifier_dropout")
+        else:
+            for name in ("embedding_size", "num_hidden_groups", "inner_group_num"):
+                del values[name]
+        values["id2label"] = {str(index): label for index, label in sorted(self.id2label.items())}
+        values["label2id"] = {label: index for index, label in sorted(self.id2label.items())}
+        values["position_embedding_type"] = "absolute"
+        return values
+
+    @classmethod
+    def from_json_file(cls, path: str | os.PathLike[str]) -> "EncoderConfig":
+        """Reads a ``config.json``.
+
+        Raises:
+            InputError: no such file, not JSON, or not a config that :meth:`from_dict` accepts.
+        """
+        return cls.from_dict(read_json_object(Path(path)))
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Reads a file that holds one JSON object; InputError names the file and the line otherwise."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file.") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {error.lineno}: not JSON ({error.msg}).") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8.") from None
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply to be a settings file.") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: holds a {type(values).__name__}, not a JSON object.")
+    return values

@@ -1,0 +1,162 @@
+"""The Transformer encoder of BERT, ALBERT and RoBERTa, in reading order.
+
+One class without subclasses: the three differ in the numbers of :class:`~minibert.config.EncoderConfig` alone.
+
+    ids -> Embeddings -> Layer x L -> last_hidden_state (T, C) -> pooler -> pooler_output (B, C)
+
+Sources: Devlin et al. 2019 (BERT), Lan et al. 2020 (ALBERT), Liu et al. 2019 (RoBERTa). Every norm stands behind its
+residual sum ("post-norm"), as in all three.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from minibert.attention import attend
+from minibert.batch import PackedBatch
+from minibert.checkpoint import Pretrained, initialise
+from minibert.config import ACTIVATIONS, EncoderConfig
+
+
+class Embeddings(nn.Module):
+    """Word + position + token type, normalised: ``(T,)`` ids -> ``(T, C)``.
+
+    Where the tables are narrower than the hidden states (ALBERT, section 3.1 of its paper), a projection widens them.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        width = config.embedding_size
+        self.word_embeddings = nn.Embedding(config.vocab_size, width)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.projection = nn.Linear(width, config.hidden_size) if config.model_type == "albert" else nn.Identity()
+        self.position_offset = config.position_offset
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        types = batch.token_type_ids
+        if self.token_type_embeddings.num_embeddings == 1:  # RoBERTa: every segment is of type 0
+            types = torch.zeros_like(types)
+        x = self.word_embeddings(batch.input_ids) + self.token_type_embeddings(types)  # (T, E)
+        x = x + self.position_embeddings(batch.position_ids + self.position_offset)
+        return self.projection(self.dropout(self.norm(x)))  # (T, C)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention within each sequence: ``(T, C)`` -> ``(T, C)``."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_attention_heads
+        self.probs_dropout = config.attention_probs_dropout_prob
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)  # query, key and value, one above the other
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
+        query, key, value = self.qkv(x).view(len(x), 3, self.num_heads, -1).unbind(1)  # (T, H, D) each
+        mixed = attend(query, key, value, batch, self.probs_dropout if self.training else 0.0)
+        return self.output(mixed.reshape(x.shape))
+
+
+class FeedForward(nn.Module):
+    """Two linear maps with the activation between: ``(T, C)`` -> ``(T, C)``."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.intermediate = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.output = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.activation(self.intermediate(x)))
+
+
+class Layer(nn.Module):
+    """Attention, then feed-forward, each added to its input and normalised: ``(T, C)`` -> ``(T, C)``."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.attention = SelfAttention(config)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
+        x = self.attention_norm(x + self.dropout(self.attention(x, batch)))
+        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderOutput:
+    """What an encoder returns.
+
+    Attributes:
+        last_hidden_state: ``(T, C)``.
+        pooler_output: ``(B, C)``, or None where the encoder was built without a pooler.
+        hidden_states: the embeddings' output, then each layer's, ``(T, C)`` each, where asked for. ALBERT with
+            ``inner_group_num`` above 1 counts every inner layer.
+    """
+
+    last_hidden_state: Tensor
+    pooler_output: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+class Encoder(Pretrained):
+    """BERT, ALBERT or RoBERTa without a head.
+
+    Layers are held as ``groups[g][k]``: BERT and RoBERTa have a group for each layer; ALBERT has few (often one), used
+    again and again, with ``inner_group_num`` layers in each.
+
+    Args:
+        config: the shape.
+        add_pooling_layer: whether to build the pooler, a dense layer with tanh over each first token. Token and span
+            heads do without, so that no parameter goes untrained.
+    """
+
+    head = "Model"
+
+    def __init__(self, config: EncoderConfig, *, add_pooling_layer: bool = True) -> None:
+        super().__init__(config)
+        self.embeddings = Embeddings(config)
+        self.groups = nn.ModuleList(
+            nn.ModuleList(Layer(config) for _ in range(config.inner_group_num))
+            for _ in range(config.num_hidden_groups)
+        )
+        self.pooler = nn.Linear(config.hidden_size, config.hidden_size) if add_pooling_layer else None
+        initialise(self, config)
+
+    def layers(self) -> list[Layer]:
+        """The layers in the order in which they are applied; a shared one stands there several times."""
+        return [
+            layer
+            for index in range(self.config.num_hidden_layers)
+            for layer in self.groups[self.config.group_of_layer(index)]  # type: ignore[union-attr]
+        ]
+
+    def forward(self, batch: PackedBatch, *, output_hidden_states: bool = False) -> EncoderOutput:
+        """Encodes a packed batch.
+
+        Raises:
+            ValueError: a sequence is longer than the position table allows.
+        """
+        if batch.max_seqlen > self.config.max_length:
+            raise ValueError(
+                f"a sequence of {batch.max_seqlen} tokens does not fit: this encoder has positions for "
+                f"{self.config.max_length} tokens. Cut the text into windows first."
+            )
+        x = self.embeddings(batch)
+        hidden_states = [x]
+        for layer in self.layers():
+            x = layer(x, batch)
+            if output_hidden_states:
+                hidden_states.append(x)
+        return EncoderOutput(
+            last_hidden_state=x,
+            pooler_output=self.pooler(x[batch.cu_seqlens[:-1]]).tanh() if self.pooler is not None else None,
+            hidden_states=tuple(hidden_states) if output_hidden_states else None,
+        )

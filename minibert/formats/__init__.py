@@ -1,0 +1,1 @@
+"""Foreign checkpoint formats: one table of names and one reader each."""

@@ -1,0 +1,213 @@
+"""Hugging Face checkpoints: the names of their tensors, and the files that hold them."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from minibert.config import EncoderConfig, read_json_object
+from minibert.errors import InputError
+from minibert.formats.table import Rows, Slot, expand
+
+_EMBEDDINGS: Rows = {
+    "embeddings.word_embeddings.weight": "embeddings.word_embeddings.weight",
+    "embeddings.position_embeddings.weight": "embeddings.position_embeddings.weight",
+    "embeddings.token_type_embeddings.weight": "embeddings.token_type_embeddings.weight",
+    "embeddings.LayerNorm.{p}": "embeddings.norm.{p}",
+    "embeddings.position_ids": None,  # buffers of older versions: 0, 1, 2, ... and all zeros
+    "embeddings.token_type_ids": None,
+}
+_BERT: Rows = {
+    **_EMBEDDINGS,
+    "encoder.layer.{l}.attention.self.query.{p}": "groups.{l}.0.attention.qkv.{p}[0/3]",
+    "encoder.layer.{l}.attention.self.key.{p}": "groups.{l}.0.attention.qkv.{p}[1/3]",
+    "encoder.layer.{l}.attention.self.value.{p}": "groups.{l}.0.attention.qkv.{p}[2/3]",
+    "encoder.layer.{l}.attention.output.dense.{p}": "groups.{l}.0.attention.output.{p}",
+    "encoder.layer.{l}.attention.output.LayerNorm.{p}": "groups.{l}.0.attention_norm.{p}",
+    "encoder.layer.{l}.intermediate.dense.{p}": "groups.{l}.0.feed_forward.intermediate.{p}",
+    "encoder.layer.{l}.output.dense.{p}": "groups.{l}.0.feed_forward.output.{p}",
+    "encoder.layer.{l}.output.LayerNorm.{p}": "groups.{l}.0.feed_forward_norm.{p}",
+    "pooler.dense.{p}": "pooler.{p}",
+}
+_ALBERT_LAYER = "encoder.albert_layer_groups.{g}.albert_layers.{k}"
+_ALBERT: Rows = {
+    **_EMBEDDINGS,
+    "encoder.embedding_hidden_mapping_in.{p}": "embeddings.projection.{p}",
+    f"{_ALBERT_LAYER}.attention.query.{{p}}": "groups.{g}.{k}.attention.qkv.{p}[0/3]",
+    f"{_ALBERT_LAYER}.attention.key.{{p}}": "groups.{g}.{k}.attention.qkv.{p}[1/3]",
+    f"{_ALBERT_LAYER}.attention.value.{{p}}": "groups.{g}.{k}.attention.qkv.{p}[2/3]",
+    f"{_ALBERT_LAYER}.attention.dense.{{p}}": "groups.{g}.{k}.attention.output.{p}",
+    f"{_ALBERT_LAYER}.attention.LayerNorm.{{p}}": "groups.{g}.{k}.attention_norm.{p}",
+    f"{_ALBERT_LAYER}.ffn.{{p}}": "groups.{g}.{k}.feed_forward.intermediate.{p}",
+    f"{_ALBERT_LAYER}.ffn_output.{{p}}": "groups.{g}.{k}.feed_forward.output.{p}",
+    f"{_ALBERT_LAYER}.full_layer_layer_norm.{{p}}": "groups.{g}.{k}.feed_forward_norm.{p}",
+    "pooler.{p}": "pooler.{p}",
+}
+_BODIES: dict[str, Rows] = {"bert": _BERT, "albert": _ALBERT, "roberta": _BERT}
+
+# Heads, by the ending of the class name that Hugging Face gives the whole model.
+_COMMON_HEADS: dict[str, Rows] = {
+    "ForTokenClassification": {"classifier.{p}": "classifier.{p}"},
+    "ForSequenceClassification": {"classifier.{p}": "classifier.{p}"},
+    "ForQuestionAnswering": {"qa_outputs.{p}": "classifier.{p}"},
+}
+_HEADS: dict[str, dict[str, Rows]] = {
+    "bert": {
+        **_COMMON_HEADS,
+        "ForPreTraining": {
+            "cls.predictions.transform.dense.{p}": "mlm.dense.{p}",
+            "cls.predictions.transform.LayerNorm.{p}": "mlm.norm.{p}",
+            "cls.predictions.bias": "mlm.bias",
+            "cls.seq_relationship.{p}": "pair.{p}",
+        },
+    },
+    "albert": {
+        **_COMMON_HEADS,
+        "ForPreTraining": {
+            "predictions.dense.{p}": "mlm.dense.{p}",
+            "predictions.LayerNorm.{p}": "mlm.norm.{p}",
+            "predictions.bias": "mlm.bias",
+            "sop_classifier.classifier.{p}": "pair.{p}",
+        },
+    },
+    "roberta": {
+        **_COMMON_HEADS,
+        # Its dense layer with tanh over the first token is what the pooler is elsewhere.
+        "ForSequenceClassification": {
+            "classifier.dense.{p}": "encoder.pooler.{p}",
+            "classifier.out_proj.{p}": "classifier.{p}",
+        },
+        "ForPreTraining": {
+            "lm_head.dense.{p}": "mlm.dense.{p}",
+            "lm_head.layer_norm.{p}": "mlm.norm.{p}",
+            "lm_head.bias": "mlm.bias",
+        },
+    },
+}
+
+# Names that repeat another tensor of the same file: the decoder's weight is the word embedding, its bias is kept twice.
+_DECODERS = {"bert": "cls.predictions", "albert": "predictions", "roberta": "lm_head"}
+
+
+class NameTable:
+    """Every tensor name that a Hugging Face checkpoint of one configuration may hold, for one head.
+
+    Attributes:
+        slots: their name -> the parameter of ours that it fills.
+        ignored: their name -> why nothing is read from it.
+        tied: a name that repeats another -> that other name.
+    """
+
+    def __init__(self, config: EncoderConfig, head: str) -> None:
+        family = config.model_type
+        self._prefix = f"{family}."
+        decoder = _DECODERS[family]
+        self.tied = {
+            f"{decoder}.decoder.weight": f"{family}.embeddings.word_embeddings.weight",
+            f"{decoder}.decoder.bias": f"{decoder}.bias",
+        }
+        own = "" if head == "Model" else "encoder."
+        head_slots = {name: slot for name, slot in expand(_HEADS[family].get(head, {}), config).items() if slot}
+        claimed = {slot.name for slot in head_slots.values()}
+        self.slots: dict[str, Slot] = {}
+        self.ignored: dict[str, str] = {}
+        for name, slot in expand(_BODIES[family], config).items():
+            if slot is None:
+                self.ignored[self._prefix + name] = "a constant buffer"
+            elif own + slot.name in claimed:
+                self.ignored[self._prefix + name] = "this head has a dense layer of its own"
+            else:
+                self.slots[self._prefix + name] = replace(slot, name=own + slot.name)
+        self.slots.update(head_slots)
+        for rows in _HEADS[family].values():
+            for name in expand(rows, config):
+                if name not in self.slots:
+                    self.ignored[name] = "belongs to another head"
+
+    def canonical(self, name: str) -> str:
+        """A name as this table spells it: with the model prefix, and weight and bias for old norms' gamma and beta."""
+        name = re.sub(r"(LayerNorm|layer_norm)\.gamma$", r"\1.weight", name)
+        name = re.sub(r"(LayerNorm|layer_norm)\.beta$", r"\1.bias", name)
+        prefixed = self._prefix + name
+        return prefixed if prefixed in self.slots or prefixed in self.ignored else name
+
+    def to_foreign(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Our tensors (weights, or their gradients) under their names, without a prefix where there is no head."""
+        bare = all(not name.startswith("encoder.") for name in state)
+        return {
+            (name.removeprefix(self._prefix) if bare else name): slot.of(state[slot.name])
+            for name, slot in self.slots.items()
+            if slot.name in state
+        }
+
+
+def class_name(config: EncoderConfig, head: str) -> str:
+    """Hugging Face's class for this architecture and head."""
+    if config.model_type == "roberta" and head == "ForPreTraining":
+        head = "ForMaskedLM"  # RoBERTa has no sentence-pair objective
+    return config.model_type.capitalize() + head
+
+
+def open_tensors(folder: Path) -> dict[str, Callable[[], Tensor]]:
+    """Finds the weights in a folder: each tensor's name, with a function that reads it.
+
+    ``model.safetensors`` is taken before ``pytorch_model.bin``, a whole file before shards.
+
+    Raises:
+        InputError: there are no weights, a shard is missing, or a file is damaged.
+    """
+    for whole in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / whole).is_file():
+            return _open_file(folder / whole)
+        index = folder / f"{whole}.index.json"
+        if index.is_file():
+            return _open_shards(index)
+    raise InputError(
+        f"{folder}: no weights found; a checkpoint folder holds model.safetensors or pytorch_model.bin "
+        "(or their shards with an index) beside config.json."
+    )
+
+
+def _open_shards(index: Path) -> dict[str, Callable[[], Tensor]]:
+    weight_map = read_json_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
+        raise InputError(f"{index}: holds no weight_map from tensor names to files.")
+    shards: dict[str, dict[str, Callable[[], Tensor]]] = {}
+    for shard in sorted(set(weight_map.values())):
+        if Path(shard).name != shard:
+            raise InputError(f"{index}: the shard {shard!r} is not a plain file name.")
+        if not (index.parent / shard).is_file():
+            raise InputError(f"{index.parent / shard}: missing, though {index.name} lists it; fetch this file too.")
+        shards[shard] = _open_file(index.parent / shard)
+    tensors = {}
+    for name, shard in weight_map.items():
+        if name not in shards[shard]:
+            raise InputError(f"{index.parent / shard}: holds no tensor {name!r}, though {index.name} says so.")
+        tensors[name] = shards[shard][name]
+    return tensors
+
+
+def _open_file(path: Path) -> dict[str, Callable[[], Tensor]]:
+    if path.suffix == ".safetensors":
+        try:
+            file = safe_open(path, framework="pt")
+            return {name: partial(file.get_tensor, name) for name in file.keys()}  # noqa: SIM118: not a dictionary
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path}: not a readable safetensors file ({error}); fetch it again.") from None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(
+            f"{path}: not a file of plain tensors ({reason}). Files that run code when read are refused; "
+            "save the model again as safetensors."
+        ) from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path}: does not hold a dictionary of tensors.")
+    return {name: partial(state.__getitem__, name) for name in state}

@@ -1,0 +1,121 @@
+"""An encoder with a head for each kind of task.
+
+Labels and losses are the task's own; a head turns a batch into logits and no more.
+"""
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minibert.batch import PackedBatch
+from minibert.checkpoint import Pretrained, PretrainedClassifier, initialise
+from minibert.config import ACTIVATIONS, EncoderConfig
+from minibert.encoder import Encoder
+
+
+def _classifier_dropout(config: EncoderConfig) -> nn.Dropout:
+    given = config.classifier_dropout
+    return nn.Dropout(config.hidden_dropout_prob if given is None else given)
+
+
+class TokenClassifier(PretrainedClassifier):
+    """A label for each token: dropout and one linear map over the last hidden state.
+
+    ``forward(batch)`` returns logits ``(T, num_labels)``.
+    """
+
+    head = "ForTokenClassification"
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+        self.encoder = Encoder(config, add_pooling_layer=False)
+        self.dropout = _classifier_dropout(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        initialise(self.classifier, config)
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        logits: Tensor = self.classifier(self.dropout(self.encoder(batch).last_hidden_state))
+        return logits
+
+
+class SequenceClassifier(PretrainedClassifier):
+    """A label for each sequence: dropout and one linear map over the pooler's output.
+
+    ``forward(batch)`` returns logits ``(B, num_labels)``. RoBERTa's head is the same: its dense layer is our pooler.
+    """
+
+    head = "ForSequenceClassification"
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+        self.encoder = Encoder(config)
+        self.dropout = _classifier_dropout(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        initialise(self.classifier, config)
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        logits: Tensor = self.classifier(self.dropout(self.encoder(batch).pooler_output))
+        return logits
+
+
+class SpanClassifier(Pretrained):
+    """Where an answer starts and ends: one linear map over the last hidden state.
+
+    ``forward(batch)`` returns logits ``(T, 2)``, for the start in column 0 and for the end in column 1.
+    """
+
+    head = "ForQuestionAnswering"
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config.with_labels({0: "LABEL_0", 1: "LABEL_1"}))
+        self.encoder = Encoder(config, add_pooling_layer=False)
+        self.classifier = nn.Linear(config.hidden_size, 2)
+        initialise(self.classifier, config)
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        logits: Tensor = self.classifier(self.encoder(batch).last_hidden_state)
+        return logits
+
+
+class MaskedLanguageHead(nn.Module):
+    """Scores of every word: ``(N, C)`` -> ``(N, V)``. The decoder is the word embedding, so it has no weight here."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.embedding_size)
+        # RoBERTa's language head has the erf form whatever hidden_act says (RobertaLMHead in its reference code).
+        self.activation = ACTIVATIONS["gelu" if config.model_type == "roberta" else config.hidden_act]
+        self.norm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def forward(self, x: Tensor, word_embeddings: Tensor) -> Tensor:
+        return F.linear(self.norm(self.activation(self.dense(x))), word_embeddings, self.bias)
+
+
+class PretrainingModel(Pretrained):
+    """The objectives of pre-training: masked words, and for BERT and ALBERT the relation of a pair of segments.
+
+    ``forward(batch, positions=None)`` returns the words' logits ``(N, V)`` at ``positions (N,)`` of the pack (all T
+    where absent) and the pair's logits ``(B, 2)``: BERT's next sentence, ALBERT's sentence order, None for RoBERTa.
+    """
+
+    head = "ForPreTraining"
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+        has_pair = config.model_type != "roberta"
+        self.encoder = Encoder(config, add_pooling_layer=has_pair)
+        self.mlm = MaskedLanguageHead(config)
+        self.pair_dropout = _classifier_dropout(config) if config.model_type == "albert" else nn.Identity()
+        self.pair = nn.Linear(config.hidden_size, 2) if has_pair else None
+        initialise(self.mlm, config)
+        if self.pair is not None:
+            initialise(self.pair, config)
+
+    def forward(self, batch: PackedBatch, positions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        output = self.encoder(batch)
+        x = output.last_hidden_state if positions is None else output.last_hidden_state[positions]
+        words = self.mlm(x, self.encoder.embeddings.word_embeddings.weight)
+        return words, None if self.pair is None else self.pair(self.pair_dropout(output.pooler_output))

@@ -1,0 +1,407 @@
+"""Text to token ids and back to places in the text, from whatever files a checkpoint ships.
+
+The work is done by the ``tokenizers`` library; here are the choice of files, words with their first pieces, and the
+windows that long text is cut into.
+"""
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer as Backend
+
+from minibert.checkpoint import write_json, write_whole
+from minibert.config import EncoderConfig, read_json_object
+from minibert.errors import InputError
+from minibert.hub import resolve
+
+_BERT_SPECIALS = {"cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "unk": "[UNK]", "mask": "[MASK]"}
+_ROBERTA_SPECIALS = {"cls": "<s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
+_ALBERT_SPECIALS = {"cls": "[CLS]", "sep": "[SEP]", "pad": "<pad>", "unk": "<unk>", "mask": "[MASK]"}
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The tokens of one text.
+
+    Attributes:
+        ids: token ids, without special tokens.
+        offsets: where each token stands in the text, as character positions ``(start, end)``.
+    """
+
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class WordPieces:
+    """The tokens of one sentence of words; every word has at least one.
+
+    Attributes:
+        ids: token ids, without special tokens.
+        first: for each word, the index in ``ids`` of its first token.
+        num_lost: how many words had no piece at all (control or zero-width characters) and stand as the unknown token.
+    """
+
+    ids: list[int]
+    first: Sequence[int]
+    num_lost: int = 0
+
+
+@dataclass(frozen=True)
+class Window:
+    """A run of words that fits the model: words ``start:end``, of which ``keep_start:keep_end`` are its own.
+
+    The kept runs of a text's windows cover every word once; each word is kept where it has the most context.
+    """
+
+    start: int
+    end: int
+    keep_start: int
+    keep_end: int
+
+
+class Tokenizer:
+    """A checkpoint's tokenizer.
+
+    Attributes:
+        cls_token_id, sep_token_id, pad_token_id, unk_token_id, mask_token_id: the special tokens' ids.
+        specials: the special tokens themselves, by ``cls``, ``sep``, ``pad``, ``unk`` and ``mask``.
+    """
+
+    def __init__(self, backend: Backend, specials: Mapping[str, str]) -> None:
+        # A shipped tokenizer.json may cut or pad (all-MiniLM cuts at 128); here that is never wanted.
+        backend.no_truncation()
+        backend.no_padding()
+        self._backend = backend
+        self._word_backend = _with_leading_space(backend)
+        self.specials = dict(specials)
+        ids = {role: backend.token_to_id(token) for role, token in specials.items()}
+        if absent := [token for role, token in specials.items() if ids[role] is None]:
+            raise InputError(f"the vocabulary lacks the special tokens {', '.join(absent)}.")
+        self.cls_token_id: int = ids["cls"]
+        self.sep_token_id: int = ids["sep"]
+        self.pad_token_id: int = ids["pad"]
+        self.unk_token_id: int = ids["unk"]
+        self.mask_token_id: int = ids["mask"]
+        self._two_separators = specials["sep"] == "</s>"  # RoBERTa puts two between the segments of a pair
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids, added tokens included."""
+        return max(self._backend.get_vocab(with_added_tokens=True).values()) + 1
+
+    # -- files ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(cls, path_or_name: str | os.PathLike[str]) -> "Tokenizer":
+        """Reads the tokenizer of a local folder or hub name, chosen by the files that are there.
+
+        In this order: ``tokenizer.json``; ``vocab.txt`` (WordPiece); ``vocab.json`` with ``merges.txt`` (byte-level
+        BPE); ``spiece.model`` (SentencePiece). The class name in ``tokenizer_config.json`` plays no part: Chinese
+        ALBERTs call themselves ALBERT and ship a ``vocab.txt``.
+
+        Raises:
+            InputError: none of these files is there, or one cannot be read.
+        """
+        folder = resolve(path_or_name)
+        settings: dict[str, Any] = {}
+        for name in ("special_tokens_map.json", "tokenizer_config.json"):
+            if (folder / name).is_file():
+                settings.update(read_json_object(folder / name))
+        try:
+            backend, specials = _read_backend(folder, settings)
+            for role in specials:
+                given = settings.get(f"{role}_token")
+                content = given.get("content") if isinstance(given, dict) else given
+                if isinstance(content, str):
+                    specials[role] = content
+            return cls(backend, specials)
+        except InputError as error:
+            raise InputError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from None
+        except Exception as error:  # the tokenizers library raises bare Exception
+            raise InputError(f"{folder}: the tokenizer files cannot be read ({error}).") from None
+
+    def save_pretrained(self, folder: str | os.PathLike[str], *, for_words: bool = False) -> None:
+        """Writes ``tokenizer.json`` and ``tokenizer_config.json`` that this class and Hugging Face's read.
+
+        Args:
+            folder: made where it is absent.
+            for_words: write the form in which :meth:`encode_words` cut its words, for a model trained on them.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        backend = self._word_backend if for_words else self._backend
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            **{f"{role}_token": token for role, token in self.specials.items()},
+        }
+        write_whole(folder / "tokenizer.json", lambda path: backend.save(str(path)))
+        write_whole(folder / "tokenizer_config.json", lambda path: write_json(path, config))
+
+    def check_fits(self, config: EncoderConfig, name: object) -> None:
+        """Makes sure that this tokenizer belongs to a model.
+
+        Raises:
+            InputError: it has more ids than the embedding has rows, or so many fewer that padding cannot explain it.
+        """
+        if not config.vocab_size - 128 < self.vocab_size <= config.vocab_size:
+            raise InputError(
+                f"{name}: the tokenizer has {self.vocab_size} entries, but the word embedding has {config.vocab_size} "
+                "rows; they do not belong together. Take both from the same checkpoint."
+            )
+
+    # -- encoding ------------------------------------------------------------------------------------------------
+
+    def encode(self, text: str) -> Pieces:
+        """Cuts running text into tokens."""
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        return Pieces(encoding.ids, encoding.offsets)
+
+    def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[WordPieces]:
+        """Cuts sentences of words (or of characters) into tokens, keeping track of each word's first.
+
+        Byte-level BPE always sees a space before a word, as in running text. A word of which nothing is left (a
+        zero-width or control character) becomes the unknown token, so that labels never shift.
+        """
+        encodings = self._word_backend.encode_batch_fast(sentences, is_pretokenized=True, add_special_tokens=False)
+        return [
+            self._word_pieces(encoding.ids, encoding.word_ids, len(words))
+            for encoding, words in zip(encodings, sentences, strict=True)
+        ]
+
+    def _word_pieces(self, ids: list[int], word_of_piece: list[int], num_words: int) -> WordPieces:
+        if len(ids) == num_words and word_of_piece == list(range(num_words)):
+            return WordPieces(ids, range(num_words))
+        kept: list[int] = []
+        first: list[int] = []
+        at = 0
+        num_lost = 0
+        for word in range(num_words):
+            first.append(len(kept))
+            start = at
+            while at < len(ids) and word_of_piece[at] == word:
+                at += 1
+            kept.extend(ids[start:at])
+            if start == at:
+                kept.append(self.unk_token_id)
+                num_lost += 1
+        return WordPieces(kept, first, num_lost)
+
+    def with_special_tokens(self, ids: Sequence[int], pair: Sequence[int] | None = None) -> tuple[list[int], list[int]]:
+        """Wraps one or two segments as the model was trained on them.
+
+        Returns:
+            The ids, ``[CLS] A [SEP]`` or ``[CLS] A [SEP] B [SEP]`` (RoBERTa: ``<s> A </s></s> B </s>``), and the token
+            types, 1 for the second segment and its separator.
+        """
+        whole = [self.cls_token_id, *ids, self.sep_token_id]
+        types = [0] * len(whole)
+        if pair is not None:
+            second = [self.sep_token_id] * self._two_separators + [*pair, self.sep_token_id]
+            whole += second
+            types += [1] * len(second)
+        return whole, types
+
+    def num_special_tokens(self, *, pair: bool = False) -> int:
+        """How many tokens :meth:`with_special_tokens` adds."""
+        return len(self.with_special_tokens([], [] if pair else None)[0])
+
+    @classmethod
+    def train(cls, sentences: Iterable[Sequence[str]], *, model_type: str, vocab_size: int) -> "Tokenizer":
+        """Makes a tokenizer from sentences of words: byte-level BPE for RoBERTa, WordPiece (cased) for the others.
+
+        Characters seen once stay out of WordPiece's alphabet, so that the unknown token is met in training.
+
+        Args:
+            sentences: the words; for Chinese, usually the characters.
+            model_type: which architecture it is for.
+            vocab_size: the most entries to make.
+        """
+        words = Counter(word for sentence in sentences for word in sentence)
+        if model_type == "roberta":
+            specials, backend = dict(_ROBERTA_SPECIALS), _byte_level(models.BPE())
+            order = [specials[role] for role in ("cls", "pad", "sep", "unk", "mask")]  # fairseq's order
+            trainer: Any = trainers.BpeTrainer(
+                vocab_size=vocab_size, special_tokens=order, show_progress=False, min_frequency=2,
+                initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            )  # fmt: skip
+            corpus = [" " + word for word in words.elements()]
+        else:
+            specials, backend = dict(_BERT_SPECIALS), _wordpiece(models.WordPiece(unk_token="[UNK]"), lowercase=False)
+            order = [specials[role] for role in ("pad", "unk", "cls", "sep", "mask")]
+            trainer = trainers.WordPieceTrainer(
+                vocab_size=vocab_size, special_tokens=order, show_progress=False, min_frequency=2
+            )
+            characters = Counter(character for word, count in words.items() for character in word * min(count, 2))
+            corpus = ["".join(c for c in word if characters[c] > 1) for word in words.elements()]
+        backend.train_from_iterator(sorted(corpus), trainer)
+        return cls(_finished(backend, specials), specials)
+
+
+def split_words(text: str) -> list[tuple[int, int]]:
+    """Where the words of running text stand: ``(start, end)`` by character.
+
+    Words end at white space and punctuation, which is a word of its own by character, as is each Chinese character.
+    """
+    return [span for _, span in _word_splitter().pre_tokenize_str(text)]
+
+
+@cache
+def _word_splitter() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Sequence(
+        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Split(Regex(r"\p{Han}"), behavior="isolated")]
+    )
+
+
+def windows(first: Sequence[int], num_pieces: int, *, room: int, overlap: int) -> list[Window]:
+    """Cuts a sentence of words into overlapping windows of at most ``room`` tokens, at word borders.
+
+    Args:
+        first: for each word, the index of its first token.
+        num_pieces: the number of tokens in the sentence.
+        room: the most tokens a window may have; a single longer word is a window of its own, to be cut by the caller.
+        overlap: the most tokens that neighbouring windows share, below ``room``.
+
+    Returns:
+        The windows in order; a border between kept runs lies in the middle of what two windows share, so that each
+        word is kept where it has the most context (the max-context rule of Google BERT's ``run_squad.py``).
+
+    Raises:
+        ValueError: ``overlap`` is not below ``room``.
+    """
+    if not 0 <= overlap < room:
+        raise ValueError(f"overlap {overlap} must be 0 or more and below the room of {room} tokens.")
+    ends = [*first[1:], num_pieces]  # the token behind each word
+    spans = []
+    start = 0
+    while start < len(first):
+        end = start + 1
+        while end < len(first) and ends[end] - first[start] <= room:
+            end += 1
+        spans.append((start, end))
+        if end == len(first):
+            break
+        next_start = end
+        while next_start - 1 > start and first[end] - first[next_start - 1] <= overlap:
+            next_start -= 1
+        start = next_start
+    borders = [0, *((right[0] + left[1]) // 2 for left, right in pairwise(spans)), len(first)]
+    return [
+        Window(start, end, keep_start, keep_end)
+        for (start, end), keep_start, keep_end in zip(spans, borders[:-1], borders[1:], strict=True)
+    ]
+
+
+# -- back-ends from a checkpoint's files ------------------------------------------------------------------------------
+
+
+def _read_backend(folder: Path, settings: Mapping[str, Any]) -> tuple[Backend, dict[str, str]]:
+    if (folder / "tokenizer.json").is_file():
+        backend = Backend.from_file(str(folder / "tokenizer.json"))
+        for specials in (_BERT_SPECIALS, _ROBERTA_SPECIALS, _ALBERT_SPECIALS):
+            if all(backend.token_to_id(token) is not None for token in specials.values()):
+                break
+        return backend, dict(specials)
+    if (folder / "vocab.txt").is_file():
+        vocab = models.WordPiece.read_file(str(folder / "vocab.txt"))
+        backend = _wordpiece(
+            models.WordPiece(vocab, unk_token="[UNK]"),
+            lowercase=settings.get("do_lower_case", not _is_cased(vocab)),
+            strip_accents=settings.get("strip_accents"),
+            chinese_characters=settings.get("tokenize_chinese_chars", True),
+        )
+        return _finished(backend, _BERT_SPECIALS), dict(_BERT_SPECIALS)
+    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        backend = _byte_level(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+        return _finished(backend, _ROBERTA_SPECIALS), dict(_ROBERTA_SPECIALS)
+    if (folder / "spiece.model").is_file():
+        backend = _sentencepiece(folder / "spiece.model", settings)
+        return _finished(backend, _ALBERT_SPECIALS), dict(_ALBERT_SPECIALS)
+    raise InputError(
+        f"{folder}: no tokenizer found; the folder should hold tokenizer.json, vocab.txt, vocab.json with merges.txt, "
+        "or spiece.model, as the checkpoint ships them."
+    )
+
+
+def _is_cased(vocab: Iterable[str]) -> bool:
+    """Whether a WordPiece vocabulary knows capital letters (its special tokens aside)."""
+    return any(re.search("[A-Z]", token) and token[0] not in "[<" for token in vocab)
+
+
+def _wordpiece(
+    model: models.WordPiece, *, lowercase: bool, strip_accents: bool | None = None, chinese_characters: bool = True
+) -> Backend:
+    backend = Backend(model)
+    backend.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=chinese_characters, strip_accents=strip_accents, lowercase=lowercase
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    return backend
+
+
+def _byte_level(model: models.BPE) -> Backend:
+    backend = Backend(model)
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def _sentencepiece(path: Path, settings: Mapping[str, Any]) -> Backend:
+    """A Unigram tokenizer from ALBERT's ``spiece.model``, cleaned up as Google's ``preprocess_text`` does."""
+    try:
+        from sentencepiece import sentencepiece_model_pb2
+    except ImportError:
+        raise InputError(
+            f"{path}: reading a SentencePiece model needs two more packages: pip install 'minibert[sentencepiece]'."
+        ) from None
+    proto = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
+    vocab = [(piece.piece, piece.score) for piece in proto.pieces]
+    backend = Backend(models.Unigram(vocab, unk_id=proto.trainer_spec.unk_id, byte_fallback=False))
+    steps: list[normalizers.Normalizer] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+    if not settings.get("keep_accents", False):
+        steps += [normalizers.NFKD(), normalizers.StripAccents()]
+    if settings.get("do_lower_case", True):
+        steps.append(normalizers.Lowercase())
+    if charsmap := proto.normalizer_spec.precompiled_charsmap:
+        steps.append(normalizers.Precompiled(charsmap))
+    backend.normalizer = normalizers.Sequence(steps)
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
+    )
+    backend.decoder = decoders.Metaspace(prepend_scheme="always")
+    return backend
+
+
+def _finished(backend: Backend, specials: Mapping[str, str]) -> Backend:
+    """Adds the special tokens and the frame around a text, so that the saved file is whole for other readers too."""
+    backend.add_special_tokens(list(specials.values()))
+    cls, sep = specials["cls"], specials["sep"]
+    between = f"{sep}:0 {sep}:0 $B:0 {sep}:0" if sep == "</s>" else f"{sep}:0 $B:1 {sep}:1"
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{cls}:0 $A:0 {sep}:0",
+        pair=f"{cls}:0 $A:0 {between}",
+        special_tokens=[(token, backend.token_to_id(token)) for token in (cls, sep)],
+    )
+    return backend
+
+
+def _with_leading_space(backend: Backend) -> Backend:
+    """The same tokenizer with a space before each word, where it is byte-level; else the tokenizer itself."""
+    description = json.loads(backend.to_str())
+    pre_tokenizer = description.get("pre_tokenizer") or {}
+    steps = [step for step in [pre_tokenizer, *pre_tokenizer.get("pretokenizers", [])] if step.get("type") == "ByteLevel"]
+    if all(step["add_prefix_space"] for step in steps):
+        return backend
+    for step in steps:
+        step["add_prefix_space"] = True
+    return Backend.from_str(json.dumps(description))
