@@ -5,10 +5,13 @@ Shapes in this project: B sequences, T tokens in all of them together, C hidden 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+IntSequence = Sequence[int] | npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,11 +63,11 @@ class PackedBatch:
         return list(values.split(self.lengths))
 
 
-def pack(sequences: Sequence[Sequence[int]], token_type_ids: Sequence[Sequence[int]] | None = None) -> PackedBatch:
+def pack(sequences: Sequence[IntSequence], token_type_ids: Sequence[IntSequence] | None = None) -> PackedBatch:
     """Lays B sequences of token ids end to end.
 
     Args:
-        sequences: B lists of ids, special tokens included.
+        sequences: B lists or arrays of ids, special tokens included.
         token_type_ids: B lists of the same lengths; all zeros where absent.
 
     Raises:
@@ -75,27 +78,22 @@ def pack(sequences: Sequence[Sequence[int]], token_type_ids: Sequence[Sequence[i
         raise ValueError("pack needs at least one sequence.")
     if 0 in lengths:
         raise ValueError(f"sequence {lengths.index(0)} is empty; every sequence needs at least one token.")
-    counts = torch.tensor(lengths)
-    total = int(counts.sum())
-    ends = counts.cumsum(0)
-    if token_type_ids is None:
-        types = torch.zeros(total, dtype=torch.long)
-    elif tuple(len(sequence) for sequence in token_type_ids) != lengths:
+    if token_type_ids is not None and tuple(len(types) for types in token_type_ids) != lengths:
         raise ValueError("token_type_ids must have the lengths of the sequences.")
-    else:
-        types = _concatenate(token_type_ids)
+    cu_seqlens = np.cumsum([0, *lengths])
+    total = int(cu_seqlens[-1])
+    positions = np.arange(total) - np.repeat(cu_seqlens[:-1], lengths)
+    types = np.zeros(total, np.int64) if token_type_ids is None else _joined(token_type_ids)
     return PackedBatch(
-        input_ids=_concatenate(sequences),
-        position_ids=torch.arange(total) - (ends - counts).repeat_interleave(counts),
-        token_type_ids=types,
-        cu_seqlens=torch.cat([torch.zeros(1, dtype=torch.int32), ends.to(torch.int32)]),
+        input_ids=torch.from_numpy(_joined(sequences)),
+        position_ids=torch.from_numpy(positions),
+        token_type_ids=torch.from_numpy(types),
+        cu_seqlens=torch.from_numpy(cu_seqlens.astype(np.int32)),
         lengths=lengths,
     )
 
 
-def from_padded(
-    input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
-) -> PackedBatch:
+def from_padded(input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> PackedBatch:
     """Packs the real tokens of a padded batch, on the CPU.
 
     Args:
@@ -114,8 +112,5 @@ def from_padded(
     return pack(rows(input_ids), None if token_type_ids is None else rows(token_type_ids))
 
 
-def _concatenate(sequences: Sequence[Sequence[int]]) -> Tensor:
-    flat: list[Any] = []
-    for sequence in sequences:
-        flat.extend(sequence)
-    return torch.tensor(flat, dtype=torch.long)
+def _joined(sequences: Sequence[IntSequence]) -> npt.NDArray[np.int64]:
+    return np.concatenate([np.asarray(sequence, dtype=np.int64) for sequence in sequences])

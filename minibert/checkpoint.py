@@ -70,7 +70,9 @@ class PretrainedClassifier(Pretrained):
             ValueError: both are given and disagree.
         """
         if id2label is not None and num_labels not in (None, len(id2label)):
-            raise ValueError(f"num_labels is {num_labels}, but id2label holds {len(id2label)} labels; pass one of them.")
+            raise ValueError(
+                f"num_labels is {num_labels}, but id2label holds {len(id2label)} labels; pass one of them."
+            )
         if id2label is None and num_labels is not None and num_labels != read_config(path_or_name).num_labels:
             id2label = {index: f"LABEL_{index}" for index in range(num_labels)}
         return _loaded(cls, path_or_name, id2label)
@@ -113,7 +115,9 @@ def read_config(path_or_name: PathOrName) -> EncoderConfig:
     try:
         return EncoderConfig.from_dict(read_json_object(folder / "config.json"))
     except InputError as error:
-        raise InputError(f"{folder / 'config.json'}: {error}" if "config.json" not in str(error) else str(error)) from None
+        raise InputError(
+            f"{folder / 'config.json'}: {error}" if "config.json" not in str(error) else str(error)
+        ) from None
 
 
 def load_model(
@@ -176,9 +180,7 @@ def _fill(model: Pretrained, folder: Path, why_no_head: str | None) -> LoadRepor
         readers[canonical], spelled[canonical] = read, name
     tied = {alias: target for alias, target in table.tied.items() if alias in readers}
 
-    unknown = [
-        name for name in readers if name not in table.slots and name not in table.ignored and name not in tied
-    ]
+    unknown = [name for name in readers if name not in table.slots and name not in table.ignored and name not in tied]
     if unknown:
         raise InputError(
             f"{folder}: {_listed([spelled[name] for name in unknown])} not part of a {model.config.model_type} "

@@ -9,6 +9,7 @@ residual sum ("post-norm"), as in all three.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -124,19 +125,16 @@ class Encoder(Pretrained):
         super().__init__(config)
         self.embeddings = Embeddings(config)
         self.groups = nn.ModuleList(
-            nn.ModuleList(Layer(config) for _ in range(config.inner_group_num))
-            for _ in range(config.num_hidden_groups)
+            nn.ModuleList(Layer(config) for _ in range(config.inner_group_num)) for _ in range(config.num_hidden_groups)
         )
         self.pooler = nn.Linear(config.hidden_size, config.hidden_size) if add_pooling_layer else None
         initialise(self, config)
 
     def layers(self) -> list[Layer]:
         """The layers in the order in which they are applied; a shared one stands there several times."""
-        return [
-            layer
-            for index in range(self.config.num_hidden_layers)
-            for layer in self.groups[self.config.group_of_layer(index)]  # type: ignore[union-attr]
-        ]
+        groups = cast("list[list[Layer]]", self.groups)
+        count = self.config.num_hidden_layers
+        return [layer for index in range(count) for layer in groups[self.config.group_of_layer(index)]]
 
     def forward(self, batch: PackedBatch, *, output_hidden_states: bool = False) -> EncoderOutput:
         """Encodes a packed batch.

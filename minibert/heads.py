@@ -3,8 +3,6 @@
 Labels and losses are the task's own; a head turns a batch into logits and no more.
 """
 
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

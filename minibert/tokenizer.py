@@ -84,15 +84,18 @@ class Tokenizer:
         self._backend = backend
         self._word_backend = _with_leading_space(backend)
         self.specials = dict(specials)
-        ids = {role: backend.token_to_id(token) for role, token in specials.items()}
-        if absent := [token for role, token in specials.items() if ids[role] is None]:
-            raise InputError(f"the vocabulary lacks the special tokens {', '.join(absent)}.")
-        self.cls_token_id: int = ids["cls"]
-        self.sep_token_id: int = ids["sep"]
-        self.pad_token_id: int = ids["pad"]
-        self.unk_token_id: int = ids["unk"]
-        self.mask_token_id: int = ids["mask"]
+        self.cls_token_id = self._special_id("cls")
+        self.sep_token_id = self._special_id("sep")
+        self.pad_token_id = self._special_id("pad")
+        self.unk_token_id = self._special_id("unk")
+        self.mask_token_id = self._special_id("mask")
         self._two_separators = specials["sep"] == "</s>"  # RoBERTa puts two between the segments of a pair
+
+    def _special_id(self, role: str) -> int:
+        index = self._backend.token_to_id(self.specials[role])
+        if index is None:
+            raise InputError(f"the vocabulary lacks the {role} token {self.specials[role]}.")
+        return index
 
     @property
     def vocab_size(self) -> int:
@@ -172,13 +175,13 @@ class Tokenizer:
         Byte-level BPE always sees a space before a word, as in running text. A word of which nothing is left (a
         zero-width or control character) becomes the unknown token, so that labels never shift.
         """
-        encodings = self._word_backend.encode_batch_fast(sentences, is_pretokenized=True, add_special_tokens=False)
+        encodings = self._word_backend.encode_batch(sentences, is_pretokenized=True, add_special_tokens=False)
         return [
             self._word_pieces(encoding.ids, encoding.word_ids, len(words))
             for encoding, words in zip(encodings, sentences, strict=True)
         ]
 
-    def _word_pieces(self, ids: list[int], word_of_piece: list[int], num_words: int) -> WordPieces:
+    def _word_pieces(self, ids: list[int], word_of_piece: list[int | None], num_words: int) -> WordPieces:
         if len(ids) == num_words and word_of_piece == list(range(num_words)):
             return WordPieces(ids, range(num_words))
         kept: list[int] = []
@@ -399,7 +402,9 @@ def _with_leading_space(backend: Backend) -> Backend:
     """The same tokenizer with a space before each word, where it is byte-level; else the tokenizer itself."""
     description = json.loads(backend.to_str())
     pre_tokenizer = description.get("pre_tokenizer") or {}
-    steps = [step for step in [pre_tokenizer, *pre_tokenizer.get("pretokenizers", [])] if step.get("type") == "ByteLevel"]
+    steps = [
+        step for step in [pre_tokenizer, *pre_tokenizer.get("pretokenizers", [])] if step.get("type") == "ByteLevel"
+    ]
     if all(step["add_prefix_space"] for step in steps):
         return backend
     for step in steps:

@@ -197,7 +197,7 @@ def _open_file(path: Path) -> dict[str, Callable[[], Tensor]]:
     if path.suffix == ".safetensors":
         try:
             file = safe_open(path, framework="pt")
-            return {name: partial(file.get_tensor, name) for name in file.keys()}  # noqa: SIM118: not a dictionary
+            return {name: partial(file.get_tensor, name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path}: not a readable safetensors file ({error}); fetch it again.") from None
     try:

@@ -1,0 +1,1 @@
+"""The tasks, one file each, run as ``python -m tasks.NAME``."""

@@ -1,0 +1,76 @@
+"""Text files as people have them: plain or gzipped, with or without a byte-order mark, LF or CRLF."""
+
+import gzip
+import hashlib
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from minibert.errors import InputError
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A whole file, decoded.
+
+    Attributes:
+        path: as it was given.
+        lines: without their ends; the first one is line 1.
+        sha256: of the file's bytes, compressed where it is.
+    """
+
+    path: str
+    lines: list[str]
+    sha256: str
+
+    def error(self, line: int, problem: str) -> InputError:
+        """The error for a problem in one line, numbered from 1."""
+        return InputError(f"{self.path}, line {line}: {problem}")
+
+    @property
+    def suffix(self) -> str:
+        """The ending that tells the format, ``.gz`` aside; lower case."""
+        return Path(self.path.removesuffix(".gz")).suffix.lower()
+
+
+def read_text(path: str) -> TextFile:
+    """Reads UTF-8 text, opening ``.gz`` files.
+
+    Raises:
+        InputError: the file is missing, cannot be opened, or is not UTF-8 (with line and byte, and what it may be).
+    """
+    try:
+        raw = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+    content = raw
+    if raw[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{path}: damaged gzip file ({error}); copy it again.") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        byte = f"byte {error.start} (0x{content[error.start]:02x})"
+        raise InputError(f"{path}, line {line}: {byte} is not UTF-8. {_advice(path, content)}") from None
+    # Not str.splitlines, which also cuts at characters that stand inside sentences, such as U+2028.
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    if lines[-1] == "":
+        lines.pop()
+    return TextFile(path=path, lines=lines, sha256=hashlib.sha256(raw).hexdigest())
+
+
+def _advice(path: str, content: bytes) -> str:
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        encoding = "utf-16"
+    else:
+        try:
+            content.decode("gb18030")
+        except UnicodeDecodeError:
+            return "Save the file as UTF-8."
+        encoding = "gb18030"
+    return f"It may be {encoding}: iconv -f {encoding} -t utf-8 {path} > {path}.utf8"

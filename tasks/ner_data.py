@@ -1,0 +1,443 @@
+"""Labelled sentences for named-entity recognition, from the files people have.
+
+Formats, told apart by ending and content: a word or character with its tag per line (``word TAG``, tab or spaces,
+further columns between; CoNLL's ``-DOCSTART-``); CSV or TSV with a header, a row per sentence or per word; JSON lines
+with ``text`` and spans, or ``tokens`` and ``tags``. Tags may be IOB1, BIO, BIOES or BMES.
+"""
+
+import csv
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from minibert.errors import InputError
+from minibert.tokenizer import split_words
+from tasks.files import TextFile, read_text
+
+SCHEMES = ("auto", "iob1", "bio", "bioes", "bmes")
+
+# Column and field names that are recognised, in lower case.
+_WORD_COLUMNS = ("word", "token", "char", "character")
+_SENTENCE_ID_COLUMNS = ("sentence_id", "sentence #", "sentence", "sent_id", "id")
+_TEXT_COLUMNS = ("text", "sentence", "tokens", "words", "content")
+_TAG_COLUMNS = ("tags", "labels", "ner_tags", "tag", "label", "ner")
+_SPAN_FIELDS = ("entities", "spans", "labels", "label")
+
+
+class Entity(NamedTuple):
+    """Words ``start:end`` of a sentence name something of type ``type``."""
+
+    start: int
+    end: int
+    type: str
+
+
+class Sentence(NamedTuple):
+    """Words (for Chinese, usually characters) and the entities among them; ``line`` is where it starts in its file."""
+
+    words: list[str]
+    entities: list[Entity]
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NerSplit:
+    """One file of labelled sentences.
+
+    Attributes:
+        path: the file, as it was given.
+        sha256: of the file.
+        sentences: in file order.
+        scheme: the tags' scheme as read, or ``spans``.
+        num_repaired: tags that continue no entity (an ``I-`` first, say) and were read as the start of one.
+    """
+
+    path: str
+    sha256: str
+    sentences: list[Sentence]
+    scheme: str
+    num_repaired: int
+
+    def entity_counts(self) -> dict[str, int]:
+        """The number of entities of each type, by name."""
+        return dict(sorted(Counter(e.type for sentence in self.sentences for e in sentence.entities).items()))
+
+
+class _TaggedSentence(NamedTuple):
+    words: list[str]
+    tags: list[str]
+    lines: list[int]
+
+
+def read_ner(path: str, scheme: str = "auto") -> NerSplit:
+    """Reads a file of labelled sentences.
+
+    Args:
+        path: ``.gz`` or plain.
+        scheme: one of :data:`SCHEMES`; ``auto`` looks at all tags of the file.
+
+    Raises:
+        InputError: with file and line, where something in it cannot be used.
+    """
+    if scheme not in SCHEMES:
+        raise InputError(f"--scheme {scheme}: use one of {', '.join(SCHEMES)}.")
+    file = read_text(path)
+    rows: Iterable[_TaggedSentence | Sentence]
+    if _is_json_lines(file):
+        rows = _json_lines(file)
+    elif delimiter := _table_delimiter(file):
+        rows = _table(file, delimiter)
+    else:
+        rows = _columns(file)
+    read = list(rows)
+    tagged = [sentence for sentence in read if isinstance(sentence, _TaggedSentence)]
+    if tagged and scheme == "auto":
+        scheme = detect_scheme(sentence.tags for sentence in tagged)
+    sentences = []
+    num_repaired = 0
+    for row in read:
+        if isinstance(row, _TaggedSentence):
+            for tag, line in zip(row.tags, row.lines, strict=True):
+                _check_tag(file, line, tag, scheme)
+            entities, repaired = entities_from_tags(row.tags, scheme)
+            num_repaired += repaired
+            row = Sentence(row.words, entities, row.lines[0])
+        sentences.append(row)
+    if not sentences:
+        raise InputError(f"{path}: holds no sentence.")
+    return NerSplit(
+        path=path,
+        sha256=file.sha256,
+        sentences=sentences,
+        scheme=scheme if tagged else "spans",
+        num_repaired=num_repaired,
+    )
+
+
+def hold_out(split: NerSplit, *, share: float, seed: int) -> tuple[NerSplit, NerSplit]:
+    """Cuts a split in two at random; equal sentences stay on one side.
+
+    Returns:
+        What is left, and the ``share`` that is held out.
+    """
+    groups: dict[tuple[str, ...], list[Sentence]] = {}
+    for sentence in split.sentences:
+        groups.setdefault(tuple(sentence.words), []).append(sentence)
+    keys = list(groups)
+    random.Random(seed).shuffle(keys)
+    held: list[Sentence] = []
+    for key in keys:
+        if len(held) >= share * len(split.sentences):
+            break
+        held += groups.pop(key)
+    kept = [sentence for group in groups.values() for sentence in group]
+    if not kept or not held:
+        raise InputError(f"{split.path}: too few sentences to hold some out for evaluation; pass --dev.")
+
+    def part(name: str, sentences: list[Sentence]) -> NerSplit:
+        ordered = sorted(sentences, key=lambda sentence: sentence.line)
+        return NerSplit(
+            path=f"{split.path} ({name})", sha256=split.sha256, sentences=ordered, scheme=split.scheme,
+            num_repaired=split.num_repaired,
+        )  # fmt: skip
+
+    return part(f"all but {share:.0%}, seed {seed}", kept), part(f"{share:.0%} held out, seed {seed}", held)
+
+
+# -- tags -------------------------------------------------------------------------------------------------------------
+
+_PREFIXES = {"iob1": "BI", "bio": "BI", "bioes": "BIES", "bmes": "BMES"}
+
+
+def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
+    """Tells the scheme from all tags of a file.
+
+    M marks BMES, E or S without it BIOES. IOB1 and BIO share their letters: in IOB1 a ``B-`` stands only right behind
+    an entity of its own type.
+    """
+    prefixes: set[str] = set()
+    free_begins = inside_starts = 0
+    for tags in sentences:
+        previous = "O"
+        for tag in tags:
+            prefixes.add(tag[:2])
+            after_own_type = previous[2:] == tag[2:] and previous != "O"
+            free_begins += tag.startswith("B-") and not after_own_type
+            inside_starts += tag.startswith("I-") and not after_own_type
+            previous = tag
+    if "M-" in prefixes:
+        return "bmes"
+    if prefixes & {"E-", "S-"}:
+        return "bioes"
+    return "iob1" if inside_starts and not free_begins else "bio"
+
+
+def entities_from_tags(tags: Sequence[str], scheme: str) -> tuple[list[Entity], int]:
+    """Reads entities off a sentence's tags.
+
+    A tag that continues no entity of its type starts one, and an entity that is not closed ends where the next thing
+    begins; both are counted as repairs.
+
+    Returns:
+        The entities in order, and the number of repairs.
+    """
+    entities: list[Entity] = []
+    repairs = 0
+    start, type_ = -1, ""  # the open entity, if any
+
+    def close(end: int) -> None:
+        nonlocal start
+        if start >= 0:
+            entities.append(Entity(start, end, type_))
+            start = -1
+
+    closes = scheme in ("bioes", "bmes")
+    for index, tag in enumerate(tags):
+        prefix, tag_type = tag[:1], tag[2:]
+        continues = prefix in "IME" and start >= 0 and tag_type == type_
+        if not continues:
+            if start >= 0 and closes:
+                repairs += 1
+            close(index)
+            if prefix == "O":
+                continue
+            if prefix in "ME" or (prefix == "I" and scheme != "iob1"):
+                repairs += 1
+            start, type_ = index, tag_type
+        if prefix in "ES":
+            close(index + 1)
+    if start >= 0 and closes:
+        repairs += 1
+    close(len(tags))
+    return entities, repairs
+
+
+def bio_tags(sentence: Sentence) -> list[str]:
+    """A sentence's entities as BIO tags, one a word."""
+    tags = ["O"] * len(sentence.words)
+    for start, end, type_ in sentence.entities:
+        tags[start] = f"B-{type_}"
+        tags[start + 1 : end] = [f"I-{type_}"] * (end - start - 1)
+    return tags
+
+
+def _check_tag(file: TextFile, line: int, tag: str, scheme: str) -> None:
+    if tag == "O" or (tag[1:2] == "-" and tag[:1] in _PREFIXES[scheme] and len(tag) > 2):
+        return
+    raise file.error(
+        line,
+        f"unknown tag {tag!r}; in the {scheme} scheme a tag is O, or one of {', '.join(_PREFIXES[scheme])} with a "
+        "hyphen and a type, such as B-PER. Another scheme is chosen with --scheme.",
+    )
+
+
+# -- one word per line ------------------------------------------------------------------------------------------------
+
+
+def _columns(file: TextFile) -> Iterator[_TaggedSentence]:
+    words: list[str] = []
+    tags: list[str] = []
+    lines: list[int] = []
+    width = 0
+    for number, line in enumerate(file.lines, 1):
+        if not line.strip(" \t") or line.startswith("-DOCSTART-"):
+            if words:
+                yield _TaggedSentence(words, tags, lines)
+                words, tags, lines = [], [], []
+            continue
+        # Only tab and space separate: str.split would also cut at a no-break or ideographic space that is a word.
+        cells = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
+        if len(cells) < 2:
+            raise file.error(number, f"only one column ({line[:40]!r}); expected a word and its tag.")
+        if width and len(cells) != width:
+            raise file.error(number, f"{len(cells)} columns, but {width} in the lines before.")
+        width = len(cells)
+        words.append(cells[0])
+        tags.append(cells[-1])
+        lines.append(number)
+    if words:
+        yield _TaggedSentence(words, tags, lines)
+
+
+# -- CSV and TSV ------------------------------------------------------------------------------------------------------
+
+
+def _table_delimiter(file: TextFile) -> str | None:
+    """The delimiter where the first line is a header that names a tag column and a text or word column."""
+    header = file.lines[0] if file.lines else ""
+    for delimiter in ",\t;":
+        names = _header(header, delimiter)
+        if _find(names, _TAG_COLUMNS) is not None and (_find(names, _WORD_COLUMNS) or _find(names, _TEXT_COLUMNS)):
+            return delimiter
+    if file.suffix == ".csv":
+        raise file.error(
+            1,
+            f"the header {header[:60]!r} names no columns that are known; name them text and tags (a row per sentence) "
+            "or sentence_id, word and tag (a row per word).",
+        )
+    return None
+
+
+def _header(line: str, delimiter: str) -> list[str]:
+    return [name.strip().lower() for name in next(csv.reader([line], delimiter=delimiter), [])]
+
+
+def _find(names: Sequence[str], known: Sequence[str]) -> str | None:
+    return next((name for name in known if name in names), None)
+
+
+def _table(file: TextFile, delimiter: str) -> Iterator[_TaggedSentence]:
+    names = _header(file.lines[0], delimiter)
+    tag_column = _find(names, _TAG_COLUMNS)
+    word_column = _find(names, _WORD_COLUMNS)
+    assert tag_column
+    if word_column:
+        others = [name for name in names if name not in (word_column, tag_column)]
+        yield from _word_rows(file, delimiter, names, word_column, tag_column, _find(others, _SENTENCE_ID_COLUMNS))
+        return
+    text_column = _find(names, _TEXT_COLUMNS)
+    assert text_column
+    for line, row in _rows(file, delimiter, names):
+        if any(row.values()):
+            tags = re.findall(r"[^\s,;\[\]'\"]+", row[tag_column])
+            words = _words_of_cell(row[text_column], len(tags))
+            if not words or len(words) != len(tags):
+                raise file.error(
+                    line,
+                    f"{len(tags)} tags for {len(row[text_column].split())} words or "
+                    f"{len(row[text_column])} characters of text.",
+                )
+            yield _TaggedSentence(words, tags, [line] * len(tags))
+
+
+def _words_of_cell(text: str, num_tags: int) -> list[str]:
+    """The words of a sentence in one cell: a list, words with spaces between, or plain characters."""
+    if text.startswith("[") and text.endswith("]"):
+        listed = [a or b for a, b in re.findall(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"", text)]
+        if len(listed) == num_tags:
+            return listed
+    words = text.split()
+    return words if len(words) == num_tags else list(text)
+
+
+def _word_rows(
+    file: TextFile, delimiter: str, names: list[str], word_column: str, tag_column: str, id_column: str | None
+) -> Iterator[_TaggedSentence]:
+    words: list[str] = []
+    tags: list[str] = []
+    lines: list[int] = []
+    current = ""
+    for line, row in _rows(file, delimiter, names):
+        empty = not any(row.values())
+        identity = row[id_column] if id_column else ""
+        # An identity may stand in every row or in a sentence's first row only.
+        if words and (empty or (identity and identity != current)):
+            yield _TaggedSentence(words, tags, lines)
+            words, tags, lines = [], [], []
+        current = identity or current
+        if not empty:
+            words.append(row[word_column])
+            tags.append(row[tag_column].strip())
+            lines.append(line)
+    if words:
+        yield _TaggedSentence(words, tags, lines)
+
+
+def _rows(file: TextFile, delimiter: str, names: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows below the header, each with its line; blank lines are rows of empty cells."""
+    reader = csv.reader([line + "\n" for line in file.lines], delimiter=delimiter, strict=True)
+    try:
+        line = 1
+        for cells in reader:
+            if line > 1:
+                if cells and len(cells) != len(names):
+                    raise file.error(line, f"{len(cells)} cells, but the header names {len(names)} columns.")
+                yield line, dict(zip(names, cells or [""] * len(names), strict=True))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise file.error(line, f"not a row of this table ({error}).") from None
+
+
+# -- JSON lines -------------------------------------------------------------------------------------------------------
+
+
+def _is_json_lines(file: TextFile) -> bool:
+    start = next((line.lstrip() for line in file.lines if line.strip()), "")
+    if start.startswith("[") and file.suffix == ".json":
+        raise file.error(1, "a JSON array; write one object per line (JSON lines) instead.")
+    return file.suffix in (".jsonl", ".json", ".ndjson") or start.startswith('{"')
+
+
+def _json_lines(file: TextFile) -> Iterator[_TaggedSentence | Sentence]:
+    for number, line in enumerate(file.lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise file.error(number, f"not JSON ({error}).") from None
+        if not isinstance(row, dict):
+            raise file.error(number, "not a JSON object.")
+        words = row.get("tokens", row.get("words"))
+        if words is not None:
+            tags: Any = next((row[name] for name in _TAG_COLUMNS if name in row), None)
+            if not (_all_strings(words) and _all_strings(tags)):
+                raise file.error(number, "tokens and tags must be lists of strings.")
+            if not words or len(words) != len(tags):
+                raise file.error(number, f"{len(tags)} tags for {len(words)} tokens.")
+            yield _TaggedSentence(words, tags, [number] * len(words))
+        elif isinstance(row.get("text"), str):
+            yield _spans_to_words(file, number, row["text"], _spans(file, number, row))
+        else:
+            raise file.error(number, "neither text with entities nor tokens with tags.")
+
+
+def _all_strings(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def _spans(file: TextFile, number: int, row: dict[str, Any]) -> list[Entity]:
+    """The spans of a row, by character: ``[start, end, type]`` or an object of start, end and label or type."""
+    given = next((row[name] for name in _SPAN_FIELDS if name in row), None)
+    if not isinstance(given, list):
+        raise file.error(number, f"text without a list of spans; expected one of the fields {', '.join(_SPAN_FIELDS)}.")
+    spans = []
+    for span in given:
+        if isinstance(span, dict):
+            values: list[Any] = [span.get("start"), span.get("end"), span.get("label", span.get("type"))]
+        else:
+            values = list(span) if isinstance(span, list) else []
+        if [type(value) for value in values] != [int, int, str] or not values[2]:
+            raise file.error(number, f"the span {span!r} is not [start, end, type].")
+        spans.append(Entity(*values))
+    return sorted(spans)
+
+
+def _spans_to_words(file: TextFile, number: int, text: str, spans: list[Entity]) -> Sentence:
+    # A span's borders are word borders, also where running text has none there ("Parisian" with Paris marked).
+    borders = {border for span in spans for border in span[:2]}
+    places = []
+    for start, end in split_words(text):
+        cuts = [start, *sorted(border for border in borders if start < border < end), end]
+        places += list(pairwise(cuts))
+    if not places:
+        raise file.error(number, "the text holds no word.")
+    first_at = {start: index for index, (start, _) in enumerate(places)}
+    last_at = {end: index for index, (_, end) in enumerate(places)}
+    entities: list[Entity] = []
+    for start, end, type_ in spans:
+        if not 0 <= start < end <= len(text):
+            raise file.error(number, f"the span {start}:{end} lies outside the text of {len(text)} characters.")
+        if start not in first_at or end not in last_at:
+            raise file.error(number, f"the span {start}:{end} ({text[start:end]!r}) starts or ends with white space.")
+        if entities and first_at[start] < entities[-1].end:
+            raise file.error(
+                number, f"the span {start}:{end} overlaps the one before; nested entities are not supported."
+            )
+        entities.append(Entity(first_at[start], last_at[end] + 1, type_))
+    return Sentence([text[start:end] for start, end in places], entities, number)
