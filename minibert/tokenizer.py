@@ -231,23 +231,21 @@ class Tokenizer:
         """
         words = Counter(word for sentence in sentences for word in sentence)
         if model_type == "roberta":
-            specials, backend = dict(_ROBERTA_SPECIALS), _byte_level(models.BPE())
-            order = [specials[role] for role in ("cls", "pad", "sep", "unk", "mask")]  # fairseq's order
-            trainer: Any = trainers.BpeTrainer(
-                vocab_size=vocab_size, special_tokens=order, show_progress=False, min_frequency=2,
+            backend = _byte_level(models.BPE())
+            trainer = trainers.BpeTrainer(
+                vocab_size=vocab_size,
+                special_tokens=[_ROBERTA_SPECIALS[role] for role in ("cls", "pad", "sep", "unk", "mask")],
                 initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            )  # fmt: skip
-            corpus = [" " + word for word in words.elements()]
-        else:
-            specials, backend = dict(_BERT_SPECIALS), _wordpiece(models.WordPiece(unk_token="[UNK]"), lowercase=False)
-            order = [specials[role] for role in ("pad", "unk", "cls", "sep", "mask")]
-            trainer = trainers.WordPieceTrainer(
-                vocab_size=vocab_size, special_tokens=order, show_progress=False, min_frequency=2
+                min_frequency=2,
+                show_progress=False,
             )
-            characters = Counter(character for word, count in words.items() for character in word * min(count, 2))
-            corpus = ["".join(c for c in word if characters[c] > 1) for word in words.elements()]
-        backend.train_from_iterator(sorted(corpus), trainer)
-        return cls(_finished(backend, specials), specials)
+            backend.train_from_iterator((" " + word for word in sorted(words.elements())), trainer)
+            return cls(_finished(backend, _ROBERTA_SPECIALS), _ROBERTA_SPECIALS)
+        vocab = _train_wordpiece(
+            words, [_BERT_SPECIALS[role] for role in ("pad", "unk", "cls", "sep", "mask")], vocab_size
+        )
+        backend = _wordpiece(models.WordPiece(vocab, unk_token="[UNK]"), lowercase=False)
+        return cls(_finished(backend, _BERT_SPECIALS), _BERT_SPECIALS)
 
 
 def split_words(text: str) -> list[tuple[int, int]]:
@@ -350,6 +348,22 @@ def _wordpiece(
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
     return backend
+
+
+def _train_wordpiece(words: Counter[str], specials: list[str], vocab_size: int) -> dict[str, int]:
+    characters = Counter(character for word, count in words.items() for character in word * min(count, 2))
+    known = {word: "".join(c for c in word if characters[c] > 1) for word in words}
+    backend = _wordpiece(models.WordPiece(unk_token="[UNK]"), lowercase=False)
+    assert backend.pre_tokenizer
+    pieces = {piece for word in known.values() for piece, _ in backend.pre_tokenizer.pre_tokenize_str(word)}
+    # The library numbers the pieces inside words (##a) in the order of a hash table, which changes from run to run, and
+    # breaks ties by number. Reserving them first, in order, makes training repeatable.
+    inside = sorted({f"##{character}" for piece in pieces for character in piece[1:]})
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size, special_tokens=specials + inside, min_frequency=2, show_progress=False
+    )
+    backend.train_from_iterator((known[word] for word in sorted(words.elements())), trainer)
+    return backend.get_vocab()
 
 
 def _byte_level(model: models.BPE) -> Backend:

@@ -151,6 +151,11 @@ def tagging_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), targets, ignore_index=_NO_TARGET, reduction="sum")
 
 
+def batch_loss(model: nn.Module, batch: LabelledBatch) -> Tensor:
+    """:func:`tagging_loss` of a model's logits, as the training loop asks for it."""
+    return tagging_loss(model(batch.inputs), batch.targets)
+
+
 def predict_tags(
     model: TokenClassifier, data: Examples[Window], sentences: Sequence[Sentence], settings: NerSettings
 ) -> tuple[list[list[str]], float]:
@@ -286,7 +291,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     history = fit(
         model,
         data["train"],
-        loss=_batch_loss,
+        loss=batch_loss,
         evaluate=evaluate,
         metric=METRICS[settings.metric],
         settings=settings,
@@ -324,10 +329,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
     print(f"micro F1: strict mode {figures['strict_f1']:.4f}, default mode {figures['default_f1']:.4f}")
     print(f"saved to {folder}")
     return folder
-
-
-def _batch_loss(model: nn.Module, batch: LabelledBatch) -> Tensor:
-    return tagging_loss(model(batch.inputs), batch.targets)
 
 
 if __name__ == "__main__":

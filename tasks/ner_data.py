@@ -100,10 +100,13 @@ def read_ner(path: str, scheme: str = "auto") -> NerSplit:
         scheme = detect_scheme(sentence.tags for sentence in tagged)
     sentences = []
     num_repaired = 0
+    valid_tags = {"O"}
     for row in read:
         if isinstance(row, _TaggedSentence):
-            for tag, line in zip(row.tags, row.lines, strict=True):
-                _check_tag(file, line, tag, scheme)
+            if not valid_tags.issuperset(row.tags):
+                for tag, line in zip(row.tags, row.lines, strict=True):
+                    _check_tag(file, line, tag, scheme)
+                valid_tags.update(row.tags)
             entities, repaired = entities_from_tags(row.tags, scheme)
             num_repaired += repaired
             row = Sentence(row.words, entities, row.lines[0])
@@ -165,6 +168,8 @@ def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
     for tags in sentences:
         previous = "O"
         for tag in tags:
+            if tag == previous == "O":
+                continue
             prefixes.add(tag[:2])
             after_own_type = previous[2:] == tag[2:] and previous != "O"
             free_begins += tag.startswith("B-") and not after_own_type
@@ -198,6 +203,8 @@ def entities_from_tags(tags: Sequence[str], scheme: str) -> tuple[list[Entity], 
 
     closes = scheme in ("bioes", "bmes")
     for index, tag in enumerate(tags):
+        if tag == "O" and start < 0:
+            continue
         prefix, tag_type = tag[:1], tag[2:]
         continues = prefix in "IME" and start >= 0 and tag_type == type_
         if not continues:
@@ -245,13 +252,13 @@ def _columns(file: TextFile) -> Iterator[_TaggedSentence]:
     lines: list[int] = []
     width = 0
     for number, line in enumerate(file.lines, 1):
-        if not line.strip(" \t") or line.startswith("-DOCSTART-"):
+        if not line or line.isspace() or line.startswith("-DOCSTART-"):
             if words:
                 yield _TaggedSentence(words, tags, lines)
                 words, tags, lines = [], [], []
             continue
         # Only tab and space separate: str.split would also cut at a no-break or ideographic space that is a word.
-        cells = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
+        cells = line.split("\t") if "\t" in line else [cell for cell in line.split(" ") if cell]
         if len(cells) < 2:
             raise file.error(number, f"only one column ({line[:40]!r}); expected a word and its tag.")
         if width and len(cells) != width:

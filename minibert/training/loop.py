@@ -159,7 +159,7 @@ def fit(
 
     for epoch in range(1, settings.epochs + 1):
         model.train()
-        order = _shuffled(len(data.items), settings.seed, epoch)
+        order = shuffled(len(data.items), settings.seed, epoch)
         waiting: list[Tensor] = []  # losses still on the device, so that a step need not wait for them
         loss_sum = 0.0
         num_tokens = num_targets = 0
@@ -229,7 +229,7 @@ def predict(
         yield on_device, output
 
 
-def _shuffled(count: int, seed: int, epoch: int) -> list[int]:
+def shuffled(count: int, seed: int, epoch: int) -> list[int]:
     """The order of an epoch, which depends on nothing but these numbers."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order: list[int] = torch.randperm(count, generator=generator).tolist()

@@ -1,0 +1,1 @@
+"""Measurements against the tools people would use instead, run as ``python -m benchmarks.NAME``."""

@@ -1,0 +1,150 @@
+"""Does fine-tuning here end where it ends with transformers?
+
+Trains the named-entity task twice from the same checkpoint and the same initial head: once with this project's model
+and loop, once with transformers' model in a plain padded loop over the same batches, in the same order, with the same
+optimizer settings. Prints each epoch's strict F1 on the dev file, and one JSON line last.
+
+    python -m benchmarks.ner_parity --weights MINILM --train eng.train.gz --dev eng.testa.gz --precision bf16
+"""
+
+import dataclasses
+import json
+import math
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from minibert import TokenClassifier
+from minibert.training import Examples, autocast, choose_device, choose_precision, fit
+from minibert.training.loop import shuffled
+from minibert.training.optimizer import linear_schedule
+from tasks import common, ner
+
+
+def padded(windows: Sequence[ner.Window], pad_token_id: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids, attention mask and targets of some windows, ``(B, S)`` each."""
+    ids = [torch.from_numpy(window.ids.astype(np.int64)) for window in windows]
+    targets = [torch.from_numpy(window.targets.astype(np.int64)) for window in windows]
+    mask = pad_sequence([torch.ones_like(row) for row in ids], batch_first=True)
+    return (
+        pad_sequence(ids, batch_first=True, padding_value=pad_token_id).to(device),
+        mask.to(device),
+        pad_sequence(targets, batch_first=True, padding_value=-100).to(device),
+    )
+
+
+def train_theirs(
+    model: nn.Module, windows: list[ner.Window], settings: ner.NerSettings, pad_token_id: int, device: torch.device
+) -> Iterator[int]:
+    """One epoch after another in a plain loop; yields after each."""
+    precision = choose_precision(settings.precision, device)
+    decays = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim == 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decays, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=settings.lr,
+    )
+    steps = settings.epochs * math.ceil(len(windows) / settings.batch_size)
+    schedule = linear_schedule(optimizer, num_steps=steps, warmup_ratio=settings.warmup_ratio)
+    torch.manual_seed(settings.seed)
+    for epoch in range(1, settings.epochs + 1):
+        model.train()
+        order = shuffled(len(windows), settings.seed, epoch)
+        for start in range(0, len(order), settings.batch_size):
+            batch = [windows[i] for i in order[start : start + settings.batch_size]]
+            ids, mask, targets = padded(batch, pad_token_id, device)
+            with autocast(device, precision):
+                logits = model(input_ids=ids, attention_mask=mask).logits
+                loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+        yield epoch
+
+
+@torch.inference_mode()
+def their_tags(
+    model: nn.Module, windows: list[ner.Window], settings: ner.NerSettings, pad_token_id: int, device: torch.device
+) -> list[int]:
+    """The likeliest tag of every word, in order."""
+    model.eval()
+    chosen = []
+    for start in range(0, len(windows), 64):
+        ids, mask, targets = padded(windows[start : start + 64], pad_token_id, device)
+        with autocast(device, choose_precision(settings.precision, device)):
+            logits = model(input_ids=ids, attention_mask=mask).logits
+        chosen.append(logits.argmax(-1)[targets != -100])
+    return torch.cat(chosen).tolist()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    settings = common.parse(
+        ner.NerSettings, argv, program="python -m benchmarks.ner_parity", about="Fine-tuning here and in transformers."
+    )
+    device = choose_device(settings.device)
+    splits = ner.read_splits(settings)
+    words = [sentence.words for sentence in splits["train"].sentences]
+    model, tokenizer, origin = common.starting_model(TokenClassifier, settings, ner.tag_names(splits["train"]), words)
+    config = model.config
+    label2id = {label: index for index, label in config.id2label.items()}
+    windows = {
+        name: ner.encode_split(
+            splits[name], tokenizer, label2id, max_length=config.max_length, overlap=settings.overlap
+        ).windows
+        for name in ("train", "dev")
+    }
+    gold = [ner.bio_tags(sentence) for sentence in splits["dev"].sentences]
+    print(f"model {origin}")
+    with tempfile.TemporaryDirectory() as start:
+        model.save_pretrained(start)
+        theirs = transformers.AutoModelForTokenClassification.from_pretrained(start, attn_implementation="sdpa")
+
+    results: dict[str, dict[str, list[float]]] = {name: {"strict_f1": [], "seconds": []} for name in ("ours", "theirs")}
+
+    def note(name: str, tags: list[list[str]], seconds: float) -> None:
+        results[name]["strict_f1"].append(ner.score(gold, tags)[0]["strict_f1"])
+        results[name]["seconds"].append(round(seconds, 1))
+        print(
+            f"{name:6} epoch {len(results[name]['seconds'])}: strict F1 {results[name]['strict_f1'][-1]:.4f}",
+            flush=True,
+        )
+
+    data = {name: Examples(split, ner.collate) for name, split in windows.items()}
+    model.to(device)
+
+    def evaluate() -> dict[str, float]:
+        tags, loss = ner.predict_tags(model, data["dev"], splits["dev"].sentences, settings)
+        note("ours", tags, time.perf_counter() - clock)
+        return {"strict_f1": results["ours"]["strict_f1"][-1], "loss": loss}
+
+    clock = time.perf_counter()
+    fit(
+        model, data["train"], loss=ner.batch_loss, evaluate=evaluate, metric=ner.METRICS["strict_f1"],
+        settings=settings, device=device, on_best=lambda: None, on_record=lambda _: None, show_progress=True,
+    )  # fmt: skip
+
+    theirs.to(device)
+    clock = time.perf_counter()
+    for _ in train_theirs(theirs, windows["train"], settings, tokenizer.pad_token_id, device):
+        flat = iter(their_tags(theirs, windows["dev"], settings, tokenizer.pad_token_id, device))
+        tags = [[config.id2label[next(flat)] for _ in sentence] for sentence in gold]
+        note("theirs", tags, time.perf_counter() - clock)
+
+    print(json.dumps({
+        "benchmark": "ner_parity", "settings": dataclasses.asdict(settings), "results": results,
+        "difference": results["ours"]["strict_f1"][-1] - results["theirs"]["strict_f1"][-1],
+        "device": common.device_name(device),
+        "versions": {**common.versions(), "transformers": transformers.__version__},
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    common.run(main)

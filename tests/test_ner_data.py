@@ -1,0 +1,239 @@
+"""Labelled sentences from every format and scheme, and the sentences a person gets where a file is not right."""
+
+import contextlib
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibert.errors import InputError
+from tasks.ner_data import Entity, Sentence, bio_tags, detect_scheme, entities_from_tags, hold_out, read_ner
+
+DATA = Path(__file__).parents[2] / "shared" / "data" / "ner"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data/ner is not here")
+
+WORDS = ["Ann", "Lee", "left", "New", "York", "."]
+TAGS = ["B-PER", "I-PER", "O", "B-LOC", "I-LOC", "O"]
+ENTITIES = [Entity(0, 2, "PER"), Entity(3, 5, "LOC")]
+COLUMNS = "\n".join(f"{word} {tag}" for word, tag in zip(WORDS, TAGS, strict=True))
+
+
+def write(folder: Path, name: str, content: str | bytes) -> str:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return str(path)
+
+
+FORMATS = {
+    "space.txt": COLUMNS,
+    "tab.txt": COLUMNS.replace(" ", "\t"),
+    "no_extension": COLUMNS + "\n\n\n",
+    "crlf.txt": COLUMNS.replace("\n", "\r\n") + "\r\n",
+    "bom.txt": "\ufeff" + COLUMNS,
+    "conll.txt": "-DOCSTART- -X- O O\n\n" + COLUMNS.replace(" ", " NNP I-NP "),
+    "sentence.csv": "id,text,tags\n7,Ann Lee left New York .,B-PER I-PER O B-LOC I-LOC O\n",
+    "lists.csv": f'tokens,ner_tags\n"{WORDS}","{TAGS}"\n',
+    "words.csv": "sentence_id,word,tag\n" + "\n".join(f"1,{w},{t}" for w, t in zip(WORDS, TAGS, strict=True)),
+    "kaggle.csv": "Sentence #,Word,POS,Tag\nSentence: 1,Ann,NNP,B-PER\n"
+    + "\n".join(f",{w},X,{t}" for w, t in list(zip(WORDS, TAGS, strict=True))[1:]),
+    "words.tsv": "word\ttag\n" + COLUMNS.replace(" ", "\t"),
+    "tokens.jsonl": json.dumps({"tokens": WORDS, "tags": TAGS}) + "\n\n",
+    "spans.jsonl": json.dumps({"text": "Ann Lee left New York.", "entities": [[13, 21, "LOC"], [0, 7, "PER"]]}),
+    "objects.json": json.dumps(
+        {"text": "Ann Lee left New York.", "spans": [
+            {"start": 0, "end": 7, "label": "PER"}, {"start": 13, "end": 21, "type": "LOC"},
+        ]}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_every_format_gives_the_same_sentence(tmp_path: Path, name: str, zipped: bool) -> None:
+    content = FORMATS[name].encode()
+    path = write(tmp_path, name + ".gz" * zipped, gzip.compress(content) if zipped else content)
+    split = read_ner(path)
+    assert [(sentence.words, sentence.entities) for sentence in split.sentences] == [(WORDS, ENTITIES)]
+
+
+def test_a_row_of_characters(tmp_path: Path) -> None:
+    path = write(tmp_path, "chars.csv", "text,tags\n我在北京,O O B-LOC I-LOC\n")
+    assert read_ner(path).sentences == [Sentence(["我", "在", "北", "京"], [Entity(2, 4, "LOC")], 2)]
+
+
+def test_sentences_end_at_blank_lines_and_new_identities(tmp_path: Path) -> None:
+    columns = write(tmp_path, "a.txt", "a O\n\n  \nb B-X\nc O\n")
+    table = write(tmp_path, "b.csv", "sent_id,token,label\n1,a,O\n2,b,B-X\n2,c,O\n")
+    for path, lines in ((columns, [1, 4]), (table, [2, 3])):
+        split = read_ner(path)
+        assert [sentence.words for sentence in split.sentences] == [["a"], ["b", "c"]]
+        assert [sentence.line for sentence in split.sentences] == lines
+
+
+def test_a_space_that_is_a_word_stays_one(tmp_path: Path) -> None:
+    """No-break and ideographic spaces are characters of Chinese corpora, not separators."""
+    split = read_ner(write(tmp_path, "a.txt", "北 B-LOC\n\u3000 O\n\u00a0 O\n\u2028 O\n"))
+    assert split.sentences[0].words == ["北", "\u3000", "\u00a0", "\u2028"]
+
+
+def test_span_borders_are_word_borders(tmp_path: Path) -> None:
+    row = json.dumps({"text": "pro-Parisian 😀李明", "entities": [[4, 9, "LOC"], [14, 16, "PER"]]})
+    (sentence,) = read_ner(write(tmp_path, "a.jsonl", row)).sentences
+    assert [sentence.words[e.start : e.end] for e in sentence.entities] == [["Paris"], ["李", "明"]]
+
+
+# -- schemes ----------------------------------------------------------------------------------------------------------
+
+
+def tags_of(entities: Sequence[Entity], length: int, scheme: str) -> list[str]:
+    """The definition of each scheme, written the other way round from the reader."""
+    tags = ["O"] * length
+    inside, last = ("M", "E") if scheme == "bmes" else ("I", "E")
+    for position, (start, end, type_) in enumerate(entities):
+        touches = position > 0 and entities[position - 1].end == start and entities[position - 1].type == type_
+        for index in range(start, end):
+            prefix = inside if index > start else "B"
+            if scheme == "iob1" and not (index == start and touches):
+                prefix = "I"
+            if scheme in ("bioes", "bmes") and index == end - 1:
+                prefix = "S" if end - start == 1 else last
+            tags[index] = f"{prefix}-{type_}"
+    return tags
+
+
+@st.composite
+def sentences_of_entities(draw: st.DrawFn) -> tuple[list[Entity], int]:
+    entities: list[Entity] = []
+    at = 0
+    for _ in range(draw(st.integers(0, 5))):
+        start = at + draw(st.integers(0, 2))
+        at = start + draw(st.integers(1, 4))
+        entities.append(Entity(start, at, draw(st.sampled_from(["LOC", "PER"]))))
+    return entities, at + draw(st.integers(0, 2))
+
+
+@given(sentences_of_entities(), st.sampled_from(["iob1", "bio", "bioes", "bmes"]))
+def test_tags_of_every_scheme_are_read_back(case: tuple[list[Entity], int], scheme: str) -> None:
+    entities, length = case
+    assert entities_from_tags(tags_of(entities, length, scheme), scheme) == (entities, 0)
+
+
+@given(sentences_of_entities())
+def test_bio_tags_follow_the_definition(case: tuple[list[Entity], int]) -> None:
+    entities, length = case
+    assert bio_tags(Sentence(["x"] * length, entities, 1)) == tags_of(entities, length, "bio")
+
+
+@pytest.mark.parametrize("scheme", ["iob1", "bio", "bioes", "bmes"])
+def test_the_scheme_is_told_from_the_tags(scheme: str) -> None:
+    entities = [Entity(0, 1, "LOC"), Entity(1, 3, "LOC"), Entity(4, 7, "PER")]
+    assert detect_scheme([tags_of(entities, 8, scheme), ["O"]]) == scheme
+
+
+@given(st.lists(st.sampled_from(["O", "B-X", "I-X", "E-X", "S-X", "B-Y", "I-Y", "E-Y"]), max_size=8))
+def test_any_tags_give_entities_that_lie_side_by_side(tags: list[str]) -> None:
+    entities, _ = entities_from_tags(tags, "bioes")
+    borders = [border for entity in entities for border in (entity.start, entity.end)]
+    assert borders == sorted(borders)
+    assert all(entity.start < entity.end for entity in entities)
+    covered = {index for entity in entities for index in range(entity.start, entity.end)}
+    assert covered == {index for index, tag in enumerate(tags) if tag != "O"}
+
+
+def test_tags_that_continue_nothing_are_repaired_and_counted(tmp_path: Path) -> None:
+    split = read_ner(write(tmp_path, "a.txt", "a O\nb I-PER\nc I-PER\nd B-LOC\ne I-PER\n"))
+    assert split.sentences[0].entities == [Entity(1, 3, "PER"), Entity(3, 4, "LOC"), Entity(4, 5, "PER")]
+    assert split.num_repaired == 2
+    assert entities_from_tags(["B-X", "I-X", "O", "E-X"], "bioes") == ([Entity(0, 2, "X"), Entity(3, 4, "X")], 2)
+
+
+# -- real files -------------------------------------------------------------------------------------------------------
+
+
+@needs_data
+def test_msra_has_the_published_number_of_entities() -> None:
+    split = read_ner(str(DATA / "msra" / "dev.txt.gz"))
+    assert (len(split.sentences), split.scheme, split.num_repaired) == (4631, "bio", 11)
+    assert split.entity_counts() == {"LOC": 2877, "ORG": 1331, "PER": 1984}
+
+
+@needs_data
+def test_conll2003_is_iob1_and_has_the_published_number_of_entities() -> None:
+    """Counts of Tjong Kim Sang and De Meulder 2003, table 2."""
+    split = read_ner(str(DATA / "conll2003" / "eng.testa.gz"))
+    assert split.scheme == "iob1"
+    assert split.entity_counts() == {"LOC": 1837, "MISC": 922, "ORG": 1341, "PER": 1842}
+
+
+# -- holding out ------------------------------------------------------------------------------------------------------
+
+
+def test_holding_out_keeps_equal_sentences_together_and_loses_none(tmp_path: Path) -> None:
+    text = "\n\n".join(f"w{i % 30} B-X" for i in range(60))
+    split = read_ner(write(tmp_path, "a.txt", text))
+    kept, held = hold_out(split, share=0.2, seed=1)
+    words = [{tuple(sentence.words) for sentence in part.sentences} for part in (kept, held)]
+    assert not words[0] & words[1]
+    assert sorted(s.line for part in (kept, held) for s in part.sentences) == [s.line for s in split.sentences]
+    assert len(held.sentences) == 12
+    assert hold_out(split, share=0.2, seed=1)[1].sentences == held.sentences
+    assert hold_out(split, share=0.2, seed=2)[1].sentences != held.sentences
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------
+
+BAD = {
+    "empty.txt": (b"", "holds no sentence"),
+    "blank.txt": (b"\n \n", "holds no sentence"),
+    "ragged.txt": (b"a b O\nc O\n", "line 2: 2 columns, but 3"),
+    "alone.txt": (b"a O\nb\n", "line 2: only one column"),
+    "tag.txt": (b"a O\n\nb X-PER\n", "line 3: unknown tag 'X-PER'"),
+    "type.txt": (b"a B-\n", "line 1: unknown tag 'B-'"),
+    "gbk.txt": ("a O\n北 B-LOC\n".encode("gb18030"), r"line 2: byte 4 \(0xb1\) is not UTF-8.*gb18030"),
+    "utf16.txt": ("北 B-LOC\n".encode("utf-16"), "line 1: byte 0 .*utf-16"),
+    "bytes.txt": (b"a O\n\xff\xff O\n", "line 2: byte 4 .*Save the file as UTF-8"),
+    "cut.txt.gz": (gzip.compress(COLUMNS.encode())[:-9], "damaged gzip"),
+    "header.csv": (b"a,b\n1,2\n", "line 1: the header 'a,b' names no columns"),
+    "cells.csv": (b"word,tag\na,O\nb\n", "line 3: 1 cells, but the header names 2"),
+    "quote.csv": (b'word,tag\na,O\n"b,O\n', "line 3: not a row of this table"),
+    "counts.csv": ("text,tags\n我在,O O O\n".encode(), "line 2: 3 tags for 1 words or 2 characters"),
+    "json.jsonl": (b'{"tokens": ["a"], "tags": ["O"]}\n{"tok\n', "line 2: not JSON"),
+    "array.json": (b"[1]", "line 1: a JSON array"),
+    "scalar.jsonl": (b"3\n", "line 1: not a JSON object"),
+    "fields.jsonl": (b'{"a": 1}\n', "line 1: neither text"),
+    "numbers.jsonl": (b'{"tokens": ["a"], "tags": [0]}\n', "line 1: tokens and tags must be lists of strings"),
+    "lengths.jsonl": (b'{"tokens": ["a"], "tags": []}\n', "line 1: 0 tags for 1 tokens"),
+    "nospans.jsonl": (b'{"text": "a"}\n', "line 1: text without a list of spans"),
+    "badspan.jsonl": (b'{"text": "abc", "spans": [[0, "3", "X"]]}\n', "is not \\[start, end, type\\]"),
+    "outside.jsonl": (b'{"text": "abc", "spans": [[0, 4, "X"]]}\n', "lies outside the text of 3"),
+    "white.jsonl": (b'{"text": "ab c", "spans": [[0, 3, "X"]]}\n', "starts or ends with white space"),
+    "nested.jsonl": (b'{"text": "ab", "spans": [[0, 2, "X"], [1, 2, "Y"]]}\n', "overlaps the one before"),
+    "notext.jsonl": (b'{"text": " ", "spans": []}\n', "the text holds no word"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_refused_by_file_and_line(tmp_path: Path, name: str) -> None:
+    content, message = BAD[name]
+    path = write(tmp_path, name, content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_ner(path)
+    assert str(caught.value).startswith(path)
+
+
+def test_a_file_that_is_not_there_and_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_ner(str(tmp_path / "none.txt"))
+    with pytest.raises(InputError, match="cannot be read"):
+        read_ner(str(tmp_path))
+
+
+@given(st.binary(max_size=120), st.sampled_from(["a.txt", "a.csv", "a.jsonl", "a.txt.gz"]))
+def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str) -> None:
+    path = write(tmp_path_factory.mktemp("any"), name, content)
+    with contextlib.suppress(InputError):
+        assert read_ner(path).sentences

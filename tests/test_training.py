@@ -1,0 +1,226 @@
+"""The loop: what a step adds up, what decays, which epoch is best, and that a seed settles everything."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import tiny_config
+from torch import Tensor, nn
+
+from minibert import TokenClassifier, pack
+from minibert.errors import InputError
+from minibert.training import Examples, LabelledBatch, Metric, TrainingSettings, choose_device, choose_precision, fit
+from minibert.training.optimizer import build_optimizer, linear_schedule
+
+CPU = torch.device("cpu")
+Item = tuple[list[int], list[int]]
+
+
+def collate(items: Sequence[Item]) -> LabelledBatch:
+    targets = torch.tensor([target for _, row in items for target in row])
+    return LabelledBatch(inputs=pack([ids for ids, _ in items]), targets=targets, num_targets=int((targets >= 0).sum()))
+
+
+def loss(model: nn.Module, batch: LabelledBatch) -> Tensor:
+    return F.cross_entropy(model(batch.inputs), batch.targets, reduction="sum")
+
+
+def ragged_items(count: int = 24) -> list[Item]:
+    """Sequences whose number of targets differs widely: some tokens carry none."""
+    rng = np.random.default_rng(3)
+    items = []
+    for length in rng.integers(1, 15, count):
+        ids = rng.integers(5, 90, length)
+        targets = np.where(rng.random(length) < rng.random(), ids % 2, -100)
+        targets[0] = ids[0] % 2
+        items.append((ids.tolist(), targets.tolist()))
+    return items
+
+
+def model_without_dropout(dropout: float = 0.0) -> TokenClassifier:
+    torch.manual_seed(1)
+    config = tiny_config("bert", hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
+    return TokenClassifier(config)
+
+
+def train(model: TokenClassifier, items: list[Item] | None = None, **settings: Any) -> list[Mapping[str, Any]]:
+    """Runs the loop on ragged items and gives every record."""
+    records: list[Mapping[str, Any]] = []
+    given = {"epochs": 2, "batch_size": 8, "lr": 1e-3, "precision": "fp32", **settings}
+    fit(
+        model,
+        Examples(items or ragged_items(), collate),
+        loss=loss,
+        evaluate=lambda: {"figure": 0.0},
+        metric=Metric("figure"),
+        settings=TrainingSettings(**given),
+        device=CPU,
+        on_best=lambda: None,
+        on_record=records.append,
+    )
+    return records
+
+
+def weights(model: nn.Module) -> Tensor:
+    return nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+def test_micro_batches_make_the_same_step() -> None:
+    whole, parts = model_without_dropout().double(), model_without_dropout().double()
+    train(whole, batch_size=8)
+    train(parts, batch_size=8, micro_batch_size=3)
+    torch.testing.assert_close(weights(parts), weights(whole), rtol=0, atol=1e-9)
+
+
+def test_a_step_is_what_plain_pytorch_makes_of_it() -> None:
+    """Two full-batch epochs against a loop written out with PyTorch's own unfused AdamW."""
+    items = ragged_items(6)
+    ours, plain = model_without_dropout().double(), model_without_dropout().double()
+    train(ours, items, batch_size=6, warmup_ratio=0.0, weight_decay=0.1, max_grad_norm=0.5, head_lr=1e-2)
+    groups = []
+    for name, parameter in plain.named_parameters():
+        rate = 1e-2 if name.startswith("classifier") else 1e-3
+        decay = 0.0 if parameter.ndim == 1 else 0.1
+        groups.append({"params": [parameter], "lr": rate, "weight_decay": decay})
+    optimizer = torch.optim.AdamW(groups, fused=False, foreach=False)
+    batch = collate(items)
+    for factor in (1.0, 0.5):
+        for group in optimizer.param_groups:
+            group["lr"] = factor * (1e-2 if group["lr"] > 2e-3 else 1e-3)
+        optimizer.zero_grad()
+        F.cross_entropy(plain(batch.inputs), batch.targets).backward()
+        norm = torch.sqrt(sum((p.grad**2).sum() for p in plain.parameters() if p.grad is not None))
+        for parameter in plain.parameters():
+            if parameter.grad is not None:
+                parameter.grad *= min(1.0, 0.5 / (float(norm) + 1e-6))
+        optimizer.step()
+    torch.testing.assert_close(weights(ours), weights(plain), rtol=0, atol=1e-9)
+
+
+def test_biases_and_norms_do_not_decay_and_the_head_has_its_rate() -> None:
+    model = model_without_dropout()
+    optimizer = build_optimizer(model, lr=1.0, head_lr=2.0, weight_decay=0.3, device=CPU)
+    found = {id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
+    assert len(found) == len(list(model.parameters()))
+    for name, parameter in model.named_parameters():
+        expected = (2.0 if name.startswith("classifier") else 1.0, 0.0 if parameter.ndim == 1 else 0.3)
+        assert found[id(parameter)] == expected, name
+
+
+def test_the_rate_rises_and_falls_in_straight_lines() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = linear_schedule(optimizer, num_steps=10, warmup_ratio=0.4)
+    rates = []
+    for _ in range(10):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([1 / 5, 2 / 5, 3 / 5, 4 / 5, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+    assert schedule.get_last_lr()[0] == pytest.approx(0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_seed_settles_every_bit(precision: str) -> None:
+    first, again, other = (model_without_dropout(0.2) for _ in range(3))
+    train(first, precision=precision, seed=5)
+    train(again, precision=precision, seed=5)
+    train(other, precision=precision, seed=6)
+    assert torch.equal(weights(first), weights(again))
+    assert not torch.equal(weights(first), weights(other))
+
+
+def test_every_example_is_seen_once_an_epoch_in_another_order() -> None:
+    seen: list[list[int]] = [[]]
+    items = [([i], [i % 2]) for i in range(5, 25)]
+
+    def watching(batch_items: Sequence[Item]) -> LabelledBatch:
+        seen[-1] += [ids[0] for ids, _ in batch_items]
+        return collate(batch_items)
+
+    def next_epoch() -> dict[str, float]:
+        seen.append([])
+        return {"figure": 0.0}
+
+    fit(
+        model_without_dropout(), Examples(items, watching), loss=loss, evaluate=next_epoch, metric=Metric("figure"),
+        settings=TrainingSettings(epochs=2, batch_size=7), device=CPU, on_best=lambda: None, on_record=lambda _: None,
+    )  # fmt: skip
+    first, second, _ = seen
+    assert sorted(first) == sorted(second) == list(range(5, 25))
+    assert first != second
+
+
+def test_it_learns() -> None:
+    records = train(model_without_dropout(), epochs=30, lr=3e-3)
+    losses = [record["train_loss"] for record in records if "train_loss" in record]
+    assert losses[0] > 0.5
+    assert losses[-1] < 0.1
+
+
+def test_the_reported_loss_is_the_mean_over_targets() -> None:
+    model = model_without_dropout()
+    items = ragged_items()
+    batch = collate(items)
+    with torch.no_grad():
+        expected = float(F.cross_entropy(model(batch.inputs), batch.targets))
+    records = train(model, items, epochs=1, batch_size=5, lr=1e-12)
+    assert records[-1]["train_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("higher", "figures", "best"),
+    [
+        (True, [0.1, 0.3, 0.2, 0.3], [0, 1]),
+        (False, [0.5, 0.7, 0.4], [0, 2]),
+        (True, [math.nan, 0.0, math.nan, 0.1], [1, 3]),
+        (False, [math.nan, math.nan], []),
+    ],
+)
+def test_the_best_epoch_has_a_direction_and_is_never_nan(higher: bool, figures: list[float], best: list[int]) -> None:
+    saved: list[int] = []
+    epoch = iter(range(len(figures)))
+    now = [-1]
+
+    def evaluate() -> dict[str, float]:
+        now[0] = next(epoch)
+        return {"figure": figures[now[0]]}
+
+    history = fit(
+        model_without_dropout(), Examples(ragged_items(2), collate), loss=loss, evaluate=evaluate,
+        metric=Metric("figure", higher_is_better=higher), settings=TrainingSettings(epochs=len(figures)), device=CPU,
+        on_best=lambda: saved.append(now[0]), on_record=lambda _: None,
+    )  # fmt: skip
+    assert saved == best
+    assert [index for index, record in enumerate(history) if record["best"]] == best
+
+
+def test_a_loss_that_is_no_number_stops_the_run() -> None:
+    model = model_without_dropout()
+    with torch.no_grad():
+        model.classifier.bias[0] = math.nan
+    with pytest.raises(InputError, match=r"the loss became nan by step .* lower --lr"):
+        train(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epochs", 0), ("batch_size", 0), ("lr", 0.0), ("warmup_ratio", 1.5), ("precision", "fp8"), ("seed", -1),
+     ("micro_batch_size", 0), ("max_grad_norm", 0.0), ("weight_decay", -0.1), ("head_lr", math.nan)],
+)  # fmt: skip
+def test_settings_out_of_range_are_refused_by_the_options_name(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"^--{name.replace('_', '-')} "):
+        TrainingSettings(**{name: value})
+
+
+def test_devices_and_precisions_that_are_not_there() -> None:
+    with pytest.raises(InputError, match="fp16 needs a CUDA device"):
+        choose_precision("fp16", CPU)
+    with pytest.raises(InputError, match="not a device"):
+        choose_device("gpu0")
+    with pytest.raises(InputError, match="no such CUDA device"):
+        choose_device("cuda:99")
+    assert choose_precision("auto", CPU) in ("fp32", "bf16")
