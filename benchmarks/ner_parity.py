@@ -25,6 +25,7 @@ from minibert.training import Examples, autocast, choose_device, choose_precisio
 from minibert.training.loop import shuffled
 from minibert.training.optimizer import linear_schedule
 from tasks import common, ner
+from tasks.ner_data import bio_tags
 
 
 def padded(windows: Sequence[ner.Window], pad_token_id: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -101,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ).windows
         for name in ("train", "dev")
     }
-    gold = [ner.bio_tags(sentence) for sentence in splits["dev"].sentences]
+    gold = [bio_tags(sentence) for sentence in splits["dev"].sentences]
     print(f"model {origin}")
     with tempfile.TemporaryDirectory() as start:
         model.save_pretrained(start)

@@ -48,7 +48,7 @@ _FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
     "bert": {"hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
              "pad_token_id": 0, "classifier_dropout": None},
     "albert": {"hidden_act": "gelu_new", "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
-               "pad_token_id": 0, "classifier_dropout": 0.1,
+               "pad_token_id": 0, "classifier_dropout": 0.1, "bos_token_id": 2, "eos_token_id": 3,
                "embedding_size": 128, "num_hidden_groups": 1, "inner_group_num": 1},
     "roberta": {"hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
                 "pad_token_id": 1, "classifier_dropout": None, "bos_token_id": 0, "eos_token_id": 2},

@@ -41,20 +41,29 @@ class TokenClassifier(PretrainedClassifier):
 class SequenceClassifier(PretrainedClassifier):
     """A label for each sequence: dropout and one linear map over the pooler's output.
 
-    ``forward(batch)`` returns logits ``(B, num_labels)``. RoBERTa's head is the same: its dense layer is our pooler.
+    RoBERTa has no trained pooler; in its place its head has a dense layer with tanh and a dropout before it.
+    ``forward(batch)`` returns logits ``(B, num_labels)``.
     """
 
     head = "ForSequenceClassification"
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config)
-        self.encoder = Encoder(config)
+        own_dense = config.model_type == "roberta"
+        self.encoder = Encoder(config, add_pooling_layer=not own_dense)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size) if own_dense else None
         self.dropout = _classifier_dropout(config)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         initialise(self.classifier, config)
+        if self.dense is not None:
+            initialise(self.dense, config)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        logits: Tensor = self.classifier(self.dropout(self.encoder(batch).pooler_output))
+        output = self.encoder(batch)
+        x = output.pooler_output
+        if self.dense is not None:
+            x = self.dense(self.dropout(output.last_hidden_state[batch.cu_seqlens[:-1]])).tanh()
+        logits: Tensor = self.classifier(self.dropout(x))
         return logits
 
 

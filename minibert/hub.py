@@ -22,9 +22,9 @@ def resolve(path_or_name: str | os.PathLike[str]) -> Path:
         InputError: there is no such folder, and the hub does not give it either; the message lists the files to fetch.
     """
     path = Path(path_or_name)
-    if path.is_dir():
-        return path
     name = os.fspath(path_or_name)
+    if name and path.is_dir():
+        return path
     if path.exists():
         raise InputError(f"{name}: is a file; pass the folder that holds config.json and the weights.")
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):

@@ -84,18 +84,13 @@ class Tokenizer:
         self._backend = backend
         self._word_backend = _with_leading_space(backend)
         self.specials = dict(specials)
-        self.cls_token_id = self._special_id("cls")
-        self.sep_token_id = self._special_id("sep")
-        self.pad_token_id = self._special_id("pad")
-        self.unk_token_id = self._special_id("unk")
-        self.mask_token_id = self._special_id("mask")
+        ids = _special_ids(backend, specials)
+        self.cls_token_id = ids["cls"]
+        self.sep_token_id = ids["sep"]
+        self.pad_token_id = ids["pad"]
+        self.unk_token_id = ids["unk"]
+        self.mask_token_id = ids["mask"]
         self._two_separators = specials["sep"] == "</s>"  # RoBERTa puts two between the segments of a pair
-
-    def _special_id(self, role: str) -> int:
-        index = self._backend.token_to_id(self.specials[role])
-        if index is None:
-            raise InputError(f"the vocabulary lacks the {role} token {self.specials[role]}.")
-        return index
 
     @property
     def vocab_size(self) -> int:
@@ -121,13 +116,7 @@ class Tokenizer:
             if (folder / name).is_file():
                 settings.update(read_json_object(folder / name))
         try:
-            backend, specials = _read_backend(folder, settings)
-            for role in specials:
-                given = settings.get(f"{role}_token")
-                content = given.get("content") if isinstance(given, dict) else given
-                if isinstance(content, str):
-                    specials[role] = content
-            return cls(backend, specials)
+            return cls(*_read_backend(folder, settings))
         except InputError as error:
             raise InputError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from None
         except Exception as error:  # the tokenizers library raises bare Exception
@@ -281,6 +270,8 @@ def windows(first: Sequence[int], num_pieces: int, *, room: int, overlap: int) -
     """
     if not 0 <= overlap < room:
         raise ValueError(f"overlap {overlap} must be 0 or more and below the room of {room} tokens.")
+    if not first:
+        return []
     ends = [*first[1:], num_pieces]  # the token behind each word
     spans = []
     start = 0
@@ -292,7 +283,12 @@ def windows(first: Sequence[int], num_pieces: int, *, room: int, overlap: int) -
         if end == len(first):
             break
         next_start = end
-        while next_start - 1 > start and first[end] - first[next_start - 1] <= overlap:
+        # Back into the overlap, as long as the next window still holds a word that this one does not.
+        while (
+            next_start - 1 > start
+            and first[end] - first[next_start - 1] <= overlap
+            and ends[end] - first[next_start - 1] <= room
+        ):
             next_start -= 1
         start = next_start
     borders = [0, *((right[0] + left[1]) // 2 for left, right in pairwise(spans)), len(first)]
@@ -308,29 +304,41 @@ def windows(first: Sequence[int], num_pieces: int, *, room: int, overlap: int) -
 def _read_backend(folder: Path, settings: Mapping[str, Any]) -> tuple[Backend, dict[str, str]]:
     if (folder / "tokenizer.json").is_file():
         backend = Backend.from_file(str(folder / "tokenizer.json"))
-        for specials in (_BERT_SPECIALS, _ROBERTA_SPECIALS, _ALBERT_SPECIALS):
-            if all(backend.token_to_id(token) is not None for token in specials.values()):
-                break
-        return backend, dict(specials)
+        families = (_BERT_SPECIALS, _ROBERTA_SPECIALS, _ALBERT_SPECIALS)
+        known = [sum(backend.token_to_id(token) is not None for token in family.values()) for family in families]
+        return backend, _named_specials(families[known.index(max(known))], settings)
     if (folder / "vocab.txt").is_file():
         vocab = models.WordPiece.read_file(str(folder / "vocab.txt"))
+        specials = _named_specials(_BERT_SPECIALS, settings)
         backend = _wordpiece(
-            models.WordPiece(vocab, unk_token="[UNK]"),
+            models.WordPiece(vocab, unk_token=specials["unk"]),
             lowercase=settings.get("do_lower_case", not _is_cased(vocab)),
             strip_accents=settings.get("strip_accents"),
             chinese_characters=settings.get("tokenize_chinese_chars", True),
         )
-        return _finished(backend, _BERT_SPECIALS), dict(_BERT_SPECIALS)
-    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        specials = _named_specials(_ROBERTA_SPECIALS, settings)
         backend = _byte_level(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
-        return _finished(backend, _ROBERTA_SPECIALS), dict(_ROBERTA_SPECIALS)
-    if (folder / "spiece.model").is_file():
+    elif (folder / "spiece.model").is_file():
+        specials = _named_specials(_ALBERT_SPECIALS, settings)
         backend = _sentencepiece(folder / "spiece.model", settings)
-        return _finished(backend, _ALBERT_SPECIALS), dict(_ALBERT_SPECIALS)
-    raise InputError(
-        f"{folder}: no tokenizer found; the folder should hold tokenizer.json, vocab.txt, vocab.json with merges.txt, "
-        "or spiece.model, as the checkpoint ships them."
-    )
+    else:
+        raise InputError(
+            f"{folder}: no tokenizer found; the folder should hold tokenizer.json, vocab.txt, vocab.json with "
+            "merges.txt, or spiece.model, as the checkpoint ships them."
+        )
+    return _finished(backend, specials), specials
+
+
+def _named_specials(family: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, str]:
+    """A family's special tokens, with those that the checkpoint's settings name otherwise."""
+    named = dict(family)
+    for role in family:
+        given = settings.get(f"{role}_token")
+        content = given.get("content") if isinstance(given, dict) else given
+        if isinstance(content, str):
+            named[role] = content
+    return named
 
 
 def _is_cased(vocab: Iterable[str]) -> bool:
@@ -400,16 +408,26 @@ def _sentencepiece(path: Path, settings: Mapping[str, Any]) -> Backend:
 
 
 def _finished(backend: Backend, specials: Mapping[str, str]) -> Backend:
-    """Adds the special tokens and the frame around a text, so that the saved file is whole for other readers too."""
+    """Marks the special tokens and adds the frame around a text, so that the saved file is whole for other readers."""
+    ids = _special_ids(backend, specials)  # first, because add_special_tokens gives a missing one a new id
     backend.add_special_tokens(list(specials.values()))
-    cls, sep = specials["cls"], specials["sep"]
-    between = f"{sep}:0 {sep}:0 $B:0 {sep}:0" if sep == "</s>" else f"{sep}:0 $B:1 {sep}:1"
-    backend.post_processor = processors.TemplateProcessing(
-        single=f"{cls}:0 $A:0 {sep}:0",
-        pair=f"{cls}:0 $A:0 {between}",
-        special_tokens=[(token, backend.token_to_id(token)) for token in (cls, sep)],
-    )
+    cls, sep = ((specials[role], ids[role]) for role in ("cls", "sep"))
+    if isinstance(backend.model, models.BPE):
+        backend.post_processor = processors.RobertaProcessing(sep, cls, trim_offsets=True, add_prefix_space=False)
+    else:
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{cls[0]}:0 $A:0 {sep[0]}:0",
+            pair=f"{cls[0]}:0 $A:0 {sep[0]}:0 $B:1 {sep[0]}:1",
+            special_tokens=[cls, sep],
+        )
     return backend
+
+
+def _special_ids(backend: Backend, specials: Mapping[str, str]) -> dict[str, int]:
+    ids = {role: backend.token_to_id(token) for role, token in specials.items()}
+    if absent := [specials[role] for role, index in ids.items() if index is None]:
+        raise InputError(f"the vocabulary lacks the special tokens {', '.join(absent)}.")
+    return {role: index for role, index in ids.items() if index is not None}
 
 
 def _with_leading_space(backend: Backend) -> Backend:

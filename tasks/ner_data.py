@@ -291,7 +291,10 @@ def _table_delimiter(file: TextFile) -> str | None:
 
 
 def _header(line: str, delimiter: str) -> list[str]:
-    return [name.strip().lower() for name in next(csv.reader([line], delimiter=delimiter), [])]
+    try:
+        return [name.strip().lower() for name in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error:
+        return []
 
 
 def _find(names: Sequence[str], known: Sequence[str]) -> str | None:
@@ -390,6 +393,8 @@ def _json_lines(file: TextFile) -> Iterator[_TaggedSentence | Sentence]:
             raise file.error(number, f"not JSON ({error}).") from None
         if not isinstance(row, dict):
             raise file.error(number, "not a JSON object.")
+        if "\\ud" in line.lower() and not _is_unicode(json.dumps(row, ensure_ascii=False)):
+            raise file.error(number, r"an escape \uD800 to \uDFFF stands alone, which is no character.")
         words = row.get("tokens", row.get("words"))
         if words is not None:
             tags: Any = next((row[name] for name in _TAG_COLUMNS if name in row), None)
@@ -402,6 +407,15 @@ def _json_lines(file: TextFile) -> Iterator[_TaggedSentence | Sentence]:
             yield _spans_to_words(file, number, row["text"], _spans(file, number, row))
         else:
             raise file.error(number, "neither text with entities nor tokens with tags.")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether no half of a surrogate pair stands alone."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _all_strings(values: Any) -> bool:

@@ -78,9 +78,8 @@ _HEADS: dict[str, dict[str, Rows]] = {
     },
     "roberta": {
         **_COMMON_HEADS,
-        # Its dense layer with tanh over the first token is what the pooler is elsewhere.
         "ForSequenceClassification": {
-            "classifier.dense.{p}": "encoder.pooler.{p}",
+            "classifier.dense.{p}": "dense.{p}",
             "classifier.out_proj.{p}": "classifier.{p}",
         },
         "ForPreTraining": {
@@ -114,14 +113,11 @@ class NameTable:
         }
         own = "" if head == "Model" else "encoder."
         head_slots = {name: slot for name, slot in expand(_HEADS[family].get(head, {}), config).items() if slot}
-        claimed = {slot.name for slot in head_slots.values()}
         self.slots: dict[str, Slot] = {}
         self.ignored: dict[str, str] = {}
         for name, slot in expand(_BODIES[family], config).items():
             if slot is None:
                 self.ignored[self._prefix + name] = "a constant buffer"
-            elif own + slot.name in claimed:
-                self.ignored[self._prefix + name] = "this head has a dense layer of its own"
             else:
                 self.slots[self._prefix + name] = replace(slot, name=own + slot.name)
         self.slots.update(head_slots)

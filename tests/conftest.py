@@ -1,0 +1,114 @@
+"""What several test files share: tiny models, ragged batches, and where the reference files lie."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import settings
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from minibert import EncoderConfig
+
+GOLDEN = Path(__file__).parent / "golden"
+TOKENIZERS = Path(__file__).parents[2] / "shared" / "tokenizers"
+
+FAMILIES = ("bert", "albert", "roberta")
+CPU_BACKENDS = ("plain", "per_sequence", "padded")
+
+_SIZES = {
+    "vocab_size": 90,
+    "hidden_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 40,
+    "max_position_embeddings": 20,
+}
+_FAMILY_SIZES: dict[str, dict[str, Any]] = {
+    "bert": {},
+    "albert": {"embedding_size": 12, "num_hidden_groups": 2, "inner_group_num": 2},
+    "roberta": {"max_position_embeddings": 22, "type_vocab_size": 1},
+}
+
+# The same examples in every run, and no failure because a machine is slow.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def _same_start_for_every_test() -> Iterator[None]:
+    """A fixed seed, and one thread: models this small only lose by sharing out their work."""
+    torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def tiny_settings(family: str, **changes: Any) -> dict[str, Any]:
+    """The fields of a tiny model's ``config.json``; ``changes`` replace some or add others."""
+    return {"model_type": family, **_SIZES, **_FAMILY_SIZES[family], **changes}
+
+
+def tiny_config(family: str, **changes: Any) -> EncoderConfig:
+    return EncoderConfig(**tiny_settings(family, **changes))
+
+
+def scramble(model: nn.Module, seed: int = 0) -> None:
+    """Fills every parameter with values of a size that hides nothing: no norm is 1, no bias 0, and states and logits
+    are of order 1."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if "norm" in name.lower() and name.endswith("weight"):
+                parameter.copy_(1 + 0.3 * noise)
+            elif name.endswith("bias"):
+                parameter.copy_(0.1 * noise)
+            elif "embeddings" in name:
+                parameter.copy_(0.3 * noise)
+            else:
+                parameter.copy_(0.7 * noise / parameter.shape[1] ** 0.5)
+
+
+def ragged_ids(lengths: Sequence[int], vocab_size: int, seed: int = 0) -> list[list[int]]:
+    """Random sequences of the given lengths, of ids above those that any family pads with."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(3, vocab_size, (length,), generator=generator).tolist() for length in lengths]
+
+
+def ragged_types(lengths: Sequence[int], num_types: int) -> list[list[int]]:
+    """Token types in which every second sequence has a second segment, where the model knows one."""
+    return [
+        [int(num_types > 1 and row % 2 == 0 and 2 * column > length) for column in range(length)]
+        for row, length in enumerate(lengths)
+    ]
+
+
+def padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
+    """Rows of different lengths as one ``(B, S)`` tensor, filled up on the right."""
+    longest = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows])
+
+
+def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Path:
+    """Writes ``config.json`` and ``model.safetensors`` without minibert."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
+    return folder
+
+
+def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the settings of a folder, read without minibert."""
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return load_file(folder / "model.safetensors"), settings
+
+
+def largest_difference(ours: Tensor, theirs: Tensor) -> float:
+    """The largest absolute difference of two tensors, which must have one shape."""
+    assert ours.shape == theirs.shape, f"{tuple(ours.shape)} is not {tuple(theirs.shape)}"
+    return (ours.double() - theirs.double()).abs().max().item()
