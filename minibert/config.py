@@ -186,6 +186,8 @@ class EncoderConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> "EncoderConfig":
         """Builds a config from the fields of a ``config.json``; fields that describe no computation are passed over.
 
+        Files of 2019 have no ``model_type``: shared layers then mean ALBERT, a single token type RoBERTa.
+
         Raises:
             InputError: a shape is missing, or a field asks for something this encoder does not compute.
         """
@@ -199,6 +201,7 @@ class EncoderConfig:
         picked = {name: value for name, value in values.items() if name in known and value is not None}
         if "classifier_dropout_prob" in values:  # ALBERT's name for it
             picked["classifier_dropout"] = values["classifier_dropout_prob"]
+        picked.setdefault("model_type", _guess_model_type(values))
         required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
         if missing := [name for name in required if name not in picked]:
             raise InputError(f"config: {', '.join(missing)} missing; a config.json of the model must give them.")
@@ -232,6 +235,12 @@ class EncoderConfig:
             InputError: no such file, not JSON, or not a config that :meth:`from_dict` accepts.
         """
         return cls.from_dict(read_json_object(Path(path)))
+
+
+def _guess_model_type(values: Mapping[str, Any]) -> str:
+    if "num_hidden_groups" in values:
+        return "albert"
+    return "roberta" if values.get("type_vocab_size") == 1 else "bert"
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

@@ -64,8 +64,8 @@ class EncodedSplit:
 
     Attributes:
         windows: of all sentences.
-        num_lost: words with no token of their own, which stand as the unknown token.
-        num_unknown: words with the unknown token among theirs (the lost ones included).
+        num_lost: words with no token of their own (control or zero-width characters), which stand as unknown tokens.
+        num_unknown: unknown tokens, those of the lost words included.
     """
 
     windows: list[Window]
@@ -119,8 +119,7 @@ def encode_split(
         split.sentences, tokenizer.encode_words([sentence.words for sentence in split.sentences]), strict=True
     ):
         num_lost += pieces.num_lost
-        if tokenizer.unk_token_id in pieces.ids:
-            num_unknown += pieces.ids.count(tokenizer.unk_token_id)
+        num_unknown += pieces.ids.count(tokenizer.unk_token_id)
         tags = [label2id[tag] for tag in bio_tags(sentence)]
         ends = [*pieces.first[1:], len(pieces.ids)]
         for window in windows(pieces.first, len(pieces.ids), room=room, overlap=overlap):
@@ -211,7 +210,7 @@ def describe(splits: Mapping[str, NerSplit], encoded: Mapping[str, EncodedSplit]
             "entities": split.entity_counts(),
             "repaired_tags": split.num_repaired,
             "windows": len(encoded[name].windows),
-            "unknown_words": encoded[name].num_unknown,
+            "unknown_tokens": encoded[name].num_unknown,
             "lost_words": encoded[name].num_lost,
         }
         if name != "train":
@@ -227,8 +226,9 @@ def _data_lines(described: Mapping[str, Mapping[str, Any]]) -> list[str]:
         notes = {
             "also in train": split.get("sentences_also_in_train", 0),
             "tags repaired": split["repaired_tags"],
-            "windows more than sentences": split["windows"] - split["sentences"],
-            "unknown words": split["unknown_words"],
+            "windows added where sentences are long": split["windows"] - split["sentences"],
+            "unknown tokens": split["unknown_tokens"],
+            "words without a token": split["lost_words"],
         }
         lines.append(line + "".join(f"; {count:,} {what}" for what, count in notes.items() if count))
     return lines

@@ -152,7 +152,7 @@ def test_fields_that_change_nothing_are_passed_over(harmless: dict[str, Any]) ->
 
 @pytest.mark.parametrize(
     "name",
-    ["model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"],
+    ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"],
 )
 def test_a_missing_shape_is_named(name: str) -> None:
     settings = tiny_settings("bert")
@@ -199,3 +199,10 @@ def test_layers_are_shared_out_among_groups_as_in_the_reference_code() -> None:
             config = tiny_config("albert", num_hidden_layers=layers, num_hidden_groups=groups)
             ours = [config.group_of_layer(layer) for layer in range(layers)]
             assert ours == [int(layer / (layers / groups)) for layer in range(layers)], (layers, groups)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_old_files_without_model_type_are_told_by_their_shapes(family: str) -> None:
+    settings = tiny_settings(family)
+    del settings["model_type"]
+    assert EncoderConfig.from_dict(settings) == tiny_config(family)
