@@ -7,6 +7,7 @@ optimizer settings. Prints each epoch's strict F1 on the dev file, and one JSON 
     python -m benchmarks.ner_parity --weights MINILM --train eng.train.gz --dev eng.testa.gz --precision bf16
 """
 
+import argparse
 import dataclasses
 import json
 import math
@@ -86,10 +87,18 @@ def their_tags(
     return torch.cat(chosen).tolist()
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    settings = common.parse(
-        ner.NerSettings, argv, program="python -m benchmarks.ner_parity", about="Fine-tuning here and in transformers."
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.ner_parity", description="NER here and in transformers."
     )
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--train", required=True)
+    parser.add_argument("--dev", required=True)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--device", default="auto")
+    settings = ner.NerSettings(**vars(parser.parse_args()))
     device = choose_device(settings.device)
     splits = ner.read_splits(settings)
     words = [sentence.words for sentence in splits["train"].sentences]

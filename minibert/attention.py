@@ -6,10 +6,12 @@ Everything else calls :func:`attend` and does not know which back-end ran; paddi
 import contextlib
 import math
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
 
 from minibert.batch import PackedBatch
 
@@ -85,30 +87,32 @@ def _per_sequence(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch,
 
 
 def _padded(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, dropout: float) -> Tensor:
-    """One masked kernel over sequences padded to the longest: where no variable-length kernel applies."""
-    longest = batch.max_seqlen
-    starts = batch.cu_seqlens[:-1].long()
-    sequence = torch.repeat_interleave(
-        torch.arange(batch.num_sequences, device=batch.device), batch.cu_seqlens.diff(), output_size=batch.num_tokens
-    )
-    slot = sequence * longest + torch.arange(batch.num_tokens, device=batch.device) - starts[sequence]
-    real = torch.zeros(batch.num_sequences * longest, dtype=torch.bool, device=batch.device)
-    real[slot] = True
+    """One masked kernel over sequences padded to the longest: CUDA in fp32, and with dropout (most training)."""
+    slots, real = _padding(batch)
+    grid = real.shape[0], real.shape[-1]
 
     def pad(x: Tensor) -> Tensor:  # (T, H, D) -> (B, H, longest, D)
-        grid = x.new_zeros(batch.num_sequences * longest, *x.shape[1:]).index_copy(0, slot, x)
-        return grid.view(batch.num_sequences, longest, *x.shape[1:]).transpose(1, 2)
+        padded = x.new_zeros(real.numel(), *x.shape[1:]).index_copy(0, slots, x)
+        return padded.view(*grid, *x.shape[1:]).transpose(1, 2)
 
-    mask = real.view(batch.num_sequences, 1, 1, longest)
-    output = F.scaled_dot_product_attention(pad(query), pad(key), pad(value), attn_mask=mask, dropout_p=dropout)
-    return output.transpose(1, 2).flatten(0, 1)[slot]
+    output = F.scaled_dot_product_attention(pad(query), pad(key), pad(value), attn_mask=real, dropout_p=dropout)
+    return output.transpose(1, 2).flatten(0, 1)[slots]
+
+
+@lru_cache(maxsize=1)  # every layer asks for the same batch; a batch is equal to itself alone
+def _padding(batch: PackedBatch) -> tuple[Tensor, Tensor]:
+    """Where each token stands in a padded grid, ``(T,)``, and where that grid is real, ``(B, 1, 1, longest)``."""
+    longest = batch.max_seqlen
+    with torch.inference_mode(False):  # what is kept here may serve a training step next
+        sequence = torch.repeat_interleave(batch.cu_seqlens.diff(), output_size=batch.num_tokens)
+        slots = sequence * longest + batch.position_ids
+        real = torch.zeros(batch.num_sequences * longest, dtype=torch.bool, device=batch.device)
+        real[slots] = True
+    return slots, real.view(batch.num_sequences, 1, 1, longest)
 
 
 def _varlen(query: Tensor, key: Tensor, value: Tensor, batch: PackedBatch, dropout: float) -> Tensor:
     """Variable-length flash attention: CUDA, half precision, no dropout."""
-    # Imported here because the module is absent from builds of torch without it.
-    from torch.nn.attention.varlen import varlen_attn
-
     if dropout:
         raise ValueError("the varlen attention back-end has no dropout; use padded.")
     longest = batch.max_seqlen

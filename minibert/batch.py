@@ -49,7 +49,7 @@ class PackedBatch:
         return self.input_ids.device
 
     def to(self, device: torch.device | str) -> "PackedBatch":
-        """The same batch on ``device``; from pinned memory the copy does not wait."""
+        """The same batch on ``device``."""
         return PackedBatch(
             input_ids=self.input_ids.to(device, non_blocking=True),
             position_ids=self.position_ids.to(device, non_blocking=True),

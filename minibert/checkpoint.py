@@ -1,5 +1,6 @@
 """A model folder on disk: strict loading with a report, and saving that cannot leave half a file."""
 
+import contextlib
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -111,13 +113,21 @@ class LoadReport:
 
 def read_config(path_or_name: PathOrName) -> EncoderConfig:
     """The config of a checkpoint; InputError names the file where it is absent or unusable."""
-    folder = resolve(path_or_name)
+    return _config_of(resolve(path_or_name))[0]
+
+
+def _config_of(folder: Path) -> tuple[EncoderConfig, list[str]]:
+    """A folder's config, and the classes that it names as its architectures."""
+    path = folder / "config.json"
+    values = read_json_object(path)
     try:
-        return EncoderConfig.from_dict(read_json_object(folder / "config.json"))
+        config = EncoderConfig.from_dict(values)
     except InputError as error:
-        raise InputError(
-            f"{folder / 'config.json'}: {error}" if "config.json" not in str(error) else str(error)
-        ) from None
+        raise InputError(f"{path}: {str(error).removeprefix('config: ')}") from None
+    named = values.get("architectures") or []
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise InputError(f"{path}: architectures must be a list of class names.")
+    return config, named
 
 
 def load_model(
@@ -138,24 +148,26 @@ def load_model(
             checkpoint's in another order.
     """
     folder = resolve(path_or_name)
-    config = read_config(folder)
-    why_no_head = _why_head_cannot_be_used(folder, config, model_class.head, labels)
+    config, named = _config_of(folder)
+    why_no_head = _why_head_cannot_be_used(folder, config, named, model_class.head, labels)
     if labels is not None:
         config = config.with_labels(labels)
-    with torch.device("meta"):
-        model = model_class(config)
-    model.to_empty(device="cpu")
+    try:
+        with torch.device("meta"):
+            model = model_class(config)
+        model.to_empty(device="cpu")
+    except (RuntimeError, TypeError, OverflowError):
+        raise InputError(f"{folder / 'config.json'}: describes a model that does not fit in memory.") from None
     report = _fill(model, folder, why_no_head)
     return model.eval(), report
 
 
 def _why_head_cannot_be_used(
-    folder: Path, config: EncoderConfig, head: str, labels: Mapping[int, str] | None
+    folder: Path, config: EncoderConfig, named: list[str], head: str, labels: Mapping[int, str] | None
 ) -> str | None:
     """The reason why a classifier in the file is not this model's, or None where it is."""
     if head not in ("ForTokenClassification", "ForSequenceClassification"):  # both are named `classifier`
         return None
-    named = [str(name) for name in read_json_object(folder / "config.json").get("architectures") or []]
     if named and not any(name.endswith(head) for name in named):
         return f"the checkpoint is a {named[0]}"
     if labels is None or dict(labels) == dict(config.id2label):
@@ -211,6 +223,8 @@ def _fill(model: Pretrained, folder: Path, why_no_head: str | None) -> LoadRepor
                     f"{folder}: {spelled[name]} has shape {tuple(source.shape)}, but its config.json asks for "
                     f"{tuple(target_block.shape)}; the two files do not belong together."
                 )
+            if not source.is_floating_point() or source.layout != torch.strided:
+                raise InputError(f"{folder}: {spelled[name]} holds no plain floating-point numbers ({source.dtype}).")
             target_block.copy_(source)
             loaded.append(spelled[name])
             filled.add(slot)
@@ -259,7 +273,7 @@ def save_model(model: Pretrained, folder: PathOrName) -> None:
     Each file appears whole or not at all, also where ``folder`` is the one the model was loaded from.
 
     Raises:
-        OSError: the folder cannot be written.
+        InputError: the folder cannot be written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -275,11 +289,15 @@ def save_model(model: Pretrained, folder: PathOrName) -> None:
 
 
 def write_json(path: Path, values: object) -> None:
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets ``write`` fill a temporary file beside ``path``, brings it to the disk, and renames it into place."""
+    """Lets ``write`` fill a temporary file beside ``path``, brings it to the disk, and renames it into place.
+
+    Raises:
+        InputError: the disk is full or cannot be written; what stood at ``path`` is untouched.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.touch()
@@ -289,5 +307,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: cannot be written ({error}).") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -1,12 +1,13 @@
 """The numbers that describe an encoder, read from and written to Hugging Face's ``config.json``.
 
-BERT, ALBERT and RoBERTa are one encoder; all that sets them apart is in three groups of fields here:
-``embedding_size`` (ALBERT's differs from ``hidden_size``), ``num_hidden_groups`` with ``inner_group_num`` (how far
-layers are shared) and ``position_offset`` (RoBERTa numbers positions from ``pad_token_id + 1``).
+BERT, ALBERT and RoBERTa are one encoder. What sets them apart is here: ``embedding_size`` (ALBERT's is narrower than
+``hidden_size``), ``num_hidden_groups`` with ``inner_group_num`` (how far layers are shared), and ``position_offset``
+with ``type_vocab_size`` (RoBERTa numbers positions from ``pad_token_id + 1`` and has one token type).
 """
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -120,17 +121,17 @@ class EncoderConfig:
                 f"config: hidden_size {self.hidden_size} is not a multiple of "
                 f"num_attention_heads {self.num_attention_heads}."
             )
-        if self.hidden_act not in ACTIVATIONS:
+        if not isinstance(self.hidden_act, str) or self.hidden_act not in ACTIVATIONS:
             raise InputError(
                 f"config: hidden_act {self.hidden_act!r} is not supported; use one of {', '.join(ACTIVATIONS)}."
             )
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, (int, float)) and 0 <= value < 1):
+            if value is not None and not (_is_number(value) and 0 <= value < 1):
                 raise InputError(f"config: {name} must lie in [0, 1), not {value!r}.")
         for name in ("layer_norm_eps", "initializer_range"):
             value = getattr(self, name)
-            if not (isinstance(value, (int, float)) and value > 0):
+            if not (_is_number(value) and value > 0):
                 raise InputError(f"config: {name} must be a positive number, not {value!r}.")
         if type(self.pad_token_id) is not int or not 0 <= self.pad_token_id < self.vocab_size:
             raise InputError(
@@ -156,6 +157,9 @@ class EncoderConfig:
             raise InputError(
                 f"config: max_position_embeddings {self.max_position_embeddings} leaves no position for a token."
             )
+        for name in ("bos_token_id", "eos_token_id"):
+            if getattr(self, name) is not None and type(getattr(self, name)) is not int:
+                raise InputError(f"config: {name} must be a whole number, not {getattr(self, name)!r}.")
         if sorted(self.id2label) != list(range(len(self.id2label))) or not self.id2label:
             raise InputError("config: id2label must number its labels 0, 1, 2, ... without gaps.")
         if len(set(self.id2label.values())) != len(self.id2label):
@@ -176,7 +180,8 @@ class EncoderConfig:
         return len(self.id2label)
 
     def group_of_layer(self, layer: int) -> int:
-        """The group whose weights layer number ``layer`` uses (ALBERT paper, section 3.1)."""
+        """The group whose weights layer number ``layer`` uses (``int(layer / layers * groups)`` in Google ALBERT's
+        ``modeling.py``, here without its rounding)."""
         return layer * self.num_hidden_groups // self.num_hidden_layers
 
     def with_labels(self, labels: Mapping[int, str]) -> "EncoderConfig":
@@ -206,10 +211,7 @@ class EncoderConfig:
         if missing := [name for name in required if name not in picked]:
             raise InputError(f"config: {', '.join(missing)} missing; a config.json of the model must give them.")
         if "id2label" in picked:
-            try:
-                picked["id2label"] = {int(index): str(label) for index, label in picked["id2label"].items()}
-            except (AttributeError, ValueError):
-                raise InputError("config: id2label must map numbers to labels.") from None
+            picked["id2label"] = _labels(picked["id2label"])
         elif isinstance(values.get("num_labels"), int):
             picked["id2label"] = {i: f"LABEL_{i}" for i in range(values["num_labels"])}
         return cls(**picked)
@@ -237,6 +239,22 @@ class EncoderConfig:
         return cls.from_dict(read_json_object(Path(path)))
 
 
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _labels(given: Any) -> dict[int, str]:
+    if not isinstance(given, dict) or not all(isinstance(label, str) for label in given.values()):
+        raise InputError("config: id2label must map numbers to labels.")
+    try:
+        labels = {int(index): label for index, label in given.items()}
+    except ValueError:
+        raise InputError("config: id2label must map numbers to labels.") from None
+    if len(labels) != len(given):
+        raise InputError("config: id2label holds the same number twice.")
+    return labels
+
+
 def _guess_model_type(values: Mapping[str, Any]) -> str:
     if "num_hidden_groups" in values:
         return "albert"
@@ -249,10 +267,14 @@ def read_json_object(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: not JSON ({error.msg}).") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: byte {error.start} is not UTF-8.") from None
+    except ValueError as error:  # such as a number of thousands of digits
+        raise InputError(f"{path}: not readable as JSON ({error}).") from None
     except RecursionError:
         raise InputError(f"{path}: nested too deeply to be a settings file.") from None
     if not isinstance(values, dict):

@@ -1,6 +1,6 @@
 """The Transformer encoder of BERT, ALBERT and RoBERTa, in reading order.
 
-One class without subclasses: the three differ in the numbers of :class:`~minibert.config.EncoderConfig` alone.
+One class without subclasses: what differs is read from the :class:`~minibert.config.EncoderConfig`.
 
     ids -> Embeddings -> Layer x L -> last_hidden_state (T, C) -> pooler -> pooler_output (B, C)
 
@@ -23,7 +23,8 @@ from minibert.config import ACTIVATIONS, EncoderConfig
 class Embeddings(nn.Module):
     """Word + position + token type, normalised: ``(T,)`` ids -> ``(T, C)``.
 
-    Where the tables are narrower than the hidden states (ALBERT, section 3.1 of its paper), a projection widens them.
+    ALBERT's tables are narrower than its hidden states (section 3.1 of its paper), and a projection widens them; its
+    checkpoints have the projection where both widths are equal, too.
     """
 
     def __init__(self, config: EncoderConfig) -> None:

@@ -28,6 +28,10 @@ _ROBERTA_SPECIALS = {"cls": "<s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>"
 _ALBERT_SPECIALS = {"cls": "[CLS]", "sep": "[SEP]", "pad": "<pad>", "unk": "<unk>", "mask": "[MASK]"}
 
 
+# Embeddings are padded to a multiple of 8, 64 or 128 rows, which suits matrix units.
+_MOST_PADDED_ROWS = 128
+
+
 @dataclass(frozen=True)
 class Pieces:
     """The tokens of one text.
@@ -48,11 +52,13 @@ class WordPieces:
     Attributes:
         ids: token ids, without special tokens.
         first: for each word, the index in ``ids`` of its first token.
+        offsets: where each token stands in its word, as character positions ``(start, end)``.
         num_lost: how many words had no piece at all (control or zero-width characters) and stand as the unknown token.
     """
 
     ids: list[int]
     first: Sequence[int]
+    offsets: list[tuple[int, int]]
     num_lost: int = 0
 
 
@@ -136,7 +142,7 @@ class Tokenizer:
             "tokenizer_class": "PreTrainedTokenizerFast",
             **{f"{role}_token": token for role, token in self.specials.items()},
         }
-        write_whole(folder / "tokenizer.json", lambda path: backend.save(str(path)))
+        write_whole(folder / "tokenizer.json", lambda path: path.write_text(backend.to_str(pretty=True), "utf-8"))
         write_whole(folder / "tokenizer_config.json", lambda path: write_json(path, config))
 
     def check_fits(self, config: EncoderConfig, name: object) -> None:
@@ -145,7 +151,7 @@ class Tokenizer:
         Raises:
             InputError: it has more ids than the embedding has rows, or so many fewer that padding cannot explain it.
         """
-        if not config.vocab_size - 128 < self.vocab_size <= config.vocab_size:
+        if not config.vocab_size - _MOST_PADDED_ROWS < self.vocab_size <= config.vocab_size:
             raise InputError(
                 f"{name}: the tokenizer has {self.vocab_size} entries, but the word embedding has {config.vocab_size} "
                 "rows; they do not belong together. Take both from the same checkpoint."
@@ -166,27 +172,31 @@ class Tokenizer:
         """
         encodings = self._word_backend.encode_batch(sentences, is_pretokenized=True, add_special_tokens=False)
         return [
-            self._word_pieces(encoding.ids, encoding.word_ids, len(words))
+            self._word_pieces(encoding.ids, encoding.word_ids, encoding.offsets, len(words))
             for encoding, words in zip(encodings, sentences, strict=True)
         ]
 
-    def _word_pieces(self, ids: list[int], word_of_piece: list[int | None], num_words: int) -> WordPieces:
+    def _word_pieces(
+        self, ids: list[int], word_of_piece: list[int | None], offsets: list[tuple[int, int]], num_words: int
+    ) -> WordPieces:
         if len(ids) == num_words and word_of_piece == list(range(num_words)):
-            return WordPieces(ids, range(num_words))
-        kept: list[int] = []
+            return WordPieces(ids, range(num_words), offsets)
+        pieces = WordPieces([], [], [])
         first: list[int] = []
-        at = 0
-        num_lost = 0
+        at = num_lost = 0
         for word in range(num_words):
-            first.append(len(kept))
+            first.append(len(pieces.ids))
             start = at
             while at < len(ids) and word_of_piece[at] == word:
                 at += 1
-            kept.extend(ids[start:at])
+            pieces.ids.extend(ids[start:at])
+            pieces.offsets.extend(offsets[start:at])
             if start == at:
-                kept.append(self.unk_token_id)
+                pieces.ids.append(self.unk_token_id)
+                pieces.offsets.append((0, 0))
                 num_lost += 1
-        return WordPieces(kept, first, num_lost)
+        assert at == len(ids), "the tokenizers library gives pieces in the order of their words"
+        return WordPieces(pieces.ids, first, pieces.offsets, num_lost)
 
     def with_special_tokens(self, ids: Sequence[int], pair: Sequence[int] | None = None) -> tuple[list[int], list[int]]:
         """Wraps one or two segments as the model was trained on them.
@@ -308,7 +318,8 @@ def _read_backend(folder: Path, settings: Mapping[str, Any]) -> tuple[Backend, d
         known = [sum(backend.token_to_id(token) is not None for token in family.values()) for family in families]
         return backend, _named_specials(families[known.index(max(known))], settings)
     if (folder / "vocab.txt").is_file():
-        vocab = models.WordPiece.read_file(str(folder / "vocab.txt"))
+        lines = (folder / "vocab.txt").read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+        vocab = {line.removesuffix("\r"): index for index, line in enumerate(lines)}
         specials = _named_specials(_BERT_SPECIALS, settings)
         backend = _wordpiece(
             models.WordPiece(vocab, unk_token=specials["unk"]),

@@ -3,14 +3,18 @@
 import argparse
 import contextlib
 import dataclasses
+import io
+import itertools
 import json
 import platform
 import shlex
+import shutil
 import sys
+import tempfile
 import time
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
@@ -49,7 +53,9 @@ FROM_RANDOM: dict[str, Any] = {"epochs": 15, "lr": 1e-3, "precision": "fp32"}  #
 class RunSettings(TrainingSettings):
     """The options that all tasks have, by the same names."""
 
-    arch: str = field(default="bert", metadata={"help": "bert, albert or roberta"})
+    arch: str | None = field(
+        default=None, metadata={"help": "bert, albert or roberta (default: that of --weights, else bert)"}
+    )
     weights: str | None = field(
         default=None, metadata={"help": "checkpoint folder or hub name to start from (default: small and random)"}
     )
@@ -66,7 +72,7 @@ class RunSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.arch not in ARCHITECTURES:
+        if self.arch is not None and self.arch not in ARCHITECTURES:
             raise InputError(f"--arch {self.arch}: use one of {', '.join(ARCHITECTURES)}.")
         if self.train is None and (self.dev or self.test):
             raise InputError("--dev and --test need --train; without it the bundled sample is used whole.")
@@ -102,9 +108,12 @@ def parse(settings_class: type[Settings], argv: Sequence[str] | None, *, program
 
 def run(main: Callable[[], object]) -> None:
     """Runs a command: what a person can correct is printed as one sentence, with exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without Chinese must not end a run
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -134,15 +143,16 @@ def starting_model(
     """
     torch.manual_seed(settings.seed)
     if settings.weights is None:
-        tokenizer = Tokenizer.train(words, model_type=settings.arch, vocab_size=_SMALL_VOCABULARY)
+        arch = settings.arch or "bert"
+        tokenizer = Tokenizer.train(words, model_type=arch, vocab_size=_SMALL_VOCABULARY)
         config = EncoderConfig(
-            model_type=settings.arch,
+            model_type=arch,
             vocab_size=tokenizer.vocab_size,
             pad_token_id=tokenizer.pad_token_id,
-            **{**_SMALL, **_SMALL_BY_ARCH[settings.arch]},
+            **{**_SMALL, **_SMALL_BY_ARCH[arch]},
         ).with_labels(labels)
         model = model_class(config)
-        origin = f"small and random; for real use pass --weights {OFFICIAL_WEIGHTS[settings.arch]}"
+        origin = f"small and random; for real use pass --weights {OFFICIAL_WEIGHTS[arch]}"
     else:
         config = read_config(settings.weights)
         if set(config.id2label.values()) == set(labels.values()):
@@ -164,34 +174,53 @@ def starting_model(
 
 def _origin(settings: RunSettings, config: EncoderConfig, report: LoadReport) -> str:
     origin = f"from {settings.weights} ({report})"
-    if config.model_type != settings.arch:
-        origin += (
-            f"; its tensors are laid out as {config.model_type}, so --arch {settings.arch} is not used "
-            "(Chinese RoBERTas are mostly BERT by architecture)"
-        )
+    if settings.arch not in (None, config.model_type):
+        origin += f"; this checkpoint is a {config.model_type}, so --arch {settings.arch} is not used"
+        if (settings.arch, config.model_type) == ("roberta", "bert"):
+            origin += " (most Chinese RoBERTas have BERT's architecture, trained in RoBERTa's way)"
     return origin
 
 
-def new_run_folder(settings: RunSettings, task: str) -> Path:
-    """Makes the folder of a new run.
+def new_run_folder(out: str | None, task: str, arch: str) -> Path:
+    """Makes the folder of a new run: ``out``, or the next free ``runs/TASK-ARCH-N``.
 
     Raises:
         InputError: it holds something already, or cannot be written.
     """
-    if settings.out is not None:
-        folder = Path(settings.out)
-        if folder.is_dir() and any(folder.iterdir()):
-            raise InputError(f"--out {folder}: is not empty; name a new folder, so that nothing in it is lost.")
-    else:
-        number = 1
-        while (folder := Path("runs", f"{task}-{settings.arch}-{number}")).exists():
-            number += 1
+    folder = Path(out) if out is not None else Path("runs")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "settings.json", lambda path: write_json(path, dataclasses.asdict(settings)))
-    except OSError as error:
-        raise InputError(f"--out {folder}: cannot be written ({error.strerror}).") from None
+        if out is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise InputError(f"--out {folder}: is not empty; name a new folder, so that nothing in it is lost.")
+        else:
+            folder = _numbered(folder, f"{task}-{arch}")
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"--out {folder}: cannot be written ({error}).") from None
     return folder
+
+
+def _numbered(parent: Path, name: str) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        with contextlib.suppress(FileExistsError):  # two runs may start at once
+            (parent / f"{name}-{number}").mkdir()
+            break
+    return parent / f"{name}-{number}"
+
+
+@contextlib.contextmanager
+def no_folder_without_model(folder: Path) -> Iterator[None]:
+    """Takes a new run's folder away again if the block fails before it has saved a model."""
+    try:
+        yield
+    except BaseException:
+        if not (folder / "model.safetensors").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 class RunLog:

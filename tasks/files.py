@@ -61,7 +61,10 @@ def read_text(path: str) -> TextFile:
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     if lines[-1] == "":
         lines.pop()
-    return TextFile(path=path, lines=lines, sha256=hashlib.sha256(raw).hexdigest())
+    file = TextFile(path=path, lines=lines, sha256=hashlib.sha256(raw).hexdigest())
+    if "\r" in text and (odd := next((n for n, line in enumerate(lines, 1) if "\r" in line), None)):
+        raise file.error(odd, "a carriage return stands inside the line; end lines with LF or CRLF.")
+    return file
 
 
 def _advice(path: str, content: bytes) -> str:

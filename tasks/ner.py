@@ -22,7 +22,16 @@ from minibert import TokenClassifier, Tokenizer, pack
 from minibert.checkpoint import load_model
 from minibert.errors import InputError
 from minibert.tokenizer import windows
-from minibert.training import Examples, LabelledBatch, Metric, choose_device, choose_precision, fit, predict
+from minibert.training import (
+    Examples,
+    LabelledBatch,
+    Metric,
+    check_finite,
+    choose_device,
+    choose_precision,
+    fit,
+    predict,
+)
 from tasks import common
 from tasks.ner_data import NerSplit, Sentence, bio_tags, hold_out, read_ner
 
@@ -40,7 +49,9 @@ class NerSettings(common.RunSettings):
     """The options of this task."""
 
     scheme: str = field(default="auto", metadata={"help": "tags in the files: auto, iob1, bio, bioes or bmes"})
-    overlap: int = field(default=64, metadata={"help": "most tokens that the windows of a long sentence share"})
+    overlap: int = field(
+        default=64, metadata={"help": "most tokens that the windows of a long sentence share, up to half a window"}
+    )
     metric: str = field(
         default="strict_f1", metadata={"help": f"dev figure that chooses the best epoch: {', '.join(METRICS)}"}
     )
@@ -49,6 +60,8 @@ class NerSettings(common.RunSettings):
         super().__post_init__()
         if self.metric not in METRICS:
             raise InputError(f"--metric {self.metric}: use one of {', '.join(METRICS)}.")
+        if self.overlap < 0:
+            raise InputError(f"--overlap {self.overlap}: must be 0 or more.")
 
 
 class Window(NamedTuple):
@@ -66,11 +79,13 @@ class EncodedSplit:
         windows: of all sentences.
         num_lost: words with no token of their own (control or zero-width characters), which stand as unknown tokens.
         num_unknown: unknown tokens, those of the lost words included.
+        num_cut: tokens at the end of single words longer than a window, which no window shows.
     """
 
     windows: list[Window]
     num_lost: int
     num_unknown: int
+    num_cut: int
 
 
 # -- data -------------------------------------------------------------------------------------------------------------
@@ -114,7 +129,7 @@ def encode_split(
     """Cuts a split into windows of at most ``max_length`` tokens, special tokens included."""
     room = max_length - tokenizer.num_special_tokens()
     examples: list[Window] = []
-    num_lost = num_unknown = 0
+    num_lost = num_unknown = num_cut = 0
     for sentence, pieces in zip(
         split.sentences, tokenizer.encode_words([sentence.words for sentence in split.sentences]), strict=True
     ):
@@ -123,13 +138,14 @@ def encode_split(
         tags = [label2id[tag] for tag in bio_tags(sentence)]
         ends = [*pieces.first[1:], len(pieces.ids)]
         for window in windows(pieces.first, len(pieces.ids), room=room, overlap=overlap):
-            start = pieces.first[window.start]
-            ids, _ = tokenizer.with_special_tokens(pieces.ids[start : ends[window.end - 1]][:room])
+            start, end = pieces.first[window.start], ends[window.end - 1]
+            num_cut += max(0, end - start - room)
+            ids, _ = tokenizer.with_special_tokens(pieces.ids[start : min(end, start + room)])
             targets = [_NO_TARGET] * len(ids)
             for word in range(window.keep_start, window.keep_end):
                 targets[1 + pieces.first[word] - start] = tags[word]
             examples.append(Window(np.array(ids, np.int32), np.array(targets, np.int16)))
-    return EncodedSplit(examples, num_lost, num_unknown)
+    return EncodedSplit(examples, num_lost, num_unknown, num_cut)
 
 
 def collate(examples: Sequence[Window]) -> LabelledBatch:
@@ -208,10 +224,11 @@ def describe(splits: Mapping[str, NerSplit], encoded: Mapping[str, EncodedSplit]
             "sentences": len(split.sentences),
             "words": sum(len(sentence.words) for sentence in split.sentences),
             "entities": split.entity_counts(),
-            "repaired_tags": split.num_repaired,
+            "repaired_tags": sum(sentence.num_repaired for sentence in split.sentences),
             "windows": len(encoded[name].windows),
             "unknown_tokens": encoded[name].num_unknown,
             "lost_words": encoded[name].num_lost,
+            "cut_tokens": encoded[name].num_cut,
         }
         if name != "train":
             described[name]["sentences_also_in_train"] = sum(tuple(s.words) in in_training for s in split.sentences)
@@ -229,6 +246,7 @@ def _data_lines(described: Mapping[str, Mapping[str, Any]]) -> list[str]:
             "windows added where sentences are long": split["windows"] - split["sentences"],
             "unknown tokens": split["unknown_tokens"],
             "words without a token": split["lost_words"],
+            "tokens cut from words longer than a window": split["cut_tokens"],
         }
         lines.append(line + "".join(f"; {count:,} {what}" for what, count in notes.items() if count))
     return lines
@@ -261,13 +279,14 @@ def main(argv: Sequence[str] | None = None) -> Path:
     data = {name: Examples(split.windows, collate) for name, split in encoded.items()}
     gold = {name: [bio_tags(sentence) for sentence in split.sentences] for name, split in splits.items()}
     described = describe(splits, encoded)
-    folder = common.new_run_folder(settings, "ner")
+    folder = common.new_run_folder(settings.out, "ner", config.model_type)
     print("\n".join(_data_lines(described)))
     print(f"model {origin}")
     print(f"run   {folder}: {settings.epochs} epochs, lr {settings.lr:g}, {precision} on {common.device_name(device)}")
 
     def evaluate() -> dict[str, float]:
         predicted, mean_loss = predict_tags(model, data["dev"], splits["dev"].sentences, settings)
+        check_finite(mean_loss, "the dev loss")
         figures, _, _ = score(gold["dev"], predicted)
         return {"loss": mean_loss, **figures}
 
@@ -287,19 +306,20 @@ def main(argv: Sequence[str] | None = None) -> Path:
             )
 
     model.to(device)
-    tokenizer.save_pretrained(folder, for_words=True)
-    history = fit(
-        model,
-        data["train"],
-        loss=batch_loss,
-        evaluate=evaluate,
-        metric=METRICS[settings.metric],
-        settings=settings,
-        device=device,
-        on_best=save,
-        on_record=record,
-        show_progress=True,
-    )
+    with common.no_folder_without_model(folder):
+        tokenizer.save_pretrained(folder, for_words=True)
+        history = fit(
+            model,
+            data["train"],
+            loss=batch_loss,
+            evaluate=evaluate,
+            metric=METRICS[settings.metric],
+            settings=settings,
+            device=device,
+            on_best=save,
+            on_record=record,
+            show_progress=True,
+        )
 
     best, _ = load_model(TokenClassifier, folder)  # what is scored is what was saved
     best.to(device)

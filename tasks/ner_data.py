@@ -5,6 +5,8 @@ further columns between; CoNLL's ``-DOCSTART-``); CSV or TSV with a header, a ro
 with ``text`` and spans, or ``tokens`` and ``tags``. Tags may be IOB1, BIO, BIOES or BMES.
 """
 
+import ast
+import contextlib
 import csv
 import json
 import random
@@ -38,11 +40,19 @@ class Entity(NamedTuple):
 
 
 class Sentence(NamedTuple):
-    """Words (for Chinese, usually characters) and the entities among them; ``line`` is where it starts in its file."""
+    """Words (for Chinese, usually characters) and the entities among them.
+
+    Attributes:
+        words: at least one.
+        entities: in order, side by side.
+        line: where the sentence starts in its file.
+        num_repaired: tags that continue no entity (an ``I-`` first, say) and were read as the start of one.
+    """
 
     words: list[str]
     entities: list[Entity]
     line: int
+    num_repaired: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +64,12 @@ class NerSplit:
         sha256: of the file.
         sentences: in file order.
         scheme: the tags' scheme as read, or ``spans``.
-        num_repaired: tags that continue no entity (an ``I-`` first, say) and were read as the start of one.
     """
 
     path: str
     sha256: str
     sentences: list[Sentence]
     scheme: str
-    num_repaired: int
 
     def entity_counts(self) -> dict[str, int]:
         """The number of entities of each type, by name."""
@@ -99,7 +107,6 @@ def read_ner(path: str, scheme: str = "auto") -> NerSplit:
     if tagged and scheme == "auto":
         scheme = detect_scheme(sentence.tags for sentence in tagged)
     sentences = []
-    num_repaired = 0
     valid_tags = {"O"}
     for row in read:
         if isinstance(row, _TaggedSentence):
@@ -107,9 +114,8 @@ def read_ner(path: str, scheme: str = "auto") -> NerSplit:
                 for tag, line in zip(row.tags, row.lines, strict=True):
                     _check_tag(file, line, tag, scheme)
                 valid_tags.update(row.tags)
-            entities, repaired = entities_from_tags(row.tags, scheme)
-            num_repaired += repaired
-            row = Sentence(row.words, entities, row.lines[0])
+            entities, num_repaired = entities_from_tags(row.tags, scheme)
+            row = Sentence(row.words, entities, row.lines[0], num_repaired)
         sentences.append(row)
     if not sentences:
         raise InputError(f"{path}: holds no sentence.")
@@ -118,36 +124,39 @@ def read_ner(path: str, scheme: str = "auto") -> NerSplit:
         sha256=file.sha256,
         sentences=sentences,
         scheme=scheme if tagged else "spans",
-        num_repaired=num_repaired,
     )
 
 
 def hold_out(split: NerSplit, *, share: float, seed: int) -> tuple[NerSplit, NerSplit]:
-    """Cuts a split in two at random; equal sentences stay on one side.
+    """Cuts a split in two at random; equal sentences stay on one side, and each type is left to learn from.
 
     Returns:
         What is left, and the ``share`` that is held out.
+
+    Raises:
+        InputError: there are too few sentences.
     """
     groups: dict[tuple[str, ...], list[Sentence]] = {}
     for sentence in split.sentences:
         groups.setdefault(tuple(sentence.words), []).append(sentence)
     keys = list(groups)
     random.Random(seed).shuffle(keys)
+    left = Counter(split.entity_counts())
+    kept: list[Sentence] = []
     held: list[Sentence] = []
     for key in keys:
-        if len(held) >= share * len(split.sentences):
-            break
-        held += groups.pop(key)
-    kept = [sentence for group in groups.values() for sentence in group]
-    if not kept or not held:
+        types = Counter(entity.type for sentence in groups[key] for entity in sentence.entities)
+        if len(held) < share * len(split.sentences) and all(left[type_] > count for type_, count in types.items()):
+            left -= types
+            held += groups[key]
+        else:
+            kept += groups[key]
+    if not kept or not any(sentence.entities for sentence in held):
         raise InputError(f"{split.path}: too few sentences to hold some out for evaluation; pass --dev.")
 
     def part(name: str, sentences: list[Sentence]) -> NerSplit:
         ordered = sorted(sentences, key=lambda sentence: sentence.line)
-        return NerSplit(
-            path=f"{split.path} ({name})", sha256=split.sha256, sentences=ordered, scheme=split.scheme,
-            num_repaired=split.num_repaired,
-        )  # fmt: skip
+        return NerSplit(path=f"{split.path} ({name})", sha256=split.sha256, sentences=ordered, scheme=split.scheme)
 
     return part(f"all but {share:.0%}, seed {seed}", kept), part(f"{share:.0%} held out, seed {seed}", held)
 
@@ -234,13 +243,21 @@ def bio_tags(sentence: Sentence) -> list[str]:
 
 
 def _check_tag(file: TextFile, line: int, tag: str, scheme: str) -> None:
-    if tag == "O" or (tag[1:2] == "-" and tag[:1] in _PREFIXES[scheme] and len(tag) > 2):
+    if tag == "O":
         return
-    raise file.error(
-        line,
-        f"unknown tag {tag!r}; in the {scheme} scheme a tag is O, or one of {', '.join(_PREFIXES[scheme])} with a "
-        "hyphen and a type, such as B-PER. Another scheme is chosen with --scheme.",
-    )
+    if tag[1:2] != "-" or tag[:1] not in _PREFIXES[scheme]:
+        raise file.error(
+            line,
+            f"unknown tag {tag!r}; in the {scheme} scheme a tag is O, or one of {', '.join(_PREFIXES[scheme])} with a "
+            f"hyphen and a type, such as B-PER. The schemes that can be read are {', '.join(SCHEMES[1:])} (--scheme).",
+        )
+    _check_type(file, line, tag[2:])
+
+
+def _check_type(file: TextFile, line: int, type_: str) -> None:
+    """seqeval strips hyphens off a type's ends, and has rows of its own in the report."""
+    if type_ != type_.strip("- \t") or not type_ or type_ in ("micro avg", "macro avg", "weighted avg"):
+        raise file.error(line, f"{type_!r} cannot be the name of a type; use letters, such as PER.")
 
 
 # -- one word per line ------------------------------------------------------------------------------------------------
@@ -328,9 +345,10 @@ def _table(file: TextFile, delimiter: str) -> Iterator[_TaggedSentence]:
 def _words_of_cell(text: str, num_tags: int) -> list[str]:
     """The words of a sentence in one cell: a list, words with spaces between, or plain characters."""
     if text.startswith("[") and text.endswith("]"):
-        listed = [a or b for a, b in re.findall(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"", text)]
-        if len(listed) == num_tags:
-            return listed
+        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            listed = ast.literal_eval(text)
+            if _all_strings(listed) and len(listed) == num_tags:
+                return list(listed)
     words = text.split()
     return words if len(words) == num_tags else list(text)
 
@@ -360,14 +378,36 @@ def _word_rows(
 
 def _rows(file: TextFile, delimiter: str, names: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows below the header, each with its line; blank lines are rows of empty cells."""
+    for line, cells in _tab_cells(file) if delimiter == "\t" else _quoted_cells(file, delimiter):
+        if line == 1:
+            continue
+        if cells and len(cells) != len(names):
+            raise file.error(line, f"{len(cells)} cells, but the header names {len(names)} columns.")
+        yield line, dict(zip(names, cells or [""] * len(names), strict=True))
+
+
+def _tab_cells(file: TextFile) -> Iterator[tuple[int, list[str]]]:
+    """Between tabs, a quotation mark is mostly a word; a cell is unquoted only where it is quoted as a whole."""
+    for number, line in enumerate(file.lines, 1):
+        cells = line.split("\t") if line else []
+        yield (
+            number,
+            [cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in cells],
+        )
+
+
+def _quoted_cells(file: TextFile, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader([line + "\n" for line in file.lines], delimiter=delimiter, strict=True)
+    line = 1
     try:
-        line = 1
         for cells in reader:
-            if line > 1:
-                if cells and len(cells) != len(names):
-                    raise file.error(line, f"{len(cells)} cells, but the header names {len(names)} columns.")
-                yield line, dict(zip(names, cells or [""] * len(names), strict=True))
+            if reader.line_num > line:
+                raise file.error(
+                    line,
+                    "a quotation mark opens a cell that ends in a later line; in such a table, write a word that is a "
+                    'quotation mark as """".',
+                )
+            yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
         raise file.error(line, f"not a row of this table ({error}).") from None
@@ -389,7 +429,7 @@ def _json_lines(file: TextFile) -> Iterator[_TaggedSentence | Sentence]:
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise file.error(number, f"not JSON ({error}).") from None
         if not isinstance(row, dict):
             raise file.error(number, "not a JSON object.")
@@ -433,8 +473,9 @@ def _spans(file: TextFile, number: int, row: dict[str, Any]) -> list[Entity]:
             values: list[Any] = [span.get("start"), span.get("end"), span.get("label", span.get("type"))]
         else:
             values = list(span) if isinstance(span, list) else []
-        if [type(value) for value in values] != [int, int, str] or not values[2]:
+        if [type(value) for value in values] != [int, int, str]:
             raise file.error(number, f"the span {span!r} is not [start, end, type].")
+        _check_type(file, number, values[2])
         spans.append(Entity(*values))
     return sorted(spans)
 

@@ -1,6 +1,9 @@
 """The named-entity task from the command line: what a run leaves, and what a person sees when something is wrong."""
 
+import errno
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -104,8 +107,14 @@ def test_transformers_reads_the_run_and_gives_the_same_logits(arch: str, files: 
         torch.testing.assert_close(ours(pack([ids])), theirs.eval()(encoded["input_ids"]).logits[0], rtol=0, atol=1e-5)
 
 
-def test_the_same_seed_gives_the_same_bytes(files: list[str], tmp_path: Path) -> None:
-    runs = [ner.main(["--out", str(tmp_path / name), *files, *SMALL]) for name in ("a", "b")]
+@pytest.mark.parametrize("arch", ["bert", "roberta"])
+def test_the_same_seed_gives_the_same_bytes(arch: str, files: list[str], tmp_path: Path) -> None:
+    """In processes of their own, with two threads: hash tables and thread pools must not show."""
+    runs = [tmp_path / "a", tmp_path / "b"]
+    for run in runs:
+        command = [sys.executable, "-m", "tasks.ner", "--arch", arch, "--out", str(run), *files, *SMALL]
+        environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "random"}
+        subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[1], env=environment)
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         assert (runs[0] / name).read_bytes() == (runs[1] / name).read_bytes()
     assert read_metrics(runs[0])["final"] == read_metrics(runs[1])["final"]
@@ -133,8 +142,58 @@ def test_a_bert_called_roberta_is_read_as_bert_and_says_why(
     checkpoint: Path, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = ner.main(["--arch", "roberta", "--weights", str(checkpoint), "--out", str(tmp_path / "run"), *files, *SMALL])
-    assert "laid out as bert" in capsys.readouterr().out
+    assert "is a bert, so --arch roberta is not used (most Chinese RoBERTas" in capsys.readouterr().out
     assert read_metrics(out)["arch"] == "bert"
+
+
+def test_a_checkpoint_keeps_the_order_of_its_labels(checkpoint: Path, files: list[str], tmp_path: Path) -> None:
+    labels = dict(enumerate(["I-PER", "B-LOC", "O", "B-PER", "I-LOC"]))
+    model = TokenClassifier.from_pretrained(checkpoint, id2label=labels)
+    model.save_pretrained(checkpoint)
+    options = ["--weights", str(checkpoint), "--lr", "1e-12", "--epochs", "1", "--precision", "fp32"]
+    out = ner.main([*options, "--out", str(tmp_path / "run"), *files])
+    after = TokenClassifier.from_pretrained(out)
+    assert after.config.id2label == labels
+    torch.testing.assert_close(after.classifier.weight, model.classifier.weight)
+
+
+def test_the_best_epoch_is_what_is_scored_and_kept(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second epoch is made worse than the first."""
+    honest = ner.score
+    calls = []
+
+    def worse_later(*arguments: Any) -> Any:
+        figures, report, table = honest(*arguments)
+        calls.append(figures)
+        return {**figures, "strict_f1": -len(calls)}, report, table
+
+    monkeypatch.setattr(ner, "score", worse_later)
+    metrics = read_metrics(ner.main(["--out", str(tmp_path / "run"), *files, *SMALL]))
+    assert [epoch["best"] for epoch in metrics["epochs"]] == [True, False]
+    assert metrics["final"]["dev"]["loss"] == pytest.approx(metrics["epochs"][0]["loss"], rel=1e-6)
+    assert metrics["epochs"][0]["loss"] != pytest.approx(metrics["epochs"][1]["loss"], rel=1e-3)
+
+
+def test_a_disk_that_fills_up_gives_one_sentence_and_no_folder(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("minibert.checkpoint.save_file", full)
+    error = fails(["--out", "run", *files, *SMALL], monkeypatch, capsys, tmp_path)
+    assert "model.safetensors: cannot be written" in error
+    assert "No space left" in error
+
+
+def test_a_word_longer_than_a_window_is_counted(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.txt", TRAIN)
+    dev = write(tmp_path / "dev.txt", [*DEV, ("0123456789" * 9 + " is long", "O O O")])
+    options = ["--arch", "roberta", "--max-length", "20", "--out", str(tmp_path / "run"), *SMALL]
+    data = read_metrics(ner.main(["--train", train, "--dev", dev, *options]))["data"]
+    assert (data["train"]["cut_tokens"], data["dev"]["cut_tokens"]) == (0, 90 + 1 - 18)  # with the leading space
 
 
 def test_without_dev_a_tenth_is_held_out_and_named(tmp_path: Path) -> None:
@@ -173,7 +232,7 @@ def test_characters_that_vanish_do_not_shift_labels(tmp_path: Path, capsys: pyte
 @given(
     lengths=st.lists(st.integers(1, 40), min_size=1, max_size=6),
     max_length=st.integers(4, 16),
-    overlap=st.integers(0, 1),
+    overlap=st.integers(0, 8),
 )
 @settings(deadline=None, max_examples=60)
 def test_every_word_is_a_target_exactly_once_and_in_order(lengths: list[int], max_length: int, overlap: int) -> None:
@@ -183,9 +242,10 @@ def test_every_word_is_a_target_exactly_once_and_in_order(lengths: list[int], ma
         Sentence([words[(i * 7 + n) % 4] for i in range(n)], [Entity(i, i + 1, "X") for i in range(0, n, 3)], 1)
         for n in lengths
     ]
-    split = NerSplit(path="", sha256="", sentences=sentences, scheme="bio", num_repaired=0)
+    split = NerSplit(path="", sha256="", sentences=sentences, scheme="bio")
     tokenizer = Tokenizer.train([text.split() for text, _ in TRAIN], model_type="bert", vocab_size=60)
     label2id = {"O": 0, "B-X": 1, "I-X": 2}
+    overlap = min(overlap, (max_length - 2) // 2)
     encoded = ner.encode_split(split, tokenizer, label2id, max_length=max_length, overlap=overlap)
     assert all(3 <= len(window.ids) <= max_length for window in encoded.windows)
     targets = [int(target) for window in encoded.windows for target in window.targets if target >= 0]
@@ -245,6 +305,12 @@ def fails(
         (["--metric", "f2"], "--metric f2: use one of strict_f1, default_f1, loss"),
         (["--arch", "gpt"], "--arch gpt: use one of bert, albert, roberta"),
         (["--scheme", "iob9"], "--scheme iob9: use one of"),
+        (["--overlap", "-5"], "--overlap -5: must be 0 or more"),
+        (["--weights", "模型/中文"], "模型/中文"),
+        (["--weights", "my..model"], "my..model"),
+        (["--weights", "x" * 300], "xxx"),
+        (["--out", "x" * 300], "cannot be written"),
+        (["--lr", "1e30", "--precision", "fp32", "--out", "run"], "the run has diverged. Lower --lr"),
         (["--epochs", "0"], "--epochs 0: must be 1 or more"),
         (["--device", "cuda:99"], "--device cuda:99: no such CUDA device"),
         (["--weights", "./none"], "none: no such folder"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minibert.errors import InputError
@@ -147,7 +147,7 @@ def test_any_tags_give_entities_that_lie_side_by_side(tags: list[str]) -> None:
 def test_tags_that_continue_nothing_are_repaired_and_counted(tmp_path: Path) -> None:
     split = read_ner(write(tmp_path, "a.txt", "a O\nb I-PER\nc I-PER\nd B-LOC\ne I-PER\n"))
     assert split.sentences[0].entities == [Entity(1, 3, "PER"), Entity(3, 4, "LOC"), Entity(4, 5, "PER")]
-    assert split.num_repaired == 2
+    assert split.sentences[0].num_repaired == 2
     assert entities_from_tags(["B-X", "I-X", "O", "E-X"], "bioes") == ([Entity(0, 2, "X"), Entity(3, 4, "X")], 2)
 
 
@@ -157,7 +157,8 @@ def test_tags_that_continue_nothing_are_repaired_and_counted(tmp_path: Path) -> 
 @needs_data
 def test_msra_has_the_published_number_of_entities() -> None:
     split = read_ner(str(DATA / "msra" / "dev.txt.gz"))
-    assert (len(split.sentences), split.scheme, split.num_repaired) == (4631, "bio", 11)
+    assert (len(split.sentences), split.scheme) == (4631, "bio")
+    assert sum(sentence.num_repaired for sentence in split.sentences) == 11
     assert split.entity_counts() == {"LOC": 2877, "ORG": 1331, "PER": 1984}
 
 
@@ -184,6 +185,14 @@ def test_holding_out_keeps_equal_sentences_together_and_loses_none(tmp_path: Pat
     assert hold_out(split, share=0.2, seed=2)[1].sentences != held.sentences
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_holding_out_leaves_every_type_to_learn_from(tmp_path: Path, seed: int) -> None:
+    text = "\n\n".join(f"w{i} B-{'RARE' if i == 3 else 'X'}" for i in range(10))
+    kept, held = hold_out(read_ner(write(tmp_path, "a.txt", text)), share=0.5, seed=seed)
+    assert kept.entity_counts()["RARE"] == 1
+    assert held.entity_counts() == {"X": 5}
+
+
 # -- bad input --------------------------------------------------------------------------------------------------------
 
 BAD = {
@@ -192,7 +201,14 @@ BAD = {
     "ragged.txt": (b"a b O\nc O\n", "line 2: 2 columns, but 3"),
     "alone.txt": (b"a O\nb\n", "line 2: only one column"),
     "tag.txt": (b"a O\n\nb X-PER\n", "line 3: unknown tag 'X-PER'"),
-    "type.txt": (b"a B-\n", "line 1: unknown tag 'B-'"),
+    "type.txt": (b"a B-\n", "line 1: '' cannot be the name of a type"),
+    "hyphen.txt": (b"a O\nb B-X-\n", "line 2: 'X-' cannot be the name of a type"),
+    "reserved.txt": (b"a\tB-micro avg\n", "line 1: 'micro avg' cannot be the name of a type"),
+    "mac.txt": (b"a O\rb B-X\r", "line 1: a carriage return stands inside the line"),
+    "swallow.csv": (b'word,tag\na,O\n",O\nRome,B-LOC\n",O\n', "line 3: a quotation mark opens a cell"),
+    "digits.jsonl": (b'{"a": ' + b"1" * 5000 + b"}\n", "line 1: not JSON"),
+    "surrogate.jsonl": (b'{"text": "\\ud83d", "spans": []}\n', "line 1: an escape"),
+    "typename.jsonl": (b'{"text": "ab", "spans": [[0, 2, ""]]}\n', "line 1: '' cannot be the name of a type"),
     "gbk.txt": ("a O\n北 B-LOC\n".encode("gb18030"), r"line 2: byte 4 \(0xb1\) is not UTF-8.*gb18030"),
     "utf16.txt": ("北 B-LOC\n".encode("utf-16"), "line 1: byte 0 .*utf-16"),
     "bytes.txt": (b"a O\n\xff\xff O\n", "line 2: byte 4 .*Save the file as UTF-8"),
@@ -232,8 +248,36 @@ def test_a_file_that_is_not_there_and_a_folder(tmp_path: Path) -> None:
         read_ner(str(tmp_path))
 
 
-@given(st.binary(max_size=120), st.sampled_from(["a.txt", "a.csv", "a.jsonl", "a.txt.gz"]))
-def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str) -> None:
-    path = write(tmp_path_factory.mktemp("any"), name, content)
+def test_a_quotation_mark_between_tabs_is_a_word(tmp_path: Path) -> None:
+    split = read_ner(write(tmp_path, "a.tsv", 'word\ttag\nAnn\tB-PER\n"\tO\nRome\tB-LOC\n""""\tO\n"a ""b"\tO\n'))
+    assert split.sentences[0].words == ["Ann", '"', "Rome", '"', 'a "b']
+
+
+def test_lists_in_cells_are_unescaped(tmp_path: Path) -> None:
+    words = ["\\", "\u3000", "it's", '"', "北"]
+    cells = ",".join('"' + str(value).replace('"', '""') + '"' for value in (words, ["O"] * 4 + ["B-LOC"]))
+    assert read_ner(write(tmp_path, "a.csv", f"tokens,tags\n{cells}\n")).sentences[0].words == words
+
+
+PIECES = st.sampled_from([*"\t\r\n ,;{}[]':\"\\", "O", "B-X", "I-X", "S-Y", "word", "tag", "text", "tokens", "tags",
+                          '{"tokens": ["a"], "tags": ["B-X"]}', '{"text": "ab", "spans": [[0, 1, "X"]]}', "北",
+                          "\u200b", "-DOCSTART-", "1", "null", "\ufeff", "\u2028"])  # fmt: skip
+
+
+@given(st.lists(PIECES, max_size=25), st.sampled_from(["a.txt", "a.csv", "a.tsv", "a.jsonl", "a.json"]))
+@settings(max_examples=400)
+def test_anything_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, pieces: list[str], name: str) -> None:
+    path = write(tmp_path_factory.getbasetemp(), name, "".join(pieces))
+    with contextlib.suppress(InputError):
+        split = read_ner(path)
+        assert split.sentences
+        for sentence in split.sentences:
+            assert sentence.words
+            assert len(bio_tags(sentence)) == len(sentence.words)
+
+
+@given(st.binary(max_size=120), st.booleans())
+def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes, zipped: bool) -> None:
+    path = write(tmp_path_factory.getbasetemp(), "bytes", b"\x1f\x8b" + content if zipped else content)
     with contextlib.suppress(InputError):
         assert read_ner(path).sentences

@@ -13,7 +13,16 @@ from torch import Tensor, nn
 
 from minibert import TokenClassifier, pack
 from minibert.errors import InputError
-from minibert.training import Examples, LabelledBatch, Metric, TrainingSettings, choose_device, choose_precision, fit
+from minibert.training import (
+    Examples,
+    LabelledBatch,
+    Metric,
+    TrainingSettings,
+    choose_device,
+    choose_precision,
+    fit,
+    predict,
+)
 from minibert.training.optimizer import build_optimizer, linear_schedule
 
 CPU = torch.device("cpu")
@@ -177,7 +186,6 @@ def test_the_reported_loss_is_the_mean_over_targets() -> None:
         (True, [0.1, 0.3, 0.2, 0.3], [0, 1]),
         (False, [0.5, 0.7, 0.4], [0, 2]),
         (True, [math.nan, 0.0, math.nan, 0.1], [1, 3]),
-        (False, [math.nan, math.nan], []),
     ],
 )
 def test_the_best_epoch_has_a_direction_and_is_never_nan(higher: bool, figures: list[float], best: list[int]) -> None:
@@ -202,14 +210,54 @@ def test_a_loss_that_is_no_number_stops_the_run() -> None:
     model = model_without_dropout()
     with torch.no_grad():
         model.classifier.bias[0] = math.nan
-    with pytest.raises(InputError, match=r"the loss became nan by step .* lower --lr"):
+    with pytest.raises(InputError, match=r"the training loss at step 1, epoch 1, is nan.* Lower --lr"):
         train(model)
+
+
+def test_a_metric_that_never_was_a_number_stops_the_run() -> None:
+    with pytest.raises(InputError, match="no epoch has a figure for figure"):
+        fit(
+            model_without_dropout(), Examples(ragged_items(2), collate), loss=loss, metric=Metric("figure"),
+            evaluate=lambda: {"figure": math.nan}, settings=TrainingSettings(epochs=2), device=CPU,
+            on_best=lambda: None, on_record=lambda _: None,
+        )  # fmt: skip
+
+
+def test_dropout_acts_in_training_and_never_in_evaluation() -> None:
+    """Also in the epoch behind an evaluation, and from a model that was loaded in evaluation mode."""
+    model = model_without_dropout(0.5).eval()
+    items = ragged_items(4)
+    data = Examples(items, collate)
+    evaluated: list[Tensor] = []
+
+    def evaluate() -> dict[str, float]:
+        for _ in range(2):
+            outputs = predict(model, data, batch_size=4, precision="fp32", device=CPU)
+            evaluated.append(torch.cat([logits for _, logits in outputs]))
+        return {"figure": 0.0}
+
+    history = fit(
+        model, data, loss=loss, evaluate=evaluate, metric=Metric("figure"),
+        settings=TrainingSettings(epochs=3, batch_size=4, lr=1e-12, precision="fp32"), device=CPU,
+        on_best=lambda: None, on_record=lambda _: None,
+    )  # fmt: skip
+    assert all(torch.equal(output, evaluated[0]) for output in evaluated)
+    assert len({record["train_loss"] for record in history}) == 3
+
+
+def test_evaluation_runs_in_the_precision_asked_for() -> None:
+    model, data = model_without_dropout(), Examples(ragged_items(4), collate)
+    types = {
+        precision: next(predict(model, data, batch_size=4, precision=precision, device=CPU))[1].dtype
+        for precision in ("fp32", "bf16")
+    }
+    assert types == {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [("epochs", 0), ("batch_size", 0), ("lr", 0.0), ("warmup_ratio", 1.5), ("precision", "fp8"), ("seed", -1),
-     ("micro_batch_size", 0), ("max_grad_norm", 0.0), ("weight_decay", -0.1), ("head_lr", math.nan)],
+     ("micro_batch_size", 0), ("max_grad_norm", 0.0), ("weight_decay", -0.1), ("head_lr", math.nan), ("lr", math.inf)],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_the_options_name(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"^--{name.replace('_', '-')} "):

@@ -1,6 +1,6 @@
 """Fine-tuning: the loop, the optimizer, and the devices and precisions it runs on."""
 
-from minibert.training.loop import Examples, LabelledBatch, Metric, TrainingSettings, fit, predict
+from minibert.training.loop import Examples, LabelledBatch, Metric, TrainingSettings, check_finite, fit, predict
 from minibert.training.precision import PRECISIONS, autocast, choose_device, choose_precision
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Metric",
     "TrainingSettings",
     "autocast",
+    "check_finite",
     "choose_device",
     "choose_precision",
     "fit",

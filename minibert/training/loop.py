@@ -45,9 +45,9 @@ class TrainingSettings:
             ("epochs", self.epochs >= 1, "1 or more"),
             ("batch_size", self.batch_size >= 1, "1 or more"),
             ("micro_batch_size", self.micro_batch_size is None or self.micro_batch_size >= 1, "1 or more"),
-            ("lr", self.lr > 0, "above 0"),
-            ("head_lr", self.head_lr is None or self.head_lr > 0, "above 0"),
-            ("weight_decay", self.weight_decay >= 0, "0 or more"),
+            ("lr", 0 < self.lr < math.inf, "a number above 0"),
+            ("head_lr", self.head_lr is None or 0 < self.head_lr < math.inf, "a number above 0"),
+            ("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more"),
             ("warmup_ratio", 0 <= self.warmup_ratio <= 1, "from 0 to 1"),
             ("max_grad_norm", self.max_grad_norm > 0, "above 0"),
             ("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
@@ -140,7 +140,7 @@ def fit(
         One record an epoch.
 
     Raises:
-        InputError: the precision cannot be had on this device, or the loss is no longer a number.
+        InputError: the precision cannot be had on this device, the loss is no longer a number, or the metric never was.
     """
     precision = choose_precision(settings.precision, device)
     micro = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
@@ -186,16 +186,14 @@ def fit(
             num_targets += step_targets
             step += 1
             last = start + settings.batch_size >= len(order)
-            if step % LOG_EVERY == 0 or last:
+            due = step % LOG_EVERY == 0 or last
+            if due or device.type == "cpu":  # where nothing waits for the device, each step is looked at
                 loss_sum += float(torch.stack(waiting).sum())
                 waiting.clear()
-                if not math.isfinite(loss_sum):
-                    raise InputError(
-                        f"the loss became {loss_sum} by step {step} (epoch {epoch}); lower --lr, or try "
-                        "--precision fp32."
-                    )
+                check_finite(loss_sum, f"the training loss at step {step}, epoch {epoch},")
                 rate = num_tokens / (time.perf_counter() - started)
                 bar.set_postfix_str(f"loss {loss_sum / num_targets:.4f}, {rate:,.0f} tokens/s", refresh=False)
+            if due:
                 on_record({
                     "step": step, "epoch": epoch, "loss": loss_sum / num_targets,
                     "lr": schedule.get_last_lr()[0], "tokens_per_second": round(rate),
@@ -212,7 +210,15 @@ def fit(
             on_best()
         history.append({**record, **timing, "best": improved})
         on_record(history[-1])
+    if best is None:
+        raise InputError(f"no epoch has a figure for {metric.name}, so there is no best one; lower --lr.")
     return history
+
+
+def check_finite(loss: float, what: str) -> None:
+    """Raises InputError, with advice, for a loss that is infinite or no number."""
+    if not math.isfinite(loss):
+        raise InputError(f"{what} is {loss}: the run has diverged. Lower --lr, or try --precision fp32.")
 
 
 @torch.inference_mode()
