@@ -1,22 +1,21 @@
 """A model folder on disk: strict loading with a report, and saving that cannot leave half a file."""
 
-import contextlib
-import json
 import logging
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from minibert.config import EncoderConfig, read_json_object
+from minibert.config import EncoderConfig
 from minibert.errors import InputError
-from minibert.formats.huggingface import NameTable, class_name, open_tensors
+from minibert.files import read_json_object, write_json, write_whole
+from minibert.formats.huggingface import class_name, name_table, open_tensors
+from minibert.formats.table import NameTable, Readers, Slot, from_parameters, listed, match
 from minibert.hub import resolve
 
 logger = logging.getLogger(__name__)
@@ -95,16 +94,19 @@ class LoadReport:
         loaded: names in the file that were read.
         ignored: names in the file that were not, with the reason.
         fresh: parameters of ours that the file does not have and need not have (a head, a pooler), now random.
+        zeros: parameters of ours that the file's format does not know, now 0, with the reason.
     """
 
     loaded: tuple[str, ...]
     ignored: Mapping[str, str]
     fresh: tuple[str, ...]
+    zeros: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} tensors loaded"]
         if self.fresh:
             parts.append(f"newly initialised: {', '.join(self.fresh)}")
+        parts += [f"{name} ({reason})" for name, reason in self.zeros.items()]
         for reason in dict.fromkeys(self.ignored.values()):
             names = [name for name, why in self.ignored.items() if why == reason]
             parts.append(f"not used ({reason}): {', '.join(names)}")
@@ -152,13 +154,31 @@ def load_model(
     why_no_head = _why_head_cannot_be_used(folder, config, named, model_class.head, labels)
     if labels is not None:
         config = config.with_labels(labels)
+    return build_model(model_class, name_table(config, model_class.head), open_tensors(folder), folder, why_no_head)
+
+
+def build_model(
+    model_class: type[Model], table: NameTable, tensors: Readers, source: Path, why_no_head: str | None = None
+) -> tuple[Model, LoadReport]:
+    """Builds a model and fills it in fp32 from the tensors of any format, in evaluation mode; see :func:`load_model`.
+
+    Args:
+        model_class: what to build.
+        table: the format's names, for the config and this class's head.
+        tensors: each tensor's name in the file, with a function that reads it.
+        source: what messages call the checkpoint.
+        why_no_head: the reason to leave the file's classifier unread, where there is one.
+
+    Raises:
+        InputError: a tensor is missing, unknown or misshapen.
+    """
     try:
         with torch.device("meta"):
-            model = model_class(config)
+            model = model_class(table.config)
         model.to_empty(device="cpu")
     except (RuntimeError, TypeError, OverflowError):
-        raise InputError(f"{folder / 'config.json'}: describes a model that does not fit in memory.") from None
-    report = _fill(model, folder, why_no_head)
+        raise InputError(f"{source}: its {table.settings} describes a model that does not fit in memory.") from None
+    report = _fill(model, table, tensors, source, why_no_head)
     return model.eval(), report
 
 
@@ -180,72 +200,49 @@ def _why_head_cannot_be_used(
     return "it was trained with other labels"
 
 
-def _fill(model: Pretrained, folder: Path, why_no_head: str | None) -> LoadReport:
-    table = NameTable(model.config, model.head)
+def _fill(model: Pretrained, table: NameTable, tensors: Readers, source: Path, why_no_head: str | None) -> LoadReport:
     parameters = dict(model.named_parameters())
-    readers: dict[str, Callable[[], Tensor]] = {}
-    spelled: dict[str, str] = {}  # the table's spelling -> the file's
-    for name, read in open_tensors(folder).items():
-        canonical = table.canonical(name)
-        if canonical in readers:
-            raise InputError(f"{folder}: {name!r} and {spelled[canonical]!r} are the same tensor; remove one of them.")
-        readers[canonical], spelled[canonical] = read, name
-    tied = {alias: target for alias, target in table.tied.items() if alias in readers}
-
-    unknown = [name for name in readers if name not in table.slots and name not in table.ignored and name not in tied]
-    if unknown:
-        raise InputError(
-            f"{folder}: {_listed([spelled[name] for name in unknown])} not part of a {model.config.model_type} "
-            f"checkpoint of {model.config.num_hidden_layers} layers; check model_type and the sizes in config.json."
-        )
-    ignored = {spelled[name]: table.ignored[name] for name in readers if name in table.ignored}
-    for alias, target in tied.items():
-        ignored[spelled[alias]] = f"the same as {target}"
-        if target not in readers:
-            readers[target], spelled[target] = readers[alias], spelled[alias]
-        elif model.head == "ForPreTraining" and not torch.equal(readers[alias](), readers[target]()):
-            raise InputError(
-                f"{folder}: {spelled[alias]} differs from {spelled[target]}; minibert computes tied decoders only."
-            )
-
+    found = match(table, tensors, source)
     loaded, filled = [], set()
     for name, slot in table.slots.items():
-        if name not in readers:
+        if name not in found.readers:
             continue
         if slot.name not in parameters:
-            ignored[spelled[name]] = "this head does not use it"
+            found.ignored[found.spelled[name]] = "this head does not use it"
         elif why_no_head and slot.name.startswith("classifier."):
-            ignored[spelled[name]] = why_no_head
+            found.ignored[found.spelled[name]] = why_no_head
         else:
-            source, target_block = readers[name](), slot.of(parameters[slot.name].data)
-            if source.shape != target_block.shape:
+            values, block = found.readers[name](), slot.of(parameters[slot.name].data)
+            if values.shape != block.shape:
                 raise InputError(
-                    f"{folder}: {spelled[name]} has shape {tuple(source.shape)}, but its config.json asks for "
-                    f"{tuple(target_block.shape)}; the two files do not belong together."
+                    f"{source}: {found.spelled[name]} has shape {tuple(values.shape)}, but {table.settings} asks for "
+                    f"{tuple(block.shape)}; the two do not belong together."
                 )
-            if not source.is_floating_point() or source.layout != torch.strided:
-                raise InputError(f"{folder}: {spelled[name]} holds no plain floating-point numbers ({source.dtype}).")
-            target_block.copy_(source)
-            loaded.append(spelled[name])
+            if not values.is_floating_point() or values.layout != torch.strided:
+                raise InputError(
+                    f"{source}: {found.spelled[name]} holds no plain floating-point numbers ({values.dtype})."
+                )
+            block.copy_(values)
+            loaded.append(found.spelled[name])
             filled.add(slot)
 
+    zeros = {name: why for name, why in table.zeros.items() if name in parameters}
+    for name in zeros:
+        parameters[name].data.zero_()
     missing = {slot: name for name, slot in table.slots.items() if slot.name in parameters and slot not in filled}
+    known = {slot.name for slot in table.slots.values()} | zeros.keys()
+    missing |= {Slot(name): name for name in parameters if name not in known}  # a head that the format does not have
     may_be_absent = [slot for slot in missing if not slot.name.startswith("encoder.") or "pooler." in slot.name]
     if model.head == "Model":
         may_be_absent = [slot for slot in missing if slot.name.startswith("pooler.")]
     if required := [missing[slot] for slot in missing if slot not in may_be_absent]:
         raise InputError(
-            f"{folder}: {_listed(required)} missing from the weights; the file is incomplete or config.json "
-            "describes another model."
+            f"{source}: {listed(required)} missing from the weights; the file is incomplete or "
+            f"{table.settings} describes another model."
         )
     fresh = tuple(dict.fromkeys(slot.name for slot in may_be_absent))
     initialise(model, model.config, only=fresh)
-    return LoadReport(loaded=tuple(loaded), ignored=ignored, fresh=fresh)
-
-
-def _listed(names: list[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more + (" is" if len(names) == 1 else " are")
+    return LoadReport(loaded=tuple(loaded), ignored=found.ignored, fresh=fresh, zeros=zeros)
 
 
 def initialise(module: nn.Module, config: EncoderConfig, *, only: tuple[str, ...] | None = None) -> None:
@@ -277,38 +274,12 @@ def save_model(model: Pretrained, folder: PathOrName) -> None:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    table = NameTable(model.config, model.head)
+    take = from_parameters(dict(model.named_parameters()))
     tensors = {
         name: tensor.detach().cpu().contiguous()
-        for name, tensor in table.to_foreign(dict(model.named_parameters())).items()
+        for name, tensor in name_table(model.config, model.head).to_foreign(take).items()
     }
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     config = {"architectures": [class_name(model.config, model.head)], "dtype": dtype, **model.config.to_dict()}
     write_whole(folder / "model.safetensors", lambda path: save_file(tensors, path, metadata={"format": "pt"}))
     write_whole(folder / "config.json", lambda path: write_json(path, config))
-
-
-def write_json(path: Path, values: object) -> None:
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets ``write`` fill a temporary file beside ``path``, brings it to the disk, and renames it into place.
-
-    Raises:
-        InputError: the disk is full or cannot be written; what stood at ``path`` is untouched.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # what this folder's users expect; some writers narrow it to the owner
-        write(temporary)
-        temporary.chmod(mode)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: cannot be written ({error}).") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)

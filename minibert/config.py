@@ -6,7 +6,6 @@ with ``type_vocab_size`` (RoBERTa numbers positions from ``pad_token_id + 1`` an
 """
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minibert.errors import InputError
+from minibert.files import read_json_object
 
 ARCHITECTURES = ("bert", "albert", "roberta")
 
@@ -259,24 +259,3 @@ def _guess_model_type(values: Mapping[str, Any]) -> str:
     if "num_hidden_groups" in values:
         return "albert"
     return "roberta" if values.get("type_vocab_size") == 1 else "bert"
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Reads a file that holds one JSON object; InputError names the file and the line otherwise."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file.") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {error.lineno}: not JSON ({error.msg}).") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8.") from None
-    except ValueError as error:  # such as a number of thousands of digits
-        raise InputError(f"{path}: not readable as JSON ({error}).") from None
-    except RecursionError:
-        raise InputError(f"{path}: nested too deeply to be a settings file.") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: holds a {type(values).__name__}, not a JSON object.")
-    return values

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from minibert.config import read_json_object
 from minibert.errors import InputError
+from minibert.files import read_json_object
 
 _CONFIG = r"config\.json|(al)?bert_config\.json"  # Hugging Face's, and Google's
 _TOKENIZER = (

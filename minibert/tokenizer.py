@@ -18,9 +18,9 @@ from typing import Any
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
 
-from minibert.checkpoint import write_json, write_whole
-from minibert.config import EncoderConfig, read_json_object
+from minibert.config import EncoderConfig
 from minibert.errors import InputError
+from minibert.files import read_json_object, write_json, write_whole
 from minibert.hub import resolve
 
 _BERT_SPECIALS = {"cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "unk": "[UNK]", "mask": "[MASK]"}

@@ -24,9 +24,10 @@ from typing import Any, TypeVar
 import torch
 
 from minibert import EncoderConfig, Tokenizer
-from minibert.checkpoint import LoadReport, Pretrained, load_model, read_config, write_json, write_whole
+from minibert.checkpoint import LoadReport, Pretrained, load_model, read_config
 from minibert.config import ARCHITECTURES
 from minibert.errors import InputError
+from minibert.files import write_json, write_whole
 from minibert.training import TrainingSettings
 
 SAMPLES = Path(__file__).parent / "samples"

@@ -12,7 +12,8 @@ from torch import Tensor
 from minibert import Encoder
 from minibert.attention import attention_backend
 from minibert.batch import from_padded
-from minibert.formats.huggingface import NameTable
+from minibert.formats.huggingface import name_table
+from minibert.formats.table import from_parameters
 
 NAMES = ("bert_gelu", "bert_relu", "albert", "roberta")
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-5}
@@ -40,7 +41,7 @@ def compute(encoder: Encoder, reference: dict[str, Tensor], backend: str) -> Com
     return Computed(
         torch.stack(output.hidden_states).detach(),
         output.pooler_output.detach(),
-        NameTable(encoder.config, encoder.head).to_foreign(gradients),
+        name_table(encoder.config, encoder.head).to_foreign(from_parameters(gradients)),
     )
 
 

@@ -2,18 +2,17 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from minibert.config import EncoderConfig, read_json_object
+from minibert.config import EncoderConfig
 from minibert.errors import InputError
-from minibert.formats.table import Rows, Slot, expand
+from minibert.files import read_json_object
+from minibert.formats.table import OTHER_HEAD, NameTable, Rows, Slot, expand, owner_of_encoder, under
+from minibert.formats.torch_file import plain_tensors, read_torch_file
 
 _EMBEDDINGS: Rows = {
     "embeddings.word_embeddings.weight": "embeddings.word_embeddings.weight",
@@ -94,53 +93,39 @@ _HEADS: dict[str, dict[str, Rows]] = {
 _DECODERS = {"bert": "cls.predictions", "albert": "predictions", "roberta": "lm_head"}
 
 
-class NameTable:
-    """Every tensor name that a Hugging Face checkpoint of one configuration may hold, for one head.
+def name_table(config: EncoderConfig, head: str) -> NameTable:
+    """The names of a Hugging Face checkpoint; those of an encoder alone have no prefix."""
+    family = config.model_type
+    prefix = "" if head == "Model" else f"{family}."
+    slots: dict[str, Slot] = {}
+    ignored: dict[str, str] = {}
+    for name, slot in expand(_BODIES[family], config).items():
+        if slot is None:
+            ignored[prefix + name] = "a constant buffer"
+        else:
+            slots[prefix + name] = under(owner_of_encoder(head), slot)
+    slots |= {name: slot for name, slot in expand(_HEADS[family].get(head, {}), config).items() if slot}
+    others = {name for rows in _HEADS[family].values() for name in expand(rows, config)} - slots.keys()
+    decoder = _DECODERS[family]
 
-    Attributes:
-        slots: their name -> the parameter of ours that it fills.
-        ignored: their name -> why nothing is read from it.
-        tied: a name that repeats another -> that other name.
-    """
-
-    def __init__(self, config: EncoderConfig, head: str) -> None:
-        family = config.model_type
-        self._prefix = f"{family}."
-        decoder = _DECODERS[family]
-        self.tied = {
-            f"{decoder}.decoder.weight": f"{family}.embeddings.word_embeddings.weight",
-            f"{decoder}.decoder.bias": f"{decoder}.bias",
-        }
-        own = "" if head == "Model" else "encoder."
-        head_slots = {name: slot for name, slot in expand(_HEADS[family].get(head, {}), config).items() if slot}
-        self.slots: dict[str, Slot] = {}
-        self.ignored: dict[str, str] = {}
-        for name, slot in expand(_BODIES[family], config).items():
-            if slot is None:
-                self.ignored[self._prefix + name] = "a constant buffer"
-            else:
-                self.slots[self._prefix + name] = replace(slot, name=own + slot.name)
-        self.slots.update(head_slots)
-        for rows in _HEADS[family].values():
-            for name in expand(rows, config):
-                if name not in self.slots:
-                    self.ignored[name] = "belongs to another head"
-
-    def canonical(self, name: str) -> str:
-        """A name as this table spells it: with the model prefix, and weight and bias for old norms' gamma and beta."""
+    def canonical(name: str) -> str:
         name = re.sub(r"(LayerNorm|layer_norm)\.gamma$", r"\1.weight", name)
         name = re.sub(r"(LayerNorm|layer_norm)\.beta$", r"\1.bias", name)
-        prefixed = self._prefix + name
-        return prefixed if prefixed in self.slots or prefixed in self.ignored else name
+        body = prefix + name.removeprefix(f"{family}.")
+        return body if body in slots or body in ignored else name
 
-    def to_foreign(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Our tensors (weights, or their gradients) under their names, without a prefix where there is no head."""
-        bare = all(not name.startswith("encoder.") for name in state)
-        return {
-            (name.removeprefix(self._prefix) if bare else name): slot.of(state[slot.name])
-            for name, slot in self.slots.items()
-            if slot.name in state
-        }
+    return NameTable(
+        config=config,
+        head=head,
+        slots=slots,
+        ignored={**ignored, **dict.fromkeys(sorted(others), OTHER_HEAD)},
+        tied={
+            f"{decoder}.decoder.weight": f"{prefix}embeddings.word_embeddings.weight",
+            f"{decoder}.decoder.bias": f"{decoder}.bias",
+        },
+        settings="config.json",
+        canonical=canonical,
+    )
 
 
 def class_name(config: EncoderConfig, head: str) -> str:
@@ -196,14 +181,5 @@ def _open_file(path: Path) -> dict[str, Callable[[], Tensor]]:
             return {name: partial(file.get_tensor, name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path}: not a readable safetensors file ({error}); fetch it again.") from None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(
-            f"{path}: not a file of plain tensors ({reason}). Files that run code when read are refused; "
-            "save the model again as safetensors."
-        ) from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path}: does not hold a dictionary of tensors.")
+    state = plain_tensors(read_torch_file(path), path)
     return {name: partial(state.__getitem__, name) for name in state}
