@@ -19,7 +19,7 @@ from torch import Tensor
 from minibert.config import EncoderConfig
 from minibert.errors import InputError
 from minibert.files import write_whole
-from minibert.formats.table import OTHER_HEAD, NameTable, Rows, Slot, Take, expand, owner_of_encoder, under
+from minibert.formats.table import OTHER_HEAD, NameTable, Readers, Rows, Slot, Take, expand, owner_of_encoder, under
 from minibert.formats.torch_file import plain_tensors, read_torch_file
 
 _BODY: Rows = {
@@ -224,6 +224,14 @@ def open_checkpoint(path: Path) -> Checkpoint:
     )
 
 
+def open_tensors(folder: Path) -> Readers:
+    """Every tensor of a folder's ``model.pt`` under its own name; InputError where it holds none."""
+    path = folder / "model.pt"
+    state = read_torch_file(path, allow_namespace=True)
+    tensors = plain_tensors(state.get("model") if isinstance(state, dict) else None, path)
+    return {name: partial(tensors.__getitem__, name) for name in tensors}
+
+
 @dataclass(frozen=True)
 class _Settings:
     """The settings of a file that nobody vouches for: each is read by its type, or refused by its name."""
@@ -346,13 +354,7 @@ def write_checkpoint(path: Path, table: NameTable, take: Take) -> None:
         OSError: the file cannot be written.
     """
     config = table.config
-    for name, only in (
-        ("model_type", "roberta"), ("layer_norm_eps", _LAYER_NORM_EPS), ("type_vocab_size", 1), ("pad_token_id", _PAD),
-    ):  # fmt: skip
-        if getattr(config, name) != only:
-            raise InputError(f"{path}: fairseq's RoBERTa has {name} {only!r}, this model {getattr(config, name)!r}.")
-    if config.hidden_act not in _ACTIVATIONS_BACK:
-        raise InputError(f"{path}: fairseq's RoBERTa has no activation {config.hidden_act!r}.")
+    check_writable(config)
     args = argparse.Namespace(
         arch="roberta",
         task="masked_lm",
@@ -378,6 +380,17 @@ def write_checkpoint(path: Path, table: NameTable, take: Take) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda temporary: torch.save(content, temporary))
+
+
+def check_writable(config: EncoderConfig) -> None:
+    """Makes sure that fairseq's RoBERTa computes a model; InputError says what it does not."""
+    for name, only in (
+        ("model_type", "roberta"), ("layer_norm_eps", _LAYER_NORM_EPS), ("type_vocab_size", 1), ("pad_token_id", _PAD),
+    ):  # fmt: skip
+        if getattr(config, name) != only:
+            raise InputError(f"fairseq's RoBERTa has {name} {only!r}, this model {getattr(config, name)!r}.")
+    if config.hidden_act not in _ACTIVATIONS_BACK:
+        raise InputError(f"fairseq's RoBERTa has no activation {config.hidden_act!r}.")
 
 
 def _with_decoder(table: NameTable, take: Take) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Hugging Face checkpoints: the names of their tensors, and the files that hold them."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from minibert.errors import InputError
 from minibert.files import read_json_object
 from minibert.formats.table import OTHER_HEAD, NameTable, Rows, Slot, expand, owner_of_encoder, under
 from minibert.formats.torch_file import plain_tensors, read_torch_file
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 _EMBEDDINGS: Rows = {
     "embeddings.word_embeddings.weight": "embeddings.word_embeddings.weight",
@@ -89,6 +91,13 @@ _HEADS: dict[str, dict[str, Rows]] = {
     },
 }
 
+# What only one architecture's names have, prefix or not.
+_TELLING = {
+    "roberta": r"^(roberta|lm_head)\.",
+    "albert": r"^(albert|predictions|sop_classifier)\.|albert_layer_groups|embedding_hidden_mapping_in",
+    "bert": r"^(bert|cls)\.",
+}
+
 # Names that repeat another tensor of the same file: the decoder's weight is the word embedding, its bias is kept twice.
 _DECODERS = {"bert": "cls.predictions", "albert": "predictions", "roberta": "lm_head"}
 
@@ -128,6 +137,41 @@ def name_table(config: EncoderConfig, head: str) -> NameTable:
     )
 
 
+def family_of(names: Iterable[str]) -> str | None:
+    """The architecture that tensor names tell of, or None where they suit BERT and RoBERTa alike."""
+    name = telling_name(names)
+    return next((family for family, pattern in _TELLING.items() if name and re.search(pattern, name)), None)
+
+
+def telling_name(names: Iterable[str]) -> str | None:
+    """The first name that only one architecture has."""
+    return next((name for name in names if any(re.search(pattern, name) for pattern in _TELLING.values())), None)
+
+
+def head_of(names: Iterable[str], family: str, architectures: object) -> str:
+    """The head that a file holds; where it may be one of several, the one that ``config.json`` names.
+
+    Args:
+        names: the names of the file's tensors.
+        family: the architecture.
+        architectures: the field of this name in ``config.json``.
+    """
+    names = set(names)
+    present = [head for head, rows in _HEADS[family].items() if names & _weights_of(rows)]
+    classes = architectures if isinstance(architectures, list) else []
+    for head in present:
+        endings = ("ForPreTraining", "ForMaskedLM", "LMHeadModel") if head == "ForPreTraining" else (head,)
+        if any(str(name).endswith(endings) for name in classes):
+            return head
+    if "ForTokenClassification" in present and any("pooler." in name for name in names):
+        return "ForSequenceClassification"
+    return present[0] if present else "Model"
+
+
+def _weights_of(rows: Rows) -> set[str]:
+    return {row.replace("{p}", end) for row in rows for end in ("weight", "bias")}
+
+
 def class_name(config: EncoderConfig, head: str) -> str:
     """Hugging Face's class for this architecture and head."""
     if config.model_type == "roberta" and head == "ForPreTraining":
@@ -143,7 +187,7 @@ def open_tensors(folder: Path) -> dict[str, Callable[[], Tensor]]:
     Raises:
         InputError: there are no weights, a shard is missing, or a file is damaged.
     """
-    for whole in ("model.safetensors", "pytorch_model.bin"):
+    for whole in WEIGHTS:
         if (folder / whole).is_file():
             return _open_file(folder / whole)
         index = folder / f"{whole}.index.json"
