@@ -31,7 +31,7 @@ from minibert.tokenizer import Tokenizer
 
 FORMATS = ("huggingface", "google", "fairseq")
 
-_MODELS: dict[str, type[Pretrained]] = {
+MODELS: dict[str, type[Pretrained]] = {
     model.head: model for model in (Encoder, PretrainingModel, TokenClassifier, SequenceClassifier, SpanClassifier)
 }
 _FAIRSEQ_HEAD = "sentence_classification_head"  # the default of fairseq's sentence_prediction criterion
@@ -81,7 +81,7 @@ class Checkpoint:
         head = self.table.head
         if "pair head" in self.absent:
             head = "ForMaskedLM"
-        elif "language head" in self.absent:
+        elif "language head" in self.absent and self.config.model_type == "bert":  # the others have no such class
             head = "ForNextSentencePrediction"
         return huggingface.class_name(self.config, head)
 
@@ -255,7 +255,7 @@ def _parameters(table: NameTable) -> dict[str, Tensor]:
     """Our parameters, pooler included, as shapes without values."""
     with torch.device("meta"):
         encoder = Encoder(table.config)
-        model = _MODELS[table.head](table.config)
+        model = MODELS[table.head](table.config)
     owner = owner_of_encoder(table.head)
     pooled = {owner + name: value for name, value in encoder.named_parameters()}
     return {**pooled, **dict(model.named_parameters())}
