@@ -511,16 +511,19 @@ def huge_storage() -> bytes:
     return older.replace(b"K\x4d", b"\x8a\x05\x00\x00\x00\x00\x02")
 
 
+def stretched() -> Content:
+    """A checkpoint that fits together, with one row of the embedding standing for four million."""
+    content = content_of(ARGS)
+    for name in ("sentence_encoder.embed_tokens", "lm_head"):
+        content["model"][f"decoder.{name}.weight"] = torch.zeros(1, 32).expand(2**22, 32)
+    return content
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "a gigabyte, compressed": lambda: archive(bytes(2**30), zipfile.ZIP_DEFLATED),
     "bytearray": lambda: archive(b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x02\x85R."),
     "tensor class": lambda: archive(b"\x80\x02ctorch\nFloatTensor\n\x8a\x05\x00\x00\x00\x00\x02\x85R."),
-    "a stretched tensor": lambda: as_bytes(
-        {"model": {"x": torch.zeros(1).expand(2**16, 2**16)}, "args": argparse.Namespace()}
-    ),
-    "one storage many times": lambda: as_bytes(
-        {"model": dict.fromkeys(map(str, range(3000)), torch.zeros(2**18)), "args": argparse.Namespace()}
-    ),
+    "a stretched tensor": lambda: as_bytes(stretched()),
     "tuples in tuples": lambda: archive(b"\x80\x02})" + b"\x85" * 2_000_000 + b"K\x01s."),
     "a huge storage": huge_storage,
     "a long string": lambda: archive(b"\x80\x02X\xff\xff\xff\xffabc."),
@@ -529,14 +532,22 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 OPEN_ALL = """
 import resource, sys
 from pathlib import Path
+from minibert import PretrainingModel
+from minibert.checkpoint import build_model
 from minibert.errors import InputError
 from minibert.formats.fairseq import open_checkpoint
-open_checkpoint(Path(sys.argv[1]))
+
+def load(path):
+    checkpoint = open_checkpoint(path)
+    table = checkpoint.table(PretrainingModel.head)
+    build_model(PretrainingModel, table, checkpoint.tensors, path)
+
+load(Path(sys.argv[1]))
 start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[2:]:
     try:
-        open_checkpoint(Path(path))
-        print(path, "was opened")
+        load(Path(path))
+        print(path, "was loaded")
     except InputError:
         pass
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start

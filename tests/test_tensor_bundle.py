@@ -375,6 +375,12 @@ def test_truth_values_other_than_0_and_1_are_refused(tmp_path: Path) -> None:
         read_all(place(tmp_path, index, b"\x00\x01\x02" + bytes(5)))
 
 
+@pytest.mark.parametrize("prefix", ["", ".", "no such folder/m", "m\0"])
+def test_a_path_that_is_none_is_refused(prefix: str) -> None:
+    with pytest.raises(InputError, match=r"\.index: "):
+        TensorBundle(prefix)
+
+
 @pytest.mark.parametrize("lost", ["m.index", "m.data-00000-of-00001"])
 def test_a_missing_file_is_named(lost: str, tmp_path: Path) -> None:
     prefix = place(tmp_path, table_of([block_of(GOOD)]), DATA)

@@ -95,13 +95,14 @@ class TensorBundle:
 
     def __init__(self, prefix: str | os.PathLike[str]) -> None:
         self.prefix = Path(prefix)
-        self._index = self.prefix.with_name(self.prefix.name + ".index")
+        self._index = Path(f"{self.prefix}.index")
         try:
             num_shards, entries = _parse_index(self._read_index())
         except DamagedError as error:
             raise InputError(f"{self._index}: {error}; fetch or save the checkpoint again.") from None
         self._num_shards = num_shards
-        self._files = {entry.shard: self._map(entry.shard) for entry in entries.values() if not entry.sliced}
+        shards = {entry.shard for entry in entries.values() if not entry.sliced}
+        self._files = {shard: self._map(shard) for shard in sorted(shards)}
         try:
             _check_places(entries, {shard: len(file) for shard, file in self._files.items()})
         except DamagedError as error:
@@ -154,22 +155,22 @@ class TensorBundle:
     def _read_index(self) -> bytes:
         try:
             status = self._index.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise InputError(f"{self._index}: not a file; give the common beginning of the checkpoint's files.")
-            if status.st_size > _LARGEST_INDEX:
-                raise InputError(f"{self._index}: larger than {_LARGEST_INDEX >> 20} MiB, so not a checkpoint's index.")
-            with open(self._index, "rb") as file:
-                return file.read(status.st_size)
+            regular, small = stat.S_ISREG(status.st_mode), status.st_size <= _LARGEST_INDEX
+            if regular and small:
+                with open(self._index, "rb") as file:
+                    return file.read(status.st_size)
         except FileNotFoundError:
             raise InputError(
                 f"{self._index}: no such file; a TensorFlow checkpoint is given by the common beginning of its .index "
                 "and .data files."
             ) from None
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a zero byte in the path is the second
             raise InputError(f"{self._index}: cannot be read ({error}); check the path and its permissions.") from None
+        what = f"larger than {_LARGEST_INDEX >> 20} MiB" if regular else "not a file"
+        raise InputError(f"{self._index}: {what}, so not the index of a checkpoint; give the right path.")
 
     def _shard_path(self, shard: int) -> Path:
-        return self.prefix.with_name(f"{self.prefix.name}.data-{shard:05d}-of-{self._num_shards:05d}")
+        return Path(f"{self.prefix}.data-{shard:05d}-of-{self._num_shards:05d}")
 
     def _map(self, shard: int) -> NDArray[np.uint8]:
         path = self._shard_path(shard)
@@ -350,7 +351,6 @@ def write_bundle(prefix: str | os.PathLike[str], tensors: Mapping[str, Tensor]) 
         ValueError: a tensor's name, dtype or number of dimensions cannot be written.
         OSError: the files cannot be written.
     """
-    prefix = Path(prefix)
     records = [(b"", _field(1, 1) + _field(3, _field(1, 1)))]  # one shard, format version 1
     for name, tensor in tensors.items():
         if tensor.dtype not in _TYPE_NUMBERS:
@@ -372,9 +372,9 @@ def write_bundle(prefix: str | os.PathLike[str], tensors: Mapping[str, Tensor]) 
                 records.append((name.encode(), entry))
                 offset += data.size
 
-    write_whole(prefix.with_name(prefix.name + ".data-00000-of-00001"), write_data)
+    write_whole(Path(f"{prefix}.data-00000-of-00001"), write_data)
     index = write_table(records)
-    write_whole(prefix.with_name(prefix.name + ".index"), lambda path: path.write_bytes(index))
+    write_whole(Path(f"{prefix}.index"), lambda path: path.write_bytes(index))
 
 
 def _field(number: int, value: int | bytes) -> bytes:

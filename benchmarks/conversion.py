@@ -1,0 +1,124 @@
+"""Time and memory of converting a checkpoint of BERT-large's size, against transformers' load and save of it.
+
+Makes a Hugging Face folder of random weights (1.3 GB), and runs each conversion in a process of its own, which reports
+its seconds and the peak of its resident memory, mapped files included. Prints a table, and one JSON line last.
+
+    python -m benchmarks.conversion
+    python -m benchmarks.conversion --layers 2 --repeats 1       # a small trial
+"""
+
+import argparse
+import json
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from minibert import EncoderConfig
+from minibert.conversion import FORMATS, convert, open_checkpoint
+from minibert.files import write_json
+from minibert.formats.huggingface import class_name, name_table
+from minibert.formats.table import from_parameters
+from minibert.heads import PretrainingModel
+
+CASES = ("huggingface -> huggingface", "huggingface -> google", "google -> huggingface", "transformers, load and save")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", type=int, default=24)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=None, help="where to put 5 GB for a while; the system's default")
+    parser.add_argument("--case", nargs=3, metavar=("CASE", "SRC", "DST"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.case:
+        _run_case(arguments.case[0], Path(arguments.case[1]), Path(arguments.case[2]))
+        return
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
+        folder = Path(temporary)
+        size = make_checkpoint(folder / "huggingface", arguments.layers)
+        convert(open_checkpoint(folder / "huggingface"), folder / "google", to="google")
+        rows = {case: _measured(case, folder, arguments.repeats) for case in CASES}
+    print(f"{'conversion':30} {'seconds':>8} {'peak MB':>8} {'peak / file':>12}")
+    for case, (seconds, peak) in rows.items():
+        print(f"{case:30} {seconds:8.2f} {peak / 1e6:8.0f} {peak / size:12.2f}")
+    result = {
+        "benchmark": "conversion",
+        "file_bytes": size,
+        "repeats": arguments.repeats,
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "cases": {case: {"seconds": seconds, "peak_bytes": peak} for case, (seconds, peak) in rows.items()},
+    }
+    print(json.dumps(result))
+
+
+def make_checkpoint(folder: Path, layers: int) -> int:
+    """Writes random weights in the shape of BERT-large; returns the file's bytes."""
+    config = EncoderConfig(
+        model_type="bert",
+        vocab_size=30522,
+        hidden_size=1024,
+        num_hidden_layers=layers,
+        num_attention_heads=16,
+        intermediate_size=4096,
+    )
+    model = PretrainingModel(config)
+    tensors = name_table(config, model.head).to_foreign(from_parameters(dict(model.named_parameters())))
+    folder.mkdir()
+    path = folder / "model.safetensors"
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
+    write_json(folder / "config.json", {"architectures": [class_name(config, model.head)], **config.to_dict()})
+    return path.stat().st_size
+
+
+def _measured(case: str, folder: Path, repeats: int) -> tuple[float, int]:
+    """The fewest seconds and the highest peak over some runs."""
+    source = folder / ("google" if case.startswith("google") else "huggingface")
+    measured = []
+    for _ in range(repeats):
+        command = [sys.executable, "-m", "benchmarks.conversion", "--case", case, str(source), str(folder / "out")]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        measured.append(json.loads(output.splitlines()[-1]))
+        shutil.rmtree(folder / "out")
+    return min(seconds for seconds, _ in measured), max(peak for _, peak in measured)
+
+
+def _run_case(case: str, source: Path, destination: Path) -> None:
+    work = _with_transformers() if case.startswith("transformers") else _with_minibert(case)
+    start = time.perf_counter()  # imports left out, on both sides
+    work(source, destination)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(json.dumps([seconds, peak]))
+
+
+def _with_minibert(case: str) -> Callable[[Path, Path], None]:
+    to = next(name for name in FORMATS if case.endswith(f"-> {name}"))
+
+    def work(source: Path, destination: Path) -> None:
+        convert(open_checkpoint(source), destination, to=to)
+
+    return work
+
+
+def _with_transformers() -> Callable[[Path, Path], None]:
+    from transformers import BertForPreTraining
+
+    def work(source: Path, destination: Path) -> None:
+        BertForPreTraining.from_pretrained(source).save_pretrained(destination)
+
+    return work
+
+
+if __name__ == "__main__":
+    main()
