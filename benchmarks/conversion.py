@@ -1,7 +1,8 @@
 """Time and memory of converting a checkpoint of BERT-large's size, against transformers' load and save of it.
 
-Makes a Hugging Face folder of random weights (1.3 GB), and runs each conversion in a process of its own, which reports
-its seconds and the peak of its resident memory, mapped files included. Prints a table, and one JSON line last.
+Makes a Hugging Face folder of random weights (1.3 GB), and runs each conversion in a process of its own, in turns,
+which reports its seconds and the peak of its resident memory, mapped files included (Linux). Prints the fewest seconds
+and the highest peak of each, and one JSON line last.
 
     python -m benchmarks.conversion
     python -m benchmarks.conversion --layers 2 --repeats 1       # a small trial
@@ -9,8 +10,9 @@ its seconds and the peak of its resident memory, mapped files included. Prints a
 
 import argparse
 import json
+import os
 import platform
-import resource
+import re
 import shutil
 import subprocess
 import sys
@@ -46,7 +48,8 @@ def main() -> None:
         folder = Path(temporary)
         size = make_checkpoint(folder / "huggingface", arguments.layers)
         convert(open_checkpoint(folder / "huggingface"), folder / "google", to="google")
-        rows = {case: _measured(case, folder, arguments.repeats) for case in CASES}
+        runs = [{case: _measured(case, folder) for case in CASES} for _ in range(arguments.repeats)]
+    rows = {case: (min(run[case][0] for run in runs), max(run[case][1] for run in runs)) for case in CASES}
     print(f"{'conversion':30} {'seconds':>8} {'peak MB':>8} {'peak / file':>12}")
     for case, (seconds, peak) in rows.items():
         print(f"{case:30} {seconds:8.2f} {peak / 1e6:8.0f} {peak / size:12.2f}")
@@ -81,16 +84,15 @@ def make_checkpoint(folder: Path, layers: int) -> int:
     return path.stat().st_size
 
 
-def _measured(case: str, folder: Path, repeats: int) -> tuple[float, int]:
-    """The fewest seconds and the highest peak over some runs."""
+def _measured(case: str, folder: Path) -> tuple[float, int]:
+    """The seconds and the peak of one run."""
     source = folder / ("google" if case.startswith("google") else "huggingface")
-    measured = []
-    for _ in range(repeats):
-        command = [sys.executable, "-m", "benchmarks.conversion", "--case", case, str(source), str(folder / "out")]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        measured.append(json.loads(output.splitlines()[-1]))
-        shutil.rmtree(folder / "out")
-    return min(seconds for seconds, _ in measured), max(peak for _, peak in measured)
+    command = [sys.executable, "-m", "benchmarks.conversion", "--case", case, str(source), str(folder / "out")]
+    os.sync()  # else a run waits for the disk because of what the one before it wrote
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    shutil.rmtree(folder / "out")
+    seconds, peak = json.loads(output.splitlines()[-1])
+    return seconds, peak
 
 
 def _run_case(case: str, source: Path, destination: Path) -> None:
@@ -98,8 +100,10 @@ def _run_case(case: str, source: Path, destination: Path) -> None:
     start = time.perf_counter()  # imports left out, on both sides
     work(source, destination)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps([seconds, peak]))
+    # Not getrusage: that starts from the memory of the process that this one was forked from.
+    status = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert status
+    print(json.dumps([seconds, 1024 * int(status[1])]))
 
 
 def _with_minibert(case: str) -> Callable[[Path, Path], None]:

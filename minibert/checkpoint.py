@@ -254,8 +254,8 @@ def initialise(module: nn.Module, config: EncoderConfig, *, only: tuple[str, ...
     """
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            if only is not None and name not in only:
-                continue
+            if parameter.is_meta or (only is not None and name not in only):
+                continue  # on the meta device there are shapes alone, and drawing no numbers still takes time
             if name.endswith("bias"):
                 parameter.zero_()
             elif "norm" in name:

@@ -51,6 +51,7 @@ class Checkpoint:
         folder: where it lies.
         format: one of :data:`FORMATS`.
         table: its names, with the model's config and head.
+        parameters: ours, as shapes without values.
         readers: each of our parameters, or each part of one, as we hold it -> a function that reads it.
         read: each name in the file that is read -> the slot that it fills.
         ignored: each other name in the file -> why it is not read.
@@ -63,6 +64,7 @@ class Checkpoint:
     folder: Path
     format: str
     table: NameTable
+    parameters: Mapping[str, Tensor]
     readers: Mapping[Slot, Callable[[], Tensor]]
     read: Mapping[str, Slot]
     ignored: Mapping[str, str]
@@ -241,6 +243,7 @@ def _accounted(
         folder=folder,
         format=format_,
         table=table,
+        parameters=parameters,
         readers=readers,
         read={found.spelled[name]: slot for name, slot in table.slots.items() if name in found.readers},
         ignored={**found.ignored, **(skipped or {})},
@@ -252,13 +255,12 @@ def _accounted(
 
 
 def _parameters(table: NameTable) -> dict[str, Tensor]:
-    """Our parameters, pooler included, as shapes without values."""
+    """Our parameters, and the pooler's where the head does without, as shapes without values."""
+    width, owner = table.config.hidden_size, owner_of_encoder(table.head)
     with torch.device("meta"):
-        encoder = Encoder(table.config)
         model = MODELS[table.head](table.config)
-    owner = owner_of_encoder(table.head)
-    pooled = {owner + name: value for name, value in encoder.named_parameters()}
-    return {**pooled, **dict(model.named_parameters())}
+        pooler = {f"{owner}pooler.weight": torch.empty(width, width), f"{owner}pooler.bias": torch.empty(width)}
+    return {**pooler, **dict(model.named_parameters())}
 
 
 def _checked(read: Callable[[], Tensor], slot: Slot, shape: torch.Size, shown: str) -> Callable[[], Tensor]:
@@ -424,7 +426,11 @@ def _write(source: Checkpoint, folder: Path, table: NameTable, to: str) -> None:
     elif to == "fairseq":
         fairseq.write_checkpoint(folder / "model.pt", table, source.take)
     else:
-        tensors = {name: tensor.contiguous() for name, tensor in table.to_foreign(source.take).items()}
+        tensors: dict[str, Tensor] = {}
+        for name, slot in table.slots.items():  # a turned tensor is copied, and its original let go, one by one
+            tensor = source.take(slot)
+            if tensor is not None:
+                tensors[name] = tensor.contiguous()
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
         write_json(folder / "config.json", _huggingface_settings(source, min(dtypes) if len(dtypes) == 1 else None))
@@ -448,15 +454,14 @@ def _report(source: Checkpoint, destination: Path, table: NameTable, to: str) ->
         for name, ours in dropped.items()
     }
     made = {name: why for ours, why in source.made.items() for name in _filled_from(Slot(ours), targets)}
-    written = {slot.name for name, slot in targets}
-    sizes = {name: value.numel() for name, value in _parameters(source.table).items() if name in written}
+    written = {slot.name for _, slot in targets if _part(slot.name) not in source.absent}
     return Report(
         source=str(source.folder),
         destination=str(destination),
         format=source.format,
         to=to,
         architecture=source.architecture,
-        num_parameters=sum(size for name, size in sizes.items() if _part(name) not in source.absent),
+        num_parameters=sum(source.parameters[name].numel() for name in written),
         read={name: names for name, names in read.items() if names},
         ignored={**source.ignored, **no_place},
         made=made,

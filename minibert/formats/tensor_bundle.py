@@ -10,6 +10,7 @@ index's values, and the comment at the head of its ``tensor_bundle.h`` for the w
 """
 
 import math
+import mmap
 import os
 import stat
 import struct
@@ -138,8 +139,11 @@ class TensorBundle:
         if entry.dtype not in _DTYPES:
             raise InputError(f"{self._index}: {name!r} is of type {entry.dtype}, which is not read; leave it out.")
         dtype = _DTYPES[entry.dtype]
-        data = torch.empty(entry.size, dtype=torch.uint8)
-        data.numpy()[:] = self._files[entry.shard][entry.offset : entry.offset + entry.size]
+        file = self._files[entry.shard]
+        # numpy's memory, not torch's: a freed block of torch's, which is aligned, does not fit the next of its size.
+        data = torch.from_numpy(np.array(file[entry.offset : entry.offset + entry.size]))
+        if isinstance(file.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            file.base.madvise(mmap.MADV_DONTNEED)  # what is copied need not stay in memory twice
         if masked(crc32c(data.numpy())) != entry.checksum:
             raise InputError(
                 f"{self._shard_path(entry.shard)}: the bytes of {name!r} do not match their checksum; the file is "
