@@ -14,6 +14,7 @@ from typing import Any
 
 import tokenizers
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -257,9 +258,12 @@ def _accounted(
 def _parameters(table: NameTable) -> dict[str, Tensor]:
     """Our parameters, and the pooler's where the head does without, as shapes without values."""
     width, owner = table.config.hidden_size, owner_of_encoder(table.head)
-    with torch.device("meta"):
-        model = MODELS[table.head](table.config)
-        pooler = {f"{owner}pooler.weight": torch.empty(width, width), f"{owner}pooler.bias": torch.empty(width)}
+    try:
+        with torch.device("meta"):
+            model = MODELS[table.head](table.config)
+            pooler = {f"{owner}pooler.weight": torch.empty(width, width), f"{owner}pooler.bias": torch.empty(width)}
+    except (RuntimeError, TypeError, OverflowError):
+        raise InputError(f"{table.settings} describes a model that does not fit in memory.") from None
     return {**pooler, **dict(model.named_parameters())}
 
 
@@ -402,6 +406,8 @@ def convert(source: Checkpoint, destination: str | os.PathLike[str], *, to: str 
         if destination.is_dir():
             destination.rmdir()
         os.replace(staging, destination)
+    except SafetensorError as error:
+        raise InputError(f"{destination}: cannot be written ({error}).") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return replace(report, tokenizer=tokenizer)
