@@ -14,7 +14,7 @@ from torch import nn
 from minibert.config import EncoderConfig
 from minibert.errors import InputError
 from minibert.files import read_json_object, write_json, write_whole
-from minibert.formats.huggingface import class_name, name_table, open_tensors
+from minibert.formats.huggingface import class_name, family_of, name_table, open_tensors
 from minibert.formats.table import NameTable, Readers, Slot, from_parameters, listed, match
 from minibert.hub import resolve
 
@@ -115,15 +115,21 @@ class LoadReport:
 
 def read_config(path_or_name: PathOrName) -> EncoderConfig:
     """The config of a checkpoint; InputError names the file where it is absent or unusable."""
-    return _config_of(resolve(path_or_name))[0]
+    folder = resolve(path_or_name)
+    return _config_of(folder, family_of(open_tensors(folder)))[0]
 
 
-def _config_of(folder: Path) -> tuple[EncoderConfig, list[str]]:
-    """A folder's config, and the classes that it names as its architectures."""
+def _config_of(folder: Path, family: str | None) -> tuple[EncoderConfig, list[str]]:
+    """A folder's config, and the classes that it names as its architectures.
+
+    Args:
+        folder: holds ``config.json``.
+        family: the architecture by the tensors' names, which goes before the one that the file names.
+    """
     path = folder / "config.json"
     values = read_json_object(path)
     try:
-        config = EncoderConfig.from_dict(values)
+        config = EncoderConfig.from_dict(values | ({"model_type": family} if family else {}))
     except InputError as error:
         raise InputError(f"{path}: {str(error).removeprefix('config: ')}") from None
     named = values.get("architectures") or []
@@ -150,11 +156,12 @@ def load_model(
             checkpoint's in another order.
     """
     folder = resolve(path_or_name)
-    config, named = _config_of(folder)
+    tensors = open_tensors(folder)
+    config, named = _config_of(folder, family_of(tensors))
     why_no_head = _why_head_cannot_be_used(folder, config, named, model_class.head, labels)
     if labels is not None:
         config = config.with_labels(labels)
-    return build_model(model_class, name_table(config, model_class.head), open_tensors(folder), folder, why_no_head)
+    return build_model(model_class, name_table(config, model_class.head), tensors, folder, why_no_head)
 
 
 def build_model(

@@ -146,6 +146,15 @@ def test_a_bert_called_roberta_is_read_as_bert_and_says_why(
     assert read_metrics(out)["arch"] == "bert"
 
 
+def test_tensors_tell_the_architecture_where_the_config_is_wrong(
+    checkpoint: Path, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps({**config, "model_type": "roberta", "pad_token_id": 0}))
+    out = ner.main(["--weights", str(checkpoint), "--out", str(tmp_path / "run"), *files, *SMALL])
+    assert read_metrics(out)["arch"] == "bert"
+
+
 def test_a_checkpoint_keeps_the_order_of_its_labels(checkpoint: Path, files: list[str], tmp_path: Path) -> None:
     labels = dict(enumerate(["I-PER", "B-LOC", "O", "B-PER", "I-LOC"]))
     model = TokenClassifier.from_pretrained(checkpoint, id2label=labels)
@@ -314,7 +323,7 @@ def fails(
         (["--epochs", "0"], "--epochs 0: must be 1 or more"),
         (["--device", "cuda:99"], "--device cuda:99: no such CUDA device"),
         (["--weights", "./none"], "none: no such folder"),
-        (["--weights", "empty"], "config.json: no such file"),
+        (["--weights", "empty"], "empty: no weights found"),
         (["--out", "full"], "--out full: is not empty"),
         (["--out", "train.txt/run"], "--out train.txt/run: cannot be written"),
     ],

@@ -195,7 +195,8 @@ def open_tensors(folder: Path) -> dict[str, Callable[[], Tensor]]:
             return _open_shards(index)
     raise InputError(
         f"{folder}: no weights found; a checkpoint folder holds model.safetensors or pytorch_model.bin "
-        "(or their shards with an index) beside config.json."
+        "(or their shards with an index) beside config.json. Google's and fairseq's files are converted first, by "
+        "tools/convert_weights.py."
     )
 
 

@@ -1,0 +1,137 @@
+"""Feeds damaged checkpoints to the four readers: a long run of what the tests do briefly.
+
+    PYTHONPATH=.:tests python -m benchmarks.fuzz --inputs 1000000 --seed 0
+
+Each input is a good file with seeded damage, half of it repaired to pass the checksums. Anything but InputError that
+escapes is a failure, and so is a process that dies. Prints a row per reader with what was refused, what was read, the
+slowest input and the growth of memory, and one JSON line last.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import torch
+from conftest import GOLDEN
+from mutations import mutate
+from test_tensor_bundle import DATA, GOOD, MUTATIONS, block_of, mangled, place, table_of
+
+from minibert.errors import InputError
+from minibert.formats import fairseq, huggingface
+from minibert.formats.tensor_bundle import TensorBundle
+from tasks.common import device_name, now, versions
+
+# Inputs out of a hundred: the bundle's reader is all our own, the others lean on libraries.
+SHARES = {"tensor_bundle": 55, "safetensors": 25, "torch_bin": 10, "fairseq": 10}
+BLOCK = 2000
+
+
+def read_bundle(folder: Path, chance: random.Random) -> None:
+    kind = chance.choice([*MUTATIONS, "data"])
+    index = table_of([block_of(GOOD)]) if kind == "data" else MUTATIONS[kind](chance)
+    bundle = TensorBundle(place(folder, index, mangled(DATA, chance) if kind == "data" else DATA))
+    for name in bundle.names():
+        bundle.read(name)
+
+
+def read_safetensors(folder: Path, chance: random.Random) -> None:
+    good = (GOLDEN / "bert_gelu" / "model.safetensors").read_bytes()
+    header = 8 + int.from_bytes(good[:8], "little")
+    # Damage mostly the header, which is what there is to parse.
+    damaged = mutate(good[:header], chance) + good[header:] if chance.random() < 0.8 else mutate(good, chance)
+    (folder / "model.safetensors").write_bytes(damaged)
+    for read in huggingface.open_tensors(folder).values():
+        read()
+
+
+def read_bin(folder: Path, chance: random.Random) -> None:
+    state = folder.parent / "good.bin"
+    if not state.exists():
+        torch.save({f"bert.{i}.weight": torch.full((i + 1, 4), float(i)) for i in range(6)}, state)
+    (folder / "pytorch_model.bin").write_bytes(mutate(state.read_bytes(), chance))
+    for read in huggingface.open_tensors(folder).values():
+        read()
+
+
+def read_fairseq(folder: Path, chance: random.Random) -> None:
+    source = GOLDEN / chance.choice(("fairseq_args", "fairseq_cfg"))
+    for name in ("dict.txt", "encoder.json", "vocab.bpe"):
+        shutil.copyfile(source / name, folder / name)
+    (folder / "model.pt").write_bytes(mutate((source / "model.pt").read_bytes(), chance))
+    for read in fairseq.open_checkpoint(folder).tensors.values():
+        read()
+
+
+READERS: dict[str, Callable[[Path, random.Random], None]] = {
+    "tensor_bundle": read_bundle,
+    "safetensors": read_safetensors,
+    "torch_bin": read_bin,
+    "fairseq": read_fairseq,
+}
+
+
+def run_block(reader: str, seed: int, inputs: int) -> dict[str, float]:
+    """Reads ``inputs`` damaged checkpoints; gives the counts, the slowest one's seconds and the memory's growth."""
+    torch.set_num_threads(1)
+    counts = {"read": 0, "refused": 0, "slowest": 0.0}
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as parent:
+        folder = Path(parent, "checkpoint")
+        folder.mkdir()
+        for number in range(inputs):
+            chance = random.Random(f"{reader} {seed} {number}")
+            started = time.perf_counter()
+            try:
+                READERS[reader](folder, chance)
+                counts["read"] += 1
+            except InputError:
+                counts["refused"] += 1
+            except BaseException as error:
+                raise RuntimeError(f"{reader}, seed {seed}, input {number}: {error!r}") from error
+            counts["slowest"] = max(counts["slowest"], time.perf_counter() - started)
+    counts["grown_mb"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024
+    return counts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description="Damaged checkpoints, many of them.")
+    parser.add_argument("--inputs", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    started = time.perf_counter()
+    results = {}
+    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for reader, share in SHARES.items():
+            blocks = -(-arguments.inputs * share // 100 // BLOCK)
+            seeds = range(arguments.seed * 1_000_000, arguments.seed * 1_000_000 + blocks)
+            done = list(pool.map(run_block, [reader] * blocks, seeds, [BLOCK] * blocks))
+            results[reader] = {
+                "inputs": blocks * BLOCK,
+                "read": sum(block["read"] for block in done),
+                "refused": sum(block["refused"] for block in done),
+                "slowest_seconds": round(max(block["slowest"] for block in done), 3),
+                "most_grown_mb": round(max(block["grown_mb"] for block in done), 1),
+            }
+            print(reader, results[reader], flush=True)
+    result = {
+        "benchmark": "fuzz",
+        "seed": arguments.seed,
+        "results": results,
+        "seconds": round(time.perf_counter() - started),
+        "finished": now(),
+        "device": device_name(torch.device("cpu")),
+        "versions": versions(),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
