@@ -425,10 +425,10 @@ def test_names_cannot_explode(tmp_path: Path) -> None:
 def test_a_tensor_takes_no_more_memory_than_itself(tmp_path: Path) -> None:
     write_bundle(tmp_path / "m", {"a": torch.zeros(1 << 20), "b": torch.zeros(1 << 20)})
     crc32c(bytes(1 << 18))  # builds its tables
-    tracemalloc.start()  # which sees numpy's memory, and not torch's
+    tracemalloc.start()
     bundle = TensorBundle(tmp_path / "m")
     bundle.read("a")
-    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    assert tracemalloc.get_traced_memory()[1] < 5 << 20  # "a" takes 4 MiB
     tracemalloc.stop()
 
 

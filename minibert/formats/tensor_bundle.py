@@ -154,7 +154,8 @@ class TensorBundle:
                 f"{self._shard_path(entry.shard)}: {name!r} holds a truth value that is neither 0 nor 1; save the "
                 "checkpoint again."
             )
-        return data.view(dtype).reshape(entry.shape)
+        # An empty array of numpy's has strides that torch's view does not take.
+        return data.view(dtype).reshape(entry.shape) if entry.size else torch.empty(entry.shape, dtype=dtype)
 
     def _read_index(self) -> bytes:
         try:
