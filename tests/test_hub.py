@@ -25,8 +25,10 @@ import torch
 from conftest import scramble, tiny_config
 
 from minibert import Encoder, Tokenizer
+from minibert.config import ARCHITECTURES
 from minibert.errors import InputError
-from minibert.hub import _why, known_sha256, resolve
+from minibert.files import read_json_object
+from minibert.hub import _MANIFEST, _why, known_sha256, resolve
 
 ROOT = Path(__file__).parents[1]
 SAFETENSORS = "model.safetensors"
@@ -615,3 +617,17 @@ print(sorted({{"huggingface_hub", "httpx", "httpx2", "requests", "hf_xet"}} & se
 def test_a_local_folder_has_no_revision(checkpoint: Path) -> None:
     with pytest.raises(InputError, match="v2"):
         resolve(checkpoint, revision="v2")
+
+
+# -- the manifest ------------------------------------------------------------------------------------------------------
+
+
+def test_the_shipped_manifest_describes_whole_checkpoints_and_knows_no_false_hash() -> None:
+    manifest = read_json_object(_MANIFEST)
+    assert {"google-bert/bert-base-chinese", "albert/albert-xxlarge-v2", "FacebookAI/roberta-large"} <= manifest.keys()
+    for name, entry in manifest.items():
+        assert entry["architecture"] in ARCHITECTURES, name
+        assert entry["parameters"] > 1_000_000, name
+        assert "config.json" in entry["files"], name
+        assert {"model.safetensors", "pytorch_model.bin"} & set(entry["files"]), name
+        assert all(re.fullmatch("[0-9a-f]{64}", value) for value in known_sha256(name).values()), name
