@@ -19,6 +19,7 @@ from conftest import (
     tiny_config,
     write_checkpoint,
 )
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -27,6 +28,7 @@ from minibert.batch import from_padded
 from minibert.checkpoint import Pretrained, load_model, save_model
 from minibert.conversion import Report, convert, open_checkpoint, open_tensors
 from minibert.errors import InputError
+from minibert.formats.tensor_bundle import write_bundle
 from tools import convert_weights, inspect_weights
 
 Tensors = dict[str, Tensor]
@@ -340,7 +342,7 @@ def test_fairseqs_vocabulary_becomes_hugging_faces_and_comes_back(name: str, tmp
 
 
 def test_googles_sentencepiece_model_becomes_a_tokenizer(tmp_path: Path) -> None:
-    pytest.importorskip("sentencepiece")
+    pytest.importorskip("sentencepiece", reason="it reads spiece.model")
     if not (TOKENIZERS / "albert-base" / "spiece.model").is_file():
         pytest.skip("needs ALBERT's spiece.model")
     save_model(Encoder(tiny_config("albert", vocab_size=30000)), tmp_path / "source")
@@ -543,3 +545,23 @@ def test_inspect_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         "equal": 1,
     }
     assert inspect_weights.main([str(one), str(tmp_path / "none")]) == 2
+
+
+def test_a_full_disk_gives_one_sentence_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr("minibert.conversion.save_file", full)
+    assert convert_weights.main([str(GOLDEN / "google_bert"), str(tmp_path / "out")]) == 2
+    assert "cannot be written (No space left on device)" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("tensors", [{"output_weights": torch.tensor(1.0)}, {"output_bias": torch.zeros(2)}])
+def test_a_classifier_of_googles_without_its_matrix_is_refused(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    shutil.copy(GOLDEN / "google_bert" / "bert_config.json", tmp_path)
+    write_bundle(tmp_path / "model.ckpt", tensors)
+    with pytest.raises(InputError, match="its classifier needs output_weights"):
+        open_checkpoint(tmp_path)

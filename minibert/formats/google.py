@@ -190,7 +190,10 @@ def open_checkpoint(prefix: Path, *, hidden_act: str | None = None) -> Checkpoin
         raise InputError(f"{path}: {error}") from None
     head = next((head for head, rows in _HEADS.items() if any(name in tensors for name in rows)), "Model")
     if head == "ForSequenceClassification":
-        labels = bundle.entry("output_weights").shape[0]
+        shape = bundle.entry("output_weights").shape if "output_weights" in tensors else ()
+        if len(shape) != 2:
+            raise InputError(f"{prefix}: its classifier needs output_weights, a matrix of labels by widths.")
+        labels = shape[0]
         config = config.with_labels({index: f"LABEL_{index}" for index in range(labels)})
     table = name_table(config, head, layout=layout)
     if layout == "shared":
