@@ -3,10 +3,11 @@
 from minibert.batch import PackedBatch, pack
 from minibert.config import EncoderConfig
 from minibert.encoder import Encoder
-from minibert.heads import PretrainingModel, SequenceClassifier, SpanClassifier, TokenClassifier
+from minibert.heads import CrfTokenClassifier, PretrainingModel, SequenceClassifier, SpanClassifier, TokenClassifier
 from minibert.tokenizer import Tokenizer
 
 __all__ = [
+    "CrfTokenClassifier",
     "Encoder",
     "EncoderConfig",
     "PackedBatch",

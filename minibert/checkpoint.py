@@ -119,6 +119,11 @@ def read_config(path_or_name: PathOrName) -> EncoderConfig:
     return _config_of(folder, family_of(open_tensors(folder)))[0]
 
 
+def read_architectures(path_or_name: PathOrName) -> list[str]:
+    """The classes that a checkpoint's ``config.json`` names, such as ``BertForTokenClassification``."""
+    return _config_of(resolve(path_or_name), None)[1]
+
+
 def _config_of(folder: Path, family: str | None) -> tuple[EncoderConfig, list[str]]:
     """A folder's config, and the classes that it names as its architectures.
 
@@ -174,7 +179,7 @@ def build_model(
         table: the format's names, for the config and this class's head.
         tensors: each tensor's name in the file, with a function that reads it.
         source: what messages call the checkpoint.
-        why_no_head: the reason to leave the file's classifier unread, where there is one.
+        why_no_head: the reason to leave the file's classifier and CRF unread, where there is one.
 
     Raises:
         InputError: a tensor is missing, unknown or misshapen.
@@ -182,9 +187,12 @@ def build_model(
     try:
         with torch.device("meta"):
             model = model_class(table.config)
+        buffers = dict(model.named_buffers())  # constants, which a module makes on the CPU; the next line drops them
         model.to_empty(device="cpu")
     except (RuntimeError, TypeError, OverflowError):
         raise InputError(f"{source}: its {table.settings} describes a model that does not fit in memory.") from None
+    for name, buffer in model.named_buffers():
+        buffer.copy_(buffers[name])
     report = _fill(model, table, tensors, source, why_no_head)
     return model.eval(), report
 
@@ -193,9 +201,10 @@ def _why_head_cannot_be_used(
     folder: Path, config: EncoderConfig, named: list[str], head: str, labels: Mapping[int, str] | None
 ) -> str | None:
     """The reason why a classifier in the file is not this model's, or None where it is."""
-    if head not in ("ForTokenClassification", "ForSequenceClassification"):  # both are named `classifier`
+    kind = head.removeprefix("Crf")  # a CRF stands on a token classifier, and each loads the other's
+    if kind not in ("ForTokenClassification", "ForSequenceClassification"):  # both are named `classifier`
         return None
-    if named and not any(name.endswith(head) for name in named):
+    if named and not any(name.endswith(kind) for name in named):
         return f"the checkpoint is a {named[0]}"
     if labels is None or dict(labels) == dict(config.id2label):
         return None
@@ -216,7 +225,7 @@ def _fill(model: Pretrained, table: NameTable, tensors: Readers, source: Path, w
             continue
         if slot.name not in parameters:
             found.ignored[found.spelled[name]] = "this head does not use it"
-        elif why_no_head and slot.name.startswith("classifier."):
+        elif why_no_head and slot.name.startswith(("classifier.", "crf.")):
             found.ignored[found.spelled[name]] = why_no_head
         else:
             values, block = found.readers[name](), slot.of(parameters[slot.name].data)
@@ -253,8 +262,8 @@ def _fill(model: Pretrained, table: NameTable, tensors: Readers, source: Path, w
 
 
 def initialise(module: nn.Module, config: EncoderConfig, *, only: tuple[str, ...] | None = None) -> None:
-    """Gives parameters their starting values: norms 1 and 0, biases 0, the rest normal with ``initializer_range``
-    (``create_initializer`` in Google's BERT, there truncated).
+    """Gives parameters their starting values: norms 1 and 0, biases and a CRF's scores 0, the rest normal with
+    ``initializer_range`` (``create_initializer`` in Google's BERT, there truncated).
 
     Args:
         only: names of the parameters to touch; all where absent.
@@ -263,7 +272,7 @@ def initialise(module: nn.Module, config: EncoderConfig, *, only: tuple[str, ...
         for name, parameter in module.named_parameters():
             if parameter.is_meta or (only is not None and name not in only):
                 continue  # on the meta device there are shapes alone, and drawing no numbers still takes time
-            if name.endswith("bias"):
+            if name.endswith("bias") or name.startswith("crf."):
                 parameter.zero_()
             elif "norm" in name:
                 parameter.fill_(1.0)

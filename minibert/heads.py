@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from minibert.batch import PackedBatch
 from minibert.checkpoint import Pretrained, PretrainedClassifier, initialise
 from minibert.config import ACTIVATIONS, EncoderConfig
+from minibert.crf import LinearChainCRF
 from minibert.encoder import Encoder
 
 
@@ -36,6 +37,20 @@ class TokenClassifier(PretrainedClassifier):
     def forward(self, batch: PackedBatch) -> Tensor:
         logits: Tensor = self.classifier(self.dropout(self.encoder(batch).last_hidden_state))
         return logits
+
+
+class CrfTokenClassifier(TokenClassifier):
+    """A :class:`TokenClassifier` whose logits are the emissions of a CRF, which scores a sentence's labels as a whole.
+
+    ``forward(batch)`` returns the emissions ``(T, num_labels)``. Which of a pack's tokens carry a label is the task's
+    to know: it gives those alone to ``self.crf``.
+    """
+
+    head = "CrfForTokenClassification"
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+        self.crf = LinearChainCRF(config.id2label)
 
 
 class SequenceClassifier(PretrainedClassifier):

@@ -57,6 +57,13 @@ _COMMON_HEADS: dict[str, Rows] = {
     "ForTokenClassification": {"classifier.{p}": "classifier.{p}"},
     "ForSequenceClassification": {"classifier.{p}": "classifier.{p}"},
     "ForQuestionAnswering": {"qa_outputs.{p}": "classifier.{p}"},
+    # Ours alone: a token classifier to Hugging Face, which passes over what it does not know.
+    "CrfForTokenClassification": {
+        "classifier.{p}": "classifier.{p}",
+        "crf.transitions": "crf.transitions",
+        "crf.start": "crf.start",
+        "crf.end": "crf.end",
+    },
 }
 _HEADS: dict[str, dict[str, Rows]] = {
     "bert": {
@@ -157,6 +164,8 @@ def head_of(names: Iterable[str], family: str, architectures: object) -> str:
         architectures: the field of this name in ``config.json``.
     """
     names = set(names)
+    if any(name.startswith("crf.") for name in names):
+        return "CrfForTokenClassification"
     present = [head for head, rows in _HEADS[family].items() if names & _weights_of(rows)]
     classes = architectures if isinstance(architectures, list) else []
     for head in present:

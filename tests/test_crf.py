@@ -1,0 +1,357 @@
+"""The CRF against sums over every tag sequence, and the folders of models that have one."""
+
+import copy
+import itertools
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import FAMILIES, largest_difference, padded, ragged_ids, read_checkpoint, scramble, tiny_config
+from torch import Tensor
+
+from minibert import CrfTokenClassifier, Encoder, SequenceClassifier, TokenClassifier, pack
+from minibert.checkpoint import load_model
+from minibert.crf import LinearChainCRF
+from minibert.errors import InputError
+from minibert.formats.huggingface import head_of
+
+LABELS = dict(enumerate(["I-LOC", "O", "B-PER", "B-LOC", "I-PER"]))
+LABEL_SETS = {
+    "BIO": LABELS,
+    "no BIO": dict(enumerate(["NOUN", "VERB", "I", "B-"])),
+    "an inside without its begin": dict(enumerate(["O", "I-LOC", "B-PER", "I-PER"])),
+    "types with hyphens": dict(enumerate(["I-A-B", "B-A-B", "B-A", "I-A"])),
+}
+# What may follow what, by hand; every other pair may.
+FORBIDDEN = {
+    "BIO": ["O I-LOC", "B-PER I-LOC", "I-PER I-LOC", "O I-PER", "B-LOC I-PER", "I-LOC I-PER"],
+    "no BIO": [],
+    "an inside without its begin": ["O I-PER", "I-LOC I-PER"],
+    "types with hyphens": ["B-A I-A-B", "I-A I-A-B", "B-A-B I-A", "I-A-B I-A"],
+}
+NOT_FIRST = {
+    "BIO": ["I-LOC", "I-PER"],
+    "no BIO": [],
+    "an inside without its begin": ["I-PER"],
+    "types with hyphens": ["I-A-B", "I-A"],
+}
+LENGTHS = (3, 1, 5, 1, 2)
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-5}
+
+
+class Sentence(NamedTuple):
+    """Every tag sequence of one sentence, ``(P, n)``, and its score, ``(P,)``."""
+
+    paths: Tensor
+    scores: Tensor
+
+
+def random_crf(labels: dict[int, str]) -> LinearChainCRF:
+    crf = LinearChainCRF(labels)
+    with torch.no_grad():
+        for parameter in crf.parameters():
+            parameter.normal_()
+    return crf
+
+
+def random_emissions(lengths: tuple[int, ...], num_labels: int, scale: float = 2.0) -> Tensor:
+    return scale * torch.randn(sum(lengths), num_labels)
+
+
+def joined(paths: list[list[int]]) -> Tensor:
+    return torch.tensor(list(itertools.chain.from_iterable(paths)))
+
+
+def allowed(path: tuple[int, ...], name: str, *, first: bool) -> bool:
+    words = [LABEL_SETS[name][tag] for tag in path]
+    pairs = [" ".join(pair) for pair in itertools.pairwise(words)]
+    return not (set(pairs) & set(FORBIDDEN[name])) and not (first and words[0] in NOT_FIRST[name])
+
+
+def enumerated(crf: LinearChainCRF, emissions: Tensor, name: str, *, first: bool) -> Sentence:
+    """All allowed paths through the emissions of one sentence, scored one by one."""
+    length, num_labels = emissions.shape
+    paths = [path for path in itertools.product(range(num_labels), repeat=length) if allowed(path, name, first=first)]
+    scores = []
+    for path in paths:
+        score = crf.start[path[0]] + crf.end[path[-1]]
+        for place, tag in enumerate(path):
+            score = score + emissions[place, tag]
+        for before, after in itertools.pairwise(path):
+            score = score + crf.transitions[before, after]
+        scores.append(score)
+    return Sentence(torch.tensor(paths), torch.stack(scores))
+
+
+# -- against brute force -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("name", LABEL_SETS)
+def test_the_likelihood_and_its_gradients_equal_brute_force(name: str, dtype: torch.dtype) -> None:
+    crf = random_crf(LABEL_SETS[name])
+    emissions = random_emissions(LENGTHS, len(LABEL_SETS[name]))
+    weights = torch.tensor([1.0, -2.0, 0.5, 3.0, 1.5], dtype=torch.float64)
+
+    exact = copy.deepcopy(crf).double()
+    exact_emissions = emissions.double().requires_grad_()
+    tags, expected = [], []
+    for piece in exact_emissions.split(LENGTHS):
+        paths, scores = enumerated(exact, piece, name, first=False)
+        chosen = int(torch.randint(len(paths), ()))
+        tags.append(paths[chosen])
+        expected.append(scores[chosen] - scores.logsumexp(0))
+    (torch.stack(expected) * weights).sum().backward()
+
+    crf, emissions = crf.to(dtype), emissions.to(dtype).requires_grad_()
+    computed = crf.log_likelihood(emissions, torch.cat(tags), LENGTHS)
+    assert computed.dtype == dtype
+    assert largest_difference(computed, torch.stack(expected)) <= TOLERANCES[dtype]
+    (computed * weights).sum().backward()
+    assert emissions.grad is not None
+    assert exact_emissions.grad is not None
+    assert largest_difference(emissions.grad, exact_emissions.grad) <= TOLERANCES[dtype]
+    for ours, theirs in zip(crf.parameters(), exact.parameters(), strict=True):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        assert theirs.grad.abs().max() > 0.1
+        assert largest_difference(ours.grad, theirs.grad) <= TOLERANCES[dtype]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("name", LABEL_SETS)
+def test_viterbi_and_marginals_equal_brute_force(name: str, dtype: torch.dtype) -> None:
+    num_labels = len(LABEL_SETS[name])
+    for _ in range(6):
+        crf, emissions = random_crf(LABEL_SETS[name]), random_emissions(LENGTHS, num_labels)
+        exact = copy.deepcopy(crf).double()
+        best, probabilities = [], []
+        for piece in emissions.double().split(LENGTHS):
+            paths, scores = enumerated(exact, piece, name, first=True)
+            best.append(paths[scores.argmax()].tolist())
+            probabilities.append((scores.softmax(0)[:, None, None] * F.one_hot(paths, num_labels)).sum(0))
+        crf, emissions = crf.to(dtype), emissions.to(dtype)
+        assert crf.viterbi(emissions, LENGTHS) == best
+        marginals = crf.marginals(emissions, LENGTHS)
+        assert marginals.dtype == dtype
+        assert largest_difference(marginals, torch.cat(probabilities)) <= TOLERANCES[dtype]
+
+
+def test_a_piece_may_begin_inside_an_entity_and_a_sentence_may_not() -> None:
+    crf = LinearChainCRF(LABELS)
+    inside = torch.tensor([[20.0, 0.0, 0.0, 0.0, 0.0]] * 2)  # I-LOC, all but certain
+    assert crf.log_likelihood(inside, torch.tensor([0, 0]), (2,)).item() == pytest.approx(0.0, abs=1e-6)
+    assert crf.viterbi(inside, (2,)) == [[3, 0]]  # B-LOC I-LOC
+    assert crf.marginals(inside, (2,))[0, 0] == 0
+
+
+def test_tags_with_a_forbidden_transition_are_impossible() -> None:
+    crf = LinearChainCRF(LABELS)
+    computed = crf.log_likelihood(torch.zeros(4, 5), torch.tensor([1, 0, 3, 0]), (2, 2))  # O I-LOC, B-LOC I-LOC
+    assert computed.isneginf().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("lengths", [(), (2, 0, 3), (-1, 6)])
+def test_a_sequence_of_no_place_is_refused(lengths: tuple[int, ...]) -> None:
+    emissions = torch.zeros(5, 5)
+    with pytest.raises(ValueError, match="lengths"):
+        LinearChainCRF(LABELS).viterbi(emissions, lengths)
+
+
+# -- numbers -----------------------------------------------------------------------------------------------------------
+
+
+def test_fp32_holds_for_long_sentences_and_large_emissions() -> None:
+    lengths = (400, 3, 250)
+    crf = random_crf(LABELS)
+    emissions = 100 * torch.rand(sum(lengths), 5) - 50
+    exact = copy.deepcopy(crf).double()
+    paths = exact.viterbi(emissions.double(), lengths)
+    assert crf.viterbi(emissions, lengths) == paths
+    tags = joined(paths)
+
+    results = []
+    for model, values in ((crf, emissions), (exact, emissions.double())):
+        values.requires_grad_()
+        likelihood = model.log_likelihood(values, tags, lengths)
+        likelihood.sum().backward()
+        assert values.grad is not None
+        results.append((likelihood.detach(), values.grad, model.marginals(values, lengths)))
+    for ours, theirs in zip(*results, strict=True):
+        assert largest_difference(ours, theirs) <= 2e-4
+    assert largest_difference(results[0][2].sum(1), torch.ones(sum(lengths))) <= 1e-5
+
+
+@pytest.mark.parametrize("whole_model_in_bf16", [False, True])
+def test_everything_is_in_fp32_under_bf16_autocast(whole_model_in_bf16: bool) -> None:
+    crf = random_crf(LABELS)
+    if whole_model_in_bf16:
+        crf.bfloat16()
+    same_in_fp32 = copy.deepcopy(crf).float()
+    emissions = random_emissions(LENGTHS, 5).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        paths, marginals = crf.viterbi(emissions, LENGTHS), crf.marginals(emissions, LENGTHS)
+        likelihood = crf.log_likelihood(emissions, joined(paths), LENGTHS)
+    assert paths == same_in_fp32.viterbi(emissions.float(), LENGTHS)
+    assert likelihood.dtype == marginals.dtype == torch.float32
+    assert torch.equal(likelihood, same_in_fp32.log_likelihood(emissions.float(), joined(paths), LENGTHS))
+    assert torch.equal(marginals, same_in_fp32.marginals(emissions.float(), LENGTHS))
+
+
+def test_inference_mode_changes_nothing() -> None:
+    crf = random_crf(LABELS)
+    emissions = random_emissions(LENGTHS, 5)
+    paths = crf.viterbi(emissions, LENGTHS)
+    with torch.inference_mode():
+        made_inside = emissions * 1
+        assert crf.viterbi(made_inside, LENGTHS) == paths
+        assert torch.equal(crf.marginals(made_inside, LENGTHS), crf.marginals(emissions, LENGTHS))
+        likelihood = crf.log_likelihood(made_inside, joined(paths), LENGTHS)
+    assert torch.equal(likelihood, crf.log_likelihood(emissions, joined(paths), LENGTHS))
+
+
+# -- models and folders ------------------------------------------------------------------------------------------------
+
+
+def tagger(family: str = "bert") -> CrfTokenClassifier:
+    """A model with no parameter at its starting value."""
+    model = CrfTokenClassifier(tiny_config(family, id2label=LABELS))
+    scramble(model.encoder)
+    scramble(model.classifier)
+    with torch.no_grad():
+        for parameter in model.crf.parameters():
+            parameter.normal_()
+    return model.eval()
+
+
+def same_values(ours: torch.nn.Module, theirs: torch.nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True))
+
+
+CRF_NAMES = {"crf.transitions", "crf.start", "crf.end"}
+CLASSIFIER_NAMES = {"classifier.weight", "classifier.bias"}
+
+
+def test_a_new_model_has_a_crf_without_preferences() -> None:
+    model = CrfTokenClassifier(tiny_config("bert", id2label=LABELS))
+    assert all(not parameter.any() for parameter in model.crf.parameters())
+    assert 0 < model.classifier.weight.std() < 0.05
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_folder_gives_the_same_model_back(family: str, tmp_path: Path) -> None:
+    model = tagger(family)
+    model.save_pretrained(tmp_path)
+    tensors, settings = read_checkpoint(tmp_path)
+    assert settings["architectures"] == [f"{family.capitalize()}CrfForTokenClassification"]
+    assert {name for name in tensors if not name.startswith(f"{family}.")} == CRF_NAMES | CLASSIFIER_NAMES
+    assert {name for name in model.state_dict() if name.startswith("crf.")} == CRF_NAMES
+
+    loaded, report = load_model(CrfTokenClassifier, tmp_path, labels=LABELS)
+    assert not report.fresh
+    assert not report.ignored
+    assert same_values(loaded, model)
+    # What BIO forbids is in no file, and known all the same: nothing but `inside` speaks for these tags.
+    inside = torch.tensor([[20.0, 0.0, 0.0, 0.0, 0.0]] * 3)
+    assert loaded.crf.viterbi(inside, (3,)) == [[3, 0, 0]]
+    rows = ragged_ids((5, 9), model.config.vocab_size)
+    emissions = loaded(pack(rows))
+    assert emissions.shape == (14, 5)
+    assert torch.equal(emissions, model(pack(rows)))
+
+
+def test_a_plain_checkpoint_gives_a_fresh_head(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Encoder(tiny_config("bert")).save_pretrained(tmp_path)
+    model, report = load_model(CrfTokenClassifier, tmp_path, labels=LABELS)
+    assert set(report.fresh) == CLASSIFIER_NAMES | CRF_NAMES
+    assert all(not parameter.any() for parameter in model.crf.parameters())
+    assert 0 < model.classifier.weight.std() < 0.05
+    assert model.crf.viterbi(torch.eye(5)[[0, 0]], (2,)) == [[3, 0]]
+    CrfTokenClassifier.from_pretrained(tmp_path, id2label=LABELS)
+    assert "crf.transitions" in caplog.text
+
+
+@pytest.mark.parametrize("labels", [None, LABELS])
+def test_a_token_classifier_gives_its_classifier(labels: dict[int, str] | None, tmp_path: Path) -> None:
+    plain = TokenClassifier(tiny_config("bert", id2label=LABELS))
+    scramble(plain)
+    plain.save_pretrained(tmp_path)
+    model, report = load_model(CrfTokenClassifier, tmp_path, labels=labels)
+    assert set(report.fresh) == CRF_NAMES
+    assert same_values(model.classifier, plain.classifier)
+    assert all(not parameter.any() for parameter in model.crf.parameters())
+
+
+@pytest.mark.parametrize("labels", [None, LABELS])
+def test_a_token_classifier_takes_the_classifier_and_reports_the_crf(
+    labels: dict[int, str] | None, tmp_path: Path
+) -> None:
+    model = tagger()
+    model.save_pretrained(tmp_path)
+    plain, report = load_model(TokenClassifier, tmp_path, labels=labels)
+    assert not report.fresh
+    assert same_values(plain.classifier, model.classifier)
+    assert set(report.ignored) == CRF_NAMES
+    assert all("another head" in reason for reason in report.ignored.values())
+
+
+@pytest.mark.parametrize(
+    "labels", [{0: "O", 1: "B-ORG", 2: "I-ORG", 3: "B-PER", 4: "I-PER"}, {0: "O", 1: "B-PER", 2: "I-PER"}]
+)
+def test_a_crf_with_other_labels_starts_afresh(labels: dict[int, str], tmp_path: Path) -> None:
+    tagger().save_pretrained(tmp_path)
+    model, report = load_model(CrfTokenClassifier, tmp_path, labels=labels)
+    assert set(report.fresh) == set(report.ignored) == CLASSIFIER_NAMES | CRF_NAMES
+    assert all("labels" in reason for reason in report.ignored.values())
+    assert all(not parameter.any() for parameter in model.crf.parameters())
+
+
+def test_the_same_labels_in_another_order_are_refused(tmp_path: Path) -> None:
+    tagger().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="another order"):
+        load_model(CrfTokenClassifier, tmp_path, labels=dict(enumerate(sorted(LABELS.values()))))
+
+
+def test_heads_of_other_tasks_and_a_crf_share_nothing(tmp_path: Path) -> None:
+    tagger().save_pretrained(tmp_path / "crf")
+    _, report = load_model(SequenceClassifier, tmp_path / "crf")
+    assert set(report.ignored) == CLASSIFIER_NAMES | CRF_NAMES
+    assert "BertCrfForTokenClassification" in report.ignored["classifier.weight"]
+    SequenceClassifier(tiny_config("bert", id2label=LABELS)).save_pretrained(tmp_path / "sequence")
+    _, report = load_model(CrfTokenClassifier, tmp_path / "sequence")
+    assert set(report.fresh) == CLASSIFIER_NAMES | CRF_NAMES
+    assert "BertForSequenceClassification" in report.ignored["classifier.weight"]
+
+
+@pytest.mark.parametrize(
+    ("names", "architectures", "head"),
+    [
+        (CLASSIFIER_NAMES | CRF_NAMES, ["BertCrfForTokenClassification"], "CrfForTokenClassification"),
+        (CLASSIFIER_NAMES | CRF_NAMES, None, "CrfForTokenClassification"),
+        (CLASSIFIER_NAMES, ["BertForTokenClassification"], "ForTokenClassification"),
+        (CLASSIFIER_NAMES, None, "ForTokenClassification"),
+    ],
+)
+def test_a_file_tells_that_it_has_a_crf(names: set[str], architectures: list[str] | None, head: str) -> None:
+    assert head_of(names, "bert", architectures) == head
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_transformers_reads_the_emissions(family: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is the oracle of this test")
+    transformers.utils.logging.disable_progress_bar()
+    model = tagger(family)
+    model.save_pretrained(tmp_path)
+    theirs, info = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert set(info["unexpected_keys"]) == CRF_NAMES
+    assert not info["missing_keys"]
+    assert theirs.config.id2label == LABELS
+    rows = ragged_ids((7, 1, 12), model.config.vocab_size)
+    mask = padded([[1] * len(row) for row in rows], 0)
+    with torch.no_grad():
+        ids = padded(rows, theirs.config.pad_token_id)
+        expected = theirs.eval()(input_ids=ids, attention_mask=mask).logits[mask.bool()]
+        assert 0.1 < expected.std() < 10
+        assert largest_difference(model(pack(rows)), expected) <= 1e-5
