@@ -15,7 +15,7 @@ test: .venv/installed-for-tests
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -e .
+	$(BIN)/pip install --quiet -e ".[report]"
 	touch $@
 
 .venv/installed-for-tests: pyproject.toml

@@ -27,7 +27,7 @@ from test_tensor_bundle import DATA, GOOD, MUTATIONS, block_of, mangled, place, 
 from minibert.errors import InputError
 from minibert.formats import fairseq, huggingface
 from minibert.formats.tensor_bundle import TensorBundle
-from tasks.common import device_name, now, versions
+from tasks.folder import device_name, now, versions
 
 # Inputs out of a hundred: the bundle's reader is all our own, the others lean on libraries.
 SHARES = {"tensor_bundle": 55, "safetensors": 25, "torch_bin": 10, "fairseq": 10}

@@ -21,12 +21,14 @@ import transformers
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from minibert import TokenClassifier
-from minibert.training import Examples, autocast, choose_device, choose_precision, fit
+from minibert.training import Examples, LabelledBatch, autocast, choose_device, choose_precision, fit
 from minibert.training.loop import shuffled
 from minibert.training.optimizer import linear_schedule
-from tasks import common, ner
+from tasks import command, ner
+from tasks.folder import device_name, versions
+from tasks.inference import answers
 from tasks.ner_data import bio_tags
+from tasks.training import prepare
 
 
 def padded(windows: Sequence[ner.Window], pad_token_id: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,19 +102,14 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     settings = ner.NerSettings(**vars(parser.parse_args()))
     device = choose_device(settings.device)
-    splits = ner.read_splits(settings)
-    words = [sentence.words for sentence in splits["train"].sentences]
-    model, tokenizer, origin = common.starting_model(TokenClassifier, settings, ner.tag_names(splits["train"]), words)
+    task = ner.NerTask(settings)
+    prepared = prepare(task)
+    model, tokenizer = prepared.start.model, prepared.start.tokenizer
     config = model.config
-    label2id = {label: index for index, label in config.id2label.items()}
-    windows = {
-        name: ner.encode_split(
-            splits[name], tokenizer, label2id, max_length=config.max_length, overlap=settings.overlap
-        ).windows
-        for name in ("train", "dev")
-    }
-    gold = [bio_tags(sentence) for sentence in splits["dev"].sentences]
-    print(f"model {origin}")
+    windows = {name: list(encoded.examples) for name, encoded in prepared.encoded.items()}
+    sentences = prepared.splits["dev"].items
+    gold = [bio_tags(sentence) for sentence in sentences]
+    print(f"model {prepared.start.origin}")
     with tempfile.TemporaryDirectory() as start:
         model.save_pretrained(start)
         theirs = transformers.AutoModelForTokenClassification.from_pretrained(start, attn_implementation="sdpa")
@@ -127,17 +124,19 @@ def main() -> None:
             flush=True,
         )
 
-    data = {name: Examples(split, ner.collate) for name, split in windows.items()}
     model.to(device)
 
     def evaluate() -> dict[str, float]:
-        tags, loss = ner.predict_tags(model, data["dev"], splits["dev"].sentences, settings)
-        note("ours", tags, time.perf_counter() - clock)
-        return {"strict_f1": results["ours"]["strict_f1"][-1], "loss": loss}
+        given = answers(task, model, sentences, prepared.encoded["dev"], precision=settings.precision)
+        note("ours", [output.names for output in given.outputs], time.perf_counter() - clock)
+        return {"strict_f1": results["ours"]["strict_f1"][-1], "loss": given.mean_loss}
+
+    def batch_loss(module: nn.Module, batch: LabelledBatch) -> Tensor:
+        return task.losses(module, module(batch.inputs), batch).sum()
 
     clock = time.perf_counter()
     fit(
-        model, data["train"], loss=ner.batch_loss, evaluate=evaluate, metric=ner.METRICS["strict_f1"],
+        model, Examples(windows["train"], task.collate), loss=batch_loss, evaluate=evaluate, metric=task.metric,
         settings=settings, device=device, on_best=lambda: None, on_record=lambda _: None, show_progress=True,
     )  # fmt: skip
 
@@ -151,10 +150,10 @@ def main() -> None:
     print(json.dumps({
         "benchmark": "ner_parity", "settings": dataclasses.asdict(settings), "results": results,
         "difference": results["ours"]["strict_f1"][-1] - results["theirs"]["strict_f1"][-1],
-        "device": common.device_name(device),
-        "versions": {**common.versions(), "transformers": transformers.__version__},
+        "device": device_name(device),
+        "versions": {**versions(), "transformers": transformers.__version__},
     }))  # fmt: skip
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

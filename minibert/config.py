@@ -22,6 +22,8 @@ from minibert.files import read_json_object
 
 ARCHITECTURES = ("bert", "albert", "roberta")
 
+PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,  # erf form: Hugging Face's BERT and RoBERTa
     "gelu_new": partial(F.gelu, approximate="tanh"),  # tanh form: Google's ALBERT
@@ -93,6 +95,7 @@ class EncoderConfig:
     bos_token_id: int | None = None
     eos_token_id: int | None = None
     id2label: Mapping[int, str] = field(default_factory=lambda: {0: "LABEL_0", 1: "LABEL_1"})
+    problem_type: str | None = None  # what a sequence classifier's labels are: one of Hugging Face's three names
 
     def __post_init__(self) -> None:
         if self.model_type not in ARCHITECTURES:
@@ -160,6 +163,11 @@ class EncoderConfig:
         for name in ("bos_token_id", "eos_token_id"):
             if getattr(self, name) is not None and type(getattr(self, name)) is not int:
                 raise InputError(f"config: {name} must be a whole number, not {getattr(self, name)!r}.")
+        if self.problem_type not in (None, *PROBLEM_TYPES):
+            raise InputError(
+                f"config: problem_type {self.problem_type!r} is not one of {', '.join(PROBLEM_TYPES)}; leave it out "
+                "where the model is no sequence classifier."
+            )
         if sorted(self.id2label) != list(range(len(self.id2label))) or not self.id2label:
             raise InputError("config: id2label must number its labels 0, 1, 2, ... without gaps.")
         if len(set(self.id2label.values())) != len(self.id2label):
@@ -183,6 +191,9 @@ class EncoderConfig:
         """The group whose weights layer number ``layer`` uses (``int(layer / layers * groups)`` in Google ALBERT's
         ``modeling.py``, here without its rounding)."""
         return layer * self.num_hidden_groups // self.num_hidden_layers
+
+    def with_problem_type(self, problem_type: str) -> "EncoderConfig":
+        return dataclasses.replace(self, problem_type=problem_type)
 
     def with_labels(self, labels: Mapping[int, str]) -> "EncoderConfig":
         return dataclasses.replace(self, id2label=dict(labels))

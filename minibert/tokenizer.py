@@ -198,6 +198,10 @@ class Tokenizer:
         assert at == len(ids), "the tokenizers library gives pieces in the order of their words"
         return WordPieces(pieces.ids, first, pieces.offsets, num_lost)
 
+    def tokens_of(self, ids: Iterable[int]) -> list[str]:
+        """The tokens that ids stand for."""
+        return [str(self._backend.id_to_token(int(index))) for index in ids]
+
     def with_special_tokens(self, ids: Sequence[int], pair: Sequence[int] | None = None) -> tuple[list[int], list[int]]:
         """Wraps one or two segments as the model was trained on them.
 
@@ -218,7 +222,9 @@ class Tokenizer:
         return len(self.with_special_tokens([], [] if pair else None)[0])
 
     @classmethod
-    def train(cls, sentences: Iterable[Sequence[str]], *, model_type: str, vocab_size: int) -> "Tokenizer":
+    def train(
+        cls, sentences: Iterable[Sequence[str]], *, model_type: str, vocab_size: int, running_text: bool = False
+    ) -> "Tokenizer":
         """Makes a tokenizer from sentences of words: byte-level BPE for RoBERTa, WordPiece (cased) for the others.
 
         Characters seen once stay out of WordPiece's alphabet, so that the unknown token is met in training.
@@ -227,8 +233,15 @@ class Tokenizer:
             sentences: the words; for Chinese, usually the characters.
             model_type: which architecture it is for.
             vocab_size: the most entries to make.
+            running_text: what stands for a word is a whole text, to be read with :meth:`encode`. Byte-level BPE then
+                learns words without a space before them, too, such as Chinese ones.
         """
         words = Counter(word for sentence in sentences for word in sentence)
+        if running_text and model_type != "roberta":
+            texts, words = words, Counter()
+            for text, count in texts.items():
+                for start, end in split_words(text):
+                    words[text[start:end]] += count
         if model_type == "roberta":
             backend = _byte_level(models.BPE())
             trainer = trainers.BpeTrainer(
@@ -238,7 +251,8 @@ class Tokenizer:
                 min_frequency=2,
                 show_progress=False,
             )
-            backend.train_from_iterator((" " + word for word in sorted(words.elements())), trainer)
+            space = "" if running_text else " "
+            backend.train_from_iterator((space + word for word in sorted(words.elements())), trainer)
             return cls(_finished(backend, _ROBERTA_SPECIALS), _ROBERTA_SPECIALS)
         vocab = _train_wordpiece(
             words, [_BERT_SPECIALS[role] for role in ("pad", "unk", "cls", "sep", "mask")], vocab_size

@@ -7,19 +7,17 @@ with ``text`` and spans, or ``tokens`` and ``tags``. Tags may be IOB1, BIO, BIOE
 
 import ast
 import contextlib
-import csv
-import json
-import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from minibert.errors import InputError
 from minibert.tokenizer import split_words
+from tasks import tables
 from tasks.files import TextFile, read_text
+from tasks.task import Split
 
 SCHEMES = ("auto", "iob1", "bio", "bioes", "bmes")
 
@@ -28,6 +26,7 @@ _WORD_COLUMNS = ("word", "token", "char", "character")
 _SENTENCE_ID_COLUMNS = ("sentence_id", "sentence #", "sentence", "sent_id", "id")
 _TEXT_COLUMNS = ("text", "sentence", "tokens", "words", "content")
 _TAG_COLUMNS = ("tags", "labels", "ner_tags", "tag", "label", "ner")
+_IS_CHINESE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]").match
 _SPAN_FIELDS = ("entities", "spans", "labels", "label")
 
 
@@ -47,33 +46,29 @@ class Sentence(NamedTuple):
         entities: in order, side by side.
         line: where the sentence starts in its file.
         num_repaired: tags that continue no entity (an ``I-`` first, say) and were read as the start of one.
+        text: the running text that the words are cut from, where there is one.
+        places: where each word stands in it, ``(start, end)`` by character.
     """
 
     words: list[str]
     entities: list[Entity]
     line: int
     num_repaired: int = 0
+    text: str | None = None
+    places: Sequence[tuple[int, int]] = ()
 
-
-@dataclass(frozen=True, kw_only=True)
-class NerSplit:
-    """One file of labelled sentences.
-
-    Attributes:
-        path: the file, as it was given.
-        sha256: of the file.
-        sentences: in file order.
-        scheme: the tags' scheme as read, or ``spans``.
-    """
-
-    path: str
-    sha256: str
-    sentences: list[Sentence]
-    scheme: str
-
-    def entity_counts(self) -> dict[str, int]:
-        """The number of entities of each type, by name."""
-        return dict(sorted(Counter(e.type for sentence in self.sentences for e in sentence.entities).items()))
+    def laid_out(self) -> tuple[str, Sequence[tuple[int, int]]]:
+        """A text and the words' places in it: the one they came from, or the words with a space between any two that
+        are not both Chinese."""
+        if self.text is not None:
+            return self.text, self.places
+        text, places = "", []
+        for word in self.words:
+            if text and not (_IS_CHINESE(text[-1]) and _IS_CHINESE(word)):
+                text += " "
+            places.append((len(text), len(text) + len(word)))
+            text += word
+        return text, places
 
 
 class _TaggedSentence(NamedTuple):
@@ -82,7 +77,7 @@ class _TaggedSentence(NamedTuple):
     lines: list[int]
 
 
-def read_ner(path: str, scheme: str = "auto") -> NerSplit:
+def read_ner(path: str, scheme: str = "auto") -> Split[Sentence]:
     """Reads a file of labelled sentences.
 
     Args:
@@ -96,7 +91,7 @@ def read_ner(path: str, scheme: str = "auto") -> NerSplit:
         raise InputError(f"--scheme {scheme}: use one of {', '.join(SCHEMES)}.")
     file = read_text(path)
     rows: Iterable[_TaggedSentence | Sentence]
-    if _is_json_lines(file):
+    if tables.is_json_lines(file):
         rows = _json_lines(file)
     elif delimiter := _table_delimiter(file):
         rows = _table(file, delimiter)
@@ -119,46 +114,12 @@ def read_ner(path: str, scheme: str = "auto") -> NerSplit:
         sentences.append(row)
     if not sentences:
         raise InputError(f"{path}: holds no sentence.")
-    return NerSplit(
-        path=path,
-        sha256=file.sha256,
-        sentences=sentences,
-        scheme=scheme if tagged else "spans",
-    )
+    return Split(path=path, sha256=file.sha256, items=sentences, notes={"scheme": scheme if tagged else "spans"})
 
 
-def hold_out(split: NerSplit, *, share: float, seed: int) -> tuple[NerSplit, NerSplit]:
-    """Cuts a split in two at random; equal sentences stay on one side, and each type is left to learn from.
-
-    Returns:
-        What is left, and the ``share`` that is held out.
-
-    Raises:
-        InputError: there are too few sentences.
-    """
-    groups: dict[tuple[str, ...], list[Sentence]] = {}
-    for sentence in split.sentences:
-        groups.setdefault(tuple(sentence.words), []).append(sentence)
-    keys = list(groups)
-    random.Random(seed).shuffle(keys)
-    left = Counter(split.entity_counts())
-    kept: list[Sentence] = []
-    held: list[Sentence] = []
-    for key in keys:
-        types = Counter(entity.type for sentence in groups[key] for entity in sentence.entities)
-        if len(held) < share * len(split.sentences) and all(left[type_] > count for type_, count in types.items()):
-            left -= types
-            held += groups[key]
-        else:
-            kept += groups[key]
-    if not kept or not any(sentence.entities for sentence in held):
-        raise InputError(f"{split.path}: too few sentences to hold some out for evaluation; pass --dev.")
-
-    def part(name: str, sentences: list[Sentence]) -> NerSplit:
-        ordered = sorted(sentences, key=lambda sentence: sentence.line)
-        return NerSplit(path=f"{split.path} ({name})", sha256=split.sha256, sentences=ordered, scheme=split.scheme)
-
-    return part(f"all but {share:.0%}, seed {seed}", kept), part(f"{share:.0%} held out, seed {seed}", held)
+def entity_counts(sentences: Iterable[Sentence]) -> dict[str, int]:
+    """The number of entities of each type, by name."""
+    return dict(sorted(Counter(entity.type for sentence in sentences for entity in sentence.entities).items()))
 
 
 # -- tags -------------------------------------------------------------------------------------------------------------
@@ -293,12 +254,12 @@ def _columns(file: TextFile) -> Iterator[_TaggedSentence]:
 
 def _table_delimiter(file: TextFile) -> str | None:
     """The delimiter where the first line is a header that names a tag column and a text or word column."""
-    header = file.lines[0] if file.lines else ""
     for delimiter in ",\t;":
-        names = _header(header, delimiter)
-        if _find(names, _TAG_COLUMNS) is not None and (_find(names, _WORD_COLUMNS) or _find(names, _TEXT_COLUMNS)):
+        names = tables.header(file, delimiter)
+        if tables.find(names, _TAG_COLUMNS) and tables.find(names, _WORD_COLUMNS + _TEXT_COLUMNS):
             return delimiter
     if file.suffix == ".csv":
+        header = file.lines[0] if file.lines else ""
         raise file.error(
             1,
             f"the header {header[:60]!r} names no columns that are known; name them text and tags (a row per sentence) "
@@ -307,29 +268,19 @@ def _table_delimiter(file: TextFile) -> str | None:
     return None
 
 
-def _header(line: str, delimiter: str) -> list[str]:
-    try:
-        return [name.strip().lower() for name in next(csv.reader([line], delimiter=delimiter), [])]
-    except csv.Error:
-        return []
-
-
-def _find(names: Sequence[str], known: Sequence[str]) -> str | None:
-    return next((name for name in known if name in names), None)
-
-
 def _table(file: TextFile, delimiter: str) -> Iterator[_TaggedSentence]:
-    names = _header(file.lines[0], delimiter)
-    tag_column = _find(names, _TAG_COLUMNS)
-    word_column = _find(names, _WORD_COLUMNS)
+    names = tables.header(file, delimiter)
+    rows = tables.rows(file, _one_line_cells(file, delimiter), names)
+    tag_column = tables.find(names, _TAG_COLUMNS)
+    word_column = tables.find(names, _WORD_COLUMNS)
     assert tag_column
     if word_column:
         others = [name for name in names if name not in (word_column, tag_column)]
-        yield from _word_rows(file, delimiter, names, word_column, tag_column, _find(others, _SENTENCE_ID_COLUMNS))
+        yield from _word_rows(rows, word_column, tag_column, tables.find(others, _SENTENCE_ID_COLUMNS))
         return
-    text_column = _find(names, _TEXT_COLUMNS)
+    text_column = tables.find(names, _TEXT_COLUMNS)
     assert text_column
-    for line, row in _rows(file, delimiter, names):
+    for line, row in rows:
         if any(row.values()):
             tags = re.findall(r"[^\s,;\[\]'\"]+", row[tag_column])
             words = _words_of_cell(row[text_column], len(tags))
@@ -353,14 +304,26 @@ def _words_of_cell(text: str, num_tags: int) -> list[str]:
     return words if len(words) == num_tags else list(text)
 
 
+def _one_line_cells(file: TextFile, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row; a word that is a quotation mark would open a cell that swallows the rows behind it."""
+    for line, row in tables.cells(file, delimiter):
+        if any("\n" in cell for cell in row):
+            raise file.error(
+                line,
+                "a quotation mark opens a cell that ends in a later line; in such a table, write a word that is a "
+                'quotation mark as """".',
+            )
+        yield line, row
+
+
 def _word_rows(
-    file: TextFile, delimiter: str, names: list[str], word_column: str, tag_column: str, id_column: str | None
+    rows: Iterable[tuple[int, dict[str, str]]], word_column: str, tag_column: str, id_column: str | None
 ) -> Iterator[_TaggedSentence]:
     words: list[str] = []
     tags: list[str] = []
     lines: list[int] = []
     current = ""
-    for line, row in _rows(file, delimiter, names):
+    for line, row in rows:
         empty = not any(row.values())
         identity = row[id_column] if id_column else ""
         # An identity may stand in every row or in a sentence's first row only.
@@ -376,65 +339,11 @@ def _word_rows(
         yield _TaggedSentence(words, tags, lines)
 
 
-def _rows(file: TextFile, delimiter: str, names: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows below the header, each with its line; blank lines are rows of empty cells."""
-    for line, cells in _tab_cells(file) if delimiter == "\t" else _quoted_cells(file, delimiter):
-        if line == 1:
-            continue
-        if cells and len(cells) != len(names):
-            raise file.error(line, f"{len(cells)} cells, but the header names {len(names)} columns.")
-        yield line, dict(zip(names, cells or [""] * len(names), strict=True))
-
-
-def _tab_cells(file: TextFile) -> Iterator[tuple[int, list[str]]]:
-    """Between tabs, a quotation mark is mostly a word; a cell is unquoted only where it is quoted as a whole."""
-    for number, line in enumerate(file.lines, 1):
-        cells = line.split("\t") if line else []
-        yield (
-            number,
-            [cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in cells],
-        )
-
-
-def _quoted_cells(file: TextFile, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader([line + "\n" for line in file.lines], delimiter=delimiter, strict=True)
-    line = 1
-    try:
-        for cells in reader:
-            if reader.line_num > line:
-                raise file.error(
-                    line,
-                    "a quotation mark opens a cell that ends in a later line; in such a table, write a word that is a "
-                    'quotation mark as """".',
-                )
-            yield line, cells
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise file.error(line, f"not a row of this table ({error}).") from None
-
-
 # -- JSON lines -------------------------------------------------------------------------------------------------------
 
 
-def _is_json_lines(file: TextFile) -> bool:
-    start = next((line.lstrip() for line in file.lines if line.strip()), "")
-    if start.startswith("[") and file.suffix == ".json":
-        raise file.error(1, "a JSON array; write one object per line (JSON lines) instead.")
-    return file.suffix in (".jsonl", ".json", ".ndjson") or start.startswith('{"')
-
-
 def _json_lines(file: TextFile) -> Iterator[_TaggedSentence | Sentence]:
-    for number, line in enumerate(file.lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise file.error(number, f"not JSON ({error}).") from None
-        if not isinstance(row, dict):
-            raise file.error(number, "not a JSON object.")
-        if "\\ud" in line.lower() and not _is_unicode(json.dumps(row, ensure_ascii=False)):
-            raise file.error(number, r"an escape \uD800 to \uDFFF stands alone, which is no character.")
+    for number, row in tables.json_rows(file):
         words = row.get("tokens", row.get("words"))
         if words is not None:
             tags: Any = next((row[name] for name in _TAG_COLUMNS if name in row), None)
@@ -447,15 +356,6 @@ def _json_lines(file: TextFile) -> Iterator[_TaggedSentence | Sentence]:
             yield _spans_to_words(file, number, row["text"], _spans(file, number, row))
         else:
             raise file.error(number, "neither text with entities nor tokens with tags.")
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether no half of a surrogate pair stands alone."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _all_strings(values: Any) -> bool:
@@ -502,4 +402,4 @@ def _spans_to_words(file: TextFile, number: int, text: str, spans: list[Entity])
                 number, f"the span {start}:{end} overlaps the one before; nested entities are not supported."
             )
         entities.append(Entity(first_at[start], last_at[end] + 1, type_))
-    return Sentence([text[start:end] for start, end in places], entities, number)
+    return Sentence([text[start:end] for start, end in places], entities, number, text=text, places=places)

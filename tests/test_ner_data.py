@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minibert.errors import InputError
-from tasks.ner_data import Entity, Sentence, bio_tags, detect_scheme, entities_from_tags, hold_out, read_ner
+from tasks.ner_data import Entity, Sentence, bio_tags, detect_scheme, entities_from_tags, entity_counts, read_ner
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "ner"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data/ner is not here")
@@ -57,12 +57,12 @@ def test_every_format_gives_the_same_sentence(tmp_path: Path, name: str, zipped:
     content = FORMATS[name].encode()
     path = write(tmp_path, name + ".gz" * zipped, gzip.compress(content) if zipped else content)
     split = read_ner(path)
-    assert [(sentence.words, sentence.entities) for sentence in split.sentences] == [(WORDS, ENTITIES)]
+    assert [(sentence.words, sentence.entities) for sentence in split.items] == [(WORDS, ENTITIES)]
 
 
 def test_a_row_of_characters(tmp_path: Path) -> None:
     path = write(tmp_path, "chars.csv", "text,tags\n我在北京,O O B-LOC I-LOC\n")
-    assert read_ner(path).sentences == [Sentence(["我", "在", "北", "京"], [Entity(2, 4, "LOC")], 2)]
+    assert read_ner(path).items == [Sentence(["我", "在", "北", "京"], [Entity(2, 4, "LOC")], 2)]
 
 
 def test_sentences_end_at_blank_lines_and_new_identities(tmp_path: Path) -> None:
@@ -70,19 +70,19 @@ def test_sentences_end_at_blank_lines_and_new_identities(tmp_path: Path) -> None
     table = write(tmp_path, "b.csv", "sent_id,token,label\n1,a,O\n2,b,B-X\n2,c,O\n")
     for path, lines in ((columns, [1, 4]), (table, [2, 3])):
         split = read_ner(path)
-        assert [sentence.words for sentence in split.sentences] == [["a"], ["b", "c"]]
-        assert [sentence.line for sentence in split.sentences] == lines
+        assert [sentence.words for sentence in split.items] == [["a"], ["b", "c"]]
+        assert [sentence.line for sentence in split.items] == lines
 
 
 def test_a_space_that_is_a_word_stays_one(tmp_path: Path) -> None:
     """No-break and ideographic spaces are characters of Chinese corpora, not separators."""
     split = read_ner(write(tmp_path, "a.txt", "北 B-LOC\n\u3000 O\n\u00a0 O\n\u2028 O\n"))
-    assert split.sentences[0].words == ["北", "\u3000", "\u00a0", "\u2028"]
+    assert split.items[0].words == ["北", "\u3000", "\u00a0", "\u2028"]
 
 
 def test_span_borders_are_word_borders(tmp_path: Path) -> None:
     row = json.dumps({"text": "pro-Parisian 😀李明", "entities": [[4, 9, "LOC"], [14, 16, "PER"]]})
-    (sentence,) = read_ner(write(tmp_path, "a.jsonl", row)).sentences
+    (sentence,) = read_ner(write(tmp_path, "a.jsonl", row)).items
     assert [sentence.words[e.start : e.end] for e in sentence.entities] == [["Paris"], ["李", "明"]]
 
 
@@ -146,8 +146,8 @@ def test_any_tags_give_entities_that_lie_side_by_side(tags: list[str]) -> None:
 
 def test_tags_that_continue_nothing_are_repaired_and_counted(tmp_path: Path) -> None:
     split = read_ner(write(tmp_path, "a.txt", "a O\nb I-PER\nc I-PER\nd B-LOC\ne I-PER\n"))
-    assert split.sentences[0].entities == [Entity(1, 3, "PER"), Entity(3, 4, "LOC"), Entity(4, 5, "PER")]
-    assert split.sentences[0].num_repaired == 2
+    assert split.items[0].entities == [Entity(1, 3, "PER"), Entity(3, 4, "LOC"), Entity(4, 5, "PER")]
+    assert split.items[0].num_repaired == 2
     assert entities_from_tags(["B-X", "I-X", "O", "E-X"], "bioes") == ([Entity(0, 2, "X"), Entity(3, 4, "X")], 2)
 
 
@@ -157,40 +157,17 @@ def test_tags_that_continue_nothing_are_repaired_and_counted(tmp_path: Path) -> 
 @needs_data
 def test_msra_has_the_published_number_of_entities() -> None:
     split = read_ner(str(DATA / "msra" / "dev.txt.gz"))
-    assert (len(split.sentences), split.scheme) == (4631, "bio")
-    assert sum(sentence.num_repaired for sentence in split.sentences) == 11
-    assert split.entity_counts() == {"LOC": 2877, "ORG": 1331, "PER": 1984}
+    assert (len(split.items), split.notes["scheme"]) == (4631, "bio")
+    assert sum(sentence.num_repaired for sentence in split.items) == 11
+    assert entity_counts(split.items) == {"LOC": 2877, "ORG": 1331, "PER": 1984}
 
 
 @needs_data
 def test_conll2003_is_iob1_and_has_the_published_number_of_entities() -> None:
     """Counts of Tjong Kim Sang and De Meulder 2003, table 2."""
     split = read_ner(str(DATA / "conll2003" / "eng.testa.gz"))
-    assert split.scheme == "iob1"
-    assert split.entity_counts() == {"LOC": 1837, "MISC": 922, "ORG": 1341, "PER": 1842}
-
-
-# -- holding out ------------------------------------------------------------------------------------------------------
-
-
-def test_holding_out_keeps_equal_sentences_together_and_loses_none(tmp_path: Path) -> None:
-    text = "\n\n".join(f"w{i % 30} B-X" for i in range(60))
-    split = read_ner(write(tmp_path, "a.txt", text))
-    kept, held = hold_out(split, share=0.2, seed=1)
-    words = [{tuple(sentence.words) for sentence in part.sentences} for part in (kept, held)]
-    assert not words[0] & words[1]
-    assert sorted(s.line for part in (kept, held) for s in part.sentences) == [s.line for s in split.sentences]
-    assert len(held.sentences) == 12
-    assert hold_out(split, share=0.2, seed=1)[1].sentences == held.sentences
-    assert hold_out(split, share=0.2, seed=2)[1].sentences != held.sentences
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_holding_out_leaves_every_type_to_learn_from(tmp_path: Path, seed: int) -> None:
-    text = "\n\n".join(f"w{i} B-{'RARE' if i == 3 else 'X'}" for i in range(10))
-    kept, held = hold_out(read_ner(write(tmp_path, "a.txt", text)), share=0.5, seed=seed)
-    assert kept.entity_counts()["RARE"] == 1
-    assert held.entity_counts() == {"X": 5}
+    assert split.notes["scheme"] == "iob1"
+    assert entity_counts(split.items) == {"LOC": 1837, "MISC": 922, "ORG": 1341, "PER": 1842}
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------
@@ -250,13 +227,13 @@ def test_a_file_that_is_not_there_and_a_folder(tmp_path: Path) -> None:
 
 def test_a_quotation_mark_between_tabs_is_a_word(tmp_path: Path) -> None:
     split = read_ner(write(tmp_path, "a.tsv", 'word\ttag\nAnn\tB-PER\n"\tO\nRome\tB-LOC\n""""\tO\n"a ""b"\tO\n'))
-    assert split.sentences[0].words == ["Ann", '"', "Rome", '"', 'a "b']
+    assert split.items[0].words == ["Ann", '"', "Rome", '"', 'a "b']
 
 
 def test_lists_in_cells_are_unescaped(tmp_path: Path) -> None:
     words = ["\\", "\u3000", "it's", '"', "北"]
     cells = ",".join('"' + str(value).replace('"', '""') + '"' for value in (words, ["O"] * 4 + ["B-LOC"]))
-    assert read_ner(write(tmp_path, "a.csv", f"tokens,tags\n{cells}\n")).sentences[0].words == words
+    assert read_ner(write(tmp_path, "a.csv", f"tokens,tags\n{cells}\n")).items[0].words == words
 
 
 PIECES = st.sampled_from([*"\t\r\n ,;{}[]':\"\\", "O", "B-X", "I-X", "S-Y", "word", "tag", "text", "tokens", "tags",
@@ -270,8 +247,8 @@ def test_anything_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, p
     path = write(tmp_path_factory.getbasetemp(), name, "".join(pieces))
     with contextlib.suppress(InputError):
         split = read_ner(path)
-        assert split.sentences
-        for sentence in split.sentences:
+        assert split.items
+        for sentence in split.items:
             assert sentence.words
             assert len(bio_tags(sentence)) == len(sentence.words)
 
@@ -280,4 +257,4 @@ def test_anything_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, p
 def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes, zipped: bool) -> None:
     path = write(tmp_path_factory.getbasetemp(), "bytes", b"\x1f\x8b" + content if zipped else content)
     with contextlib.suppress(InputError):
-        assert read_ner(path).sentences
+        assert read_ner(path).items

@@ -1,0 +1,57 @@
+"""The command line of every task, and its manners: one sentence and status 2 for what a person can correct."""
+
+import io
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from minibert.errors import InputError
+from tasks.seeds import repeat
+from tasks.settings import parse
+from tasks.task import Task
+from tasks.training import dry_run, train
+
+
+def run_task(task_class: type[Task[Any, Any, Any]], argv: Sequence[str] | None = None) -> Path | None:
+    """Runs ``python -m tasks.NAME``: once, or with several seeds; returns the run folder.
+
+    Raises:
+        InputError: something that was given cannot be used.
+    """
+    command = parse(
+        task_class.settings_class,
+        argv,
+        task=task_class.name,
+        about=task_class.about,
+        from_random=task_class.from_random,
+    )
+    task = task_class(command.settings)
+    if command.dry_run:
+        dry_run(task)
+        return None
+    typed = command_line(f"tasks.{task.name}", argv)
+    if command.settings.seeds > 1:
+        return repeat(task_class, [command.settings], name=command.settings.arch or "seeds", command=typed)
+    return train(task, command=typed)
+
+
+def command_line(program: str, argv: Sequence[str] | None) -> str:
+    """The command that does this again."""
+    return shlex.join(["python", "-m", program, *(sys.argv[1:] if argv is None else argv)])
+
+
+def run(main: Callable[[], object]) -> None:
+    """Runs a command: what a person can correct is printed as one sentence, with exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without Chinese must not end a run
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        main()
+    except (InputError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped.", file=sys.stderr)
+        sys.exit(130)

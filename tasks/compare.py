@@ -1,0 +1,61 @@
+"""Architectures beside each other: ``python -m tasks.compare --task qa --arch bert albert roberta --seeds 3``.
+
+Runs a task with each architecture (or each of several weights) and each seed, and gives mean, standard deviation and
+worst, beside a linear baseline where the task has one. All other options are the task's own and go to every run.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from minibert.config import ARCHITECTURES
+from minibert.errors import InputError
+from tasks import command
+from tasks.registry import TASKS
+from tasks.seeds import repeat
+from tasks.settings import parse
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Runs everything; returns the folder of the comparison.
+
+    Raises:
+        InputError: something that was given cannot be used.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m tasks.compare",
+        description="Run a task with several architectures and seeds, and compare.",
+        epilog="All other options are those of the task (python -m tasks.NAME --help), and go to every run.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--task", required=True, choices=tuple(TASKS))
+    parser.add_argument(
+        "--arch", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES), help="(default: all three)"
+    )
+    parser.add_argument(
+        "--weights", nargs="+", default=[], help="checkpoints to start from, one for each --arch in its order"
+    )
+    given, rest = parser.parse_known_args(argv)
+    if given.weights and len(given.weights) != len(given.arch):
+        raise InputError(
+            f"--weights: {len(given.weights)} checkpoints for {len(given.arch)} architectures; give one for each."
+        )
+    task = TASKS[given.task]
+    variants = []
+    for index, arch in enumerate(given.arch):
+        weights = ["--weights", given.weights[index]] if given.weights else []
+        asked = parse(
+            task.settings_class,
+            [*rest, "--arch", arch, *weights],
+            task=task.name,
+            about=task.about,
+            from_random=task.from_random,
+        )
+        if asked.dry_run:
+            raise InputError(f"--dry-run: looks at one task; run python -m tasks.{task.name} --dry-run.")
+        variants.append(asked.settings)
+    return repeat(task, variants, name="compare", command=command.command_line("tasks.compare", argv))
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,102 @@
+"""The model and tokenizer that a run starts from."""
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from minibert import EncoderConfig, Tokenizer
+from minibert.checkpoint import LoadReport, Pretrained, load_model, read_config
+from minibert.errors import InputError
+from tasks.settings import RunSettings
+from tasks.task import Split, Task
+
+# What `--weights` to name to a person who has none yet.
+OFFICIAL_WEIGHTS = {
+    "bert": "google-bert/bert-base-chinese or google-bert/bert-base-cased",
+    "albert": "voidful/albert_chinese_base (Chinese) or albert/albert-base-v2 (English)",
+    "roberta": "FacebookAI/roberta-base (English)",
+}
+
+# Shapes and settings for a start from random weights: small enough for a laptop, long and fast enough to learn.
+_SMALL = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512, "classifier_dropout": 0.1}
+_SMALL_BY_ARCH: dict[str, dict[str, Any]] = {
+    "bert": {"num_hidden_layers": 2},
+    "albert": {"num_hidden_layers": 2, "embedding_size": 64, "hidden_dropout_prob": 0.1},
+    "roberta": {"num_hidden_layers": 2, "max_position_embeddings": 514, "type_vocab_size": 1},
+}
+_SMALL_VOCABULARY = 8000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a run starts from.
+
+    Attributes:
+        model: with its head, on the CPU.
+        tokenizer: the model's.
+        origin: a line that says what the model is.
+    """
+
+    model: Pretrained
+    tokenizer: Tokenizer
+    origin: str
+
+
+def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
+    """Loads ``--weights``, or makes a small random model of ``--arch`` with a tokenizer from the training data.
+
+    A checkpoint trained with the same labels keeps its own order of them.
+
+    Raises:
+        InputError: the checkpoint cannot be used, or ``max_length`` is above what its positions allow.
+    """
+    settings: RunSettings = task.settings
+    torch.manual_seed(settings.seed)
+    labels = task.labels(train)
+    if settings.weights is None:
+        arch = settings.arch or "bert"
+        tokenizer = Tokenizer.train(
+            map(task.strings, train.items),
+            model_type=arch,
+            vocab_size=_SMALL_VOCABULARY,
+            running_text=not task.for_words,
+        )
+        config = EncoderConfig(
+            model_type=arch,
+            vocab_size=tokenizer.vocab_size,
+            pad_token_id=tokenizer.pad_token_id,
+            **{**_SMALL, **_SMALL_BY_ARCH[arch]},
+        )
+        model = task.model_class(config if labels is None else config.with_labels(labels))
+        origin = f"small and random; for real use pass --weights {OFFICIAL_WEIGHTS[arch]}"
+    else:
+        config = read_config(settings.weights)
+        if labels is not None and set(config.id2label.values()) == set(labels.values()):
+            labels = config.id2label
+        tokenizer = Tokenizer.from_pretrained(settings.weights)
+        tokenizer.check_fits(config, settings.weights)
+        model, report = load_model(task.model_class, settings.weights, labels=labels)
+        origin = _origin(settings, config, report)
+    model.config = task.configured(model.config)
+    _check_length(settings.max_length, tokenizer, model.config)
+    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    return Start(model=model, tokenizer=tokenizer, origin=f"{config.model_type}, {millions:.1f} M parameters, {origin}")
+
+
+def _check_length(max_length: int | None, tokenizer: Tokenizer, config: EncoderConfig) -> None:
+    smallest = tokenizer.num_special_tokens() + 1
+    if max_length is not None and not smallest <= max_length <= config.max_length:
+        raise InputError(
+            f"--max-length {max_length}: this model has positions for {config.max_length} tokens, special tokens "
+            f"included; give a number from {smallest} to {config.max_length}."
+        )
+
+
+def _origin(settings: RunSettings, config: EncoderConfig, report: LoadReport) -> str:
+    origin = f"from {settings.weights} ({report})"
+    if settings.arch not in (None, config.model_type):
+        origin += f"; this checkpoint is a {config.model_type}, so --arch {settings.arch} is not used"
+        if (settings.arch, config.model_type) == ("roberta", "bert"):
+            origin += " (most Chinese RoBERTas have BERT's architecture, trained in RoBERTa's way)"
+    return origin

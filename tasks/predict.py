@@ -1,0 +1,169 @@
+"""Answers from a trained run: ``python -m tasks.predict RUN [FILE | -]``, one JSON line for each input.
+
+The input is read as it comes, a chunk at a time, so that its size does not matter; within a chunk, batches are made by
+length, and the answers keep the input's order. Under ``torchrun`` the processes share the chunks out among them.
+"""
+
+import argparse
+import contextlib
+import heapq
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import torch.distributed as dist
+
+from minibert.checkpoint import read_architectures, read_config
+from minibert.errors import InputError
+from minibert.files import write_whole
+from minibert.training import PRECISIONS
+from tasks import command
+from tasks.registry import TASKS
+from tasks.settings import SETTINGS_FILE, read_settings, saved_task
+from tasks.stream import FORMATS, Record, records
+from tasks.trained import Trained
+
+_CHUNK = 2048  # inputs
+_CHUNK_CHARACTERS = 1_000_000
+
+# For a checkpoint that another tool has fine-tuned.
+_TASK_OF_HEAD = {
+    "ForTokenClassification": "ner",
+    "ForSequenceClassification": "classification",
+    "ForQuestionAnswering": "span_qa",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Reads inputs, and writes answers.
+
+    Raises:
+        InputError: the run or an input cannot be used.
+    """
+    options = _parser().parse_args(argv)
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if world > 1 and options.out is None:
+        raise InputError("--out: needed where several processes predict, to put their parts together.")
+    trained = load(options.run, device=options.device, precision=options.precision)
+    numbered = enumerate(chunks(records(options.file, options.format)))
+    if options.out is None:
+        write_answers(trained, numbered, sys.stdout, mark=False)
+        return
+    out = Path(options.out)
+    if world == 1:
+        write_whole(out, lambda path: _write(trained, numbered, path, mark=False))
+        return
+    dist.init_process_group("gloo")
+    parts = [out.with_name(f".{out.name}.{number}-of-{world}.part") for number in range(world)]
+    try:
+        _write(trained, itertools.islice(numbered, rank, None, world), parts[rank], mark=True)
+        dist.barrier()
+        if rank == 0:
+            write_whole(out, lambda path: _join(parts, path))
+        dist.barrier()
+    finally:
+        parts[rank].unlink(missing_ok=True)
+        dist.destroy_process_group()
+
+
+def _write(trained: Trained, numbered: Iterable[tuple[int, Sequence[Record]]], path: Path, mark: bool) -> None:
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        write_answers(trained, numbered, file, mark)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tasks.predict",
+        description="Answers from a trained run: one JSON line for each input, in the input's order.",
+    )
+    parser.add_argument("run", metavar="RUN", help="run folder, or a fine-tuned checkpoint's folder or hub name")
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", default="-",
+        help="text (an input a line), JSON lines, CSV or TSV, also .gz; - is standard input (default)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--format", choices=FORMATS, default="auto", help="of the input (default: by ending and content)"
+    )
+    parser.add_argument("--out", metavar="FILE", help="write here, whole or not at all (default: standard output)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
+    return parser
+
+
+def load(run: str, *, device: str, precision: str) -> Trained:
+    """A run's task with its settings, model and tokenizer; the task of a checkpoint without settings is told by its
+    head.
+
+    Raises:
+        InputError: it is no run, or cannot be used.
+    """
+    file = Path(run) / SETTINGS_FILE
+    if file.is_file():
+        name = saved_task(file)
+        if name not in TASKS:
+            raise InputError(f"{file}: the task {name!r} is not one of {', '.join(TASKS)}.")
+        values = read_settings(file, TASKS[name].settings_class, name)
+    else:
+        config, classes = read_config(run), read_architectures(run)
+        names = [_TASK_OF_HEAD[head] for head in _TASK_OF_HEAD if any(class_.endswith(head) for class_ in classes)]
+        if not names:
+            raise InputError(f"{run}: is no run of a task, and its config.json names no head; name a run folder.")
+        name = names[0]
+        values = TASKS[name].settings_of(config)
+    task = TASKS[name](TASKS[name].settings_class(**values))
+    return Trained.load(task, run, device=device, precision=precision)
+
+
+def chunks(inputs: Iterable[Record]) -> Iterator[list[Record]]:
+    """Cuts a stream into lists of at most 2,048 inputs and about a million characters."""
+    chunk: list[Record] = []
+    size = 0
+    for record in inputs:
+        chunk.append(record)
+        size += sum(len(value) for value in record.fields.values() if isinstance(value, (str, list)))
+        if len(chunk) == _CHUNK or size >= _CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def write_answers(trained: Trained, parts: Iterable[tuple[int, Sequence[Record]]], file: IO[str], mark: bool) -> None:
+    """Writes a JSON line for each input, and the speed to standard error.
+
+    Args:
+        trained: gives the answers.
+        parts: numbered chunks of inputs.
+        file: to write to.
+        mark: begin each line with its chunk's number and a tab.
+    """
+    started = time.perf_counter()
+    count = 0
+    for number, chunk in parts:
+        answers = trained.answer([trained.task.item_from(record.fields, record.place) for record in chunk])
+        for record, answer in zip(chunk, answers, strict=True):
+            identity = {"id": record.fields["id"]} if "id" in record.fields else {}
+            line = json.dumps({**identity, **answer}, ensure_ascii=False)
+            file.write(f"{number}\t{line}\n" if mark else f"{line}\n")
+        file.flush()
+        count += len(chunk)
+    seconds = time.perf_counter() - started
+    print(f"{count:,} inputs in {seconds:.1f} s, {count / seconds:,.0f} a second", file=sys.stderr)
+
+
+def _join(parts: Sequence[Path], out: Path) -> None:
+    """Puts marked parts together in the order of their chunks' numbers."""
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(open(part, encoding="utf-8", newline="\n")) for part in parts]
+        with open(out, "w", encoding="utf-8", newline="\n") as joined:
+            for line in heapq.merge(*files, key=lambda line: int(line.partition("\t")[0])):
+                joined.write(line.partition("\t")[2])
+
+
+if __name__ == "__main__":
+    command.run(main)

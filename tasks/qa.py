@@ -1,0 +1,171 @@
+"""Question answering by label: ``python -m tasks.qa --arch bert``.
+
+A question goes to the department (or intent, or answer) that it belongs to: classification with many labels. Prompts
+are templates that dress a question; the model is trained on each question under every one of them, answers under each,
+and the mean of its probabilities is the vote.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minibert.errors import InputError
+from tasks import command
+from tasks.classification import ClassificationSettings, ClassificationTask, Judgement
+from tasks.settings import SETTINGS_FILE, read_settings
+from tasks.task import Details, Split
+from tasks.text_data import LabelledText
+from tasks.trained import Trained
+
+_PLACE = "{question}"
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QaSettings(ClassificationSettings):
+    """The options of this task."""
+
+    prompt: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "template with {question} in it, used beside the bare question; may be given again"},
+    )
+    top_k: int = field(default=5, metadata={"help": "answers to give for a question, likeliest first"})
+    unknown: float = field(
+        default=0.0, metadata={"help": "answer 'unknown' where the likeliest label is less probable than this"}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for prompt in self.prompt:
+            if prompt.count(_PLACE) != 1:
+                raise InputError(f"--prompt {prompt!r}: must hold {_PLACE} once, where the question goes.")
+            if prompt == _PLACE:
+                raise InputError(f"--prompt {prompt!r}: the bare question is always asked, too; leave this one out.")
+        if self.kind != "single":
+            raise InputError(
+                f"--kind {self.kind}: a question has one answer here; python -m tasks.classification has others."
+            )
+        if self.top_k < 1:
+            raise InputError(f"--top-k {self.top_k}: must be 1 or more.")
+        if not 0 <= self.unknown < 1:
+            raise InputError(f"--unknown {self.unknown:g}: must be from 0 to below 1.")
+
+
+class QaTask(ClassificationTask):
+    """Answers by label; see the module."""
+
+    name = "qa"
+    about = (
+        "Fine-tune BERT, ALBERT or RoBERTa to find the label that answers a question. With --ask QUESTION (which may "
+        "be given again) and --weights RUN, answer from a trained run."
+    )
+    layout = "label-first"
+    settings_class = QaSettings
+    settings: QaSettings
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The bare question, and what dresses it."""
+        return (_PLACE, *self.settings.prompt)
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        return "accuracy", "macro_f1", f"top_{self.settings.top_k}_accuracy"
+
+    def dressed(self, item: LabelledText) -> list[str]:
+        return [prompt.replace(_PLACE, item.text) for prompt in self.prompts]
+
+    def figures(self, items: Sequence[LabelledText], outputs: Sequence[Judgement]) -> dict[str, float]:
+        """Those of classification by the vote; how often the right answer is among the first ``top_k``; and with
+        prompts the accuracy under each, how often two of them agree, and how often all do."""
+        figures = super().figures(items, outputs)
+        gold = [item.label for item in items]
+        k = self.settings.top_k
+        among = [label in [name for name, _ in o.ranked()[:k]] for label, o in zip(gold, outputs, strict=True)]
+        figures[f"top_{k}_accuracy"] = float(np.mean(among))
+        if self.settings.unknown:
+            answered = [output.mean.max() >= self.settings.unknown for output in outputs]
+            right = [label == o.prediction("single") for label, o in zip(gold, outputs, strict=True)]
+            figures["answered"] = float(np.mean(answered))
+            figures["accuracy_of_answered"] = float(np.mean(right, where=answered)) if any(answered) else 0.0
+        if self.settings.prompt:
+            chosen = np.array([output.values.argmax(axis=1) for output in outputs])  # (questions, prompts)
+            right_index = np.array([o.names.index(str(label)) for label, o in zip(gold, outputs, strict=True)])
+            for number, column in enumerate(chosen.T):
+                figures[f"accuracy_prompt_{number}"] = float(np.mean(column == right_index))
+            pairs = [np.mean(a == b) for a, b in combinations(chosen.T, 2)]
+            figures["agreement_of_two"] = float(np.mean(pairs))
+            figures["agreement_of_all"] = float(np.mean((chosen == chosen[:, :1]).all(axis=1)))
+        return figures
+
+    def details(self, split: Split[LabelledText], outputs: Sequence[Judgement], losses: Sequence[float]) -> Details:
+        details = super().details(split, outputs, losses)
+        if not self.settings.prompt:
+            return details
+        figures = self.figures(split.items, outputs)
+        lines = [
+            f"  {figures[f'accuracy_prompt_{number}']:.4f}  {prompt}" for number, prompt in enumerate(self.prompts)
+        ]
+        agreement = f"two prompts agree on {figures['agreement_of_two']:.1%}, all on {figures['agreement_of_all']:.1%}"
+        table = "\n".join([
+            details.table, "", "accuracy under each prompt", *lines,
+            f"  {figures['accuracy']:.4f}  the vote (mean probability); {agreement}",
+        ])  # fmt: skip
+        return Details(
+            title=details.title, rows=details.rows, table=table, confusion=details.confusion, errors=details.errors
+        )
+
+    def answer(self, item: LabelledText, output: Judgement) -> dict[str, Any]:
+        best = output.ranked()[: self.settings.top_k]
+        label, probability = best[0]
+        return {
+            "question": item.text,
+            "label": label if probability >= self.settings.unknown else UNKNOWN,
+            "probability": probability,
+            "answers": [{"label": name, "probability": value} for name, value in best],
+        }
+
+
+def ask(questions: Sequence[str], arguments: Sequence[str]) -> None:
+    """Answers questions from a trained run, for people to read.
+
+    Raises:
+        InputError: no run is named, or it is none of this task.
+    """
+    parser = argparse.ArgumentParser(prog="python -m tasks.qa --ask QUESTION", allow_abbrev=False)
+    parser.add_argument("--weights", metavar="RUN", help="the run folder to answer from")
+    parser.add_argument("--top-k", type=int, help="answers to give (default: the run's)")
+    parser.add_argument("--unknown", type=float, help="least probability of an answer (default: the run's)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    options = parser.parse_args(arguments)
+    if options.weights is None:
+        raise InputError("--ask: needs --weights RUN, the folder of a trained run to answer from.")
+    settings = read_settings(Path(options.weights) / SETTINGS_FILE, QaSettings, QaTask.name)
+    settings |= {name: value for name in ("top_k", "unknown") if (value := getattr(options, name)) is not None}
+    task = QaTask(QaSettings(**settings))
+    trained = Trained.load(task, options.weights, device=options.device, precision="auto")
+    items = [task.item_from({"text": question}, f"--ask {question}") for question in questions]
+    for answer in trained.answer(items):
+        print(f"{answer['question']}\n  -> {answer['label']}")
+        for best in answer["answers"]:
+            print(f"     {best['probability']:6.1%}  {best['label']}")
+
+
+def main(argv: Sequence[str] | None = None) -> Path | None:
+    """Trains, scores and saves, or answers ``--ask``; returns the run folder."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--ask", action="append", default=[])
+    given, rest = parser.parse_known_args(argv)
+    if given.ask:
+        ask(given.ask, rest)
+        return None
+    return command.run_task(QaTask, rest)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,146 @@
+"""Several runs of a task, with several seeds and perhaps architectures: mean, deviation and worst, beside a baseline.
+
+Fine-tuning swings with its seed, and some runs collapse (Devlin et al. 2019, section 4.1; Mosbach et al. 2021), so that
+one run says little about a model.
+"""
+
+import dataclasses
+import shlex
+import shutil
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from minibert.errors import InputError
+from minibert.files import read_json_object, write_json, write_whole
+from minibert.training import Metric
+from tasks import folder as run_folder
+from tasks.report import write_comparison_report
+from tasks.settings import SETTINGS_FILE, RunSettings
+from tasks.task import Task
+from tasks.training import train
+
+
+def repeat(task_class: type[Task[Any, Any, Any]], variants: Sequence[RunSettings], *, name: str, command: str) -> Path:
+    """Runs each variant with each of its seeds, and writes ``comparison.json`` and ``report.html`` beside the runs.
+
+    A run that fails does not take the others with it; it is named in the results.
+
+    Args:
+        task_class: the task.
+        variants: settings that differ in architecture or weights; ``out`` and ``seeds`` are those of the first.
+        name: of the run folder, where ``out`` gives none.
+        command: what to type to do this again.
+
+    Returns:
+        The folder, with a run folder for each run.
+
+    Raises:
+        InputError: the first run fails, or all runs of a variant do.
+    """
+    started = run_folder.now()
+    first = variants[0]
+    metric = task_class(first).metric
+    folder = run_folder.new_run_folder(first.out, task_class.name, name)
+    baselines: dict[int, Any] = {}
+    rows, failures = [], []
+    metrics: dict[str, Any] = {}
+    for variant in variants:
+        runs: list[dict[str, Any]] = []
+        for seed in range(first.seed, first.seed + first.seeds):
+            settings = dataclasses.replace(variant, seed=seed, seeds=1, out=None)
+            label = f"{settings.arch or 'run'}-{seed}"
+            print(f"\n== {label} ==", flush=True)
+            target = folder / label
+            target.mkdir()
+            again = f"python -m tasks.{task_class.name} --config {shlex.quote(str(target / SETTINGS_FILE))}"
+            try:
+                train(task_class(settings), command=again, folder=target, baseline=baselines.get(seed))
+            except InputError as error:
+                shutil.rmtree(target, ignore_errors=True)
+                if not metrics:
+                    folder.rmdir()
+                    raise
+                print(f"failed: {error}")
+                failures.append(f"{label} failed: {error}")
+                continue
+            metrics = read_json_object(target / "metrics.json")
+            baselines[seed] = metrics["baseline"]
+            runs.append({**metrics, "run": label})
+        if not runs:
+            raise InputError(f"all runs of {variant.arch} failed; the last one: {failures[-1]}")
+        rows.append(_row(runs, metric))
+    comparison = {
+        "task": task_class.name,
+        "command": command,
+        "metric": metric.name,
+        "metric_higher_is_better": metric.higher_is_better,
+        "baseline": _baseline_row(list(baselines.values()), metric, _scored(metrics)),
+        "rows": rows,
+        "split": _scored(metrics),
+        "data": metrics["data"],
+        "settings": dataclasses.asdict(first),
+        "versions": metrics["versions"],
+        "device": metrics["device"],
+        "started": started,
+        "finished": run_folder.now(),
+        "warnings": [*failures, *metrics["warnings"]],
+    }
+    write_whole(folder / "comparison.json", lambda path: write_json(path, comparison))
+    report = write_comparison_report(folder, comparison)
+    print("\n" + table(comparison))
+    print(f"report {report}")
+    return folder
+
+
+def spread(values: Sequence[float], metric: Metric) -> dict[str, Any]:
+    """Mean, sample standard deviation (0 for a single value) and the worst of some runs' figures."""
+    return {
+        "mean": statistics.mean(values),
+        "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "worst": min(values) if metric.higher_is_better else max(values),
+        "values": list(values),
+    }
+
+
+def _scored(metrics: Mapping[str, Any]) -> str:
+    """The split that the figures are of."""
+    return list(metrics["final"])[-1]
+
+
+def _row(runs: Sequence[Mapping[str, Any]], metric: Metric) -> dict[str, Any]:
+    def mean(name: str) -> float | None:
+        values = [run["resources"][name] for run in runs if run["resources"][name] is not None]
+        return statistics.mean(values) if values else None
+
+    return {
+        "arch": runs[0]["arch"],
+        "weights": runs[0]["weights"],
+        "origin": runs[0]["origin"],
+        **spread([run["final"][_scored(run)][metric.name] for run in runs], metric),
+        "seeds": [run["seed"] for run in runs],
+        "runs": [run["run"] for run in runs],
+        **{name: mean(name) for name in ("train_seconds", "tokens_per_second", "peak_memory_bytes", "parameters")},
+    }
+
+
+def _baseline_row(baselines: Sequence[Mapping[str, Any] | None], metric: Metric, split: str) -> dict[str, Any] | None:
+    given = [baseline for baseline in baselines if baseline is not None and metric.name in baseline[split]]
+    if not given:
+        return None
+    return {"name": given[0]["name"], **spread([baseline[split][metric.name] for baseline in given], metric)}
+
+
+def table(comparison: Mapping[str, Any]) -> str:
+    """A comparison for the terminal."""
+    named = [(row["arch"] + (f" ({row['weights']})" if row["weights"] else ""), row) for row in comparison["rows"]]
+    if comparison["baseline"]:
+        named.append((comparison["baseline"]["name"], comparison["baseline"]))
+    width = max(len(name) for name, _ in named)
+    lines = [f"{comparison['metric'].replace('_', ' ')} on {comparison['split']}"]
+    lines.append(f"{'':{width}}  {'mean':>7}  {'std':>7}  {'worst':>7}  runs")
+    for name, row in named:
+        values = " ".join(f"{value:.4f}" for value in row["values"])
+        lines.append(f"{name:{width}}  {row['mean']:7.4f}  {row['std']:7.4f}  {row['worst']:7.4f}  {values}")
+    return "\n".join(lines)

@@ -1,0 +1,106 @@
+"""The parts of the data: files, or a part of one held out."""
+
+import random
+from collections import Counter
+from collections.abc import Hashable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from minibert.errors import InputError
+from tasks.settings import RunSettings
+from tasks.task import Split, Task
+
+SAMPLES = Path(__file__).parent / "samples"
+_DEV_SHARE = 0.1
+
+Item = TypeVar("Item")
+
+
+def read_splits(task: Task[Item, Any, Any]) -> dict[str, Split[Item]]:
+    """Reads ``train``, ``dev`` and perhaps ``test``, and makes sure that they can be trained and scored on.
+
+    Raises:
+        InputError: a file cannot be used, or asks for a class that training does not hold.
+    """
+    settings: RunSettings = task.settings
+    if settings.train is None:
+        folder = SAMPLES / task.name
+        paths = {name: str(next(folder.glob(f"{name}.*"))) for name in ("train", "dev", "test")}
+    else:
+        given = {"train": settings.train, "dev": settings.dev, "test": settings.test}
+        paths = {name: path for name, path in given.items() if path is not None}
+    splits = {name: task.read(path) for name, path in paths.items()}
+    total = len(splits["train"].items)
+    shares = {"test": settings.test_share, "dev": None if "dev" in splits else settings.dev_share or _DEV_SHARE}
+    for name, share in shares.items():
+        if share is not None:
+            splits["train"], splits[name] = hold_out(
+                task, splits["train"], name=name, share=share, count=share * total, seed=settings.seed
+            )
+    known = {label for item in splits["train"].items for label in task.classes(item)}
+    for split in splits.values():
+        if not any(True for item in split.items for _ in task.classes(item)):
+            raise InputError(f"{split.path}: holds no {task.unit} at all, so there is nothing to learn or to score.")
+        for item in split.items:
+            for label in task.classes(item):
+                if label not in known:
+                    some = ", ".join(sorted(known)[:10]) + (" ..." if len(known) > 10 else "")
+                    raise InputError(
+                        f"{split.path}, line {item.line}: {label} does not occur in the training data "  # type: ignore[attr-defined]
+                        f"(it has {some}); correct the label or add examples of it."
+                    )
+    return {name: splits[name] for name in ("train", "dev", "test") if name in splits}
+
+
+def hold_out(
+    task: Task[Item, Any, Any], split: Split[Item], *, name: str, share: float, count: float, seed: int
+) -> tuple[Split[Item], Split[Item]]:
+    """Cuts a split in two at random, by the task's strata.
+
+    What belongs together stays on one side, and every class stays in training.
+
+    Args:
+        task: knows which items belong together, and what their classes and strata are.
+        split: to cut.
+        name: of the part that is held out.
+        share: of the file, for its name.
+        count: how many items to hold out.
+        seed: the same one cuts the same way.
+
+    Returns:
+        What is left, and what is held out.
+
+    Raises:
+        InputError: there are too few items.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for index, item in enumerate(split.items):
+        groups.setdefault(task.group(item), []).append(index)
+    shuffled = list(groups.values())
+    random.Random(f"{name} {seed}").shuffle(shuffled)
+    strata: dict[Hashable, list[list[int]]] = {}
+    for group in shuffled:
+        strata.setdefault(task.stratum(split.items[group[0]]), []).append(group)
+    left = Counter(label for item in split.items for label in task.classes(item))
+    held: set[int] = set()
+    passed = 0
+    for groups_of_stratum in strata.values():
+        # The quota runs on from stratum to stratum, so that many small ones still add up to the share.
+        passed += sum(map(len, groups_of_stratum))
+        quota = count * passed / len(split.items)
+        for group in groups_of_stratum:
+            labels = Counter(label for index in group for label in task.classes(split.items[index]))
+            if len(held) + len(group) / 2 <= quota and all(left[label] > n for label, n in labels.items()):
+                left -= labels
+                held.update(group)
+    if not held:
+        raise InputError(
+            f"{split.path}: too few examples ({len(split.items)}) to hold some out; give a file with --{name}."
+        )
+
+    def part(what: str, keep: bool) -> Split[Item]:
+        items = [item for index, item in enumerate(split.items) if (index in held) is keep]
+        return replace(split, part=what, items=items)
+
+    return part("what is not held out", False), part(f"{share:.0%} held out, seed {seed}", True)

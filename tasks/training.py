@@ -1,0 +1,274 @@
+"""One training run of any task: from files to a folder with a model, its figures and a report."""
+
+import dataclasses
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from minibert.checkpoint import Pretrained, load_model
+from minibert.training import Examples, LabelledBatch, check_finite, choose_device, choose_precision, fit
+from tasks import folder as run_folder
+from tasks.inference import Answers, answers
+from tasks.model import Start, starting_model
+from tasks.report import write_run_report
+from tasks.settings import SETTINGS_FILE, RunSettings, write_settings
+from tasks.splits import read_splits
+from tasks.task import Details, Encoded, Split, Task
+
+AnyTask = Task[Any, Any, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Everything that a run needs, read and checked before anything is written.
+
+    Attributes:
+        splits: the data, by ``train``, ``dev`` and perhaps ``test``.
+        encoded: the same as the model sees it.
+        start: the model and tokenizer.
+        described: what a reader of the figures has to know of each split.
+    """
+
+    splits: Mapping[str, Split[Any]]
+    encoded: Mapping[str, Encoded[Any]]
+    start: Start
+    described: Mapping[str, Mapping[str, Any]]
+
+
+def prepare(task: AnyTask) -> Prepared:
+    """Reads and encodes the data, and makes the model; writes nothing.
+
+    Raises:
+        InputError: something that was given cannot be used.
+    """
+    splits = read_splits(task)
+    task.settle(splits["train"])
+    start = starting_model(task, splits["train"])
+    encoded = {name: task.encode(split.items, start.tokenizer, start.model.config) for name, split in splits.items()}
+    return Prepared(splits=splits, encoded=encoded, start=start, described=_described(task, splits, encoded))
+
+
+def _described(
+    task: AnyTask, splits: Mapping[str, Split[Any]], encoded: Mapping[str, Encoded[Any]]
+) -> dict[str, dict[str, Any]]:
+    in_training = {task.key(item) for item in splits["train"].items}
+    described = {}
+    for name, split in splits.items():
+        lengths = np.array([len(example.ids) for example in encoded[name].examples])
+        median, p90, p99 = (int(value) for value in np.percentile(lengths, (50, 90, 99), method="higher"))
+        described[name] = {
+            "path": split.source,
+            "sha256": split.sha256,
+            **task.describe(split),
+            "tokens": {"median": median, "p90": p90, "p99": p99, "longest": int(lengths.max())},
+            "duplicates": len(split.items) - len({task.key(item) for item in split.items}),
+            **split.notes,
+            **encoded[name].notes,
+        }
+        if name != "train":
+            described[name]["also_in_train"] = sum(task.key(item) in in_training for item in split.items)
+    return described
+
+
+def data_lines(task: AnyTask, prepared: Prepared) -> list[str]:
+    """The data in a line or two a split, for the terminal."""
+    lines = []
+    for name, split in prepared.splits.items():
+        described = prepared.described[name]
+        counts = {key: described.get(key, 0) for key in ("also_in_train", "duplicates")}
+        counts |= {**split.notes, **prepared.encoded[name].notes}
+        noted = [f"{value:,} {key.replace('_', ' ')}" for key, value in counts.items() if type(value) is int and value]
+        tokens = described["tokens"]
+        lines.append("; ".join([f"{name:5} {split.source}: {task.headline(split)}", *noted]))
+        lines.append(f"      tokens: median {tokens['median']}, 99% {tokens['p99']}, longest {tokens['longest']}")
+    return lines
+
+
+def settings_lines(settings: RunSettings) -> list[str]:
+    """The settings that are set, a line each."""
+    return [
+        f"  {name} = {value}"
+        for name, value in dataclasses.asdict(settings).items()
+        if value is not None and value != ()
+    ]
+
+
+def dry_run(task: AnyTask) -> None:
+    """Shows what a run would see, and writes nothing."""
+    prepared = prepare(task)
+    print("\n".join(data_lines(task, prepared)))
+    print(f"model {prepared.start.origin}")
+    print("\n".join(["settings", *settings_lines(task.settings)]))
+    example = prepared.encoded["train"].examples[0]
+    print(f"the first example: {prepared.splits['train'].items[0]}")
+    print(f"  tokens: {' '.join(prepared.start.tokenizer.tokens_of(example.ids))}")
+    for name, value in example._asdict().items():
+        print(f"  {name}: {np.asarray(value).tolist()}")
+
+
+def train(task: AnyTask, *, command: str, folder: Path | None = None, baseline: dict[str, Any] | None = None) -> Path:
+    """Trains, scores and saves; returns the run folder.
+
+    Args:
+        task: with its settings.
+        command: what to type to do this again.
+        folder: a new, empty folder to write to; by the settings where absent.
+        baseline: the linear model's figures on the same data, where they are known already.
+
+    Raises:
+        InputError: something that was given cannot be used.
+    """
+    started = run_folder.now()
+    settings: RunSettings = task.settings
+    device = choose_device(settings.device)
+    precision = choose_precision(settings.precision, device)
+    prepared = prepare(task)
+    settings = task.settings  # as the data settled them
+    model, tokenizer = prepared.start.model, prepared.start.tokenizer
+    arch = model.config.model_type
+    folder = folder or run_folder.new_run_folder(settings.out, task.name, arch)
+    print("\n".join(data_lines(task, prepared)))
+    print(f"model {prepared.start.origin}")
+    print(
+        f"run   {folder}: {settings.epochs} epochs, lr {settings.lr:g}, {precision} on {run_folder.device_name(device)}"
+    )
+    lead = task.metrics[0]
+    parts = {name: (split.items, prepared.encoded[name]) for name, split in prepared.splits.items()}
+    sample = _sample(prepared, settings.seed)
+
+    def evaluate() -> dict[str, float]:
+        on_sample = _evaluated(task, model, *sample, precision, "the training loss")[0]
+        return {
+            **_evaluated(task, model, *parts["dev"], precision, "the dev loss")[0],
+            f"train_{lead}": on_sample[lead],
+        }
+
+    def loss(module: nn.Module, batch: LabelledBatch) -> Tensor:
+        return task.losses(model, module(batch.inputs), batch).sum()
+
+    log = run_folder.RunLog(folder)
+
+    def record(entry: Mapping[str, Any]) -> None:
+        log(entry)
+        if "train_loss" in entry:
+            print(_epoch_line(entry, lead), flush=True)
+
+    model.to(device)
+    with run_folder.no_folder_without_model(folder):
+        tokenizer.save_pretrained(folder, for_words=task.for_words)
+        write_settings(folder / SETTINGS_FILE, settings, task.name)
+        history = fit(
+            model,
+            Examples(prepared.encoded["train"].examples, task.collate),
+            loss=loss,
+            evaluate=evaluate,
+            metric=task.metric,
+            settings=settings,
+            device=device,
+            on_best=lambda: model.save_pretrained(folder),
+            on_record=record,
+            show_progress=True,
+        )
+
+    best, _ = load_model(task.model_class, folder)  # what is scored is what was saved
+    best.to(device)
+    final: dict[str, Any] = {}
+    details: dict[str, Details] = {}
+    rates = []
+    for name in [name for name in ("dev", "test") if name in parts]:
+        figures, given = _evaluated(task, best, *parts[name], precision, f"the {name} loss")
+        details[name] = task.details(prepared.splits[name], given.outputs, given.losses)
+        final[name] = {**figures, "report": details[name].rows}
+        rates.append(given.num_tokens / given.seconds)
+    metrics: dict[str, Any] = {
+        "task": task.name,
+        "arch": arch,
+        "weights": settings.weights,
+        "origin": prepared.start.origin,
+        "command": command,
+        "seed": settings.seed,
+        "settings": dataclasses.asdict(settings),
+        "precision": precision,
+        "device": run_folder.device_name(device),
+        "versions": run_folder.versions(),
+        "started": started,
+        "finished": run_folder.now(),
+        "metric": task.metric.name,
+        "metric_higher_is_better": task.metric.higher_is_better,
+        "data": prepared.described,
+        "epochs": history,
+        "final": final,
+        "baseline": baseline or task.baseline(prepared.splits),
+        "resources": {
+            "train_seconds": round(sum(epoch["train_seconds"] for epoch in history), 2),
+            "tokens_per_second": round(float(np.median([epoch["tokens_per_second"] for epoch in history]))),
+            "evaluation_tokens_per_second": round(max(rates)),
+            "peak_memory_bytes": run_folder.peak_memory(device),
+            "parameters": sum(parameter.numel() for parameter in best.parameters()),
+        },
+        "warnings": _warnings(prepared),
+    }
+    run_folder.write_metrics(folder, metrics)
+    report = write_run_report(folder, metrics, details)
+    print(f"\n{name}: {prepared.splits[name].source}, best epoch, {details[name].title}\n\n{details[name].table}")
+    print(", ".join(f"{key.replace('_', ' ')} {figures[key]:.4f}" for key in (*task.metrics, "loss")))
+    for line in _baseline_lines(metrics["baseline"], name):
+        print(line)
+    for warning in metrics["warnings"]:
+        print(f"note: {warning}")
+    print(f"report {report}\nsaved to {folder}")
+    return folder
+
+
+def _sample(prepared: Prepared, seed: int) -> tuple[Sequence[Any], Encoded[Any]]:
+    """As many training items as there are dev items, on which training and dev figures are compared."""
+    items, encoded = prepared.splits["train"].items, prepared.encoded["train"]
+    ends = np.cumsum(encoded.counts)
+    chosen = sorted(random.Random(seed).sample(range(len(items)), min(len(items), len(prepared.splits["dev"].items))))
+    examples = [encoded.examples[j] for i in chosen for j in range(ends[i] - encoded.counts[i], ends[i])]
+    counts = [encoded.counts[i] for i in chosen]
+    return [items[i] for i in chosen], Encoded(examples=examples, counts=counts)
+
+
+def _evaluated(
+    task: AnyTask, model: Pretrained, items: Sequence[Any], encoded: Encoded[Any], precision: str, what: str
+) -> tuple[dict[str, float], Answers[Any]]:
+    given = answers(task, model, items, encoded, precision=precision)
+    check_finite(given.mean_loss, what)
+    return {"loss": given.mean_loss, **task.figures(items, given.outputs)}, given
+
+
+def _epoch_line(entry: Mapping[str, Any], lead: str) -> str:
+    return (
+        f"epoch {entry['epoch']:2}: train loss {entry['train_loss']:.4f}, dev loss {entry['loss']:.4f}, "
+        f"{lead.replace('_', ' ')} {entry[lead]:.4f} (train {entry[f'train_{lead}']:.4f}), "
+        f"{entry['tokens_per_second']:,} tokens/s" + (" (best so far)" if entry["best"] else "")
+    )
+
+
+def _warnings(prepared: Prepared) -> list[str]:
+    """What a reader of the figures must know before believing them."""
+    found = []
+    if "test" not in prepared.splits:
+        found.append(
+            "The figures are of the dev data, which also chose the best epoch, so they flatter the model a little. "
+            "Give --test or --test-share for figures on data that chose nothing."
+        )
+    for name, described in prepared.described.items():
+        if also := described.get("also_in_train"):
+            found.append(f"{also:,} of the {len(prepared.splits[name].items):,} {name} examples stand in train, too.")
+    return found
+
+
+def _baseline_lines(baseline: Mapping[str, Any] | None, name: str) -> list[str]:
+    if baseline is None:
+        return []
+    figures = ", ".join(
+        f"{key.replace('_', ' ')} {value:.4f}" for key, value in baseline[name].items() if isinstance(value, float)
+    )
+    return [f"beside it, {baseline['name']}: {figures}"]
