@@ -26,19 +26,29 @@ from minibert.files import read_json_object, write_json
 from minibert.formats import fairseq, google, huggingface
 from minibert.formats.fairseq_dict import Vocabulary
 from minibert.formats.table import NameTable, Readers, Slot, listed, match, owner_of_encoder
-from minibert.heads import PretrainingModel, SequenceClassifier, SpanClassifier, TokenClassifier
+from minibert.heads import CrfTokenClassifier, PretrainingModel, SequenceClassifier, SpanClassifier, TokenClassifier
 from minibert.hub import resolve
 from minibert.tokenizer import Tokenizer
 
 FORMATS = ("huggingface", "google", "fairseq")
 
 MODELS: dict[str, type[Pretrained]] = {
-    model.head: model for model in (Encoder, PretrainingModel, TokenClassifier, SequenceClassifier, SpanClassifier)
+    model.head: model
+    for model in (
+        Encoder,
+        PretrainingModel,
+        TokenClassifier,
+        CrfTokenClassifier,
+        SequenceClassifier,
+        SpanClassifier,
+    )
 }
 _FAIRSEQ_HEAD = "sentence_classification_head"  # the default of fairseq's sentence_prediction criterion
 
 # The parts of a model that a file has whole or not at all, by the first step of our parameters' names.
-_PARTS = {"mlm": "language head", "pair": "pair head", "dense": "classifier", "classifier": "classifier"}
+_PARTS = {
+    "mlm": "language head", "pair": "pair head", "dense": "classifier", "classifier": "classifier", "crf": "CRF",
+}  # fmt: skip
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

@@ -24,8 +24,7 @@ from tasks import command
 from tasks.baseline import linear_baseline
 from tasks.settings import RunSettings
 from tasks.task import Details, Encoded, ErrorCase, Split, Task, worst
-from tasks.text_columns import Columns
-from tasks.text_data import KINDS, LabelledText, clean, parse_cleanups, read_texts
+from tasks.text_data import KINDS, LabelledText, clean, parse_cleanups, read_texts, text_fields
 from tasks.text_scores import in_words, text_figures, text_scores
 
 Floats = npt.NDArray[np.float32]
@@ -309,13 +308,10 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
 
     def item_from(self, record: Mapping[str, Any], place: str) -> LabelledText:
         """The text, and the second one of a pair, under the names they had in training or under usual ones."""
-        columns = Columns(names=list(record), place=place)
-        roles = columns.texts(self.settings.text_column, self.settings.pair_column)
-        for name in roles.values():
-            if not isinstance(record[name], str):
-                raise InputError(f"{place}: {name} must be text, not {record[name]!r}.")
-        texts = {role: clean(record[name], self._cleanups) for role, name in roles.items()}
-        return LabelledText(texts["text"], texts.get("pair"), None, 0)
+        text, pair = text_fields(
+            record, place, text_column=self.settings.text_column, pair_column=self.settings.pair_column
+        )
+        return LabelledText(clean(text, self._cleanups), None if pair is None else clean(pair, self._cleanups), None, 0)
 
     def answer(self, item: LabelledText, output: Judgement) -> dict[str, Any]:
         """The prediction, and the probabilities: of all labels, or of the likeliest where there are many."""

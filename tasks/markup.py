@@ -54,10 +54,11 @@ def _is_unseen(char: str) -> bool:
 
 
 def _stand_in(char: str) -> str:
-    """``U+200B``, or ``\\n``, with the character's name as its title."""
+    """``U+200B``, or ``\\n`` and a new line, with the character's name as its title."""
     code = f"U+{ord(char):04X}"
     title = f"{code} {unicodedata.name(char, '')}".strip()
-    return f'<span class="unseen" title="{title}">{_ESCAPES.get(char, code)}</span>'
+    shown = f'<span class="unseen" title="{title}">{_ESCAPES.get(char, code)}</span>'
+    return f"{shown}<br>" if char == "\n" else shown
 
 
 def number(value: Any) -> str:

@@ -5,6 +5,7 @@ sentences are cut into overlapping windows and each word is counted in the windo
 every gold entity is trained on and scored.
 """
 
+import dataclasses
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +33,7 @@ from tasks.task import Details, Encoded, ErrorCase, Mark, Split, Task, sum_by_se
 _NO_TARGET = -100  # a token that carries no tag; F.cross_entropy passes over it
 _HEADS = ("linear", "crf")
 _CRF_BATCH = 64
+_CRF_LR = 1e-3  # transitions start at 0 and would hardly move at an encoder's rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,10 @@ class NerSettings(RunSettings):
 
     head: str = field(
         default="linear",
-        metadata={"help": "linear (each word by itself) or crf (the likeliest sequence of tags that is well formed)"},
+        metadata={
+            "help": "linear (each word by itself) or crf (the likeliest sequence of tags that is well formed; without "
+            f"--head-lr it learns at {_CRF_LR:g} or more)"
+        },
     )
     scheme: str = field(default="auto", metadata={"help": "tags in the files: auto, iob1, bio, bioes or bmes"})
     overlap: int = field(
@@ -103,6 +108,10 @@ class NerTask(Task[Sentence, Window, Tags]):
             "entities": entity_counts(split.items),
             "repaired_tags": sum(sentence.num_repaired for sentence in split.items),
         }
+
+    def settle(self, train: Split[Sentence]) -> None:
+        if self.settings.head == "crf" and self.settings.head_lr is None:
+            self.settings = dataclasses.replace(self.settings, head_lr=max(_CRF_LR, self.settings.lr))
 
     def strings(self, item: Sentence) -> list[str]:
         return item.words

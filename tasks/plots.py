@@ -74,14 +74,16 @@ def curves(
 
         styles = (("one", "-", "o"), ("two", "--", "s"))
         for (label, points), (colour, line, marker) in zip(series.items(), styles, strict=False):
-            epochs, values = zip(*points, strict=True)
-            axes.plot(epochs, values, line, marker=marker, markersize=4, color=_COLOURS[colour], label=label)
+            style: dict[str, Any] = {"linestyle": line, "marker": marker, "color": _COLOURS[colour]}
+            axes.plot(*zip(*points, strict=True), markersize=4, label=label, **style)
         if level is not None:
             axes.axhline(level[1], color=_COLOURS["muted"], linewidth=1.2, linestyle="-.", label=_shown(level[0]))
         if best is not None:
             axes.axvline(best, color=_COLOURS["muted"], linewidth=1, linestyle=":", label=f"best epoch, {best}")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.margins(x=0.06, y=0.1)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        epochs = [epoch for points in series.values() for epoch, _ in points]
+        axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+        axes.margins(y=0.1)
         axes.set_xlabel("epoch")
         axes.set_title(figure, loc="left")
         axes.legend(loc="best", frameon=False, labelcolor=_COLOURS["muted"])
@@ -102,6 +104,8 @@ def confusion(matrix: Mapping[str, Mapping[str, int]], *, name: str) -> Plot:
     named = len(classes) <= _MOST_NAMED
     labels, numbered = _labels(classes) if named else ([], False)
 
+    long = not numbered and len("".join(labels)) > 24
+
     def draw(axes: "Axes") -> None:
         from matplotlib.colors import to_rgb
 
@@ -111,7 +115,7 @@ def confusion(matrix: Mapping[str, Mapping[str, int]], *, name: str) -> Plot:
         strength = np.where(counts > 0, faintest + (0.65 - faintest) * np.sqrt(shares), 0)
         axes.imshow(np.concatenate([hue, strength[..., None]], axis=-1), interpolation="nearest")
         positions = range(len(classes)) if named else []
-        axes.set_xticks(positions, labels, rotation=0 if numbered or len("".join(labels)) <= 24 else 90)
+        axes.set_xticks(positions, labels, rotation=90 if long else 0)
         axes.set_yticks(positions, labels)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(True)
@@ -122,7 +126,7 @@ def confusion(matrix: Mapping[str, Mapping[str, int]], *, name: str) -> Plot:
                 share = f"{shares[gold, predicted]:.2f}"
                 axes.text(predicted, gold, share, ha="center", va="center", fontsize=8, color=_COLOURS["ink"])
 
-    side = 6.4 if _MOST_WRITTEN < len(classes) <= _MOST_NAMED else 4.8
+    side = 6.4 if long else 4.8
     label = f"Confusion matrix of {len(classes)} classes as a heat map"
     return _render(draw, name=name, size=(side, side), label=label, text=labels, numbered=numbered)
 
@@ -200,7 +204,7 @@ def _for_page(svg: str, name: str, label: str) -> str:
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
     svg = re.sub(r' id="([^"]+)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", svg)
     svg = re.sub(r'(href="|url\()#', rf"\1#{name}-", svg)
-    for variable, colour in ():
+    for variable, colour in _COLOURS.items():
         svg = re.sub(rf"(fill|stroke): {colour}", rf"\1: var(--{variable}, {colour})", svg)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1).strip()
 

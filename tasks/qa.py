@@ -148,7 +148,7 @@ def ask(questions: Sequence[str], arguments: Sequence[str]) -> None:
     settings = read_settings(Path(options.weights) / SETTINGS_FILE, QaSettings, QaTask.name)
     settings |= {name: value for name in ("top_k", "unknown") if (value := getattr(options, name)) is not None}
     task = QaTask(QaSettings(**settings))
-    trained = Trained.load(task, options.weights, device=options.device, precision="auto")
+    trained = Trained.load(task, options.weights, device=options.device)
     items = [task.item_from({"text": question}, f"--ask {question}") for question in questions]
     for answer in trained.answer(items):
         print(f"{answer['question']}\n  -> {answer['label']}")

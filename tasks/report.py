@@ -26,6 +26,7 @@ from tasks.task import Details, ErrorCase, Mark
 
 _MOST_IN_MATRIX = 30  # classes; of more, the most confused pairs are listed
 _MOST_PAIRS = 25
+_LONG_NAME = 5  # characters; longer names of columns stand upright
 
 
 def write_run_report(folder: Path, metrics: Mapping[str, Any], details: Mapping[str, Details]) -> Path:
@@ -66,8 +67,8 @@ def write_comparison_report(folder: Path, comparison: Mapping[str, Any]) -> Path
 
     Args:
         folder: the comparison's; holds the runs' folders.
-        comparison: ``task``, ``command``, ``metric``, and a row for each model with its figures over the seeds; the
-            rest may be absent.
+        comparison: what ``comparison.json`` holds; all but ``task``, ``command``, ``metric`` and ``rows`` may be
+            absent.
 
     Returns:
         The page's path.
@@ -105,8 +106,12 @@ def _run_headline(metrics: Mapping[str, Any], split: str, figure: str) -> Html:
     shown = [(number(value), f"{words(figure)}, {split}")]
     other = _baseline_figures(metrics, split).get(figure)
     if other is not None:
-        shown += [(number(other), metrics["baseline"]["name"]), (f"{value - other:+.4f}", "difference")]
+        shown += [(number(other), metrics["baseline"]["name"]), (_difference(value - other), "difference")]
     return headline(shown)
+
+
+def _difference(value: float) -> str:
+    return f"{value:+.4f}".replace("-", "−")
 
 
 def _baseline_figures(metrics: Mapping[str, Any], split: str) -> dict[str, float]:
@@ -137,10 +142,11 @@ def _learning(metrics: Mapping[str, Any], figure: str, pictures: Pictures) -> li
 
     def curves(name: str, dev: str, train: str, level: tuple[str, float] | None = None) -> Html:
         pairs = {
-            label: [(entry["epoch"], entry[key]) for entry in epochs if entry.get(key) is not None]
+            label: points
             for label, key in (("dev", dev), ("train", train))
+            if (points := [(entry["epoch"], entry[key]) for entry in epochs if entry.get(key) is not None])
         }
-        if not any(pairs.values()):
+        if not pairs:
             return Html()
 
         def draw(name: str) -> plots.Plot:
@@ -230,7 +236,8 @@ def _matrix(split: str, matrix: Mapping[str, Mapping[str, int]]) -> list[Html]:
             cells.append(element("td", number(count), class_=kind, style=style))
         rows.append(row(element("th", gold, scope="row"), *cells))
     shown = table(["gold ↓ predicted →", *matrix], rows, label=f"Confusion matrix, {split}")
-    return [element("p", "Counts, a row for each gold class.", class_="note"), element("div", shown, class_="matrix")]
+    class_ = "matrix upright" if any(len(name) > _LONG_NAME for name in matrix) else "matrix"
+    return [element("p", "Counts, a row for each gold class.", class_="note"), element("div", shown, class_=class_)]
 
 
 def _pairs(split: str, matrix: Mapping[str, Mapping[str, int]]) -> list[Html]:
@@ -277,10 +284,11 @@ def _error(case: ErrorCase) -> Html:
 
 def _comparison_headline(comparison: Mapping[str, Any], best: Mapping[str, Any]) -> Html:
     seeds = len(best["values"])
-    of = f"{words(comparison['metric'])}, {best['arch']}, {f'mean of {seeds} seeds' if seeds > 1 else 'one seed'}"
-    shown: list[tuple[str, str]] = [(_spread(best), of)]
+    of = [words(comparison["metric"]), comparison.get("split"), best["arch"]]
+    of.append(f"mean of {seeds} seeds" if seeds > 1 else "one seed")
+    shown: list[tuple[str, str]] = [(_spread(best), ", ".join(filter(None, of)))]
     if baseline := comparison.get("baseline"):
-        shown += [(_spread(baseline), baseline["name"]), (f"{best['mean'] - baseline['mean']:+.4f}", "difference")]
+        shown += [(_spread(baseline), baseline["name"]), (_difference(best["mean"] - baseline["mean"]), "difference")]
     return headline(shown)
 
 

@@ -49,7 +49,7 @@ def write_page(
     first, last = [_command(record), *sections], _circumstances(record)
     head = join([
         Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        element("title", title),
+        element("title", verbatim(title)),
         element("style", Html(_STYLE.read_text(encoding="utf-8"))),
     ])  # fmt: skip
     links = [element("a", section.name, href=f"#{section.id}") for section in (*first, *last)]
@@ -171,14 +171,14 @@ def words(name: str) -> str:
 
 
 def quantity(key: str, value: Any) -> str:
-    """A figure as its name asks for: ``..._seconds`` and ``..._bytes`` in readable units."""
+    """A figure as its name asks for: times and sizes in readable units, counts whole even where they are means."""
     if value is None:
         return ""
     if key.endswith("_seconds"):
         return duration(value)
     if key.endswith("_bytes"):
         return f"{value / 2**20:,.0f} MiB" if value < 2**30 else f"{value / 2**30:.2f} GiB"
-    return number(value)
+    return number(round(value) if key.endswith(("per_second", "parameters")) else value)
 
 
 def duration(seconds: float) -> str:

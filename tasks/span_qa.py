@@ -39,7 +39,9 @@ _NEVER = math.inf
 class SpanQaSettings(RunSettings):
     """The options of this task."""
 
-    overlap: int = field(default=128, metadata={"help": "most tokens that the windows of a long context share"})
+    overlap: int = field(
+        default=128, metadata={"help": "most tokens that the windows of a long context share, up to half a window"}
+    )
     max_question: int = field(default=64, metadata={"help": "tokens of a question that are read"})
     max_answer: int = field(default=30, metadata={"help": "most tokens in an answer"})
     n_best: int = field(default=20, metadata={"help": "answers to keep for a question"})
@@ -176,17 +178,17 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
             notes["cut_questions"] += len(asked) > settings.max_question
             asked = asked[: settings.max_question]
             room = most - frame - len(asked)
-            if room <= settings.overlap:
+            if room < 1:
                 raise InputError(
-                    f"--overlap {settings.overlap}: leaves no way forward: beside a question of {len(asked)} tokens, a "
-                    f"window of {most} has room for {room} of the context; lower it, or --max-question."
+                    f"--max-length: {most} tokens leave no room for a context beside a question of {len(asked)}; raise "
+                    "it, or lower --max-question."
                 )
             if item.context not in contexts:
                 contexts[item.context] = tokenizer.encode(item.context)
             pieces = contexts[item.context]
             notes["unknown_tokens"] += pieces.ids.count(tokenizer.unk_token_id)
             answer = _tokens_of_answer(item, pieces)
-            cut = windows(range(len(pieces.ids)), len(pieces.ids), room=room, overlap=settings.overlap)
+            cut = windows(range(len(pieces.ids)), len(pieces.ids), room=room, overlap=min(settings.overlap, room // 2))
             targets = []
             for window in cut:
                 ids, types = tokenizer.with_special_tokens(asked, pieces.ids[window.start : window.end])

@@ -23,8 +23,10 @@ class Trained:
     precision: str
 
     @classmethod
-    def load(cls, task: Task[Any, Any, Any], run: str, *, device: str, precision: str) -> "Trained":
+    def load(cls, task: Task[Any, Any, Any], run: str, *, device: str, precision: str = "auto") -> "Trained":
         """Loads the model of a run folder (or a fine-tuned checkpoint).
+
+        A model that was trained in fp32 by choice answers in fp32 where ``precision`` is ``auto``.
 
         Raises:
             InputError: it cannot be used, or its head was never trained for this task.
@@ -37,6 +39,8 @@ class Trained:
             )
         tokenizer = Tokenizer.from_pretrained(run)
         tokenizer.check_fits(model.config, run)
+        if precision == "auto" and task.settings.precision == "fp32":
+            precision = "fp32"
         return cls(task=task, model=model.to(choose_device(device)), tokenizer=tokenizer, precision=precision)
 
     def answer(self, items: Sequence[Any]) -> list[dict[str, Any]]:
@@ -46,4 +50,13 @@ class Trained:
         given = answers(self.task, self.model, items, encoded, precision=self.precision)
         lines = [self.task.answer(item, output) for item, output in zip(items, given.outputs, strict=True)]
         per_item = 1000 * (time.perf_counter() - started) / max(1, len(items))
-        return [{**line, "milliseconds": round(per_item, 3)} for line in lines]
+        return [_rounded({**line, "milliseconds": per_item}) for line in lines]
+
+
+def _rounded(value: Any) -> Any:
+    """The same with six decimals to every number, which is all that a model's answers are worth."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
+    return [_rounded(part) for part in value] if isinstance(value, list) else value

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import tiny_config
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from minibert import EncoderConfig, TokenClassifier, Tokenizer
+from minibert import CrfTokenClassifier, EncoderConfig, TokenClassifier, Tokenizer
 from tasks import command, ner
 from tasks.ner_data import Entity, Sentence, bio_tags
 
@@ -378,3 +379,36 @@ def test_a_vocabulary_larger_than_the_embedding_is_refused(
     TokenClassifier(EncoderConfig.from_dict(smaller)).save_pretrained(checkpoint)
     error = fails([*files, "--weights", str(checkpoint)], monkeypatch, capsys, tmp_path)
     assert f"the tokenizer has {config.vocab_size} entries, but the word embedding has 20 rows" in error
+
+
+# -- the CRF ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_crf_learns_and_answers_well_formed_tags(files: list[str], tmp_path: Path) -> None:
+    options = ["--head", "crf", "--epochs", "30", "--precision", "fp32", "--batch-size", "4", "--max-length", "7"]
+    out = ner.main(["--out", str(tmp_path / "run"), *files, *options])
+    metrics = read_metrics(out)
+    assert metrics["data"]["train"]["windows_added"] > 0
+    assert metrics["final"]["dev"]["strict_f1"] == metrics["final"]["dev"]["default_f1"] == 1.0
+    assert metrics["settings"]["head_lr"] == 1e-3
+    assert "crf.transitions" in load_file(out / "model.safetensors")
+
+
+def test_the_crf_loss_is_the_likelihood_of_the_kept_words() -> None:
+    """A window's context words and special tokens carry no tag, and play no part."""
+    torch.manual_seed(0)
+    labels = {0: "O", 1: "B-X", 2: "I-X"}
+    model = CrfTokenClassifier(tiny_config("bert").with_labels(labels)).eval()
+    task = ner.NerTask(ner.NerSettings(head="crf"))
+    kept = [[1, 2, 0], [2], [0, 1]]
+    windows = [
+        ner.Window(np.arange(5, 5 + len(tags) + 3, dtype=np.int32), np.array([-100, *tags, -100, -100], np.int16))
+        for tags in kept
+    ]
+    batch = task.collate(windows)
+    logits = torch.randn(batch.inputs.num_tokens, 3)
+    emissions = torch.cat(
+        [part[1 : 1 + len(tags)] for part, tags in zip(batch.inputs.unpack(logits), kept, strict=True)]
+    )
+    expected = -model.crf.log_likelihood(emissions, torch.tensor([t for tags in kept for t in tags]), (3, 1, 2))
+    torch.testing.assert_close(task.losses(model, logits, batch), expected)

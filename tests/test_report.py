@@ -74,7 +74,9 @@ def metrics(**changes: Any) -> dict[str, Any]:
 def run_page(folder: Path, **changes: Any) -> str:
     marks = [Mark(start=0, end=3, kind="gold", label="PER"), Mark(start=2, end=5, kind="predicted", label=EVIL)]
     shown = details([case(f"ab\u200bde{EVIL}", *marks)])
-    write_run_report(folder, metrics(**changes), {"dev": details(), "test": shown})
+    names = [f"a rather long name of class {index}" for index in range(12)]
+    wide = details(confusion={gold: dict.fromkeys(names, 7) for gold in names})
+    write_run_report(folder, metrics(**changes), {"dev": wide, "test": shown})
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -212,6 +214,8 @@ def test_a_page_needs_no_more_than_the_figures(tmp_path: Path) -> None:
     bare = {"task": "qa", "arch": "bert", "command": "python -m tasks.qa", "final": {"dev": {"loss": 1.25}}}
     write_run_report(tmp_path, bare, {})
     assert "loss, dev1.2500" in Page(read(tmp_path)).text
+    write_run_report(tmp_path, {**bare, "epochs": [{"epoch": 1, "train_loss": 0.5}]}, {})
+    assert ["1", "0.5000"] in Page(read(tmp_path)).rows
 
 
 @pytest.mark.usefixtures("without_matplotlib")
@@ -243,6 +247,13 @@ def test_numbers_stand_for_names_that_no_font_has(monkeypatch: pytest.MonkeyPatc
     assert ">2</text>" in plot.svg
     assert not plain.numbered
     assert ">$a$</text>" in plain.svg  # no formula
+
+
+@needs_matplotlib
+def test_epochs_are_whole_numbers() -> None:
+    svg = plots.curves({"dev": [(1, 50.0)]}, name="x", figure="loss", best=None).svg
+    assert ">1</text>" in svg
+    assert not re.search(r">[01]\.\d+</text>", svg)
 
 
 # -- figures ---------------------------------------------------------------------------------------------------------
@@ -350,7 +361,9 @@ class Marked(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
-        if tag == "mark":
+        if tag == "br":
+            pass
+        elif tag == "mark":
             self._kinds = frozenset(given["class"].split())
         elif tag == "i":
             self.labels.append((self.position, given["class"].split()[1], given["data-label"]))
@@ -358,7 +371,8 @@ class Marked(HTMLParser):
             self.shown.append(int(given["title"].split()[0].replace(",", "")))
             self.position += self.shown[-1]  # type: ignore[operator]
         else:
-            self._add(chr(int(given["title"].split()[0][2:], 16)))
+            code = given["title"].split()[0]
+            self._add(chr(int(code.removeprefix("U+"), 16)))
             self._skip = True
 
     def handle_endtag(self, tag: str) -> None:

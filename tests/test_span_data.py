@@ -64,6 +64,7 @@ FORMATS = {
     ),
     "nothing_said.jsonl": LINES.replace(', "is_impossible": true', ""),
     "blank_answer.json": SQUAD.replace('"answers": []', '"answers": [{"text": "", "answer_start": -1}]'),
+    "white_answer.json": SQUAD.replace('"answers": []', '"answers": [{"text": " ", "answer_start": 7}]'),
 }
 
 
@@ -123,12 +124,17 @@ def test_without_labels_answers_are_not_looked_at(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("start", "found"),
-    [(4, 4), (5, 4), (3, 4), (0, 4), (-1, 4), (13, 4), (14, 23), (22, 23), (23, 23), (10**9, 23), ("12", 4)],
+    [(4, 4), (5, 4), (3, 4), (0, 4), (-1, 4), (13, 4), (14, 23), (22, 23), (23, 23), (10**9, 23), ("12", 4), ("-1", 4)],
 )
 def test_a_wrong_start_is_repaired_by_the_nearest_place(tmp_path: Path, start: int | str, found: int) -> None:
     question, read = read_answers(tmp_path, CONTEXT, ("Lee", start))
     assert question.answers == [Answer(found, "Lee")]
     assert question.num_repaired == read.counts["answers_repaired"] == (int(start) != found)
+
+
+def test_places_may_overlap(tmp_path: Path) -> None:
+    question, _ = read_answers(tmp_path, "哈哈哈笑", ("哈哈", 2))
+    assert question.answers == [Answer(1, "哈哈")]
 
 
 def test_negative_starts_do_not_count_from_the_end(tmp_path: Path) -> None:

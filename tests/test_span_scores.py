@@ -21,6 +21,7 @@ WORDS: list[tuple[str, list[str], float, float]] = [
     ("an apple a day", ["apple day"], 1, 1),
     ("U.S.", ["us"], 1, 1),  # punctuation goes without leaving a gap
     ("well-known", ["well known"], 0, 0),
+    ("rome—the—north", ["rome— —north"], 1, 1),  # an article leaves a gap
     ("“Rome”", ["Rome"], 0, 0),  # only ASCII punctuation goes
     ("in the 5th century", ["5th century"], 0, 2 * (2 / 3) * 1 / (2 / 3 + 1)),
     ("new new york", ["new york york"], 0, 4 / 6),  # a word counts as often as both have it
@@ -53,6 +54,8 @@ CHARACTERS: list[tuple[str, list[str], float, float]] = [
     (" 北京 ", ["北京"], 1, 1),
     ("IPHONE 6手机", ["iphone手机"], 0, 4 / 7),  # iphone 6 手 机
     ("2-3", ["23"], 1, 1),  # a removed mark leaves no gap
+    ("o’brien", ["OBrien"], 1, 1),
+    ("北京" * 200, ["京" + "北京" * 200], 0, 800 / 801),
     ("3.5%", ["3.5"], 0, 2 / 3),
     ("1,000元", ["000元"], 0, 2 / 4),
     ("u.s.", ["u.s"], 0, 2 / 3),  # u.s and a point

@@ -1,0 +1,96 @@
+"""Several runs: what is made of their figures, and that one failure takes nothing with it."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import FAMILIES
+
+from minibert.errors import InputError
+from minibert.training import Metric
+from tasks import classification, compare
+from tasks.classification import ClassificationTask
+from tasks.seeds import spread
+
+SMALL = ["--epochs", "1", "--batch-size", "8", "--precision", "fp32"]
+
+
+def write_texts(path: Path) -> str:
+    rows = [{"text": f"{'good' if i % 2 else 'bad'} thing {i}", "label": str(i % 2)} for i in range(60)]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return str(path)
+
+
+def read(folder: Path | None, name: str) -> Any:
+    assert folder is not None
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def test_mean_deviation_and_worst_by_direction() -> None:
+    values = [0.5, 0.8, 0.6]
+    found = spread(values, Metric("f1"))
+    assert found["mean"] == pytest.approx(sum(values) / 3)
+    assert found["std"] == pytest.approx((sum((v - sum(values) / 3) ** 2 for v in values) / 2) ** 0.5)
+    assert (found["worst"], spread(values, Metric("loss", higher_is_better=False))["worst"]) == (0.5, 0.8)
+    assert spread([0.7], Metric("f1"))["std"] == 0.0
+
+
+def test_architectures_and_seeds_beside_the_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = write_texts(tmp_path / "train.jsonl")
+    options = ["--train", train, "--seeds", "2", "--seed", "5", "--out", str(tmp_path / "out"), *SMALL]
+    folder = compare.main(["--task", "classification", "--arch", *FAMILIES, *options])
+    comparison = read(folder, "comparison.json")
+    assert [row["arch"] for row in comparison["rows"]] == list(FAMILIES)
+    for row in comparison["rows"]:
+        assert (row["seeds"], row["runs"]) == ([5, 6], [f"{row['arch']}-5", f"{row['arch']}-6"])
+        figures = [read(folder / run, "metrics.json")["final"]["dev"]["accuracy"] for run in row["runs"]]
+        assert row["values"] == figures
+        assert row["mean"] == pytest.approx(statistics.mean(figures))
+        assert all((folder / run / "report.html").is_file() for run in row["runs"])
+    baselines = [read(folder / f"bert-{seed}", "metrics.json")["baseline"]["dev"]["accuracy"] for seed in (5, 6)]
+    assert comparison["baseline"]["values"] == baselines
+    assert "albert-5/report.html" in (folder / "report.html").read_text(encoding="utf-8")
+    shown = capsys.readouterr().out
+    assert "linear SVM" in shown
+    assert "worst" in shown
+
+
+def test_a_run_of_a_comparison_can_be_made_again_from_its_settings(tmp_path: Path) -> None:
+    train = write_texts(tmp_path / "train.jsonl")
+    options = ["--train", train, "--seeds", "2", "--out", str(tmp_path / "out"), *SMALL]
+    folder = classification.main(options)
+    assert folder is not None
+    command = read(folder / "run-43", "metrics.json")["command"].split()
+    assert command[:4] == ["python", "-m", "tasks.classification", "--config"]
+    again = classification.main([*command[3:], "--out", str(tmp_path / "again")])
+    assert read(again, "metrics.json")["final"] == read(folder / "run-43", "metrics.json")["final"]
+
+
+def test_a_run_that_fails_is_named_and_the_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = ClassificationTask.figures
+
+    def diverging(self: ClassificationTask, *arguments: Any) -> Any:
+        if self.settings.seed == 43:
+            raise InputError("the dev loss is nan")
+        return honest(self, *arguments)
+
+    monkeypatch.setattr(ClassificationTask, "figures", diverging)
+    options = ["--train", write_texts(tmp_path / "train.jsonl"), "--seeds", "3", "--out", str(tmp_path / "out"), *SMALL]
+    folder = classification.main(options)
+    comparison = read(folder, "comparison.json")
+    assert comparison["rows"][0]["seeds"] == [42, 44]
+    assert "run-43 failed: the dev loss is nan" in comparison["warnings"]
+    assert not (tmp_path / "out" / "run-43").exists()
+
+
+def test_what_cannot_start_leaves_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="no such file"):
+        compare.main(["--task", "ner", "--train", str(tmp_path / "none.txt"), "--seeds", "2", "--out", str(out)])
+    with pytest.raises(InputError, match="2 checkpoints for 1 architectures"):
+        compare.main(["--task", "ner", "--arch", "bert", "--weights", "a", "b", "--out", str(out)])
+    with pytest.raises(InputError, match="looks at one task"):
+        compare.main(["--task", "ner", "--dry-run", "--out", str(out)])
+    assert not out.exists()

@@ -1,0 +1,245 @@
+"""Prediction: one line for each input, in order, with places in the text, however the work is cut up."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import scramble, tiny_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minibert import CrfTokenClassifier, SequenceClassifier, SpanClassifier, TokenClassifier, Tokenizer
+from minibert.errors import InputError
+from tasks import predict
+from tasks.ner import NerSettings, NerTask
+from tasks.stream import Record
+from tasks.trained import Trained
+
+ROOT = Path(__file__).parents[1]
+WORDS = ["Ann", "went", "to", "Rome", "and", "saw", "Bob", "."]
+TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
+TEXTS = [" ".join(WORDS[: 1 + (i * 5) % 8]) for i in range(60)]
+MODELS = {
+    "ner": (TokenClassifier, TAGS),
+    "crf": (CrfTokenClassifier, TAGS),
+    "classification": (SequenceClassifier, {0: "bad", 1: "good"}),
+    "span_qa": (SpanClassifier, None),
+}
+
+
+def make_run(folder: Path, name: str) -> str:
+    """An untrained model as another tool might have left it: without a run's settings."""
+    model_class, labels = MODELS[name]
+    tokenizer = Tokenizer.train([WORDS] * 2, model_type="bert", vocab_size=80)
+    config = tiny_config("bert", vocab_size=tokenizer.vocab_size, max_position_embeddings=40)
+    torch.manual_seed(3)
+    model = model_class(config if labels is None else config.with_labels(labels))
+    scramble(model.encoder)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder, for_words=name in ("ner", "crf"))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return {name: make_run(tmp_path_factory.mktemp("runs") / name, name) for name in MODELS}
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != "milliseconds"} for row in rows]
+
+
+def answered(run: str, path: Path, capsys: pytest.CaptureFixture[str], *options: str) -> list[dict[str, Any]]:
+    predict.main([run, str(path), "--precision", "fp32", *options])
+    return lines(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", ["ner", "classification"])
+def test_answers_come_in_order_and_do_not_depend_on_the_cut(
+    name: str, runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "in.txt"
+    path.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+    whole = answered(runs[name], path, capsys)
+    assert [row["text"] for row in whole] == TEXTS
+    assert all(row["milliseconds"] > 0 for row in whole)
+    monkeypatch.setattr(predict, "_CHUNK", 7)
+    in_chunks = answered(runs[name], path, capsys)
+    monkeypatch.setattr("tasks.inference._BATCH_TOKENS", 1)
+    one_by_one = answered(runs[name], path, capsys)
+    for rows in (in_chunks, one_by_one):
+        for row, expected in zip(without_times(rows), without_times(whole), strict=True):
+            assert close(row, expected)
+
+
+def close(row: Any, expected: Any) -> bool:
+    """Equal but for the last digit of numbers."""
+    if isinstance(row, float):
+        return abs(row - expected) <= 2e-6
+    if isinstance(row, dict):
+        return row.keys() == expected.keys() and all(close(row[key], expected[key]) for key in row)
+    if isinstance(row, list):
+        return len(row) == len(expected) and all(map(close, row, expected))
+    return bool(row == expected)
+
+
+def test_several_processes_write_what_one_writes(runs: dict[str, str], tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text("\n".join(json.dumps({"id": i, "text": text}) for i, text in enumerate(TEXTS)), encoding="utf-8")
+    script = tmp_path / "small_chunks.py"
+    script.write_text(
+        "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
+        "from tasks import command, predict\n"
+        "predict._CHUNK = 8\n"
+        "command.run(predict.main)\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    outputs = []
+    for processes in (1, 3):
+        out = tmp_path / f"out{processes}.jsonl"
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+        command += [str(script), str(ROOT), runs["ner"], str(source), "--out", str(out), "--precision", "fp32"]
+        subprocess.run(command, check=True, capture_output=True, env=environment, cwd=tmp_path)
+        outputs.append(without_times(lines(out.read_text(encoding="utf-8"))))
+    assert [row["id"] for row in outputs[1]] == list(range(60))
+    assert close(outputs[1], outputs[0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "in.jsonl",
+        "out1.jsonl",
+        "out3.jsonl",
+        "small_chunks.py",
+    ]
+
+
+BLANKS = [" ", "\t", "\n", "\u00a0", "\u3000", "\u200b", "\u200d", "\x01"]
+ALPHABET = st.sampled_from(["Ann", "Rome", *BLANKS, "😀", "👩\u200d👧", "臺", "北", "e\u0301", "é", ",", "."])
+
+
+@given(text=st.lists(ALPHABET, max_size=25).map("".join))
+@settings(max_examples=150)
+@pytest.mark.parametrize("name", ["ner", "crf"])
+def test_an_entitys_offsets_are_characters_of_the_text(name: str, runs: dict[str, str], text: str) -> None:
+    trained = predict.load(runs[name], device="cpu", precision="fp32")
+    (answer,) = trained.answer([trained.task.item_from({"text": text}, "here")])
+    assert answer["text"] == text
+    end = 0
+    for entity in answer["entities"]:
+        assert text[entity["start"] : entity["end"]] == entity["text"]
+        assert entity["text"].strip() == entity["text"] != ""
+        assert end <= entity["start"] < entity["end"]
+        assert 0 <= entity["probability"] <= 1
+        end = entity["end"]
+
+
+def test_tokens_are_answered_with_places_in_the_laid_out_text(runs: dict[str, str]) -> None:
+    trained = predict.load(runs["ner"], device="cpu", precision="fp32")
+    for tokens, text in (
+        (WORDS, " ".join(WORDS)),
+        (["北", "京", "and", "上", "海"], "北京 and 上海"),
+        (["", "Ann"], "Ann"),
+    ):
+        (answer,) = trained.answer([trained.task.item_from({"tokens": tokens}, "here")])
+        assert answer["text"].strip() == text
+        assert all(answer["text"][e["start"] : e["end"]] == e["text"] for e in answer["entities"])
+
+
+def test_long_texts_are_read_in_windows_to_their_end(runs: dict[str, str]) -> None:
+    """Far more words than positions; the plain forward pass over each window gives the same tags."""
+    trained = predict.load(runs["ner"], device="cpu", precision="fp32")
+    text = " ".join(WORDS * 30)
+    (answer,) = trained.answer([trained.task.item_from({"text": text}, "here")])
+    assert answer["entities"]
+    assert answer["entities"][-1]["end"] > len(text) - 60
+
+
+def test_crf_decoding_reads_a_whole_sentence_across_windows() -> None:
+    """Emissions of two windows of one sentence, put end to end, against all legal tag sequences."""
+    torch.manual_seed(0)
+    model = CrfTokenClassifier(tiny_config("bert").with_labels({0: "O", 1: "B-X", 2: "I-X"})).eval()
+    with torch.no_grad():
+        for parameter in model.crf.parameters():
+            parameter.normal_()
+    task = NerTask(NerSettings(head="crf"))
+    item = task.item_from({"tokens": list("abcdef")}, "here")
+    emissions = torch.randn(6, 3) * 2
+    (tags,) = task.outputs(model, [item], [[emissions[:4], emissions[4:]]])
+    scores = {}
+    start, move, end = (t.detach().numpy() for t in (model.crf.start, model.crf.transitions, model.crf.end))
+    for path in itertools.product(range(3), repeat=6):
+        if path[0] == 2 or (0, 2) in itertools.pairwise(path):
+            continue
+        emitted = sum(float(emissions[i, tag]) for i, tag in enumerate(path))
+        scores[path] = start[path[0]] + end[path[-1]] + emitted + sum(move[a, b] for a, b in itertools.pairwise(path))
+    best = max(scores, key=lambda path: scores[path])
+    assert tags.names == [("O", "B-X", "I-X")[tag] for tag in best]
+    weights = {path: np.exp(score) for path, score in scores.items()}
+    for place, (tag, probability) in enumerate(zip(best, tags.probabilities, strict=True)):
+        share = sum(w for path, w in weights.items() if path[place] == tag) / sum(weights.values())
+        assert probability == pytest.approx(share, abs=1e-5)
+
+
+def test_span_answers_and_other_tools_checkpoints(
+    runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text('id,question,context\n7,Who saw Bob?,"Ann went to Rome, and saw Bob."\n', encoding="utf-8")
+    (row,) = answered(runs["span_qa"], path, capsys)
+    assert row["id"] == "7"
+    assert "Ann went to Rome, and saw Bob."[row["start"] : row["end"]] == row["answer"] == row["n_best"][0]["text"]
+
+
+def test_one_label_means_a_number_where_the_checkpoint_does_not_say(tmp_path: Path) -> None:
+    model = SequenceClassifier(tiny_config("bert", vocab_size=80).with_labels({0: "LABEL_0"}))
+    model.save_pretrained(tmp_path)
+    Tokenizer.train([WORDS], model_type="bert", vocab_size=80).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": 80}))
+    trained = predict.load(str(tmp_path), device="cpu", precision="fp32")
+    assert trained.task.settings.kind == "regression"
+
+
+def test_a_stream_is_cut_by_number_and_by_size() -> None:
+    def stream(size: int) -> Iterator[Record]:
+        while True:
+            yield Record({"text": "x" * size}, "")
+
+    assert len(next(predict.chunks(stream(10)))) == 2048
+    assert len(next(predict.chunks(stream(400_000)))) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [('{"text": 7}', "in.jsonl, line 1: "), ('{"text": "a"}\n{"txt": "a"}', "in.jsonl, line 2: "), ("{", "not JSON")],
+)
+def test_a_bad_input_is_one_sentence_and_leaves_no_file(
+    content: str, message: str, runs: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "in.jsonl").write_text(content, encoding="utf-8")
+    for name in ("ner", "classification"):
+        with pytest.raises(InputError) as error:
+            predict.main([runs[name], str(tmp_path / "in.jsonl"), "--out", str(tmp_path / "out.jsonl")])
+        assert message in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_folders_that_hold_no_run_are_refused(runs: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        predict.load(str(tmp_path / "none"), device="cpu", precision="auto")
+    (tmp_path / "settings.toml").write_text('task = "poetry"\n')
+    with pytest.raises(InputError, match=r"the task 'poetry' is not one of ner, classification, qa, span_qa"):
+        predict.load(str(tmp_path), device="cpu", precision="auto")
+    task = NerTask(NerSettings(head="crf"))
+    with pytest.raises(InputError, match=r"has no trained head for ner \(crf"):
+        Trained.load(task, runs["ner"], device="cpu")
