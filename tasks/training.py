@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from minibert.checkpoint import Pretrained, load_model
@@ -90,12 +91,9 @@ def data_lines(task: AnyTask, prepared: Prepared) -> list[str]:
 
 
 def settings_lines(settings: RunSettings) -> list[str]:
-    """The settings that are set, a line each."""
-    return [
-        f"  {name} = {value}"
-        for name, value in dataclasses.asdict(settings).items()
-        if value is not None and value != ()
-    ]
+    """The settings that are set, as ``name = value``."""
+    values = dataclasses.asdict(settings)
+    return [f"{name} = {value}" for name, value in values.items() if value is not None and value != ()]
 
 
 def dry_run(task: AnyTask) -> None:
@@ -103,7 +101,7 @@ def dry_run(task: AnyTask) -> None:
     prepared = prepare(task)
     print("\n".join(data_lines(task, prepared)))
     print(f"model {prepared.start.origin}")
-    print("\n".join(["settings", *settings_lines(task.settings)]))
+    print(f"with  {', '.join(settings_lines(task.settings))}")
     example = prepared.encoded["train"].examples[0]
     print(f"the first example: {prepared.splits['train'].items[0]}")
     print(f"  tokens: {' '.join(prepared.start.tokenizer.tokens_of(example.ids))}")
@@ -124,70 +122,36 @@ def train(task: AnyTask, *, command: str, folder: Path | None = None, baseline: 
         InputError: something that was given cannot be used.
     """
     started = run_folder.now()
-    settings: RunSettings = task.settings
-    device = choose_device(settings.device)
-    precision = choose_precision(settings.precision, device)
+    device = choose_device(task.settings.device)
+    precision = choose_precision(task.settings.precision, device)
     prepared = prepare(task)
-    settings = task.settings  # as the data settled them
-    model, tokenizer = prepared.start.model, prepared.start.tokenizer
-    arch = model.config.model_type
-    folder = folder or run_folder.new_run_folder(settings.out, task.name, arch)
+    settings: RunSettings = task.settings  # as the data settled them
+    model = prepared.start.model
+    folder = folder or run_folder.new_run_folder(settings.out, task.name, model.config.model_type)
     print("\n".join(data_lines(task, prepared)))
     print(f"model {prepared.start.origin}")
-    print(
-        f"run   {folder}: {settings.epochs} epochs, lr {settings.lr:g}, {precision} on {run_folder.device_name(device)}"
-    )
-    lead = task.metrics[0]
-    parts = {name: (split.items, prepared.encoded[name]) for name, split in prepared.splits.items()}
-    sample = _sample(prepared, settings.seed)
+    print(f"with  {', '.join(settings_lines(settings))}")
+    print(f"run   {folder}: {precision} on {run_folder.device_name(device)}")
 
-    def evaluate() -> dict[str, float]:
-        on_sample = _evaluated(task, model, *sample, precision, "the training loss")[0]
-        return {
-            **_evaluated(task, model, *parts["dev"], precision, "the dev loss")[0],
-            f"train_{lead}": on_sample[lead],
-        }
-
-    def loss(module: nn.Module, batch: LabelledBatch) -> Tensor:
-        return task.losses(model, module(batch.inputs), batch).sum()
-
-    log = run_folder.RunLog(folder)
-
-    def record(entry: Mapping[str, Any]) -> None:
-        log(entry)
-        if "train_loss" in entry:
-            print(_epoch_line(entry, lead), flush=True)
-
-    model.to(device)
     with run_folder.no_folder_without_model(folder):
-        tokenizer.save_pretrained(folder, for_words=task.for_words)
+        prepared.start.tokenizer.save_pretrained(folder, for_words=task.for_words)
         write_settings(folder / SETTINGS_FILE, settings, task.name)
-        history = fit(
-            model,
-            Examples(prepared.encoded["train"].examples, task.collate),
-            loss=loss,
-            evaluate=evaluate,
-            metric=task.metric,
-            settings=settings,
-            device=device,
-            on_best=lambda: model.save_pretrained(folder),
-            on_record=record,
-            show_progress=True,
-        )
+        history = _fit(task, prepared, folder, device)
 
     best, _ = load_model(task.model_class, folder)  # what is scored is what was saved
     best.to(device)
     final: dict[str, Any] = {}
     details: dict[str, Details] = {}
     rates = []
-    for name in [name for name in ("dev", "test") if name in parts]:
-        figures, given = _evaluated(task, best, *parts[name], precision, f"the {name} loss")
-        details[name] = task.details(prepared.splits[name], given.outputs, given.losses)
+    for name in [name for name in ("dev", "test") if name in prepared.splits]:
+        split = prepared.splits[name]
+        figures, given = _evaluated(task, best, split.items, prepared.encoded[name], f"the {name} loss")
+        details[name] = task.details(split, given.outputs, given.losses)
         final[name] = {**figures, "report": details[name].rows}
         rates.append(given.num_tokens / given.seconds)
     metrics: dict[str, Any] = {
         "task": task.name,
-        "arch": arch,
+        "arch": best.config.model_type,
         "weights": settings.weights,
         "origin": prepared.start.origin,
         "command": command,
@@ -215,14 +179,47 @@ def train(task: AnyTask, *, command: str, folder: Path | None = None, baseline: 
     }
     run_folder.write_metrics(folder, metrics)
     report = write_run_report(folder, metrics, details)
-    print(f"\n{name}: {prepared.splits[name].source}, best epoch, {details[name].title}\n\n{details[name].table}")
-    print(", ".join(f"{key.replace('_', ' ')} {figures[key]:.4f}" for key in (*task.metrics, "loss")))
-    for line in _baseline_lines(metrics["baseline"], name):
-        print(line)
+    print(f"\n{name}: {split.source}, best epoch, {details[name].title}\n\n{details[name].table}")
+    print(_figures_line(figures, (*task.metrics, "loss")))
+    if metrics["baseline"] is not None:
+        print(f"beside it, {metrics['baseline']['name']}: {_figures_line(metrics['baseline'][name], task.metrics)}")
     for warning in metrics["warnings"]:
         print(f"note: {warning}")
     print(f"report {report}\nsaved to {folder}")
     return folder
+
+
+def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device) -> list[dict[str, Any]]:
+    """Trains, and leaves the best model in the folder; returns the epochs' records."""
+    model, dev, lead = prepared.start.model, prepared.splits["dev"], task.metrics[0]
+    sample = _sample(prepared, task.settings.seed)
+    log = run_folder.RunLog(folder)
+
+    def loss(module: nn.Module, batch: LabelledBatch) -> Tensor:
+        return task.losses(model, module(batch.inputs), batch).sum()
+
+    def evaluate() -> dict[str, float]:
+        on_sample, _ = _evaluated(task, model, *sample, "the training loss")
+        on_dev, _ = _evaluated(task, model, dev.items, prepared.encoded["dev"], "the dev loss")
+        return {**on_dev, f"train_{lead}": on_sample[lead]}
+
+    def record(entry: Mapping[str, Any]) -> None:
+        log(entry)
+        if "train_loss" in entry:
+            print(_epoch_line(entry, lead), flush=True)
+
+    return fit(
+        model.to(device),
+        Examples(prepared.encoded["train"].examples, task.collate),
+        loss=loss,
+        evaluate=evaluate,
+        metric=task.metric,
+        settings=task.settings,
+        device=device,
+        on_best=lambda: model.save_pretrained(folder),
+        on_record=record,
+        show_progress=True,
+    )
 
 
 def _sample(prepared: Prepared, seed: int) -> tuple[Sequence[Any], Encoded[Any]]:
@@ -236,9 +233,9 @@ def _sample(prepared: Prepared, seed: int) -> tuple[Sequence[Any], Encoded[Any]]
 
 
 def _evaluated(
-    task: AnyTask, model: Pretrained, items: Sequence[Any], encoded: Encoded[Any], precision: str, what: str
+    task: AnyTask, model: Pretrained, items: Sequence[Any], encoded: Encoded[Any], what: str
 ) -> tuple[dict[str, float], Answers[Any]]:
-    given = answers(task, model, items, encoded, precision=precision)
+    given = answers(task, model, items, encoded, precision=task.settings.precision)
     check_finite(given.mean_loss, what)
     return {"loss": given.mean_loss, **task.figures(items, given.outputs)}, given
 
@@ -265,10 +262,5 @@ def _warnings(prepared: Prepared) -> list[str]:
     return found
 
 
-def _baseline_lines(baseline: Mapping[str, Any] | None, name: str) -> list[str]:
-    if baseline is None:
-        return []
-    figures = ", ".join(
-        f"{key.replace('_', ' ')} {value:.4f}" for key, value in baseline[name].items() if isinstance(value, float)
-    )
-    return [f"beside it, {baseline['name']}: {figures}"]
+def _figures_line(figures: Mapping[str, float], names: Sequence[str]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {figures[name]:.4f}" for name in names if name in figures)

@@ -1,0 +1,64 @@
+"""The study's runs in one go: each task with three architectures, from small random weights, each with its report.
+
+Every run trains on the real files and is scored on data that it has not seen; the linear baseline stands beside it.
+Prints a table and one JSON line last.
+
+    python -m benchmarks.study --data DATA --out runs/study
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from minibert.errors import InputError
+from minibert.files import read_json_object
+from minibert.training import choose_device
+from tasks import command, compare
+from tasks.folder import device_name, versions
+
+# Files below --data, and how long to train: small models from random weights, as many epochs as a laptop's patience.
+RUNS: dict[str, list[str]] = {
+    "ner": ["--train", "ner/msra/train.txt.gz", "--dev", "ner/msra/dev.txt.gz", "--epochs", "1"],
+    "classification": ["--train", "sarcasm/sarcasm.jsonl.gz", "--dev-share", "0.2", "--epochs", "3", "--lr", "5e-4"],
+    "qa": ["--train", "taipei_qa/Taipei_QA_new.txt", "--test-share", "0.1", "--epochs", "20"],
+    "span_qa": ["--train", "span_qa/DRCD_dev.json.gz", "--dev-share", "0.15", "--epochs", "3", "--max-length", "384"],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description="All tasks and architectures.")
+    parser.add_argument("--data", required=True, help="folder of the data files")
+    parser.add_argument("--out", required=True, help="new folder for the runs")
+    parser.add_argument("--seeds", type=int, default=1)
+    options = parser.parse_args()
+    data, out = Path(options.data), Path(options.out)
+    results: dict[str, Any] = {}
+    for task, settings in RUNS.items():
+        given = [str(data / value) if "/" in value else value for value in settings]
+        if missing := [value for value in given if value.startswith(str(data)) and not Path(value).is_file()]:
+            raise InputError(f"--data {data}: holds no {missing[0]}.")
+        started = time.perf_counter()
+        folder = compare.main(["--task", task, *given, "--seeds", str(options.seeds), "--out", str(out / task)])
+        comparison = read_json_object(folder / "comparison.json")
+        results[task] = {**comparison, "seconds": round(time.perf_counter() - started)}
+    print("\n| task | figure | architecture | mean | worst | training s | peak MB | linear baseline |")
+    print("|---|---|---|---|---|---|---|---|")
+    for task, comparison in results.items():
+        baseline = comparison["baseline"]
+        for row in comparison["rows"]:
+            print(
+                f"| {task} | {comparison['metric']} on {comparison['split']} | {row['arch']} | {row['mean']:.4f} | "
+                f"{row['worst']:.4f} | {row['train_seconds']:.0f} | {row['peak_memory_bytes'] / 1e6:.0f} | "
+                f"{'' if baseline is None else format(baseline['mean'], '.4f')} |"
+            )
+    kept = ("metric", "split", "baseline", "rows", "command", "seconds")
+    print(json.dumps({
+        "benchmark": "study", "device": device_name(choose_device()), "versions": versions(),
+        "results": {task: {name: comparison[name] for name in kept} for task, comparison in results.items()},
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    command.run(main)
