@@ -4,14 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import tiny_config
 from torch import Tensor, nn
+from training_runs import CPU, Item, collate, loss, ragged_items, tiny_model, weights
 
-from minibert import TokenClassifier, pack
+from minibert import TokenClassifier
 from minibert.errors import InputError
 from minibert.training import (
     Examples,
@@ -24,36 +23,6 @@ from minibert.training import (
     predict,
 )
 from minibert.training.optimizer import build_optimizer, linear_schedule
-
-CPU = torch.device("cpu")
-Item = tuple[list[int], list[int]]
-
-
-def collate(items: Sequence[Item]) -> LabelledBatch:
-    targets = torch.tensor([target for _, row in items for target in row])
-    return LabelledBatch(inputs=pack([ids for ids, _ in items]), targets=targets, num_targets=int((targets >= 0).sum()))
-
-
-def loss(model: nn.Module, batch: LabelledBatch) -> Tensor:
-    return F.cross_entropy(model(batch.inputs), batch.targets, reduction="sum")
-
-
-def ragged_items(count: int = 24) -> list[Item]:
-    """Sequences whose number of targets differs widely: some tokens carry none."""
-    rng = np.random.default_rng(3)
-    items = []
-    for length in rng.integers(1, 15, count):
-        ids = rng.integers(5, 90, length)
-        targets = np.where(rng.random(length) < rng.random(), ids % 2, -100)
-        targets[0] = ids[0] % 2
-        items.append((ids.tolist(), targets.tolist()))
-    return items
-
-
-def model_without_dropout(dropout: float = 0.0) -> TokenClassifier:
-    torch.manual_seed(1)
-    config = tiny_config("bert", hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
-    return TokenClassifier(config)
 
 
 def train(model: TokenClassifier, items: list[Item] | None = None, **settings: Any) -> list[Mapping[str, Any]]:
@@ -74,12 +43,8 @@ def train(model: TokenClassifier, items: list[Item] | None = None, **settings: A
     return records
 
 
-def weights(model: nn.Module) -> Tensor:
-    return nn.utils.parameters_to_vector(model.parameters()).detach()
-
-
 def test_micro_batches_make_the_same_step() -> None:
-    whole, parts = model_without_dropout().double(), model_without_dropout().double()
+    whole, parts = tiny_model().double(), tiny_model().double()
     train(whole, batch_size=8)
     train(parts, batch_size=8, micro_batch_size=3)
     torch.testing.assert_close(weights(parts), weights(whole), rtol=0, atol=1e-9)
@@ -88,7 +53,7 @@ def test_micro_batches_make_the_same_step() -> None:
 def test_a_step_is_what_plain_pytorch_makes_of_it() -> None:
     """Two full-batch epochs against a loop written out with PyTorch's own unfused AdamW."""
     items = ragged_items(6)
-    ours, plain = model_without_dropout().double(), model_without_dropout().double()
+    ours, plain = tiny_model().double(), tiny_model().double()
     train(ours, items, batch_size=6, warmup_ratio=0.0, weight_decay=0.1, max_grad_norm=0.5, head_lr=1e-2)
     groups = []
     for name, parameter in plain.named_parameters():
@@ -111,7 +76,7 @@ def test_a_step_is_what_plain_pytorch_makes_of_it() -> None:
 
 
 def test_biases_and_norms_do_not_decay_and_the_head_has_its_rate() -> None:
-    model = model_without_dropout()
+    model = tiny_model()
     optimizer = build_optimizer(model, lr=1.0, head_lr=2.0, weight_decay=0.3, device=CPU)
     found = {id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
     assert len(found) == len(list(model.parameters()))
@@ -134,7 +99,7 @@ def test_the_rate_rises_and_falls_in_straight_lines() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_seed_settles_every_bit(precision: str) -> None:
-    first, again, other = (model_without_dropout(0.2) for _ in range(3))
+    first, again, other = (tiny_model(0.2) for _ in range(3))
     train(first, precision=precision, seed=5)
     train(again, precision=precision, seed=5)
     train(other, precision=precision, seed=6)
@@ -155,7 +120,7 @@ def test_every_example_is_seen_once_an_epoch_in_another_order() -> None:
         return {"figure": 0.0}
 
     fit(
-        model_without_dropout(), Examples(items, watching), loss=loss, evaluate=next_epoch, metric=Metric("figure"),
+        tiny_model(), Examples(items, watching), loss=loss, evaluate=next_epoch, metric=Metric("figure"),
         settings=TrainingSettings(epochs=2, batch_size=7), device=CPU, on_best=lambda: None, on_record=lambda _: None,
     )  # fmt: skip
     first, second, _ = seen
@@ -164,14 +129,14 @@ def test_every_example_is_seen_once_an_epoch_in_another_order() -> None:
 
 
 def test_it_learns() -> None:
-    records = train(model_without_dropout(), epochs=30, lr=3e-3)
+    records = train(tiny_model(), epochs=30, lr=3e-3)
     losses = [record["train_loss"] for record in records if "train_loss" in record]
     assert losses[0] > 0.5
     assert losses[-1] < 0.1
 
 
 def test_the_reported_loss_is_the_mean_over_targets() -> None:
-    model = model_without_dropout()
+    model = tiny_model()
     items = ragged_items()
     batch = collate(items)
     with torch.no_grad():
@@ -198,7 +163,7 @@ def test_the_best_epoch_has_a_direction_and_is_never_nan(higher: bool, figures: 
         return {"figure": figures[now[0]]}
 
     history = fit(
-        model_without_dropout(), Examples(ragged_items(2), collate), loss=loss, evaluate=evaluate,
+        tiny_model(), Examples(ragged_items(2), collate), loss=loss, evaluate=evaluate,
         metric=Metric("figure", higher_is_better=higher), settings=TrainingSettings(epochs=len(figures)), device=CPU,
         on_best=lambda: saved.append(now[0]), on_record=lambda _: None,
     )  # fmt: skip
@@ -207,7 +172,7 @@ def test_the_best_epoch_has_a_direction_and_is_never_nan(higher: bool, figures: 
 
 
 def test_a_loss_that_is_no_number_stops_the_run() -> None:
-    model = model_without_dropout()
+    model = tiny_model()
     with torch.no_grad():
         model.classifier.bias[0] = math.nan
     with pytest.raises(InputError, match=r"the training loss at step 1, epoch 1, is nan.* Lower --lr"):
@@ -217,7 +182,7 @@ def test_a_loss_that_is_no_number_stops_the_run() -> None:
 def test_a_metric_that_never_was_a_number_stops_the_run() -> None:
     with pytest.raises(InputError, match="no epoch has a figure for figure"):
         fit(
-            model_without_dropout(), Examples(ragged_items(2), collate), loss=loss, metric=Metric("figure"),
+            tiny_model(), Examples(ragged_items(2), collate), loss=loss, metric=Metric("figure"),
             evaluate=lambda: {"figure": math.nan}, settings=TrainingSettings(epochs=2), device=CPU,
             on_best=lambda: None, on_record=lambda _: None,
         )  # fmt: skip
@@ -225,7 +190,7 @@ def test_a_metric_that_never_was_a_number_stops_the_run() -> None:
 
 def test_dropout_acts_in_training_and_never_in_evaluation() -> None:
     """Also in the epoch behind an evaluation, and from a model that was loaded in evaluation mode."""
-    model = model_without_dropout(0.5).eval()
+    model = tiny_model(0.5).eval()
     items = ragged_items(4)
     data = Examples(items, collate)
     evaluated: list[Tensor] = []
@@ -246,7 +211,7 @@ def test_dropout_acts_in_training_and_never_in_evaluation() -> None:
 
 
 def test_evaluation_runs_in_the_precision_asked_for() -> None:
-    model, data = model_without_dropout(), Examples(ragged_items(4), collate)
+    model, data = tiny_model(), Examples(ragged_items(4), collate)
     types = {
         precision: next(predict(model, data, batch_size=4, precision=precision, device=CPU))[1].dtype
         for precision in ("fp32", "bf16")
