@@ -5,12 +5,15 @@ from minibert.training.data import Examples, LabelledBatch, Metric
 from minibert.training.loop import fit, predict
 from minibert.training.precision import PRECISIONS, autocast, choose_device, choose_precision
 from minibert.training.regularisation import class_divergence
-from minibert.training.settings import TrainingSettings
+from minibert.training.settings import FREE, TrainingSettings
 from minibert.training.signals import Interrupted
 from minibert.training.state import Progress
+from minibert.training.step import Divergence
 
 __all__ = [
+    "FREE",
     "PRECISIONS",
+    "Divergence",
     "Examples",
     "Interrupted",
     "LabelledBatch",

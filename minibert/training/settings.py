@@ -8,7 +8,8 @@ from typing import Any
 from minibert.errors import InputError
 from minibert.training.precision import PRECISIONS
 
-_FREE = {"free": True}  # may change when a run is resumed: the steps are the same, at most up to rounding
+FREE = {"free": True}
+"""The metadata of settings that may change when a run is resumed: the steps are the same, at most up to rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class TrainingSettings:
     batch_size: int = field(default=32, metadata={"help": "sequences in an optimizer step, over all processes"})
     micro_batch_size: int | None = field(
         default=None,
-        metadata=_FREE
+        metadata=FREE
         | {
             "help": "sequences a process computes at a time, to save memory; gradients add up to the same step. Halved "
             "by itself where memory runs out"
@@ -52,21 +53,21 @@ class TrainingSettings:
         default="auto", metadata={"help": "auto, fp32, bf16 or fp16; auto is bf16 where the device computes in it"}
     )
     activation_checkpointing: bool = field(
-        default=False, metadata=_FREE | {"help": "compute layers twice instead of keeping their activations"}
+        default=False, metadata=FREE | {"help": "compute layers twice instead of keeping their activations"}
     )
     deterministic: bool = field(
         default=False,
-        metadata=_FREE | {"help": "only algorithms that give the same bits each time; a CPU has no others here"},
+        metadata=FREE | {"help": "only algorithms that give the same bits each time; a CPU has no others here"},
     )
     seed: int = field(default=42, metadata={"help": "seed of everything random"})
     save_steps: int | None = field(
-        default=None, metadata=_FREE | {"help": "leave a checkpoint to resume from after every this many steps"}
+        default=None, metadata=FREE | {"help": "leave a checkpoint to resume from after every this many steps"}
     )
     save_minutes: float | None = field(
-        default=None, metadata=_FREE | {"help": "leave a checkpoint to resume from whenever this many minutes are over"}
+        default=None, metadata=FREE | {"help": "leave a checkpoint to resume from whenever this many minutes are over"}
     )
     keep_checkpoints: int = field(
-        default=2, metadata=_FREE | {"help": "newest checkpoints to keep, beside that of the best epoch"}
+        default=2, metadata=FREE | {"help": "newest checkpoints to keep, beside that of the best epoch"}
     )
 
     def __post_init__(self) -> None:
@@ -96,12 +97,9 @@ class TrainingSettings:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be {range_}.")
 
     def binding(self) -> dict[str, Any]:
-        """The settings that a resumed run must share with the one it continues, by the options' names.
-
-        A task's own settings are not among them: the task says which of those bind.
-        """
+        """The settings that a resumed run must share with the one it continues, by the options' names."""
         return {
             f"--{option.name.replace('_', '-')}": getattr(self, option.name)
-            for option in dataclasses.fields(TrainingSettings)
+            for option in dataclasses.fields(self)
             if not option.metadata.get("free")
         }
