@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from training_runs import CPU, collate, loss, ragged_items, tiny_model, without_times
 
@@ -43,7 +44,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        one_of_a_group_that_loses_a_member(folder)
+        with distributed.joined(CPU) as device:
+            in_a_group_of_two(folder, device, loses_a_member=not distributed.restarted())
+            if distributed.is_writer():
+                (folder / "restarted").write_text(str(distributed.restarted()), encoding="utf-8")
         return
     for size in (1, 2, 4):
         with socket.socket() as probe:
@@ -68,6 +72,8 @@ def _fork(rank: int, size: int, port: int, folder: Path) -> int:
             loop.OptimizerStep = StepWatch  # type: ignore[misc]
             results = {name: trained(name, settings, device) for name, settings in VARIANTS.items()}
             results["untrained"] = evaluated(tiny_model())
+            if size == 2:
+                in_a_group_of_two(folder / "untouched", device)
         if rank == 0:
             (folder / f"{size}.json").write_text(json.dumps(results), encoding="utf-8")
         status = 0
@@ -94,7 +100,7 @@ def trained(variant: str, settings: dict[str, Any], device: torch.device) -> dic
     with torch.no_grad():
         size = sum((parameter.double() ** 2).sum().item() for parameter in model.parameters())
     return {
-        "losses": StepWatch.losses,
+        "losses": list(StepWatch.losses),
         "history": without_times(history),
         "size_by_process": distributed.gather([size]),
     }
@@ -125,27 +131,24 @@ class StepWatch(OptimizerStep):
         return result
 
 
-def one_of_a_group_that_loses_a_member(folder: Path) -> None:
-    """Trains with checkpoints; process 1 dies in its first life, in the fourth step."""
+def in_a_group_of_two(folder: Path, device: torch.device, *, loses_a_member: bool = False) -> None:
+    """Trains with checkpoints, and leaves its end in ``folder``; process 1 may die in the fourth step."""
     steps = iter(range(1, 1000))
 
     def deadly(module: nn.Module, batch: LabelledBatch) -> Tensor:
-        if next(steps) == 4 and distributed.rank() == 1 and not distributed.restarted() and "KILL" in os.environ:
+        if next(steps) == 4 and distributed.rank() == 1 and loses_a_member:
             os.kill(os.getpid(), signal.SIGKILL)
         return loss(module, batch)
 
     model = tiny_model(0.2)
-    with distributed.joined(CPU) as device:
-        history = fit(
-            model, Examples(ragged_items(), collate), loss=deadly, evaluate=lambda: {"loss": 1.0},
-            metric=Metric("loss"), device=device, on_best=lambda: None, on_record=lambda _: None,
-            settings=TrainingSettings(epochs=2, batch_size=8, lr=1e-3, precision="fp32", save_steps=1),
-            checkpoints=folder / "checkpoints",
-        )  # fmt: skip
-        if distributed.is_writer():
-            torch.save(model.state_dict(), folder / "weights.pt")
-            (folder / "history.json").write_text(json.dumps(without_times(history)), encoding="utf-8")
-            (folder / "restarted").write_text(str(distributed.restarted()), encoding="utf-8")
+    history = fit(
+        model, Examples(ragged_items(), collate), loss=deadly, evaluate=lambda: {"loss": 1.0}, metric=Metric("loss"),
+        device=device, on_best=lambda: None, on_record=lambda _: None, checkpoints=folder / "checkpoints",
+        settings=TrainingSettings(epochs=2, batch_size=8, lr=1e-3, precision="fp32", save_steps=1),
+    )  # fmt: skip
+    if distributed.is_writer():
+        save_file(model.state_dict(), folder / "weights.safetensors")
+        (folder / "history.json").write_text(json.dumps(without_times(history)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from training_runs import Run, assert_same_end, failing_at, loss, tiny_model, weights
 
 from minibert.errors import InputError
-from minibert.training import Interrupted, LabelledBatch, TrainingSettings, checkpoints
+from minibert.training import Interrupted, LabelledBatch, checkpoints
 
 CALLS_PER_STEP = 3  # micro-batches of 3, 3 and 2 sequences
 CALLS_PER_EPOCH = 9
@@ -499,8 +499,3 @@ def test_kills_at_random_moments_and_inside_saves() -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
     assert done.returncode == 0, done.stderr
     assert '"bit_identical": 2' in done.stdout
-
-
-def test_fewer_than_two_checkpoints_are_refused() -> None:
-    with pytest.raises(InputError, match="--keep-checkpoints 1: must be 2 or more"):
-        TrainingSettings(keep_checkpoints=1)
