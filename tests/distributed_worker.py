@@ -20,6 +20,7 @@ from training_runs import CPU, collate, loss, ragged_items, tiny_model, without_
 from minibert import TokenClassifier
 from minibert.training import (
     Examples,
+    Interrupted,
     LabelledBatch,
     Metric,
     TrainingSettings,
@@ -33,11 +34,11 @@ from minibert.training.step import OptimizerStep, StepResult
 BATCH = 6  # of 25 sequences: with 4 processes some have two sequences, some one, and in the last step three have none
 VARIANTS: dict[str, dict[str, Any]] = {
     "albert": {"epochs": 10},
-    "bert": {"epochs": 2},
-    "fgm": {"epochs": 2, "fgm": 0.5},
-    "r_drop": {"epochs": 2, "r_drop": 1.0},
-    "checkpointing": {"epochs": 2, "activation_checkpointing": True},
-    "ema": {"epochs": 2, "ema": 0.5},
+    "bert": {"epochs": 1},
+    "fgm": {"epochs": 1, "fgm": 0.5},
+    "r_drop": {"epochs": 1, "r_drop": 1.0},
+    "checkpointing": {"epochs": 1, "activation_checkpointing": True},
+    "ema": {"epochs": 1, "ema": 0.5},
 }
 
 
@@ -45,7 +46,7 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     if "TORCHELASTIC_RUN_ID" in os.environ:
         with distributed.joined(CPU) as device:
-            in_a_group_of_two(folder, device, loses_a_member=not distributed.restarted())
+            in_a_group_of_two(folder, device, sent_to_itself=None if distributed.restarted() else signal.SIGKILL)
             if distributed.is_writer():
                 (folder / "restarted").write_text(str(distributed.restarted()), encoding="utf-8")
         return
@@ -74,6 +75,7 @@ def _fork(rank: int, size: int, port: int, folder: Path) -> int:
             results["untrained"] = evaluated(tiny_model())
             if size == 2:
                 in_a_group_of_two(folder / "untouched", device)
+                results["interrupted"] = interrupted_group_of_two(folder / "interrupted", device)
         if rank == 0:
             (folder / f"{size}.json").write_text(json.dumps(results), encoding="utf-8")
         status = 0
@@ -131,24 +133,37 @@ class StepWatch(OptimizerStep):
         return result
 
 
-def in_a_group_of_two(folder: Path, device: torch.device, *, loses_a_member: bool = False) -> None:
-    """Trains with checkpoints, and leaves its end in ``folder``; process 1 may die in the fourth step."""
+def in_a_group_of_two(
+    folder: Path, device: torch.device, *, sent_to_itself: signal.Signals | None = None, resume: bool = False
+) -> None:
+    """Trains with checkpoints, and leaves its end in ``folder``; process 1 may send itself a signal in the fourth
+    step."""
     steps = iter(range(1, 1000))
 
-    def deadly(module: nn.Module, batch: LabelledBatch) -> Tensor:
-        if next(steps) == 4 and distributed.rank() == 1 and loses_a_member:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def watched(module: nn.Module, batch: LabelledBatch) -> Tensor:
+        if next(steps) == 4 and distributed.rank() == 1 and sent_to_itself is not None:
+            os.kill(os.getpid(), sent_to_itself)
         return loss(module, batch)
 
     model = tiny_model(0.2)
     history = fit(
-        model, Examples(ragged_items(), collate), loss=deadly, evaluate=lambda: {"loss": 1.0}, metric=Metric("loss"),
+        model, Examples(ragged_items(), collate), loss=watched, evaluate=lambda: {"loss": 1.0}, metric=Metric("loss"),
         device=device, on_best=lambda: None, on_record=lambda _: None, checkpoints=folder / "checkpoints",
-        settings=TrainingSettings(epochs=2, batch_size=8, lr=1e-3, precision="fp32", save_steps=1),
+        settings=TrainingSettings(epochs=2, batch_size=8, lr=1e-3, precision="fp32", save_steps=1), resume=resume,
     )  # fmt: skip
     if distributed.is_writer():
         save_file(model.state_dict(), folder / "weights.safetensors")
         (folder / "history.json").write_text(json.dumps(without_times(history)), encoding="utf-8")
+
+
+def interrupted_group_of_two(folder: Path, device: torch.device) -> list[str]:
+    """Goes on after one of the processes was asked to stop; gives what each of them then said."""
+    try:
+        in_a_group_of_two(folder, device, sent_to_itself=signal.SIGTERM)
+    except Interrupted as error:
+        said = str(error)
+    in_a_group_of_two(folder, device, resume=True)
+    return distributed.gather([said])
 
 
 if __name__ == "__main__":

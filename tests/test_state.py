@@ -313,6 +313,18 @@ def test_a_run_goes_on_from_the_one_before_and_replaces_the_damaged_one(
     assert_same_end(again, untouched)
 
 
+def test_a_damaged_checkpoint_crowds_out_no_whole_one(tmp_path: Path, broken_off: Run) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(broken_off.folder, folder)
+    shutil.copytree(folder / "step-00000004", folder / "step-00000009")
+    (folder / "step-00000009" / "state.json").unlink()
+    found = checkpoints.Checkpoints(folder, keep=2)
+    snapshot = found.newest()
+    assert snapshot is not None
+    assert found.save(5, snapshot, best_step=None)
+    assert steps(folder) == [4, 5]
+
+
 def full_disk(*args: Any, **kwargs: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
