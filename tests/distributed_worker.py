@@ -13,12 +13,14 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from training_runs import CPU, collate, loss, ragged_items, tiny_model, without_times
 
 from minibert import TokenClassifier
 from minibert.training import (
     Examples,
+    Interrupted,
     LabelledBatch,
     Metric,
     TrainingSettings,
@@ -32,18 +34,21 @@ from minibert.training.step import OptimizerStep, StepResult
 BATCH = 6  # of 25 sequences: with 4 processes some have two sequences, some one, and in the last step three have none
 VARIANTS: dict[str, dict[str, Any]] = {
     "albert": {"epochs": 10},
-    "bert": {"epochs": 2},
-    "fgm": {"epochs": 2, "fgm": 0.5},
-    "r_drop": {"epochs": 2, "r_drop": 1.0},
-    "checkpointing": {"epochs": 2, "activation_checkpointing": True},
-    "ema": {"epochs": 2, "ema": 0.5},
+    "bert": {"epochs": 1},
+    "fgm": {"epochs": 1, "fgm": 0.5},
+    "r_drop": {"epochs": 1, "r_drop": 1.0},
+    "checkpointing": {"epochs": 1, "activation_checkpointing": True},
+    "ema": {"epochs": 1, "ema": 0.5},
 }
 
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        one_of_a_group_that_loses_a_member(folder)
+        with distributed.joined(CPU) as device:
+            in_a_group_of_two(folder, device, sent_to_itself=None if distributed.restarted() else signal.SIGKILL)
+            if distributed.is_writer():
+                (folder / "restarted").write_text(str(distributed.restarted()), encoding="utf-8")
         return
     for size in (1, 2, 4):
         with socket.socket() as probe:
@@ -68,6 +73,9 @@ def _fork(rank: int, size: int, port: int, folder: Path) -> int:
             loop.OptimizerStep = StepWatch  # type: ignore[misc]
             results = {name: trained(name, settings, device) for name, settings in VARIANTS.items()}
             results["untrained"] = evaluated(tiny_model())
+            if size == 2:
+                in_a_group_of_two(folder / "untouched", device)
+                results["interrupted"] = interrupted_group_of_two(folder / "interrupted", device)
         if rank == 0:
             (folder / f"{size}.json").write_text(json.dumps(results), encoding="utf-8")
         status = 0
@@ -94,7 +102,7 @@ def trained(variant: str, settings: dict[str, Any], device: torch.device) -> dic
     with torch.no_grad():
         size = sum((parameter.double() ** 2).sum().item() for parameter in model.parameters())
     return {
-        "losses": StepWatch.losses,
+        "losses": list(StepWatch.losses),
         "history": without_times(history),
         "size_by_process": distributed.gather([size]),
     }
@@ -125,27 +133,37 @@ class StepWatch(OptimizerStep):
         return result
 
 
-def one_of_a_group_that_loses_a_member(folder: Path) -> None:
-    """Trains with checkpoints; process 1 dies in its first life, in the fourth step."""
+def in_a_group_of_two(
+    folder: Path, device: torch.device, *, sent_to_itself: signal.Signals | None = None, resume: bool = False
+) -> None:
+    """Trains with checkpoints, and leaves its end in ``folder``; process 1 may send itself a signal in the fourth
+    step."""
     steps = iter(range(1, 1000))
 
-    def deadly(module: nn.Module, batch: LabelledBatch) -> Tensor:
-        if next(steps) == 4 and distributed.rank() == 1 and not distributed.restarted() and "KILL" in os.environ:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def watched(module: nn.Module, batch: LabelledBatch) -> Tensor:
+        if next(steps) == 4 and distributed.rank() == 1 and sent_to_itself is not None:
+            os.kill(os.getpid(), sent_to_itself)
         return loss(module, batch)
 
     model = tiny_model(0.2)
-    with distributed.joined(CPU) as device:
-        history = fit(
-            model, Examples(ragged_items(), collate), loss=deadly, evaluate=lambda: {"loss": 1.0},
-            metric=Metric("loss"), device=device, on_best=lambda: None, on_record=lambda _: None,
-            settings=TrainingSettings(epochs=2, batch_size=8, lr=1e-3, precision="fp32", save_steps=1),
-            checkpoints=folder / "checkpoints",
-        )  # fmt: skip
-        if distributed.is_writer():
-            torch.save(model.state_dict(), folder / "weights.pt")
-            (folder / "history.json").write_text(json.dumps(without_times(history)), encoding="utf-8")
-            (folder / "restarted").write_text(str(distributed.restarted()), encoding="utf-8")
+    history = fit(
+        model, Examples(ragged_items(), collate), loss=watched, evaluate=lambda: {"loss": 1.0}, metric=Metric("loss"),
+        device=device, on_best=lambda: None, on_record=lambda _: None, checkpoints=folder / "checkpoints",
+        settings=TrainingSettings(epochs=2, batch_size=8, lr=1e-3, precision="fp32", save_steps=1), resume=resume,
+    )  # fmt: skip
+    if distributed.is_writer():
+        save_file(model.state_dict(), folder / "weights.safetensors")
+        (folder / "history.json").write_text(json.dumps(without_times(history)), encoding="utf-8")
+
+
+def interrupted_group_of_two(folder: Path, device: torch.device) -> list[str]:
+    """Goes on after one of the processes was asked to stop; gives what each of them then said."""
+    try:
+        in_a_group_of_two(folder, device, sent_to_itself=signal.SIGTERM)
+    except Interrupted as error:
+        said = str(error)
+    in_a_group_of_two(folder, device, resume=True)
+    return distributed.gather([said])
 
 
 if __name__ == "__main__":

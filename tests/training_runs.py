@@ -69,7 +69,7 @@ class Run:
     folder: Path
     loss: Callable[[nn.Module, LabelledBatch], Tensor] = loss
     settings: Mapping[str, Any] = field(default_factory=dict)
-    model: TokenClassifier = field(default_factory=lambda: tiny_model(0.2))
+    model: TokenClassifier = field(default_factory=lambda: tiny_model(0.2, num_hidden_layers=1))
     log: list[Mapping[str, Any]] = field(default_factory=list)
     best: list[Tensor] = field(default_factory=list)
     figures: Callable[[], Mapping[str, float]] | None = None

@@ -2,8 +2,9 @@
 
 from minibert.training.checks import check_finite, collapse
 from minibert.training.data import Examples, LabelledBatch, Metric
-from minibert.training.loop import fit, predict
+from minibert.training.loop import fit
 from minibert.training.precision import PRECISIONS, autocast, choose_device, choose_precision
+from minibert.training.prediction import predict
 from minibert.training.regularisation import class_divergence
 from minibert.training.settings import FREE, TrainingSettings
 from minibert.training.signals import Interrupted

@@ -56,7 +56,7 @@ class Checkpoints:
         self._keep = keep
 
     def save(self, step: int, snapshot: Snapshot, *, best_step: int | None) -> bool:
-        """Writes a checkpoint, then removes old ones, except that of ``best_step``.
+        """Writes a checkpoint, then removes old ones, except that of ``best_step``, and damaged newer ones.
 
         Returns:
             Whether it is on the disk. Where it cannot be written, a warning says why, and the others stay.
@@ -77,9 +77,9 @@ class Checkpoints:
             behind = "there is none yet" if newest is None else f"the newest is {newest.name}"
             logger.warning("%s: cannot be written (%s); the run goes on, %s.", path, _reason(error), behind)
             return False
-        for old in self.steps()[self._keep :]:
-            if old != best_step:
-                shutil.rmtree(self.folder / _name(old), ignore_errors=True)
+        up_to_here = [saved for saved in self.steps() if saved <= step]
+        for other in set(self.steps()) - {*up_to_here[: self._keep], best_step}:
+            shutil.rmtree(self.folder / _name(other), ignore_errors=True)
         return True
 
     def steps(self) -> list[int]:

@@ -5,17 +5,23 @@ Only process 0 writes. Small values travel between hosts' memories by gloo, so t
 
 import contextlib
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from minibert.errors import InputError
 
 Value = TypeVar("Value")
+
+_restarted = False
 
 
 @contextlib.contextmanager
@@ -27,6 +33,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     Raises:
         InputError: there are more processes on this host than GPUs, or one GPU was named for all of them.
     """
+    global _restarted
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield device
         return
@@ -40,11 +47,46 @@ def joined(device: torch.device) -> Iterator[torch.device]:
             )
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    store, rank, size = next(rendezvous("env://"))
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+        store=_without_leftovers(store, rank, size),
+        rank=rank,
+        world_size=size,
+    )
     try:
+        # The hosts that lost no process may not count the restart.
+        _restarted = total([int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))])[0] > 0
         yield device
     finally:
         dist.destroy_process_group()
+
+
+def _without_leftovers(store: Store, rank: int, size: int) -> Store:
+    """A part of the store that no earlier life of this group has written to.
+
+    ``torchrun`` keeps the store when it restarts its processes, and with it the addresses of the dead ones. So process
+    0 makes up a name for this life; another process asks for it under a name that it has made up itself, and says when
+    it has the answer. Questions of earlier lives are answered, too, and nobody hears.
+    """
+    own = uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"question/{rank}", own)
+        life = store.get(f"answer/{own}").decode()
+        store.set(f"heard/{rank}/{life}", "")
+        return PrefixStore(life, store)
+    deaf = set(range(1, size))
+    deadline = time.monotonic() + dist.default_pg_timeout.total_seconds()
+    while deaf:
+        for other in sorted(deaf):
+            if store.check([f"question/{other}"]):
+                store.set(f"answer/{store.get(f'question/{other}').decode()}", own)
+            if store.check([f"heard/{other}/{own}"]):
+                deaf.remove(other)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"process {min(deaf)} of {size} did not join.")
+        time.sleep(0.01)
+    return PrefixStore(own, store)
 
 
 def world_size() -> int:
@@ -63,8 +105,8 @@ def is_writer() -> bool:
 
 
 def restarted() -> bool:
-    """Whether ``torchrun --max-restarts`` has started this process again after one was lost."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    """Whether ``torchrun --max-restarts`` has started the processes again after one was lost."""
+    return _restarted
 
 
 def shard(values: Sequence[Value]) -> Sequence[Value]:

@@ -8,28 +8,27 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from minibert.encoder import Encoder
 from minibert.errors import InputError
 from minibert.training import distributed
 from minibert.training.checkpoints import Checkpoints, require_none
 from minibert.training.checks import check_finite
-from minibert.training.data import Examples, LabelledBatch, Metric
+from minibert.training.data import Examples, Metric
 from minibert.training.optimizer import build_optimizer, linear_schedule
-from minibert.training.precision import autocast, choose_precision, cost_of_determinism, determinism
+from minibert.training.precision import choose_precision, cost_of_determinism, determinism
 from minibert.training.regularisation import Ema, weights_of
 from minibert.training.settings import TrainingSettings
 from minibert.training.signals import WATCHED, Interrupted, SignalWatch
 from minibert.training.state import Progress, RunState, best_weights, binding, seed_everything
-from minibert.training.step import Divergence, Loss, OptimizerStep, StepResult
+from minibert.training.step import Divergence, Loss, OptimizerStep, StepResult, activation_checkpointing
 
 logger = logging.getLogger(__name__)
 
@@ -131,14 +130,14 @@ def fit(
     )
     with (
         determinism(settings.deterministic),
-        _activation_checkpointing(model, settings.activation_checkpointing),
+        activation_checkpointing(model, settings.activation_checkpointing),
         SignalWatch(active=checkpoints is not None) as signals,
     ):
         seed_everything(settings.seed)
-        if resume:
-            run.resume(on_resume)
-        elif settings.deterministic:
+        resumed = resume and run.resume(on_resume)
+        if settings.deterministic and not resumed:
             run.measure_determinism()
+            seed_everything(settings.seed)
         return run.train(signals)
 
 
@@ -172,9 +171,7 @@ class _Run:
             self._close_epoch(signals)
         if progress.best is None:
             raise InputError(f"no epoch has a figure for {self.metric.name}, so there is no best one; lower --lr.")
-        if self.unwritten_best is not None:  # once more; an error is the run's own now
-            with weights_of(self.state.model, self._on_device(self.unwritten_best)):
-                self.on_best()
+        distributed.from_first(self._write_best_at_last)
         return progress.history
 
     def _train_epoch(self, signals: SignalWatch) -> None:
@@ -203,10 +200,8 @@ class _Run:
                 due = progress.step % LOG_EVERY == 0 or progress.position == num_steps
                 if due or save or self.state.device.type == "cpu":  # a CPU's figures need no waiting for
                     self._settle()
-                    mean, rate = (
-                        progress.loss_sum / max(1, progress.num_targets),
-                        progress.num_tokens / progress.seconds,
-                    )
+                    mean = progress.loss_sum / max(1, progress.num_targets)
+                    rate = progress.num_tokens / progress.seconds
                     bar.set_postfix_str(f"loss {mean:.4f}, {rate:,.0f} tokens/s", refresh=False)
                 if due:
                     self._record({
@@ -231,7 +226,7 @@ class _Run:
                 check_finite(
                     norm if math.isfinite(loss) else loss,
                     f"the {what} at step {number}, epoch {progress.epoch},",
-                    distributed.gather(result.lines),
+                    [line for lines in distributed.gather([result.lines]) for line in lines],
                 )
             progress.loss_sum += loss
         self.waiting.clear()
@@ -282,6 +277,12 @@ class _Run:
             weights = self.state.model.named_parameters()
             self.unwritten_best = {name: parameter.detach().to("cpu", copy=True) for name, parameter in weights}
 
+    def _write_best_at_last(self) -> None:
+        """Tries once more where the best model could not be written; an error is now the run's own."""
+        if self.unwritten_best is not None:
+            with weights_of(self.state.model, self._on_device(self.unwritten_best)):
+                self.on_best()
+
     def _record(self, record: Mapping[str, Any]) -> None:
         self.state.progress.num_records += 1
         if distributed.is_writer():
@@ -313,13 +314,18 @@ class _Run:
         self.saved_at = time.monotonic()
 
     def _stop(self, signal: int) -> None:
-        newest = None if self.checkpoints is None else self.checkpoints.newest_path()
+        checkpoints = self.checkpoints
+        # Process 0 answers when it has saved: were another to end sooner, torchrun would end process 0 as well.
+        newest = None if checkpoints is None else distributed.from_first(checkpoints.newest_path)
         raise Interrupted(signal, self.state.progress.step, newest)
 
-    def resume(self, on_resume: Callable[[Progress], None]) -> None:
-        """Goes back to the newest whole checkpoint, and has the best model of that time written again.
+    def resume(self, on_resume: Callable[[Progress], None]) -> bool:
+        """Goes back to the newest whole checkpoint, if there is one, and has the best model of that time written again.
 
         The files may hold a later one, of an epoch after whose end no checkpoint was left.
+
+        Returns:
+            Whether there is one.
         """
         state, progress, checkpoints = self.state, self.state.progress, self.checkpoints
         snapshot = None if checkpoints is None else distributed.from_first(checkpoints.newest)
@@ -333,6 +339,7 @@ class _Run:
             if best is not None:
                 with weights_of(state.model, best_weights(best, state.device)):
                     self._write_best()
+        return snapshot is not None
 
     def _on_device(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: tensor.to(self.state.device) for name, tensor in weights.items()}
@@ -344,31 +351,6 @@ class _Run:
         cost = cost_of_determinism(lambda: self.step.gradients(order), self.state.device)
         self.state.optimizer.zero_grad(set_to_none=True)
         self._record({"deterministic_slowdown": round(cost, 3)})
-
-
-@contextlib.contextmanager
-def _activation_checkpointing(model: nn.Module, on: bool) -> Iterator[None]:
-    """Within the block, the model's encoder computes its layers twice instead of keeping their activations."""
-    encoder = cast(Encoder, model.encoder)
-    before, encoder.activation_checkpointing = encoder.activation_checkpointing, on
-    try:
-        yield
-    finally:
-        encoder.activation_checkpointing = before
-
-
-@torch.inference_mode()
-def predict(
-    model: nn.Module, data: Examples[Any], *, batch_size: int, precision: str, device: torch.device
-) -> Iterator[tuple[LabelledBatch, Tensor]]:
-    """Gives each batch of ``data``, in order, with the model's output for it, both on ``device``."""
-    model.eval()
-    precision = choose_precision(precision, device)
-    for batch in data.batches(range(len(data.items)), batch_size):
-        on_device = batch.to(device)
-        with autocast(device, precision):
-            output = model(on_device.inputs)
-        yield on_device, output
 
 
 def shuffled(count: int, seed: int, epoch: int) -> list[int]:

@@ -79,19 +79,18 @@ def determinism(on: bool) -> Iterator[None]:
 def cost_of_determinism(work: Callable[[], object], device: torch.device, *, repeats: int = 3) -> float:
     """How many times as long ``work`` takes under :func:`determinism`: the quotient of the fastest runs.
 
-    Runs it ``2 (repeats + 1)`` times; random states are as before afterwards.
+    Runs it ``2 (repeats + 1)`` times.
     """
     seconds = {True: float("inf"), False: float("inf")}
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for attempt in range(repeats + 1):
-            for on in (False, True):
-                with determinism(on):
-                    started = time.perf_counter()
-                    work()
-                    if device.type == "cuda":
-                        torch.cuda.synchronize(device)
-                if attempt:  # the first ones warm up
-                    seconds[on] = min(seconds[on], time.perf_counter() - started)
+    for attempt in range(repeats + 1):
+        for on in (False, True):
+            with determinism(on):
+                started = time.perf_counter()
+                work()
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+            if attempt:  # the first ones warm up
+                seconds[on] = min(seconds[on], time.perf_counter() - started)
     return seconds[True] / seconds[False]
 
 

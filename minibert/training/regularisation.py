@@ -43,7 +43,7 @@ def weights_of(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None
 
 
 @contextlib.contextmanager
-def moved_for_the_worse(weight: nn.Parameter, distance: float) -> Iterator[None]:
+def moved_for_the_worse(weight: Tensor, distance: float) -> Iterator[None]:
     """Within the block, ``weight`` is moved by ``distance`` along its gradient: the fast gradient method.
 
     ``r = distance * g / |g|`` over the whole table (Miyato et al. 2017, equation 5). Afterwards it has its old bits.
@@ -68,6 +68,6 @@ def class_divergence(first: Tensor, second: Tensor, batch: LabelledBatch) -> Ten
         first, second: logits ``(N, K)`` from two passes over the batch.
         batch: its targets ``(N,)`` say by -100 which rows do not count.
     """
-    counts = batch.targets != _NO_TARGET
-    p, q = first[counts].float().log_softmax(-1), second[counts].float().log_softmax(-1)
-    return ((p.exp() - q.exp()) * (p - q)).sum() / 2
+    p, q = first.float().log_softmax(-1), second.float().log_softmax(-1)
+    by_row = ((p.exp() - q.exp()) * (p - q)).sum(-1) / 2
+    return by_row.where(batch.targets != _NO_TARGET, 0.0).sum()  # choosing rows would wait for a GPU

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from minibert.encoder import Encoder
 from minibert.errors import InputError
 from minibert.training import distributed
 from minibert.training.data import Examples, LabelledBatch
@@ -106,7 +107,7 @@ class OptimizerStep:
         scale = part * distributed.world_size() / max(1.0, num_targets)
         loss_sum = part * self._backward(batches, scale)
         if self._settings.fgm is not None:
-            encoder = cast(Any, self._state.model.encoder)
+            encoder = cast(Encoder, self._state.model.encoder)
             with moved_for_the_worse(encoder.embeddings.word_embeddings.weight, self._settings.fgm):
                 self._backward(batches, scale)
         return StepResult(
@@ -121,15 +122,17 @@ class OptimizerStep:
         state = self._state
         loss_sum = torch.zeros((), device=state.device)
         for number, batch in enumerate(batches, start=1):
-            last = number == len(batches)
-            trained = self._trained
-            exchange = last or not isinstance(trained, DistributedDataParallel)
-            with contextlib.nullcontext() if exchange else cast(DistributedDataParallel, trained).no_sync():
+            with contextlib.nullcontext() if number == len(batches) else self._without_exchange():
                 with autocast(state.device, self._precision):
                     objective, batch_loss = self._objective(batch.to(state.device))
                 state.scaler.scale(objective * scale).backward()
             loss_sum += batch_loss.detach()
         return loss_sum
+
+    def _without_exchange(self) -> contextlib.AbstractContextManager[None]:
+        """Within it, a backward pass leaves this process's gradient to be exchanged with that of a later one."""
+        trained = self._trained
+        return trained.no_sync() if isinstance(trained, DistributedDataParallel) else contextlib.nullcontext()
 
     def _objective(self, batch: LabelledBatch) -> tuple[Tensor, Tensor]:
         """What is minimised, and the loss in it, both summed over the batch's targets."""
@@ -157,3 +160,14 @@ class OptimizerStep:
             "out of memory with micro-batches of %d sequences; going on with %d, which add up to the same step.",
             size, state.progress.micro_batch_size,
         )  # fmt: skip
+
+
+@contextlib.contextmanager
+def activation_checkpointing(model: nn.Module, on: bool) -> Iterator[None]:
+    """Within the block, the model's encoder computes its layers twice instead of keeping their activations."""
+    encoder = cast(Encoder, model.encoder)
+    before, encoder.activation_checkpointing = encoder.activation_checkpointing, on
+    try:
+        yield
+    finally:
+        encoder.activation_checkpointing = before
