@@ -172,7 +172,7 @@ def train(folder: Path, device_name: str, pipe: int) -> None:
     log = folder / "log.jsonl"
 
     def evaluate() -> dict[str, float]:
-        outputs = predict(model, dev, batch_size=8, precision="bf16", device=device)
+        outputs = predict(model, dev.batches(range(len(dev.items)), 8), precision="bf16", device=device)
         right = [(logits.argmax(-1) == batch.targets)[batch.targets >= 0] for batch, logits in outputs]
         return {"accuracy": torch.cat(right).double().mean().item()}
 

@@ -10,7 +10,7 @@ from typing import Any, Generic
 import torch
 
 from minibert.checkpoint import Pretrained
-from minibert.training import LabelledBatch, autocast, choose_precision, distributed
+from minibert.training import distributed, predict
 from tasks.task import Encoded, Example, Item, Output, Task
 
 _BATCH_TOKENS = 8192
@@ -56,16 +56,12 @@ def answers(
     """
     started = time.perf_counter()
     device = next(model.parameters()).device
-    precision = choose_precision(precision, device)
     batches = list(batches_by_length([len(example.ids) for example in encoded.examples]))
+    mine = [[encoded.examples[i] for i in indices] for indices in (distributed.shard(batches) if together else batches)]
     done = []
-    model.eval()
     with torch.inference_mode():
-        for indices in distributed.shard(batches) if together else batches:
-            examples = [encoded.examples[index] for index in indices]
-            batch: LabelledBatch = task.collate(examples).to(device)
-            with autocast(device, precision):
-                logits = model(batch.inputs)
+        outputs = predict(model, map(task.collate, mine), precision=precision, device=device)
+        for examples, (batch, logits) in zip(mine, outputs, strict=True):
             losses_of_batch = task.losses(model, logits, batch).tolist()
             done.append((task.decode(model, logits, batch, examples), losses_of_batch, batch.num_targets))
         decoded: list[Any] = [None] * len(encoded.examples)
@@ -78,9 +74,9 @@ def answers(
             num_targets += targets
         rest, rest_of_losses = iter(decoded), iter(losses)
         by_item = [list(itertools.islice(rest, count)) for count in encoded.counts]
-        outputs = task.outputs(model, items, by_item)
+        answered = task.outputs(model, items, by_item)
     return Answers(
-        outputs=outputs,
+        outputs=answered,
         losses=[sum(itertools.islice(rest_of_losses, count)) for count in encoded.counts],
         mean_loss=math.fsum(losses) / max(1, num_targets),
         num_tokens=sum(len(example.ids) for example in encoded.examples),

@@ -388,7 +388,7 @@ def test_dropout_acts_in_training_and_never_in_evaluation() -> None:
 
     def evaluate() -> dict[str, float]:
         for _ in range(2):
-            outputs = predict(model, data, batch_size=4, precision="fp32", device=CPU)
+            outputs = predict(model, data.batches(range(4), 4), precision="fp32", device=CPU)
             evaluated.append(torch.cat([logits for _, logits in outputs]))
         return {"figure": 0.0}
 
@@ -404,7 +404,7 @@ def test_dropout_acts_in_training_and_never_in_evaluation() -> None:
 def test_evaluation_runs_in_the_precision_asked_for() -> None:
     model, data = tiny_model(), Examples(ragged_items(4), collate)
     types = {
-        precision: next(predict(model, data, batch_size=4, precision=precision, device=CPU))[1].dtype
+        precision: next(predict(model, data.batches(range(4), 4), precision=precision, device=CPU))[1].dtype
         for precision in ("fp32", "bf16")
     }
     assert types == {"fp32": torch.float32, "bf16": torch.bfloat16}

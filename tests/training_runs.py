@@ -93,7 +93,8 @@ class Run:
         return Run(self.folder, log=self.log, best=self.best, settings=self.settings, **changes)
 
     def _figures(self) -> dict[str, float]:
-        outputs = predict(self.model, Examples(ragged_items(9), collate), batch_size=4, precision="fp32", device=CPU)
+        data = Examples(ragged_items(9), collate)
+        outputs = predict(self.model, data.batches(range(9), 4), precision="fp32", device=CPU)
         return {"loss": sum(float(F.cross_entropy(logits, batch.targets)) for batch, logits in outputs)}
 
     def _keep_best(self) -> None:
