@@ -1,6 +1,7 @@
 """The command line of every task, and its manners: one sentence and status 2 for what a person can correct."""
 
 import io
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -49,6 +50,9 @@ def run(main: Callable[[], object]) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         main()
+    except BrokenPipeError:  # who reads the output has read enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still wants to write
+        sys.exit(141)  # as a shell reports it
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
