@@ -243,7 +243,7 @@ def text_fields(
         InputError: a text is missing, or it is no text; the message begins with ``place``.
     """
     known = {name.lower() for name in record}
-    columns = Columns(names=list(record), place=place).texts(
+    columns = Columns(names=list(record), place=place, advice="call it {role}").texts(
         *(column if column and column.lower() in known else None for column in (text_column, pair_column))
     )
     if pair_column and "pair" not in columns:

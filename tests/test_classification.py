@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from minibert import SequenceClassifier, Tokenizer
 from minibert.errors import InputError
-from tasks import classification
+from tasks import classification, predict
 from tasks.classification import ClassificationSettings, ClassificationTask, Judgement, cut_to_fit
 from tasks.text_data import LabelledText
 
@@ -150,6 +150,30 @@ def test_clean_ups_reach_training_and_prediction(tmp_path: Path) -> None:
     split = task.read(write(tmp_path / "a.jsonl", rows(2)))
     assert split.items[1].text == "a fine  number NUMBER"
     assert task.item_from({"text": "thing 7"}, "here").text == " NUMBER"
+
+
+def test_what_was_trained_on_pairs_wants_pairs_and_what_was_not_wants_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The columns are not named; what was recognised in training holds for prediction."""
+    single = [{"text": row["headline"], "label": str(row["is_good"])} for row in rows(24)]
+    pairs = [{"sentence1": row["text"], "sentence2": "why", "label": row["label"]} for row in single]
+    for name, objects in (("single", single), ("pairs", pairs)):
+        train = write(tmp_path / f"{name}.jsonl", objects)
+        classification.main(["--train", train, "--out", str(tmp_path / name), "--no-baseline", *SMALL])
+    capsys.readouterr()
+    (tmp_path / "in.txt").write_text("a poor thing\n")
+    with pytest.raises(InputError, match=r"in\.txt, line 1: has no sentence2, and the model wants a pair"):
+        predict.main([str(tmp_path / "pairs"), str(tmp_path / "in.txt")])
+    both = write(tmp_path / "in.jsonl", [{"text": "a poor thing", "text_pair": "why"}])
+    predict.main([str(tmp_path / "single"), both])
+    alone = write(tmp_path / "alone.jsonl", [{"text": "a poor thing"}])
+    predict.main([str(tmp_path / "single"), alone])
+    with_pair, without = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert "pair" not in with_pair
+    assert with_pair["probability"] == without["probability"]
+    predict.main([str(tmp_path / "pairs"), write(tmp_path / "p.jsonl", pairs[:1])])
+    assert json.loads(capsys.readouterr().out)["pair"] == "why"
 
 
 def test_a_dry_run_shows_and_writes_nothing(
