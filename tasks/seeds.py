@@ -4,10 +4,12 @@ Fine-tuning swings with its seed, and some runs collapse (Devlin et al. 2019, se
 one run says little about a model.
 """
 
+import contextlib
 import dataclasses
 import shlex
 import shutil
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,7 @@ def repeat(task_class: type[Task[Any, Any, Any]], variants: Sequence[RunSettings
         The folder, with a run folder for each run.
 
     Raises:
-        InputError: the first run fails, or all runs of a variant do.
+        InputError: the first run fails.
     """
     started = run_folder.now()
     first = variants[0]
@@ -46,21 +48,29 @@ def repeat(task_class: type[Task[Any, Any, Any]], variants: Sequence[RunSettings
     baselines: dict[int, Any] = {}
     rows, failures = [], []
     metrics: dict[str, Any] = {}
-    for variant in variants:
+    several = Counter(variant.arch for variant in variants)
+    for number, variant in enumerate(variants, 1):
         runs: list[dict[str, Any]] = []
+        called = variant.arch or "run"
+        if several[variant.arch] > 1:  # two checkpoints, say
+            called += f"-{number}"
         for seed in range(first.seed, first.seed + first.seeds):
             settings = dataclasses.replace(variant, seed=seed, seeds=1, out=None)
-            label = f"{settings.arch or 'run'}-{seed}"
+            label = f"{called}-{seed}"
             print(f"\n== {label} ==", flush=True)
             target = folder / label
             target.mkdir()
             again = f"python -m tasks.{task_class.name} --config {shlex.quote(str(target / SETTINGS_FILE))}"
             try:
                 train(task_class(settings), command=again, folder=target, baseline=baselines.get(seed))
-            except InputError as error:
-                shutil.rmtree(target, ignore_errors=True)
+            except BaseException as error:
+                failed = isinstance(error, InputError)
+                if failed or not (target / "model.safetensors").exists():
+                    shutil.rmtree(target, ignore_errors=True)
                 if not metrics:
-                    folder.rmdir()
+                    with contextlib.suppress(OSError):  # it holds the model of a run that was stopped
+                        folder.rmdir()
+                if not metrics or not failed:
                     raise
                 print(f"failed: {error}")
                 failures.append(f"{label} failed: {error}")
@@ -68,9 +78,8 @@ def repeat(task_class: type[Task[Any, Any, Any]], variants: Sequence[RunSettings
             metrics = read_json_object(target / "metrics.json")
             baselines[seed] = metrics["baseline"]
             runs.append({**metrics, "run": label})
-        if not runs:
-            raise InputError(f"all runs of {variant.arch} failed; the last one: {failures[-1]}")
-        rows.append(_row(runs, metric))
+        if runs:
+            rows.append(_row(runs, metric))
     comparison = {
         "task": task_class.name,
         "command": command,
