@@ -221,6 +221,8 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
                 first = tokenizer.encode(text).ids
                 second = None if item.pair is None else tokenizer.encode(item.pair).ids
                 room = most - tokenizer.num_special_tokens(pair=second is not None)
+                if room < 2 and second is not None:
+                    raise InputError(f"--max-length {most}: no room for a pair of texts; raise it by {2 - room}.")
                 kept, kept_second = cut_to_fit(first, second, room)
                 lost = len(first) + len(second or []) - len(kept) - len(kept_second or [])
                 notes["cut_texts"] += lost > 0

@@ -123,6 +123,14 @@ def test_long_texts_are_cut_and_counted() -> None:
     assert (encoded.notes["cut_texts"], encoded.notes["cut_tokens"]) == (1, whole - 4)
 
 
+def test_a_pair_has_a_token_of_each_text_at_least(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", [{"text": "a b", "pair": "c d", "label": str(i % 2)} for i in range(4)])
+    options = ["--train", path, "--dev", path, "--dry-run"]
+    with pytest.raises(InputError, match="--max-length 4: no room for a pair of texts; raise it by 1"):
+        classification.main([*options, "--max-length", "4"])
+    classification.main([*options, "--max-length", "5"])
+
+
 def test_what_a_judgement_predicts() -> None:
     given_ = Judgement(("a", "b", "c"), np.array([[0.2, 0.5, 0.9], [0.4, 0.7, 0.3]], np.float32))
     assert given_.prediction("single") == "b"  # the means are 0.3, 0.6 and 0.6: the first of equals
@@ -206,6 +214,8 @@ def test_the_saved_settings_make_the_same_run(tmp_path: Path) -> None:
         (["--clean", "no arrow"], "--clean 'no arrow'"),
         (["--clean", "[a -> b"], "is no regular expression"),
         (["--dev-share", "1"], "--dev-share 1: must lie between 0 and 1"),
+        (["--dev-share", "0.6", "--test-share", "0.5"], "1.1 of --train held out leaves nothing; stay below 1"),
+        (["--test-share", "0.9"], "1 of --train held out leaves nothing"),
         (["--label-column", "mood"], "--label-column mood is not among the columns"),
     ],
 )
