@@ -142,6 +142,7 @@ def test_processes_that_fail_leave_nothing(runs: dict[str, str], tmp_path: Path)
     )  # fmt: skip
     assert done.returncode != 0
     assert "in.jsonl, line 13: needs text" in done.stderr
+    assert "RuntimeError" not in done.stderr  # of the one that waits for the other
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "small_chunks.py"]
 
 
