@@ -4,6 +4,7 @@ One text or a pair of texts; one label of several, several labels at once, or a 
 the pooled first token.
 """
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -147,7 +148,8 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
             layout=self.layout,
             cleanups=self._cleanups,
         )
-        return Split(path=path, sha256=file.sha256, items=file.items, notes=file.notes)
+        columns = {f"{role}_column": name for role, name in file.columns.items()}
+        return Split(path=path, sha256=file.sha256, items=file.items, notes={**columns, **file.notes})
 
     def key(self, item: LabelledText) -> tuple[str, str | None]:
         return item.text, item.pair
@@ -171,6 +173,13 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
 
     def _counts(self, split: Split[LabelledText]) -> dict[str, int]:
         return dict(sorted(Counter(label for item in split.items for label in self.classes(item)).items()))
+
+    def settle(self, train: Split[LabelledText]) -> None:
+        """Settles which columns hold the text or the pair, so that the model is asked as it was trained."""
+        names = ("text_column", "pair_column")
+        if not any(getattr(self.settings, name) for name in names):
+            recognised = {name: train.notes[name] for name in names if name in train.notes}
+            self.settings = dataclasses.replace(self.settings, **recognised)
 
     def strings(self, item: LabelledText) -> list[str]:
         return [item.text] if item.pair is None else [item.text, item.pair]
@@ -213,6 +222,8 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
                 first = tokenizer.encode(text).ids
                 second = None if item.pair is None else tokenizer.encode(item.pair).ids
                 room = most - tokenizer.num_special_tokens(pair=second is not None)
+                if room < 2 and second is not None:
+                    raise InputError(f"--max-length {most}: no room for a pair of texts; raise it by {2 - room}.")
                 kept, kept_second = cut_to_fit(first, second, room)
                 lost = len(first) + len(second or []) - len(kept) - len(kept_second or [])
                 notes["cut_texts"] += lost > 0

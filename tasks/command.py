@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -75,6 +76,9 @@ def run(main: Callable[[], object]) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         main()
+    except BrokenPipeError:  # who reads the output has read enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still wants to write
+        sys.exit(141)  # as a shell reports it
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
             about=task.about,
             from_random=task.from_random,
         )
+        if asked.settings.weights and not weights:
+            raise InputError("--config: names weights for one architecture; give --weights, one for each --arch.")
         if asked.dry_run:
             raise InputError(f"--dry-run: looks at one task; run python -m tasks.{task.name} --dry-run.")
         variants.append(asked.settings)

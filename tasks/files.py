@@ -45,6 +45,8 @@ def read_text(path: str) -> TextFile:
         raise InputError(f"{path}: no such file.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+    except ValueError as error:  # a null character, which a settings file can hold
+        raise InputError(f"{path!r}: is no name of a file ({error}).") from None
     content = raw
     if raw[:2] == b"\x1f\x8b":
         try:

@@ -254,12 +254,12 @@ def _columns(file: TextFile) -> Iterator[_TaggedSentence]:
 
 def _table_delimiter(file: TextFile) -> str | None:
     """The delimiter where the first line is a header that names a tag column and a text or word column."""
+    header = file.lines[0] if file.lines else ""
     for delimiter in ",\t;":
-        names = tables.header(file, delimiter)
+        names = tables.header(header, delimiter)
         if tables.find(names, _TAG_COLUMNS) and tables.find(names, _WORD_COLUMNS + _TEXT_COLUMNS):
             return delimiter
     if file.suffix == ".csv":
-        header = file.lines[0] if file.lines else ""
         raise file.error(
             1,
             f"the header {header[:60]!r} names no columns that are known; name them text and tags (a row per sentence) "
@@ -269,8 +269,8 @@ def _table_delimiter(file: TextFile) -> str | None:
 
 
 def _table(file: TextFile, delimiter: str) -> Iterator[_TaggedSentence]:
-    names = tables.header(file, delimiter)
-    rows = tables.rows(file, _one_line_cells(file, delimiter), names)
+    names = tables.header(file.lines[0], delimiter)
+    rows = tables.rows(_one_line_cells(file, delimiter), names, file.error)
     tag_column = tables.find(names, _TAG_COLUMNS)
     word_column = tables.find(names, _WORD_COLUMNS)
     assert tag_column
@@ -306,7 +306,7 @@ def _words_of_cell(text: str, num_tags: int) -> list[str]:
 
 def _one_line_cells(file: TextFile, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """The cells of each row; a word that is a quotation mark would open a cell that swallows the rows behind it."""
-    for line, row in tables.cells(file, delimiter):
+    for line, row in tables.cells(file.lines, delimiter, file.error):
         if any("\n" in cell for cell in row):
             raise file.error(
                 line,

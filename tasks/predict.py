@@ -7,6 +7,7 @@ length, and the answers keep the input's order. Under ``torchrun`` the processes
 import argparse
 import contextlib
 import heapq
+import io
 import itertools
 import json
 import os
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+import torch
 import torch.distributed as dist
 
 from minibert.checkpoint import read_architectures, read_config
@@ -49,9 +51,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if world > 1 and options.out is None:
         raise InputError("--out: needed where several processes predict, to put their parts together.")
-    trained = load(options.run, device=options.device, precision=options.precision)
+    if options.out is not None and not Path(options.out).parent.is_dir():
+        raise InputError(f"--out {options.out}: there is no folder {Path(options.out).parent}; make it first.")
+    if world > 1 and options.file == "-":
+        raise InputError("FILE: several processes cannot share standard input; name a file.")
+    device = own_device() if world > 1 and options.device == "auto" else options.device
+    trained = load(options.run, device=device, precision=options.precision)
     numbered = enumerate(chunks(records(options.file, options.format)))
     if options.out is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8, whatever the terminal's encoding
+            sys.stdout.reconfigure(encoding="utf-8", newline="\n")
         write_answers(trained, numbered, sys.stdout, mark=False)
         return
     out = Path(options.out)
@@ -62,13 +71,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     parts = [out.with_name(f".{out.name}.{number}-of-{world}.part") for number in range(world)]
     try:
         _write(trained, itertools.islice(numbered, rank, None, world), parts[rank], mark=True)
-        dist.barrier()
+        _wait_for_the_others()
         if rank == 0:
             write_whole(out, lambda path: _join(parts, path))
-        dist.barrier()
+        _wait_for_the_others()
     finally:
-        parts[rank].unlink(missing_ok=True)
+        for part in parts:  # those of the others too, as torchrun stops them when this one fails
+            with contextlib.suppress(OSError):
+                part.unlink()
         dist.destroy_process_group()
+
+
+def own_device() -> str:
+    """Of the GPUs here the one that is this process's turn, or the CPU."""
+    count = torch.cuda.device_count()
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % count}" if count else "cpu"
+
+
+def _wait_for_the_others() -> None:
+    try:
+        dist.barrier()
+    except RuntimeError:
+        raise InputError("another of the processes has stopped; its own message says why.") from None
 
 
 def _write(trained: Trained, numbered: Iterable[tuple[int, Sequence[Record]]], path: Path, mark: bool) -> None:

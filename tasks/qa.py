@@ -146,6 +146,7 @@ def ask(questions: Sequence[str], arguments: Sequence[str]) -> None:
     if options.weights is None:
         raise InputError("--ask: needs --weights RUN, the folder of a trained run to answer from.")
     settings = read_settings(Path(options.weights) / SETTINGS_FILE, QaSettings, QaTask.name)
+    settings.pop("metric", None)  # it chose the best epoch, and may go by the run's own top-k
     settings |= {name: value for name in ("top_k", "unknown") if (value := getattr(options, name)) is not None}
     task = QaTask(QaSettings(**settings))
     trained = Trained.load(task, options.weights, device=options.device)

@@ -9,6 +9,7 @@ import dataclasses
 import os
 import shlex
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,25 +47,26 @@ def repeat(
         The folder, with a run folder for each run.
 
     Raises:
-        InputError: the first run fails, or all runs of a variant do.
+        InputError: the first run fails.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("--seeds: several runs under torchrun would share its processes; start them one by one.")
     started = run_folder.now()
     first = variants[0]
-    names = [variant.arch or "run" for variant in variants]
-    if len(set(names)) < len(names):  # several checkpoints of one architecture
-        names = [f"{name}-{number}" for number, name in enumerate(names, 1)]
     metric = task_class(first).metric
     folder = run_folder.new_run_folder(first.out, task_class.name, name, resume=resume)
     baselines: dict[int, Any] = {}
     rows, failures = [], []
     metrics: dict[str, Any] = {}
-    for number, variant in enumerate(variants):
+    several = Counter(variant.arch for variant in variants)
+    for number, variant in enumerate(variants, 1):
         runs: list[dict[str, Any]] = []
+        called = variant.arch or "run"
+        if several[variant.arch] > 1:  # two checkpoints, say
+            called += f"-{number}"
         for seed in range(first.seed, first.seed + first.seeds):
             settings = dataclasses.replace(variant, seed=seed, seeds=1, out=None)
-            label = f"{names[number]}-{seed}"
+            label = f"{called}-{seed}"
             print(f"\n== {label} ==", flush=True)
             target = folder / label
             target.mkdir(exist_ok=resume)
@@ -75,11 +77,12 @@ def repeat(
                 else:
                     known = baselines.get(seed)
                     train(task_class(settings), command=again, folder=target, baseline=known, resume=resume)
-            except InputError as error:
+            except BaseException as error:
                 with contextlib.suppress(OSError):  # folders that hold something stay
                     target.rmdir()
-                    folder.rmdir()
-                if not metrics:
+                    if not metrics:
+                        folder.rmdir()
+                if not metrics or not isinstance(error, InputError):
                     raise
                 print(f"failed: {error}")
                 failures.append(f"{label} failed: {error}")
@@ -87,9 +90,8 @@ def repeat(
             metrics = read_json_object(target / "metrics.json")
             baselines[seed] = metrics["baseline"]
             runs.append({**metrics, "run": label})
-        if not runs:
-            raise InputError(f"all runs of {names[number]} failed; the last one: {failures[-1]}")
-        rows.append(_row(runs, metric))
+        if runs:
+            rows.append(_row(runs, metric))
     comparison = {
         "task": task_class.name,
         "command": command,

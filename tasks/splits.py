@@ -33,6 +33,8 @@ def read_splits(task: Task[Item, Any, Any]) -> dict[str, Split[Item]]:
     splits = {name: task.read(path) for name, path in paths.items()}
     total = len(splits["train"].items)
     shares = {"test": settings.test_share, "dev": None if "dev" in splits else settings.dev_share or _DEV_SHARE}
+    if (asked := sum(share or 0 for share in shares.values())) >= 1:
+        raise InputError(f"--dev-share, --test-share: {asked:g} of --train held out leaves nothing; stay below 1.")
     for name, share in shares.items():
         if share is not None:
             splits["train"], splits[name] = hold_out(

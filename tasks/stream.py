@@ -1,6 +1,5 @@
 """Inputs for prediction, read as they come: plain text, JSON lines, CSV or TSV, from a file or standard input."""
 
-import csv
 import gzip
 import json
 import sys
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from minibert.errors import InputError
+from tasks import tables
 
 FORMATS = ("auto", "text", "jsonl", "csv", "tsv")
 _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv"}
-_LONGEST_CELL = 2**31 - 1  # csv's own limit of 128 KB is below a long document
 
 
 class Record(NamedTuple):
@@ -30,7 +29,8 @@ def records(path: str, format: str = "auto") -> Iterator[Record]:
 
     Args:
         path: ``-`` is standard input; ``.gz`` files are opened.
-        format: one of :data:`FORMATS`; ``auto`` goes by the ending, then by whether the first line is a JSON object.
+        format: one of :data:`FORMATS`; ``auto`` goes by the ending, then by whether the first line begins a JSON
+            object. Tables are cut as in training, by comma, semicolon or tab.
 
     Raises:
         InputError: with file and line, where something cannot be read.
@@ -43,7 +43,7 @@ def records(path: str, format: str = "auto") -> Iterator[Record]:
             return
         if format == "auto":
             ending = Path(path.removesuffix(".gz")).suffix.lower()
-            format = _ENDINGS.get(ending, "jsonl" if first.startswith('{"') else "text")
+            format = _ENDINGS.get(ending, "jsonl" if tables.starts_json(first) else "text")
         whole = chain([first], lines)
         if format == "jsonl":
             yield from _json_objects(whole, name)
@@ -51,7 +51,7 @@ def records(path: str, format: str = "auto") -> Iterator[Record]:
             for number, line in enumerate(whole, 1):
                 yield Record({"text": line}, f"{name}, line {number}")
         else:
-            yield from _rows(whole, name, "," if format == "csv" else "\t")
+            yield from _rows(whole, first, name, f".{format}")
 
 
 @contextmanager
@@ -102,20 +102,11 @@ def _json_objects(lines: Iterable[str], name: str) -> Iterator[Record]:
         yield Record(fields, place)
 
 
-def _rows(lines: Iterable[str], name: str, delimiter: str) -> Iterator[Record]:
-    csv.field_size_limit(_LONGEST_CELL)
-    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
-    header: list[str] = []
-    start = 1
-    try:
-        for cells in reader:
-            place = f"{name}, line {start}"
-            start = reader.line_num + 1
-            if not header:
-                header = [cell.strip() for cell in cells]
-            elif cells:
-                if len(cells) != len(header):
-                    raise InputError(f"{place}: {len(cells)} cells, but the header names {len(header)} columns.")
-                yield Record(dict(zip(header, cells, strict=True)), place)
-    except csv.Error as error:
-        raise InputError(f"{name}, line {start}: not a row of this table ({error}).") from None
+def _rows(lines: Iterable[str], first: str, name: str, suffix: str) -> Iterator[Record]:
+    def error(line: int, problem: str) -> InputError:
+        return InputError(f"{name}, line {line}: {problem}")
+
+    delimiter = tables.delimiter_of(first, suffix)
+    filled = (row for row in tables.cells(lines, delimiter, error) if row[1])
+    for line, fields in tables.rows(filled, tables.header(first, delimiter), error):
+        yield Record(fields, f"{name}, line {line}")

@@ -30,11 +30,13 @@ class Columns:
     Attributes:
         names: as the file writes them.
         place: what messages begin with: file and line.
+        advice: what to do where it is open which column is the ``{role}``.
         hint: what ends the message where nothing is recognised.
     """
 
     names: Sequence[str]
     place: str
+    advice: str = "name it with --{role}-column"
     hint: str = ""
 
     def roles(
@@ -81,12 +83,14 @@ class Columns:
         for equals in known:
             found = [name for name in free if name.lower() in equals]
             if len(set(found)) > 1:
-                raise InputError(f"{self.place}: the {role} may be {' or '.join(found)}; choose with --{role}-column.")
+                raise InputError(
+                    f"{self.place}: the {role} may be {' or '.join(found)}; {self.advice.format(role=role)}."
+                )
             if found:
                 return found[0]
         raise InputError(
-            f"{self.place}: none of the columns ({self._listed()}) is known to hold the {role}; name it with "
-            f"--{role}-column{self.hint}."
+            f"{self.place}: none of the columns ({self._listed()}) is known to hold the {role}; "
+            f"{self.advice.format(role=role)}{self.hint}."
         )
 
     def _listed(self) -> str:

@@ -186,20 +186,14 @@ def _records(file: TextFile, layout: str, labelled: bool) -> tuple[Columns, Iter
     elif layout == "label-first" and file.suffix not in (".csv", ".tsv"):
         rows = _label_first(file, labelled)
     else:
-        delimiter = _delimiter(file)
-        names = tables.header(file, delimiter)
+        delimiter = tables.delimiter_of(file.lines[0], file.suffix)
+        names = tables.header(file.lines[0], delimiter)
         hint = ", or begin the file with a header such as label,text"
-        filled = (row for row in tables.rows(file, tables.cells(file, delimiter), names) if any(row[1].values()))
+        numbered = tables.cells(file.lines, delimiter, file.error)
+        filled = (row for row in tables.rows(numbered, names, file.error) if any(row[1].values()))
         return Columns(names=names, place=f"{file.path}, line 1", hint=hint), filled
     line, first = next(rows)
     return Columns(names=list(first), place=f"{file.path}, line {line}"), chain([(line, first)], rows)
-
-
-def _delimiter(file: TextFile) -> str:
-    """What cuts the first line into most cells."""
-    if file.suffix == ".tsv":
-        return "\t"
-    return max(",;\t" if file.suffix == ".csv" else "\t,;", key=lambda delimiter: len(tables.header(file, delimiter)))
 
 
 def _label_first(file: TextFile, labelled: bool) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -243,7 +237,7 @@ def text_fields(
         InputError: a text is missing, or it is no text; the message begins with ``place``.
     """
     known = {name.lower() for name in record}
-    columns = Columns(names=list(record), place=place).texts(
+    columns = Columns(names=list(record), place=place, advice="call it {role}").texts(
         *(column if column and column.lower() in known else None for column in (text_column, pair_column))
     )
     if pair_column and "pair" not in columns:

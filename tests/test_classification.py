@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from minibert import SequenceClassifier, Tokenizer
 from minibert.errors import InputError
-from tasks import classification
+from tasks import classification, predict
 from tasks.classification import ClassificationSettings, ClassificationTask, Judgement, cut_to_fit
 from tasks.text_data import LabelledText
 
@@ -123,6 +123,14 @@ def test_long_texts_are_cut_and_counted() -> None:
     assert (encoded.notes["cut_texts"], encoded.notes["cut_tokens"]) == (1, whole - 4)
 
 
+def test_a_pair_has_a_token_of_each_text_at_least(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", [{"text": "a b", "pair": "c d", "label": str(i % 2)} for i in range(4)])
+    options = ["--train", path, "--dev", path, "--dry-run"]
+    with pytest.raises(InputError, match="--max-length 4: no room for a pair of texts; raise it by 1"):
+        classification.main([*options, "--max-length", "4"])
+    classification.main([*options, "--max-length", "5"])
+
+
 def test_what_a_judgement_predicts() -> None:
     given_ = Judgement(("a", "b", "c"), np.array([[0.2, 0.5, 0.9], [0.4, 0.7, 0.3]], np.float32))
     assert given_.prediction("single") == "b"  # the means are 0.3, 0.6 and 0.6: the first of equals
@@ -150,6 +158,30 @@ def test_clean_ups_reach_training_and_prediction(tmp_path: Path) -> None:
     split = task.read(write(tmp_path / "a.jsonl", rows(2)))
     assert split.items[1].text == "a fine  number NUMBER"
     assert task.item_from({"text": "thing 7"}, "here").text == " NUMBER"
+
+
+def test_what_was_trained_on_pairs_wants_pairs_and_what_was_not_wants_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The columns are not named; what was recognised in training holds for prediction."""
+    single = [{"text": row["headline"], "label": str(row["is_good"])} for row in rows(24)]
+    pairs = [{"sentence1": row["text"], "sentence2": "why", "label": row["label"]} for row in single]
+    for name, objects in (("single", single), ("pairs", pairs)):
+        train = write(tmp_path / f"{name}.jsonl", objects)
+        classification.main(["--train", train, "--out", str(tmp_path / name), "--no-baseline", *SMALL])
+    capsys.readouterr()
+    (tmp_path / "in.txt").write_text("a poor thing\n")
+    with pytest.raises(InputError, match=r"in\.txt, line 1: has no sentence2, and the model wants a pair"):
+        predict.main([str(tmp_path / "pairs"), str(tmp_path / "in.txt")])
+    both = write(tmp_path / "in.jsonl", [{"text": "a poor thing", "text_pair": "why"}])
+    predict.main([str(tmp_path / "single"), both])
+    alone = write(tmp_path / "alone.jsonl", [{"text": "a poor thing"}])
+    predict.main([str(tmp_path / "single"), alone])
+    with_pair, without = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert "pair" not in with_pair
+    assert with_pair["probability"] == without["probability"]
+    predict.main([str(tmp_path / "pairs"), write(tmp_path / "p.jsonl", pairs[:1])])
+    assert json.loads(capsys.readouterr().out)["pair"] == "why"
 
 
 def test_a_dry_run_shows_and_writes_nothing(
@@ -182,6 +214,8 @@ def test_the_saved_settings_make_the_same_run(tmp_path: Path) -> None:
         (["--clean", "no arrow"], "--clean 'no arrow'"),
         (["--clean", "[a -> b"], "is no regular expression"),
         (["--dev-share", "1"], "--dev-share 1: must lie between 0 and 1"),
+        (["--dev-share", "0.6", "--test-share", "0.5"], "1.1 of --train held out leaves nothing; stay below 1"),
+        (["--test-share", "0.9"], "1 of --train held out leaves nothing"),
         (["--label-column", "mood"], "--label-column mood is not among the columns"),
     ],
 )

@@ -85,6 +85,50 @@ def test_a_run_that_fails_is_named_and_the_others_stay(tmp_path: Path, monkeypat
     assert not (tmp_path / "out" / "run-43").exists()
 
 
+def test_an_architecture_whose_runs_all_fail_leaves_the_others_their_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = ClassificationTask.figures
+
+    def diverging(self: ClassificationTask, *arguments: Any) -> Any:
+        if self.settings.arch == "albert":
+            raise InputError("the dev loss is nan")
+        return honest(self, *arguments)
+
+    monkeypatch.setattr(ClassificationTask, "figures", diverging)
+    train = write_texts(tmp_path / "train.jsonl")
+    options = ["--train", train, "--no-baseline", "--out", str(tmp_path / "out"), *SMALL]
+    folder = compare.main(["--task", "classification", "--arch", "bert", "albert", "roberta", *options])
+    comparison = read(folder, "comparison.json")
+    assert [row["arch"] for row in comparison["rows"]] == ["bert", "roberta"]
+    assert "albert-42 failed: the dev loss is nan" in comparison["warnings"]
+
+
+def test_two_checkpoints_of_one_architecture_are_compared(tmp_path: Path) -> None:
+    train = write_texts(tmp_path / "train.jsonl")
+    runs = []
+    for seed in ("1", "2"):
+        options = ["--train", train, "--seed", seed, "--no-baseline", *SMALL]
+        runs.append(str(classification.main([*options, "--out", str(tmp_path / seed)])))
+    options = ["--train", train, "--no-baseline", "--out", str(tmp_path / "out"), *SMALL]
+    folder = compare.main(["--task", "classification", "--arch", "bert", "bert", "--weights", *runs, *options])
+    assert [row["weights"] for row in read(folder, "comparison.json")["rows"]] == runs
+    config = tmp_path / "run.toml"
+    config.write_text(f"weights = {json.dumps(runs[0])}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="--config: names weights for one architecture"):
+        compare.main(["--task", "classification", "--config", str(config), *options])
+
+
+def test_runs_that_are_stopped_at_once_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ClassificationTask, "read", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        classification.main(["--seeds", "2", "--out", str(tmp_path / "out"), *SMALL])
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_cannot_start_leaves_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(InputError, match="no such file"):

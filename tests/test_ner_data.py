@@ -219,6 +219,8 @@ def test_bad_files_are_refused_by_file_and_line(tmp_path: Path, name: str) -> No
 
 
 def test_a_file_that_is_not_there_and_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no name of a file"):
+        read_ner("a\0b")  # as a settings file can hold it
     with pytest.raises(InputError, match="no such file"):
         read_ner(str(tmp_path / "none.txt"))
     with pytest.raises(InputError, match="cannot be read"):

@@ -123,6 +123,57 @@ def test_several_processes_write_what_one_writes(runs: dict[str, str], tmp_path:
     ]
 
 
+def test_processes_that_fail_leave_nothing(runs: dict[str, str], tmp_path: Path) -> None:
+    rows = [{"text": text} for text in TEXTS]
+    rows[12] = {"txt": "this one is of the second process, while the first goes on"}
+    source = tmp_path / "in.jsonl"
+    source.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    script = tmp_path / "small_chunks.py"
+    script.write_text(
+        "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
+        "from tasks import command, predict\n"
+        "predict._CHUNK = 8\n"
+        "command.run(predict.main)\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(script), str(ROOT)]
+    done = subprocess.run(
+        [*command, runs["ner"], str(source), "--out", str(tmp_path / "out.jsonl")],
+        capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=tmp_path, text=True,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "in.jsonl, line 13: needs text" in done.stderr
+    assert "RuntimeError" not in done.stderr  # of the one that waits for the other
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "small_chunks.py"]
+
+
+def test_several_processes_need_a_file_and_have_a_gpu_each(
+    runs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="cannot share standard input"):
+        predict.main([runs["ner"], "-", "--out", str(tmp_path / "out.jsonl")])
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    for gpus, device in ((0, "cpu"), (2, "cuda:1"), (4, "cuda:3")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        assert predict.own_device() == device
+
+
+def test_the_output_is_utf8_and_ends_quietly_where_its_reader_has_enough(runs: dict[str, str], tmp_path: Path) -> None:
+    source = tmp_path / "in.txt"
+    source.write_text("Ann saw 臺北 😀\n" * 6000, encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tasks.predict", runs["ner"], str(source)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert process.stdout
+    assert process.stderr
+    assert json.loads(process.stdout.readline())["text"] == "Ann saw 臺北 😀"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 141
+
+
 BLANKS = [" ", "\t", "\n", "\u00a0", "\u3000", "\u200b", "\u200d", "\x01"]
 ALPHABET = st.sampled_from(["Ann", "Rome", *BLANKS, "😀", "👩\u200d👧", "臺", "北", "e\u0301", "é", ",", "."])
 
@@ -232,6 +283,11 @@ def test_a_bad_input_is_one_sentence_and_leaves_no_file(
             predict.main([runs[name], str(tmp_path / "in.jsonl"), "--out", str(tmp_path / "out.jsonl")])
         assert message in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_the_folder_of_the_output_must_be_there(runs: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--out .*: there is no folder .*none; make it first"):
+        predict.main([runs["ner"], str(tmp_path / "in.txt"), "--out", str(tmp_path / "none" / "out.jsonl")])
 
 
 def test_folders_that_hold_no_run_are_refused(runs: dict[str, str], tmp_path: Path) -> None:

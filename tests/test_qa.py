@@ -1,6 +1,7 @@
 """Answers by label: prompts and their vote, the unknown answer, and asking a trained run."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,16 @@ def test_a_trained_run_answers(run: Path, capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out.splitlines()
     assert shown[1] == "  -> unknown"
     assert sorted(line.split()[1] for line in shown[2:]) == sorted(PLACES)
+
+
+def test_more_answers_are_asked_of_a_run_whose_best_epoch_went_by_its_top_k(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    with open(copy / "settings.toml", "a", encoding="utf-8") as file:
+        file.write('metric = "top_2_accuracy"\n')
+    qa.main(["--ask", "天氣", "--weights", str(copy), "--top-k", "3"])
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 3
 
 
 def judged(*values: list[float]) -> Judgement:

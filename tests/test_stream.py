@@ -10,6 +10,7 @@ import pytest
 
 from minibert.errors import InputError
 from tasks.stream import records
+from tasks.text_data import read_texts
 
 
 def fields(path: Path, format: str = "auto") -> list[dict[str, object]]:
@@ -34,6 +35,21 @@ def test_json_lines_by_ending_and_by_content_and_csv_with_line_breaks(tmp_path: 
     (tmp_path / "a.tsv").write_text("text\tid\na b\t1\n", encoding="utf-8")
     assert fields(tmp_path / "a.tsv") == [{"text": "a b", "id": "1"}]
     assert fields(tmp_path / "a.csv", "text")[0] == {"text": "id,text"}
+
+
+def test_tables_and_json_are_read_as_in_training(tmp_path: Path) -> None:
+    for name, content, label in (
+        ("a.csv", "text;label\nhi, there;pos\n", "pos"),
+        ("a.tsv", 'text\tlabel\n"hi, there\tpos\n', "pos"),
+        ("b.tsv", 'text\tlabel\n"hi, there"\tpos\n', "pos"),
+        ("a.txt", '{ "text": "hi, there", "label": "pos"}\n', "pos"),
+        ("b.csv", f"text,label\n{'long ' * 40_000},pos\n", "pos"),
+    ):
+        path = tmp_path / name
+        path.write_text(content, encoding="utf-8")
+        ((text, _, trained_label, _),) = read_texts(str(path), kind="single").items
+        assert fields(path) == [{"text": text, "label": label}]
+        assert trained_label == label
 
 
 def test_gzip_and_standard_input_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

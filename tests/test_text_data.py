@@ -133,11 +133,11 @@ def test_named_columns_go_before_recognised_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        ("content,title,label\na,b,c\n", {}, "line 1: the text may be content or title; choose with --text-column"),
+        ("content,title,label\na,b,c\n", {}, "line 1: the text may be content or title; name it with --text-column"),
         (
             "text,category,rating\na,b,c\n",
             {},
-            "line 1: the label may be category or rating; choose with --label-column",
+            "line 1: the label may be category or rating; name it with --label-column",
         ),
         ("text,is_a,is_b\na,b,c\n", {}, "line 1: the label may be is_a or is_b"),
         ("sentence1,sentence2,premise,hypothesis,label\na,b,c,d,e\n", {}, "--text-column, --pair-column"),
@@ -186,7 +186,7 @@ def test_the_texts_of_a_record_for_prediction() -> None:
     assert fields({"premise": "a", "hypothesis": "b"}) == ("a", "b")
     assert fields({"text": "a", "pair": "b"}, "x", "y") == ("a", "b")
     assert fields({"text": "a", "pair": "b"}, "x") == ("a", None)
-    for record, message in (({"text": "a"}, "has no y"), ({"text": 3, "y": "a"}, "text is 3"), ({}, "known to hold")):
+    for record, message in (({"text": "a"}, "has no y"), ({"text": 3, "y": "a"}, "text is 3"), ({}, "call it text")):
         with pytest.raises(InputError, match=f"^input 7: .*{message}"):
             fields(record, None, "y" if "a" in record.values() else None)
 
