@@ -1,0 +1,154 @@
+"""The commands when something comes between: signals, kills, restarts, and more processes than one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from minibert.errors import InputError
+from tasks import classification, compare, ner
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+SMALL = ["--epochs", "4", "--batch-size", "8", "--precision", "fp32", "--no-baseline"]
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> str:
+    rows = [{"text": f"{'good' if i % 2 else 'bad'} thing number {i}", "label": str(i % 2)} for i in range(200)]
+    path = tmp_path / "train.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return str(path)
+
+
+def figures(out: Path) -> Any:
+    """What must not depend on interruptions: the final figures, and those of each epoch but the times."""
+    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    times = ("train_seconds", "tokens_per_second")
+    epochs = [{key: value for key, value in epoch.items() if key not in times} for epoch in metrics["epochs"]]
+    return metrics["final"], epochs
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    return (a / "model.safetensors").read_bytes() == (b / "model.safetensors").read_bytes()
+
+
+def log_steps(out: Path) -> list[tuple[Any, Any]]:
+    records = [json.loads(line) for line in (out / "train_log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [(record.get("step"), record["epoch"]) for record in records]
+
+
+def test_a_stopped_command_says_how_to_go_on_and_ends_as_if_nothing_had_happened(train: str, tmp_path: Path) -> None:
+    options = ["--train", train, *SMALL]
+    whole = classification.main([*options, "--out", str(tmp_path / "whole")])
+    assert whole is not None
+
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "tasks.classification", *options, "--out", str(out), "--save-steps", "3"]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("checkpoints/step-*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert "stopped by SIGTERM after step" in error
+    assert f"To go on: python -m tasks.classification --train {train}" in error
+    assert error.rstrip().endswith("--save-steps 3 --resume")
+    assert not (out / "metrics.json").exists()
+
+    classification.main([*options, "--out", str(out), "--save-steps", "3", "--resume"])
+    assert figures(out) == figures(whole)
+    assert same_weights(out, whole)
+    assert log_steps(out) == log_steps(whole)
+
+
+def test_resume_starts_where_there_is_nothing_and_is_harmless_where_all_is_done(train: str, tmp_path: Path) -> None:
+    options = ["--train", train, *SMALL, "--out", str(tmp_path / "out"), "--save-steps", "30", "--resume"]
+    out = classification.main(options)
+    assert out is not None
+    before = figures(out)
+    classification.main(options)
+    assert figures(out) == before
+    assert log_steps(out).count((None, 4)) == 1
+
+
+def test_what_changed_is_refused_by_name_and_nothing_is_lost(train: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ["--train", train, *SMALL, "--out", str(out), "--save-steps", "30"]
+    classification.main(options)
+    kept = sorted(path.name for path in out.rglob("*"))
+    with pytest.raises(InputError, match=r"--resume: --lr changed: was 0\.001, is now 0\.002"):
+        classification.main([*options, "--resume", "--lr", "2e-3"])
+    with open(train, "a", encoding="utf-8") as file:
+        file.write('\n{"text": "a good new thing", "label": "1"}')
+    with pytest.raises(InputError, match=r"--resume: the .* changed"):
+        classification.main([*options, "--resume"])
+    with pytest.raises(InputError, match=r"--out .*: is not empty"):
+        classification.main(options)
+    assert sorted(path.name for path in out.rglob("*")) == kept
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").touch()
+    with pytest.raises(InputError, match="holds something that is no run"):
+        classification.main(["--train", train, *SMALL, "--out", str(tmp_path / "other"), "--resume"])
+    with pytest.raises(InputError, match="--resume: needs --out"):
+        classification.main(["--train", train, *SMALL, "--resume"])
+
+
+def test_a_comparison_goes_on_where_it_stopped(train: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    options = ["--task", "classification", "--arch", "bert", "albert", "--train", train, *SMALL, "--epochs", "1"]
+    compare.main([*options, "--out", str(out)])
+    before = json.loads((out / "comparison.json").read_text(encoding="utf-8"))["rows"]
+    for path in (out / "albert-42" / "metrics.json", out / "comparison.json"):
+        path.unlink()
+    capsys.readouterr()
+    compare.main([*options, "--out", str(out), "--resume"])
+    assert capsys.readouterr().out.count("is there already") == 1
+    after = json.loads((out / "comparison.json").read_text(encoding="utf-8"))["rows"]
+    assert [row["values"] for row in after] == [row["values"] for row in before]
+
+
+def torchrun(processes: int, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), *arguments]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_two_processes_leave_the_run_of_one(tmp_path: Path) -> None:
+    """Without dropout, so that their random numbers do not matter; windows and words of entities are shared out."""
+    words = [("Ann went to Rome .", "B-PER O O B-LOC O"), ("Bob saw York and Ann .", "B-PER O B-LOC O B-PER O")] * 20
+    text = "\n\n".join(
+        "\n".join(f"{w} {t}" for w, t in zip(text.split(), tags.split(), strict=True)) for text, tags in words
+    )
+    (tmp_path / "train.txt").write_text(text, encoding="utf-8")
+    start = ner.main(["--train", str(tmp_path / "train.txt"), "--dev", str(tmp_path / "train.txt"), "--epochs", "1",
+                      "--precision", "fp32", "--out", str(tmp_path / "start")])  # fmt: skip
+    config = json.loads((start / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
+    (start / "config.json").write_text(json.dumps(config))
+    options = ["--weights", str(start), "--train", str(tmp_path / "train.txt"), "--dev", str(tmp_path / "train.txt")]
+    options += ["--epochs", "2", "--batch-size", "7", "--precision", "fp32", "--lr", "1e-4"]
+    one = ner.main([*options, "--out", str(tmp_path / "one")])
+    run = torchrun(2, ["-m", "tasks.ner", *options, "--out", str(tmp_path / "two")])
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("saved to") == 1
+    two = tmp_path / "two"
+    assert "2 processes" in json.loads((two / "metrics.json").read_text())["device"]
+    for mine, theirs in zip(figures(one)[1], figures(two)[1], strict=True):
+        assert theirs["train_loss"] == pytest.approx(mine["train_loss"], rel=1e-5)
+        assert theirs["strict_f1"] == mine["strict_f1"]
+    ours, others = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
+    assert all((ours[name] - others[name]).abs().max() < 1e-5 for name in ours)
+
+
+def test_torchrun_needs_a_folder_by_name(train: str, tmp_path: Path) -> None:
+    run = torchrun(2, ["-m", "tasks.classification", "--train", train, *SMALL])
+    assert run.returncode != 0
+    assert "--out: needed under torchrun" in run.stderr
