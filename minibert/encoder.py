@@ -13,6 +13,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from minibert.attention import attend
 from minibert.batch import PackedBatch
@@ -118,9 +119,14 @@ class Encoder(Pretrained):
         config: the shape.
         add_pooling_layer: whether to build the pooler, a dense layer with tanh over each first token. Token and span
             heads do without, so that no parameter goes untrained.
+
+    Attributes:
+        activation_checkpointing: in training, keep each layer's input alone and compute its inside again for the
+            backward pass: a fraction of the memory for a third more operations.
     """
 
     head = "Model"
+    activation_checkpointing = False
 
     def __init__(self, config: EncoderConfig, *, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
@@ -151,7 +157,10 @@ class Encoder(Pretrained):
         x = self.embeddings(batch)
         hidden_states = [x]
         for layer in self.layers():
-            x = layer(x, batch)
+            if self.activation_checkpointing and self.training:
+                x = checkpoint(layer, x, batch, use_reentrant=False)
+            else:
+                x = layer(x, batch)
             if output_hidden_states:
                 hidden_states.append(x)
         return EncoderOutput(

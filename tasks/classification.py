@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from minibert import EncoderConfig, SequenceClassifier, Tokenizer, pack
 from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
-from minibert.training import LabelledBatch
+from minibert.training import Divergence, LabelledBatch, class_divergence
 from tasks import command
 from tasks.baseline import linear_baseline
 from tasks.settings import RunSettings
@@ -71,7 +71,7 @@ class ClassificationSettings(RunSettings):
 
 
 class TextExample(NamedTuple):
-    """A text as the model sees it: ids with special tokens, their types, and the label.
+    """A text as the model sees it: ids with special tokens, their types, the label, and the text's line in its file.
 
     ``target`` is a label's index, 0 or 1 for each label, or a number.
     """
@@ -79,6 +79,7 @@ class TextExample(NamedTuple):
     ids: npt.NDArray[np.int32]
     types: npt.NDArray[np.int8]
     target: int | float | Floats
+    line: int
 
 
 class Judgement(NamedTuple):
@@ -230,7 +231,9 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
                 ids, types = tokenizer.with_special_tokens(kept, kept_second)
                 notes["unknown_tokens"] += ids.count(tokenizer.unk_token_id)
                 examples.append(
-                    TextExample(np.array(ids, np.int32), np.array(types, np.int8), self._target(item, label2id))
+                    TextExample(
+                        np.array(ids, np.int32), np.array(types, np.int8), self._target(item, label2id), item.line
+                    )
                 )
         return Encoded(examples=examples, counts=counts, notes=notes)
 
@@ -253,6 +256,7 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
             inputs=pack([example.ids for example in examples], [example.types for example in examples]),
             targets=torch.from_numpy(targets),
             num_targets=len(examples),
+            lines=tuple(example.line for example in examples),
         )
 
     def losses(self, model: nn.Module, logits: Tensor, batch: LabelledBatch) -> Tensor:
@@ -263,6 +267,9 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
         if self.settings.kind == "multi":
             return F.binary_cross_entropy_with_logits(logits, batch.targets, reduction="none").mean(-1)
         return (logits.squeeze(-1) - batch.targets) ** 2
+
+    def divergence(self, model: nn.Module) -> Divergence | None:
+        return class_divergence if self.settings.kind == "single" else None
 
     # -- answers -----------------------------------------------------------------------------------------------------
 
@@ -286,6 +293,10 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
 
     def figures(self, items: Sequence[LabelledText], outputs: Sequence[Judgement]) -> dict[str, float]:
         return text_figures(self.settings.kind, items, self._predictions(outputs))
+
+    def choices(self, item: LabelledText, output: Judgement) -> Iterable[tuple[str, str]]:
+        if isinstance(item.label, str):
+            yield item.label, output.prediction("single")
 
     def details(self, split: Split[LabelledText], outputs: Sequence[Judgement], losses: Sequence[float]) -> Details:
         predictions = self._predictions(outputs)

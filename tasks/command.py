@@ -1,14 +1,16 @@
 """The command line of every task, and its manners: one sentence and status 2 for what a person can correct."""
 
+import contextlib
 import io
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from minibert.errors import InputError
+from minibert.training import Interrupted, distributed
 from tasks.seeds import repeat
 from tasks.settings import parse
 from tasks.task import Task
@@ -34,13 +36,37 @@ def run_task(task_class: type[Task[Any, Any, Any]], argv: Sequence[str] | None =
         return None
     typed = command_line(f"tasks.{task.name}", argv)
     if command.settings.seeds > 1:
-        return repeat(task_class, [command.settings], name=command.settings.arch or "seeds", command=typed)
-    return train(task, command=typed)
+        name = command.settings.arch or "seeds"
+        with resumable(typed, levels=2):
+            return repeat(task_class, [command.settings], name=name, command=typed, resume=command.resume)
+    with resumable(typed, levels=1):
+        return train(task, command=typed, resume=command.resume)
+
+
+@contextlib.contextmanager
+def resumable(typed: str, *, levels: int) -> Iterator[None]:
+    """Where a signal stops training in the block, says how to go on, and exits with 143 or 130.
+
+    Args:
+        typed: the command that was given.
+        levels: how far up from the folder of checkpoints the command's own folder lies.
+    """
+    try:
+        yield
+    except Interrupted as stop:
+        if distributed.is_writer():
+            print(f"{stop}.", file=sys.stderr)
+            if stop.checkpoint is not None:
+                out = stop.checkpoint.parents[levels]
+                typed += "" if " --out" in typed else f" --out {shlex.quote(str(out))}"
+                print(f"To go on: {typed} --resume", file=sys.stderr)
+        sys.exit(stop.exit_status)
 
 
 def command_line(program: str, argv: Sequence[str] | None) -> str:
-    """The command that does this again."""
-    return shlex.join(["python", "-m", program, *(sys.argv[1:] if argv is None else argv)])
+    """The command that does this again, from the start."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return shlex.join(["python", "-m", program, *(argument for argument in arguments if argument != "--resume")])
 
 
 def run(main: Callable[[], object]) -> None:

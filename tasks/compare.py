@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
         if asked.dry_run:
             raise InputError(f"--dry-run: looks at one task; run python -m tasks.{task.name} --dry-run.")
         variants.append(asked.settings)
-    return repeat(task, variants, name="compare", command=command.command_line("tasks.compare", argv))
+    typed = command.command_line("tasks.compare", argv)
+    with command.resumable(typed, levels=2):
+        return repeat(task, variants, name="compare", command=typed, resume=asked.resume)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,31 @@ import torch
 
 from minibert.errors import InputError
 from minibert.files import write_json, write_whole
+from tasks.settings import SETTINGS_FILE
+
+CHECKPOINTS = "checkpoints"
 
 
-def new_run_folder(out: str | None, task: str, arch: str) -> Path:
-    """Makes the folder of a new run: ``out``, or the next free ``runs/TASK-ARCH-N``.
+def new_run_folder(out: str | None, task: str, arch: str, *, resume: bool = False) -> Path:
+    """Makes the folder of a run: ``out``, or the next free ``runs/TASK-ARCH-N``.
+
+    Args:
+        out: a folder to make or, with ``resume``, to go on in.
+        task, arch: for the name.
+        resume: ``out`` may hold a run.
 
     Raises:
-        InputError: it holds something already, or cannot be written.
+        InputError: it holds something else already, or cannot be written.
     """
     folder = Path(out) if out is not None else Path("runs")
     try:
         if out is not None:
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
-                raise InputError(f"--out {folder}: is not empty; name a new folder, so that nothing in it is lost.")
+                if not resume:
+                    raise InputError(f"--out {folder}: is not empty; name a new folder, so that nothing in it is lost.")
+                if not any(chain(folder.glob("tokenizer.json"), folder.glob(f"*/{SETTINGS_FILE}"))):
+                    raise InputError(f"--out {folder}: holds something that is no run; name the run to --resume.")
         else:
             folder = _numbered(folder, f"{task}-{arch}")
         tempfile.TemporaryFile(dir=folder).close()
@@ -53,11 +65,11 @@ def _numbered(parent: Path, name: str) -> Path:
 
 @contextlib.contextmanager
 def no_folder_without_model(folder: Path) -> Iterator[None]:
-    """Takes a new run's folder away again if the block fails before it has saved a model."""
+    """Takes a new run's folder away again if the block fails before it has saved a model or a checkpoint."""
     try:
         yield
     except BaseException:
-        if not (folder / "model.safetensors").exists():
+        if not any((folder / name).exists() for name in ("model.safetensors", CHECKPOINTS)):
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
@@ -73,6 +85,12 @@ class RunLog:
         line = json.dumps({**record, "seconds": round(time.perf_counter() - self._started, 2)}, ensure_ascii=False)
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+    def keep(self, count: int) -> None:
+        """Takes away all but the first ``count`` records, which a resumed run will make again."""
+        if self._path.exists():
+            kept = self._path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
+            write_whole(self._path, lambda path: path.write_text("".join(kept), encoding="utf-8"))
 
 
 def versions() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A trained model's answers to many items: batches by length, answers in order."""
 
 import itertools
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, Generic
 import torch
 
 from minibert.checkpoint import Pretrained
-from minibert.training import LabelledBatch, autocast, choose_precision
+from minibert.training import LabelledBatch, autocast, choose_precision, distributed
 from tasks.task import Encoded, Example, Item, Output, Task
 
 _BATCH_TOKENS = 8192
@@ -41,34 +42,48 @@ def answers(
     encoded: Encoded[Example],
     *,
     precision: str,
+    together: bool = False,
 ) -> Answers[Output]:
-    """Runs the model over all examples, the longest first, and puts the answers back in order."""
+    """Runs the model over all examples, the longest first, and puts the answers back in order.
+
+    Args:
+        task, model: what answers.
+        items: to answer.
+        encoded: the items' examples.
+        precision: as in the settings.
+        together: all processes of ``torchrun`` have been given the same items; they share the batches out among them,
+            and each gets all answers.
+    """
     started = time.perf_counter()
     device = next(model.parameters()).device
     precision = choose_precision(precision, device)
-    decoded: list[Any] = [None] * len(encoded.examples)
-    losses = torch.zeros(len(encoded.examples))
-    num_targets = num_tokens = 0
+    batches = list(batches_by_length([len(example.ids) for example in encoded.examples]))
+    done = []
     model.eval()
     with torch.inference_mode():
-        for indices in batches_by_length([len(example.ids) for example in encoded.examples]):
+        for indices in distributed.shard(batches) if together else batches:
             examples = [encoded.examples[index] for index in indices]
             batch: LabelledBatch = task.collate(examples).to(device)
             with autocast(device, precision):
                 logits = model(batch.inputs)
-            losses[indices] = task.losses(model, logits, batch).float().cpu()
-            for index, value in zip(indices, task.decode(model, logits, batch, examples), strict=True):
-                decoded[index] = value
-            num_targets += batch.num_targets
-            num_tokens += batch.inputs.num_tokens
-        rest, rest_of_losses = iter(decoded), iter(losses.tolist())
+            losses_of_batch = task.losses(model, logits, batch).tolist()
+            done.append((task.decode(model, logits, batch, examples), losses_of_batch, batch.num_targets))
+        decoded: list[Any] = [None] * len(encoded.examples)
+        losses = [0.0] * len(encoded.examples)
+        num_targets = 0
+        everything = distributed.gather(done) if together else done
+        for indices, (values, losses_of_batch, targets) in zip(batches, everything, strict=True):
+            for index, value, loss in zip(indices, values, losses_of_batch, strict=True):
+                decoded[index], losses[index] = value, loss
+            num_targets += targets
+        rest, rest_of_losses = iter(decoded), iter(losses)
         by_item = [list(itertools.islice(rest, count)) for count in encoded.counts]
         outputs = task.outputs(model, items, by_item)
     return Answers(
         outputs=outputs,
         losses=[sum(itertools.islice(rest_of_losses, count)) for count in encoded.counts],
-        mean_loss=float(losses.double().sum()) / max(1, num_targets),
-        num_tokens=num_tokens,
+        mean_loss=math.fsum(losses) / max(1, num_targets),
+        num_tokens=sum(len(example.ids) for example in encoded.examples),
         seconds=time.perf_counter() - started,
     )
 

@@ -24,7 +24,7 @@ from minibert import CrfTokenClassifier, EncoderConfig, TokenClassifier, Tokeniz
 from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
 from minibert.tokenizer import split_words, windows
-from minibert.training import LabelledBatch
+from minibert.training import Divergence, LabelledBatch, class_divergence
 from tasks import command
 from tasks.ner_data import Sentence, bio_tags, entities_from_tags, entity_counts, read_ner
 from tasks.settings import RunSettings
@@ -61,10 +61,12 @@ class NerSettings(RunSettings):
 
 
 class Window(NamedTuple):
-    """A piece of a sentence as the model sees it: ids with special tokens, and each one's tag (or -100)."""
+    """A piece of a sentence as the model sees it: ids with special tokens, each one's tag (or -100), and the sentence's
+    line in its file."""
 
     ids: npt.NDArray[np.int32]
     targets: npt.NDArray[np.int16]
+    line: int
 
 
 class Tags(NamedTuple):
@@ -153,7 +155,7 @@ class NerTask(Task[Sentence, Window, Tags]):
                 targets = [_NO_TARGET] * len(ids)
                 for word in range(window.keep_start, window.keep_end):
                     targets[1 + pieces.first[word] - start] = tags[word]
-                examples.append(Window(np.array(ids, np.int32), np.array(targets, np.int16)))
+                examples.append(Window(np.array(ids, np.int32), np.array(targets, np.int16), sentence.line))
             counts.append(len(cut))
             notes["windows_added"] += max(0, len(cut) - 1)
         return Encoded(examples=examples, counts=counts, notes=notes)
@@ -165,6 +167,7 @@ class NerTask(Task[Sentence, Window, Tags]):
             inputs=pack([example.ids for example in examples]),
             targets=torch.from_numpy(targets),
             num_targets=int((targets != _NO_TARGET).sum()),
+            lines=tuple(example.line for example in examples),
         )
 
     def losses(self, model: nn.Module, logits: Tensor, batch: LabelledBatch) -> Tensor:
@@ -175,6 +178,9 @@ class NerTask(Task[Sentence, Window, Tags]):
             return -model.crf.log_likelihood(logits[kept], batch.targets[kept], lengths)
         each = F.cross_entropy(logits.float(), batch.targets, ignore_index=_NO_TARGET, reduction="none")
         return sum_by_sequence(each, batch)
+
+    def divergence(self, model: nn.Module) -> Divergence | None:
+        return None if isinstance(model, CrfTokenClassifier) else class_divergence
 
     # -- answers -----------------------------------------------------------------------------------------------------
 
@@ -216,6 +222,9 @@ class NerTask(Task[Sentence, Window, Tags]):
 
     def figures(self, items: Sequence[Sentence], outputs: Sequence[Tags]) -> dict[str, float]:
         return score([bio_tags(item) for item in items], [output.names for output in outputs])[0]
+
+    def choices(self, item: Sentence, output: Tags) -> Iterable[tuple[str, str]]:
+        return zip(bio_tags(item), output.names, strict=True)
 
     def details(self, split: Split[Sentence], outputs: Sequence[Tags], losses: Sequence[float]) -> Details:
         figures, rows, table = score([bio_tags(item) for item in split.items], [output.names for output in outputs])

@@ -6,10 +6,9 @@ one run says little about a model.
 
 import contextlib
 import dataclasses
+import os
 import shlex
-import shutil
 import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,14 @@ from tasks.task import Task
 from tasks.training import train
 
 
-def repeat(task_class: type[Task[Any, Any, Any]], variants: Sequence[RunSettings], *, name: str, command: str) -> Path:
+def repeat(
+    task_class: type[Task[Any, Any, Any]],
+    variants: Sequence[RunSettings],
+    *,
+    name: str,
+    command: str,
+    resume: bool = False,
+) -> Path:
     """Runs each variant with each of its seeds, and writes ``comparison.json`` and ``report.html`` beside the runs.
 
     A run that fails does not take the others with it; it is named in the results.
@@ -34,6 +40,7 @@ def repeat(task_class: type[Task[Any, Any, Any]], variants: Sequence[RunSettings
         variants: settings that differ in architecture or weights; ``out`` and ``seeds`` are those of the first.
         name: of the run folder, where ``out`` gives none.
         command: what to type to do this again.
+        resume: take the runs that ``out`` holds whole as they are, and go on with the one that was stopped.
 
     Returns:
         The folder, with a run folder for each run.
@@ -41,36 +48,38 @@ def repeat(task_class: type[Task[Any, Any, Any]], variants: Sequence[RunSettings
     Raises:
         InputError: the first run fails.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("--seeds: several runs under torchrun would share its processes; start them one by one.")
     started = run_folder.now()
     first = variants[0]
+    names = [variant.arch or "run" for variant in variants]
+    if len(set(names)) < len(names):  # several checkpoints of one architecture
+        names = [f"{name}-{number}" for number, name in enumerate(names, 1)]
     metric = task_class(first).metric
-    folder = run_folder.new_run_folder(first.out, task_class.name, name)
+    folder = run_folder.new_run_folder(first.out, task_class.name, name, resume=resume)
     baselines: dict[int, Any] = {}
     rows, failures = [], []
     metrics: dict[str, Any] = {}
-    several = Counter(variant.arch for variant in variants)
-    for number, variant in enumerate(variants, 1):
+    for number, variant in enumerate(variants):
         runs: list[dict[str, Any]] = []
-        called = variant.arch or "run"
-        if several[variant.arch] > 1:  # two checkpoints, say
-            called += f"-{number}"
         for seed in range(first.seed, first.seed + first.seeds):
             settings = dataclasses.replace(variant, seed=seed, seeds=1, out=None)
-            label = f"{called}-{seed}"
+            label = f"{names[number]}-{seed}"
             print(f"\n== {label} ==", flush=True)
             target = folder / label
-            target.mkdir()
+            target.mkdir(exist_ok=resume)
             again = f"python -m tasks.{task_class.name} --config {shlex.quote(str(target / SETTINGS_FILE))}"
             try:
-                train(task_class(settings), command=again, folder=target, baseline=baselines.get(seed))
+                if (target / "metrics.json").exists():
+                    print("is there already")
+                else:
+                    known = baselines.get(seed)
+                    train(task_class(settings), command=again, folder=target, baseline=known, resume=resume)
             except BaseException as error:
-                failed = isinstance(error, InputError)
-                if failed or not (target / "model.safetensors").exists():
-                    shutil.rmtree(target, ignore_errors=True)
-                if not metrics:
-                    with contextlib.suppress(OSError):  # it holds the model of a run that was stopped
-                        folder.rmdir()
-                if not metrics or not failed:
+                with contextlib.suppress(OSError):  # folders that hold something stay
+                    target.rmdir()
+                    folder.rmdir()
+                if not metrics or not isinstance(error, InputError):
                     raise
                 print(f"failed: {error}")
                 failures.append(f"{label} failed: {error}")
@@ -130,6 +139,7 @@ def _row(runs: Sequence[Mapping[str, Any]], metric: Metric) -> dict[str, Any]:
         **spread([run["final"][_scored(run)][metric.name] for run in runs], metric),
         "seeds": [run["seed"] for run in runs],
         "runs": [run["run"] for run in runs],
+        "collapsed": sum(run["collapsed"] for run in runs),
         **{name: mean(name) for name in ("train_seconds", "tokens_per_second", "peak_memory_bytes", "parameters")},
     }
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 from minibert.config import ARCHITECTURES
 from minibert.errors import InputError
 from minibert.files import write_whole
-from minibert.training import TrainingSettings
+from minibert.training import FREE, TrainingSettings
 
 SETTINGS_FILE = "settings.toml"
 
@@ -32,11 +32,14 @@ class RunSettings(TrainingSettings):
     weights: str | None = field(
         default=None, metadata={"help": "checkpoint folder or hub name to start from (default: small and random)"}
     )
-    train: str | None = field(default=None, metadata={"help": "training file (default: the bundled sample)"})
+    train: str | None = field(default=None, metadata=FREE | {"help": "training file (default: the bundled sample)"})
     dev: str | None = field(
-        default=None, metadata={"help": "file that chooses the best epoch (default: a part of --train, held out)"}
+        default=None,
+        metadata=FREE | {"help": "file that chooses the best epoch (default: a part of --train, held out)"},
     )
-    test: str | None = field(default=None, metadata={"help": "file for the final report (default: the dev file's)"})
+    test: str | None = field(
+        default=None, metadata=FREE | {"help": "file for the final report (default: the dev file's)"}
+    )
     dev_share: float | None = field(
         default=None, metadata={"help": "part of --train to hold out where there is no --dev (default: 0.1)"}
     )
@@ -49,11 +52,14 @@ class RunSettings(TrainingSettings):
     max_length: int | None = field(
         default=None, metadata={"help": "most tokens the model sees at a time (default: what its positions allow)"}
     )
-    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
+    device: str = field(default="auto", metadata=FREE | {"help": "auto, cpu, cuda or cuda:N"})
     seeds: int = field(
-        default=1, metadata={"help": "runs with this many seeds, from --seed on; reports mean, deviation and worst"}
+        default=1,
+        metadata=FREE | {"help": "runs with this many seeds, from --seed on; reports mean, deviation and worst"},
     )
-    out: str | None = field(default=None, metadata={"help": "run folder, new or empty (default: runs/TASK-ARCH-N)"})
+    out: str | None = field(
+        default=None, metadata=FREE | {"help": "run folder, new or empty (default: runs/TASK-ARCH-N)"}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,6 +89,7 @@ class Command(NamedTuple):
 
     settings: Any
     dry_run: bool
+    resume: bool
 
 
 def option_name(field_name: str) -> str:
@@ -117,6 +124,9 @@ def parse(
     parser.add_argument(
         "--dry-run", action="store_true", help="read the data, show its sizes and an encoded example, and stop"
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in --out where it stopped; start it where it has not"
+    )
     hints = typing.get_type_hints(settings_class)
     shared = {f.name for f in dataclasses.fields(TrainingSettings)}
     for option in sorted(dataclasses.fields(settings_class), key=lambda f: f.name in shared):
@@ -129,12 +139,15 @@ def parse(
         name: tuple(value) if isinstance(value, list) else value
         for name, value in vars(parser.parse_args(argv)).items()
     }
-    config, dry_run = given.pop("config"), given.pop("dry_run")
+    config, dry_run, resume = given.pop("config"), given.pop("dry_run"), given.pop("resume")
     if config is not None:
         given = {**read_settings(Path(config), settings_class, task), **given}
     if given.get("weights") is None:
         given = {**from_random, **given}
-    return Command(settings_class(**given), dry_run)
+    settings = settings_class(**given)
+    if resume and settings.out is None:
+        raise InputError("--resume: needs --out, the folder of the run to go on with.")
+    return Command(settings, dry_run, resume)
 
 
 def add_option(parser: argparse.ArgumentParser, name: str, hint: Any, text: str) -> None:

@@ -76,6 +76,7 @@ class SpanWindow(NamedTuple):
         at: the token where the window of the context begins.
         offsets: ``(n, 2)``, the characters of the whole context that each of the window's tokens covers.
         keep: the run of these tokens, from and to, in which an answer may start here.
+        line: where the question starts in its file.
     """
 
     ids: npt.NDArray[np.int32]
@@ -84,6 +85,7 @@ class SpanWindow(NamedTuple):
     at: int
     offsets: npt.NDArray[np.int32]
     keep: tuple[int, int]
+    line: int
 
 
 class Span(NamedTuple):
@@ -207,6 +209,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
                         at=at,
                         offsets=np.array(pieces.offsets[window.start : window.end], np.int32).reshape(-1, 2),
                         keep=(window.keep_start - window.start, window.keep_end - window.start),
+                        line=item.line,
                     )
                 )
             counts.append(len(cut))
@@ -220,6 +223,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
             inputs=pack([example.ids for example in examples], [example.types for example in examples]),
             targets=torch.tensor([example.target for example in examples]),
             num_targets=sum(example.target[0] != _NO_TARGET for example in examples),
+            lines=tuple(example.line for example in examples),
         )
 
     def losses(self, model: nn.Module, logits: Tensor, batch: LabelledBatch) -> Tensor:

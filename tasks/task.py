@@ -16,7 +16,7 @@ from minibert import EncoderConfig, Tokenizer
 from minibert.batch import IntSequence
 from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
-from minibert.training import LabelledBatch, Metric
+from minibert.training import Divergence, LabelledBatch, Metric
 from tasks.settings import RunSettings
 
 
@@ -220,6 +220,10 @@ class Task(ABC, Generic[Item, Example, Output]):
     def losses(self, model: nn.Module, logits: Tensor, batch: LabelledBatch) -> Tensor:
         """Each sequence's loss, summed over its targets, in fp32: ``(B,)``."""
 
+    def divergence(self, model: nn.Module) -> Divergence | None:
+        """How far two outputs of the model for a batch lie apart, for ``--r-drop``; None where there is no measure."""
+        return None
+
     # -- answers -----------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -237,6 +241,11 @@ class Task(ABC, Generic[Item, Example, Output]):
     @abstractmethod
     def details(self, split: Split[Item], outputs: Sequence[Output], losses: Sequence[float]) -> Details:
         """What the report shows of the final evaluation."""
+
+    def choices(self, item: Item, output: Output) -> Iterable[tuple[str, str]]:
+        """Gold and predicted class of each choice the model makes in an item, where it chooses among ``labels``; they
+        tell a model that has learnt nothing."""
+        return ()
 
     def baseline(self, splits: Mapping[str, Split[Item]]) -> dict[str, Any] | None:
         """The figures of a linear model on the same data, where the task has one: ``name``, and figures by split."""

@@ -1,5 +1,6 @@
 """One training run of any task: from files to a folder with a model, its figures and a report."""
 
+import contextlib
 import dataclasses
 import random
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from minibert.checkpoint import Pretrained, load_model
-from minibert.training import Examples, LabelledBatch, check_finite, choose_device, choose_precision, fit
+from minibert.errors import InputError
+from minibert.training import (
+    Examples,
+    LabelledBatch,
+    Progress,
+    check_finite,
+    choose_device,
+    choose_precision,
+    collapse,
+    distributed,
+    fit,
+)
 from tasks import folder as run_folder
 from tasks.inference import Answers, answers
 from tasks.model import Start, starting_model
@@ -109,56 +121,84 @@ def dry_run(task: AnyTask) -> None:
         print(f"  {name}: {np.asarray(value).tolist()}")
 
 
-def train(task: AnyTask, *, command: str, folder: Path | None = None, baseline: dict[str, Any] | None = None) -> Path:
+def train(
+    task: AnyTask,
+    *,
+    command: str,
+    folder: Path | None = None,
+    baseline: dict[str, Any] | None = None,
+    resume: bool = False,
+) -> Path:
     """Trains, scores and saves; returns the run folder.
+
+    Under ``torchrun`` all processes train and evaluate together; process 0 alone writes and prints.
 
     Args:
         task: with its settings.
         command: what to type to do this again.
-        folder: a new, empty folder to write to; by the settings where absent.
+        folder: a folder to write to, new and empty unless ``resume``; by the settings where absent.
         baseline: the linear model's figures on the same data, where they are known already.
+        resume: go on with the run in the folder, to the end it would have come to; begin it where there is none.
 
     Raises:
         InputError: something that was given cannot be used.
+        Interrupted: a signal came in training; a checkpoint is left.
     """
     started = run_folder.now()
-    device = choose_device(task.settings.device)
-    precision = choose_precision(task.settings.precision, device)
-    prepared = prepare(task)
-    settings: RunSettings = task.settings  # as the data settled them
-    model = prepared.start.model
-    folder = folder or run_folder.new_run_folder(settings.out, task.name, model.config.model_type)
-    print("\n".join(data_lines(task, prepared)))
-    print(f"model {prepared.start.origin}")
-    print(f"with  {', '.join(settings_lines(settings))}")
-    print(f"run   {folder}: {precision} on {run_folder.device_name(device)}")
+    with distributed.joined(choose_device(task.settings.device)) as device:
+        if task.settings.out is None and folder is None and distributed.world_size() > 1:
+            raise InputError("--out: needed under torchrun, so that a restarted process finds its run again.")
+        precision = choose_precision(task.settings.precision, device)
+        prepared = prepare(task)
+        settings: RunSettings = task.settings  # as the data settled them
+        model = prepared.start.model
+        resume = resume or distributed.restarted()
+        folder = distributed.from_first(
+            lambda: folder or run_folder.new_run_folder(settings.out, task.name, model.config.model_type, resume=resume)
+        )
+        _say("\n".join(data_lines(task, prepared)))
+        _say(f"model {prepared.start.origin}")
+        _say(f"with  {', '.join(settings_lines(settings))}")
+        _say(f"run   {folder}: {precision} on {run_folder.device_name(device)}" + _processes())
 
-    with run_folder.no_folder_without_model(folder):
-        prepared.start.tokenizer.save_pretrained(folder, for_words=task.for_words)
-        write_settings(folder / SETTINGS_FILE, settings, task.name)
-        history = _fit(task, prepared, folder, device)
+        with run_folder.no_folder_without_model(folder) if distributed.is_writer() else contextlib.nullcontext():
+            if distributed.is_writer():
+                prepared.start.tokenizer.save_pretrained(folder, for_words=task.for_words)
+                write_settings(folder / SETTINGS_FILE, settings, task.name)
+            history = _fit(task, prepared, folder, device, resume)
 
-    best, _ = load_model(task.model_class, folder)  # what is scored is what was saved
-    best.to(device)
-    final: dict[str, Any] = {}
-    details: dict[str, Details] = {}
-    rates = []
-    for name in [name for name in ("dev", "test") if name in prepared.splits]:
-        split = prepared.splits[name]
-        figures, given = _evaluated(task, best, split.items, prepared.encoded[name], f"the {name} loss")
-        details[name] = task.details(split, given.outputs, given.losses)
-        final[name] = {**figures, "report": details[name].rows}
-        rates.append(given.num_tokens / given.seconds)
+        _load_best(task, model, folder)
+        final: dict[str, Any] = {}
+        details: dict[str, Details] = {}
+        choices: list[tuple[str, str]] = []
+        rates = []
+        for name in [name for name in ("dev", "test") if name in prepared.splits]:
+            split = prepared.splits[name]
+            figures, given = _evaluated(task, model, split.items, prepared.encoded[name], f"the {name} loss")
+            if distributed.is_writer():
+                details[name] = task.details(split, given.outputs, given.losses)
+                final[name] = {**figures, "report": details[name].rows}
+                choices = [pair for i, o in zip(split.items, given.outputs, strict=True) for pair in task.choices(i, o)]
+                rates.append(given.num_tokens / given.seconds)
+        if not distributed.is_writer():
+            return folder
+
+    collapsed = choices and collapse(
+        train_loss=history[-1]["train_loss"],
+        num_classes=model.config.num_labels,
+        gold=[gold for gold, _ in choices],
+        predicted=[predicted for _, predicted in choices],
+    )
     metrics: dict[str, Any] = {
         "task": task.name,
-        "arch": best.config.model_type,
+        "arch": model.config.model_type,
         "weights": settings.weights,
         "origin": prepared.start.origin,
         "command": command,
         "seed": settings.seed,
         "settings": dataclasses.asdict(settings),
         "precision": precision,
-        "device": run_folder.device_name(device),
+        "device": run_folder.device_name(device) + _processes(),
         "versions": run_folder.versions(),
         "started": started,
         "finished": run_folder.now(),
@@ -173,9 +213,10 @@ def train(task: AnyTask, *, command: str, folder: Path | None = None, baseline: 
             "tokens_per_second": round(float(np.median([epoch["tokens_per_second"] for epoch in history]))),
             "evaluation_tokens_per_second": round(max(rates)),
             "peak_memory_bytes": run_folder.peak_memory(device),
-            "parameters": sum(parameter.numel() for parameter in best.parameters()),
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
         },
-        "warnings": _warnings(prepared),
+        "collapsed": bool(collapsed),
+        "warnings": [*([collapsed] if collapsed else []), *_warnings(prepared)],
     }
     run_folder.write_metrics(folder, metrics)
     report = write_run_report(folder, metrics, details)
@@ -189,7 +230,17 @@ def train(task: AnyTask, *, command: str, folder: Path | None = None, baseline: 
     return folder
 
 
-def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device) -> list[dict[str, Any]]:
+def _say(line: str) -> None:
+    """Prints, once for all processes."""
+    if distributed.is_writer():
+        print(line, flush=True)
+
+
+def _processes() -> str:
+    return f", {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
+
+
+def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, resume: bool) -> list[dict[str, Any]]:
     """Trains, and leaves the best model in the folder; returns the epochs' records."""
     model, dev, lead = prepared.start.model, prepared.splits["dev"], task.metrics[0]
     sample = _sample(prepared, task.settings.seed)
@@ -207,6 +258,12 @@ def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device) 
         log(entry)
         if "train_loss" in entry:
             print(_epoch_line(entry, lead), flush=True)
+        elif "deterministic_slowdown" in entry:
+            print(f"deterministic algorithms take {entry['deterministic_slowdown']} times as long", flush=True)
+
+    def go_on(progress: Progress) -> None:
+        log.keep(progress.num_records)
+        print(f"resumes after step {progress.step}, in epoch {progress.epoch}", flush=True)
 
     return fit(
         model.to(device),
@@ -219,7 +276,25 @@ def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device) 
         on_best=lambda: model.save_pretrained(folder),
         on_record=record,
         show_progress=True,
+        divergence=task.divergence(model),
+        checkpoints=folder / run_folder.CHECKPOINTS,
+        resume=resume,
+        same={f"the {name} file": split.sha256 for name, split in prepared.splits.items()},
+        on_resume=go_on,
     )
+
+
+def _load_best(task: AnyTask, model: Pretrained, folder: Path) -> None:
+    """Gives the model the weights that were saved, so that what is scored is what was saved; also where another host's
+    process saved them."""
+
+    def saved() -> dict[str, Tensor]:
+        return dict(load_model(task.model_class, folder)[0].named_parameters())
+
+    weights = distributed.from_first(saved)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
 
 
 def _sample(prepared: Prepared, seed: int) -> tuple[Sequence[Any], Encoded[Any]]:
@@ -235,7 +310,7 @@ def _sample(prepared: Prepared, seed: int) -> tuple[Sequence[Any], Encoded[Any]]
 def _evaluated(
     task: AnyTask, model: Pretrained, items: Sequence[Any], encoded: Encoded[Any], what: str
 ) -> tuple[dict[str, float], Answers[Any]]:
-    given = answers(task, model, items, encoded, precision=task.settings.precision)
+    given = answers(task, model, items, encoded, precision=task.settings.precision, together=True)
     check_finite(given.mean_loss, what)
     return {"loss": given.mean_loss, **task.figures(items, given.outputs)}, given
 

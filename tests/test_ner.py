@@ -402,7 +402,7 @@ def test_the_crf_loss_is_the_likelihood_of_the_kept_words() -> None:
     task = ner.NerTask(ner.NerSettings(head="crf"))
     kept = [[1, 2, 0], [2], [0, 1]]
     windows = [
-        ner.Window(np.arange(5, 5 + len(tags) + 3, dtype=np.int32), np.array([-100, *tags, -100, -100], np.int16))
+        ner.Window(np.arange(5, 5 + len(tags) + 3, dtype=np.int32), np.array([-100, *tags, -100, -100], np.int16), 1)
         for tags in kept
     ]
     batch = task.collate(windows)

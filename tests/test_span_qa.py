@@ -123,7 +123,7 @@ def test_the_best_spans_are_those_of_brute_force(
     low = data.draw(st.integers(0, number))
     keep = (low, data.draw(st.integers(low, number)))
     offsets = np.array([(2 * i, 2 * i + 1) for i in range(number)], np.int32).reshape(-1, 2)
-    window = SpanWindow(np.zeros(0, np.int32), np.zeros(0, np.int8), (0, 0), at, offsets, keep)
+    window = SpanWindow(np.zeros(0, np.int32), np.zeros(0, np.int8), (0, 0), at, offsets, keep, 1)
     task = SpanQaTask(SpanQaSettings(max_answer=max_answer, n_best=n_best))
     found = task._best_spans(scores, window)
     every = [

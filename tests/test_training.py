@@ -1,65 +1,46 @@
 """The loop: what a step adds up, what decays, which epoch is best, and that a seed settles everything."""
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import tiny_config
+from conftest import FAMILIES, scramble
 from torch import Tensor, nn
+from training_runs import CPU, Item, collate, loss, ragged_items, tiny_model, weights
 
-from minibert import TokenClassifier, pack
+from minibert import TokenClassifier
 from minibert.errors import InputError
 from minibert.training import (
     Examples,
     LabelledBatch,
     Metric,
     TrainingSettings,
+    autocast,
+    check_finite,
     choose_device,
     choose_precision,
+    collapse,
     fit,
     predict,
 )
 from minibert.training.optimizer import build_optimizer, linear_schedule
 
-CPU = torch.device("cpu")
-Item = tuple[list[int], list[int]]
 
-
-def collate(items: Sequence[Item]) -> LabelledBatch:
-    targets = torch.tensor([target for _, row in items for target in row])
-    return LabelledBatch(inputs=pack([ids for ids, _ in items]), targets=targets, num_targets=int((targets >= 0).sum()))
-
-
-def loss(model: nn.Module, batch: LabelledBatch) -> Tensor:
-    return F.cross_entropy(model(batch.inputs), batch.targets, reduction="sum")
-
-
-def ragged_items(count: int = 24) -> list[Item]:
-    """Sequences whose number of targets differs widely: some tokens carry none."""
-    rng = np.random.default_rng(3)
-    items = []
-    for length in rng.integers(1, 15, count):
-        ids = rng.integers(5, 90, length)
-        targets = np.where(rng.random(length) < rng.random(), ids % 2, -100)
-        targets[0] = ids[0] % 2
-        items.append((ids.tolist(), targets.tolist()))
-    return items
-
-
-def model_without_dropout(dropout: float = 0.0) -> TokenClassifier:
-    torch.manual_seed(1)
-    config = tiny_config("bert", hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
-    return TokenClassifier(config)
-
-
-def train(model: TokenClassifier, items: list[Item] | None = None, **settings: Any) -> list[Mapping[str, Any]]:
+def train(
+    model: TokenClassifier,
+    items: list[Item] | None = None,
+    *,
+    loss: Callable[[nn.Module, LabelledBatch], Tensor] = loss,
+    **settings: Any,
+) -> list[Mapping[str, Any]]:
     """Runs the loop on ragged items and gives every record."""
     records: list[Mapping[str, Any]] = []
-    given = {"epochs": 2, "batch_size": 8, "lr": 1e-3, "precision": "fp32", **settings}
+    given: dict[str, Any] = {"epochs": 2, "batch_size": 8, "lr": 1e-3, "precision": "fp32", **settings}
     fit(
         model,
         Examples(items or ragged_items(), collate),
@@ -74,12 +55,8 @@ def train(model: TokenClassifier, items: list[Item] | None = None, **settings: A
     return records
 
 
-def weights(model: nn.Module) -> Tensor:
-    return nn.utils.parameters_to_vector(model.parameters()).detach()
-
-
 def test_micro_batches_make_the_same_step() -> None:
-    whole, parts = model_without_dropout().double(), model_without_dropout().double()
+    whole, parts = tiny_model().double(), tiny_model().double()
     train(whole, batch_size=8)
     train(parts, batch_size=8, micro_batch_size=3)
     torch.testing.assert_close(weights(parts), weights(whole), rtol=0, atol=1e-9)
@@ -88,7 +65,7 @@ def test_micro_batches_make_the_same_step() -> None:
 def test_a_step_is_what_plain_pytorch_makes_of_it() -> None:
     """Two full-batch epochs against a loop written out with PyTorch's own unfused AdamW."""
     items = ragged_items(6)
-    ours, plain = model_without_dropout().double(), model_without_dropout().double()
+    ours, plain = tiny_model().double(), tiny_model().double()
     train(ours, items, batch_size=6, warmup_ratio=0.0, weight_decay=0.1, max_grad_norm=0.5, head_lr=1e-2)
     groups = []
     for name, parameter in plain.named_parameters():
@@ -111,7 +88,7 @@ def test_a_step_is_what_plain_pytorch_makes_of_it() -> None:
 
 
 def test_biases_and_norms_do_not_decay_and_the_head_has_its_rate() -> None:
-    model = model_without_dropout()
+    model = tiny_model()
     optimizer = build_optimizer(model, lr=1.0, head_lr=2.0, weight_decay=0.3, device=CPU)
     found = {id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
     assert len(found) == len(list(model.parameters()))
@@ -134,7 +111,7 @@ def test_the_rate_rises_and_falls_in_straight_lines() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_seed_settles_every_bit(precision: str) -> None:
-    first, again, other = (model_without_dropout(0.2) for _ in range(3))
+    first, again, other = (tiny_model(0.2) for _ in range(3))
     train(first, precision=precision, seed=5)
     train(again, precision=precision, seed=5)
     train(other, precision=precision, seed=6)
@@ -155,7 +132,7 @@ def test_every_example_is_seen_once_an_epoch_in_another_order() -> None:
         return {"figure": 0.0}
 
     fit(
-        model_without_dropout(), Examples(items, watching), loss=loss, evaluate=next_epoch, metric=Metric("figure"),
+        tiny_model(), Examples(items, watching), loss=loss, evaluate=next_epoch, metric=Metric("figure"),
         settings=TrainingSettings(epochs=2, batch_size=7), device=CPU, on_best=lambda: None, on_record=lambda _: None,
     )  # fmt: skip
     first, second, _ = seen
@@ -164,14 +141,14 @@ def test_every_example_is_seen_once_an_epoch_in_another_order() -> None:
 
 
 def test_it_learns() -> None:
-    records = train(model_without_dropout(), epochs=30, lr=3e-3)
+    records = train(tiny_model(), epochs=30, lr=3e-3)
     losses = [record["train_loss"] for record in records if "train_loss" in record]
     assert losses[0] > 0.5
     assert losses[-1] < 0.1
 
 
 def test_the_reported_loss_is_the_mean_over_targets() -> None:
-    model = model_without_dropout()
+    model = tiny_model()
     items = ragged_items()
     batch = collate(items)
     with torch.no_grad():
@@ -198,7 +175,7 @@ def test_the_best_epoch_has_a_direction_and_is_never_nan(higher: bool, figures: 
         return {"figure": figures[now[0]]}
 
     history = fit(
-        model_without_dropout(), Examples(ragged_items(2), collate), loss=loss, evaluate=evaluate,
+        tiny_model(), Examples(ragged_items(2), collate), loss=loss, evaluate=evaluate,
         metric=Metric("figure", higher_is_better=higher), settings=TrainingSettings(epochs=len(figures)), device=CPU,
         on_best=lambda: saved.append(now[0]), on_record=lambda _: None,
     )  # fmt: skip
@@ -207,17 +184,196 @@ def test_the_best_epoch_has_a_direction_and_is_never_nan(higher: bool, figures: 
 
 
 def test_a_loss_that_is_no_number_stops_the_run() -> None:
-    model = model_without_dropout()
+    model = tiny_model()
     with torch.no_grad():
         model.classifier.bias[0] = math.nan
     with pytest.raises(InputError, match=r"the training loss at step 1, epoch 1, is nan.* Lower --lr"):
         train(model)
 
 
+def with_lines(items: Sequence[Item]) -> LabelledBatch:
+    """A batch whose examples stand in the lines of their first ids."""
+    return dataclasses.replace(collate(items), lines=tuple(ids[0] for ids, _ in items))
+
+
+@pytest.mark.parametrize("bad", ["loss", "gradient"])
+def test_what_is_no_number_is_named_by_the_steps_lines(bad: str) -> None:
+    """The second step's examples, in micro-batches; with a loss that is a number and a gradient that is none, too."""
+    items = [([i], [i % 2]) for i in range(5, 25)]
+    seen: list[int] = []
+
+    def failing(model: nn.Module, batch: LabelledBatch) -> Tensor:
+        seen.extend(batch.lines)
+        value = loss(model, batch)
+        if len(seen) <= 10:
+            return value
+        if bad == "loss":
+            return value * math.inf
+        return value + (value - value.detach()) ** 0.5  # 0, with an infinite slope
+
+    with pytest.raises(InputError) as caught:
+        fit(
+            tiny_model(), Examples(items, with_lines), loss=failing, evaluate=dict, metric=Metric("figure"),
+            settings=TrainingSettings(batch_size=6, micro_batch_size=4, precision="fp32"), device=CPU,
+            on_best=lambda: None, on_record=lambda _: None,
+        )  # fmt: skip
+    lines = ", ".join(map(str, sorted(seen[6:12])))
+    what = {"loss": "training loss", "gradient": "gradient's norm"}[bad]
+    assert f"the {what} at step 2, epoch 1, is " in str(caught.value)
+    assert f"It comes from the examples at lines {lines}." in str(caught.value)
+
+
+def test_many_lines_are_not_all_listed() -> None:
+    with pytest.raises(InputError, match=r"at lines 1, 2, .*, 40, …\. Lower"):
+        check_finite(math.nan, "the loss", range(1, 100))
+
+
+def test_out_of_memory_halves_the_micro_batch_and_makes_the_same_steps(caplog: pytest.LogCaptureFixture) -> None:
+    """A device on which 8 sequences fail, 4 the second time, with a gradient already there, and 2 go on to the end."""
+    sizes: list[int] = []
+
+    def small_device(model: nn.Module, batch: LabelledBatch) -> Tensor:
+        sizes.append(batch.inputs.num_sequences)
+        value = loss(model, batch)
+        if sizes[-1] == 8 or (sizes.count(4) == 2 and sizes[-1] == 4):
+            raise torch.OutOfMemoryError
+        return value
+
+    ours, whole = tiny_model().double(), tiny_model().double()
+    train(ours, loss=small_device, batch_size=8)
+    train(whole, batch_size=8)
+    assert sizes[:4] == [8, 4, 4, 2]
+    assert set(sizes[3:]) == {2}
+    torch.testing.assert_close(weights(ours), weights(whole), rtol=0, atol=1e-9)
+    assert [record.getMessage().split(";")[0] for record in caplog.records] == [
+        "out of memory with micro-batches of 8 sequences", "out of memory with micro-batches of 4 sequences",
+    ]  # fmt: skip
+
+
+def test_out_of_memory_with_a_single_sequence_is_said() -> None:
+    def no_device(model: nn.Module, batch: LabelledBatch) -> Tensor:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(InputError, match="out of memory with micro-batches of 1: give a smaller --max-length or model"):
+        train(tiny_model(), loss=no_device)
+
+
+def test_a_collapsed_run_is_called_so() -> None:
+    several = ["A", "B", "C", "A"]
+    stuck = collapse(train_loss=math.log(3) - 0.01, num_classes=3, predicted=several, gold=several)
+    assert stuck is not None
+    assert re.match(r"the training loss 1\.0886 is still that of guessing, ln 3; such a run has collapsed: try", stuck)
+    one = collapse(train_loss=0.3, num_classes=3, predicted=["A"] * 4, gold=several)
+    assert one is not None
+    assert one.startswith("every prediction is A, though the data hold 3 classes; such a run has collapsed")
+    assert collapse(train_loss=0.3, num_classes=3, predicted=several, gold=several) is None
+    assert collapse(train_loss=0.3, num_classes=3, predicted=["A"], gold=["A"]) is None
+    assert collapse(train_loss=0.0, num_classes=1, predicted=["A"], gold=["A"]) is None
+
+
+def test_a_step_without_any_target_changes_no_gradient() -> None:
+    items: list[Item] = [([7, 8], [-100, -100]), ([9], [-100])]
+    model = tiny_model()
+    before = weights(model).clone()
+    train(model, items, weight_decay=0.0)
+    assert torch.equal(weights(model), before)
+
+
+def test_early_stopping_ends_after_epochs_without_a_new_best() -> None:
+    figures = iter([0.1, 0.3, 0.2, 0.3, 0.9])
+    history = fit(
+        tiny_model(), Examples(ragged_items(2), collate), loss=loss, evaluate=lambda: {"figure": next(figures)},
+        metric=Metric("figure"), settings=TrainingSettings(epochs=5, early_stopping=2), device=CPU,
+        on_best=lambda: None, on_record=lambda _: None,
+    )  # fmt: skip
+    assert [record["figure"] for record in history] == [0.1, 0.3, 0.2, 0.3]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_activation_checkpointing_changes_no_bit_and_keeps_less(family: str) -> None:
+    """With dropout; what autograd keeps is counted for one pass."""
+    ends, kept = [], []
+    for on in (True, False):
+        model = tiny_model(0.2, family, num_hidden_layers=6)
+        train(model, activation_checkpointing=on)
+        assert model.encoder.activation_checkpointing is False
+        ends.append(weights(model))
+        model.train().encoder.activation_checkpointing = on
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, sizes=sizes: sizes.append(x.nbytes), lambda _: None):
+            model(collate(ragged_items()).inputs)
+        kept.append(sum(sizes))
+    assert torch.equal(ends[0], ends[1])
+    assert kept[0] < kept[1] / 2
+
+
+def test_deterministic_algorithms_are_used_in_the_run_alone_and_their_cost_is_recorded() -> None:
+    used: list[bool] = []
+
+    def watched(model: nn.Module, batch: LabelledBatch) -> Tensor:
+        used.append(torch.are_deterministic_algorithms_enabled())
+        return loss(model, batch)
+
+    measured, plain = tiny_model(0.2), tiny_model(0.2)
+    records = train(measured, loss=watched, epochs=1, deterministic=True)
+    assert records[0]["deterministic_slowdown"] > 0
+    assert all(used[-3:])
+    assert not torch.are_deterministic_algorithms_enabled()
+    train(plain, epochs=1)
+    assert torch.equal(weights(measured), weights(plain))  # measuring leaves no trace, and a CPU knows one way only
+
+
+def test_albert_sums_the_gradients_of_its_shared_layer_in_fp32() -> None:
+    """Twelve uses in bf16, against a model of twelve layers with the same weights, whose gradients are added in fp64.
+
+    Cast at each use, the sum is wrong by 6e-9 of its norm; cast once, as autocast does by itself, by 3e-3.
+    """
+    sizes = {"num_hidden_layers": 12, "inner_group_num": 1}
+    shared = tiny_model(family="albert", num_hidden_groups=1, **sizes)
+    scramble(shared)
+    layers = tiny_model(family="albert", num_hidden_groups=12, **sizes)
+    layers.load_state_dict(shared.state_dict(), strict=False)
+    for group in layers.encoder.groups:
+        group.load_state_dict(shared.encoder.groups[0].state_dict())
+    batch = collate(ragged_items(40))
+
+    def gradients(model: nn.Module, context: torch.autocast) -> dict[str, Tensor]:
+        model.zero_grad()
+        with context:
+            value = loss(model, batch)
+        value.backward()
+        return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+    apart = gradients(layers, autocast(CPU, "bf16"))
+    errors: dict[str, list[float]] = {"each": [], "once": []}
+    for way, context in (("each", autocast(CPU, "bf16")), ("once", torch.autocast("cpu", torch.bfloat16))):
+        together = gradients(shared, context)
+        for name in ("attention.qkv", "attention.output", "feed_forward.intermediate", "feed_forward.output"):
+            parts = [apart[f"encoder.groups.{group}.0.{name}.weight"].double() for group in range(12)]
+            exact = torch.stack(parts).sum(0)
+            ours = together[f"encoder.groups.0.0.{name}.weight"]
+            assert ours.dtype == torch.float32
+            errors[way].append(float((ours - exact).norm() / exact.norm()))
+    assert max(errors["each"]) < 1e-6, errors
+    assert min(errors["once"]) > 1e-3, errors
+
+
+def test_norms_and_softmax_are_computed_in_fp32() -> None:
+    """Their results are the exact ones, rounded once: half a unit in the last of bf16's 8 bits."""
+    x = torch.randn(50, 64, dtype=torch.bfloat16) * 3 + 20
+    norm = nn.LayerNorm(64)
+    with autocast(CPU, "bf16"), torch.no_grad():
+        ours = norm(x)
+        probabilities = (x / 4).softmax(-1)
+    exact = F.layer_norm(x.double(), (64,))
+    torch.testing.assert_close(ours.double(), exact, rtol=2**-8, atol=1e-6)
+    torch.testing.assert_close(probabilities.double(), (x / 4).double().softmax(-1), rtol=2**-8, atol=1e-6)
+
+
 def test_a_metric_that_never_was_a_number_stops_the_run() -> None:
     with pytest.raises(InputError, match="no epoch has a figure for figure"):
         fit(
-            model_without_dropout(), Examples(ragged_items(2), collate), loss=loss, metric=Metric("figure"),
+            tiny_model(), Examples(ragged_items(2), collate), loss=loss, metric=Metric("figure"),
             evaluate=lambda: {"figure": math.nan}, settings=TrainingSettings(epochs=2), device=CPU,
             on_best=lambda: None, on_record=lambda _: None,
         )  # fmt: skip
@@ -225,7 +381,7 @@ def test_a_metric_that_never_was_a_number_stops_the_run() -> None:
 
 def test_dropout_acts_in_training_and_never_in_evaluation() -> None:
     """Also in the epoch behind an evaluation, and from a model that was loaded in evaluation mode."""
-    model = model_without_dropout(0.5).eval()
+    model = tiny_model(0.5).eval()
     items = ragged_items(4)
     data = Examples(items, collate)
     evaluated: list[Tensor] = []
@@ -246,7 +402,7 @@ def test_dropout_acts_in_training_and_never_in_evaluation() -> None:
 
 
 def test_evaluation_runs_in_the_precision_asked_for() -> None:
-    model, data = model_without_dropout(), Examples(ragged_items(4), collate)
+    model, data = tiny_model(), Examples(ragged_items(4), collate)
     types = {
         precision: next(predict(model, data, batch_size=4, precision=precision, device=CPU))[1].dtype
         for precision in ("fp32", "bf16")
@@ -257,7 +413,9 @@ def test_evaluation_runs_in_the_precision_asked_for() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("epochs", 0), ("batch_size", 0), ("lr", 0.0), ("warmup_ratio", 1.5), ("precision", "fp8"), ("seed", -1),
-     ("micro_batch_size", 0), ("max_grad_norm", 0.0), ("weight_decay", -0.1), ("head_lr", math.nan), ("lr", math.inf)],
+     ("micro_batch_size", 0), ("layer_decay", 0.0), ("layer_decay", 1.1), ("early_stopping", 0), ("ema", 1.0),
+     ("fgm", 0.0), ("r_drop", -1.0), ("save_steps", 0), ("save_minutes", 0.0), ("keep_checkpoints", 1),
+     ("max_grad_norm", 0.0), ("weight_decay", -0.1), ("head_lr", math.nan), ("lr", math.inf)],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_the_options_name(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"^--{name.replace('_', '-')} "):

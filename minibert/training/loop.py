@@ -1,116 +1,45 @@
-"""The training loop. It knows batches, losses and metrics, and nothing of any task."""
+"""The training loop. It knows batches, losses and metrics, and nothing of any task.
 
+Read :func:`fit`, then :class:`_Run` from top to bottom. One step is in :mod:`minibert.training.step`, what a checkpoint
+holds in :mod:`minibert.training.state`.
+"""
+
+import contextlib
+import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from minibert.batch import PackedBatch
 from minibert.errors import InputError
+from minibert.training import distributed
+from minibert.training.checkpoints import Checkpoints, require_none
+from minibert.training.checks import check_finite
+from minibert.training.data import Examples, Metric
 from minibert.training.optimizer import build_optimizer, linear_schedule
-from minibert.training.precision import PRECISIONS, autocast, choose_precision
+from minibert.training.precision import choose_precision, cost_of_determinism, determinism
+from minibert.training.regularisation import Ema, weights_of
+from minibert.training.settings import TrainingSettings
+from minibert.training.signals import WATCHED, Interrupted, SignalWatch
+from minibert.training.state import Progress, RunState, best_weights, binding, seed_everything
+from minibert.training.step import Divergence, Loss, OptimizerStep, StepResult, activation_checkpointing
 
-Example = TypeVar("Example")
+logger = logging.getLogger(__name__)
+
 LOG_EVERY = 50
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """What a training run is set to. The metadata are the command line's help."""
-
-    epochs: int = field(default=3, metadata={"help": "passes over the training data"})
-    batch_size: int = field(default=32, metadata={"help": "sequences in an optimizer step"})
-    micro_batch_size: int | None = field(
-        default=None,
-        metadata={"help": "sequences computed at a time, to save memory; gradients add up to the same step"},
-    )
-    lr: float = field(default=5e-5, metadata={"help": "peak learning rate of the encoder"})
-    head_lr: float | None = field(default=None, metadata={"help": "peak learning rate of the head (default: --lr)"})
-    weight_decay: float = field(default=0.01, metadata={"help": "AdamW's decay; biases and norms have none"})
-    warmup_ratio: float = field(default=0.1, metadata={"help": "part of the steps in which the rate rises"})
-    max_grad_norm: float = field(default=1.0, metadata={"help": "gradients are clipped to this norm"})
-    precision: str = field(
-        default="auto", metadata={"help": "auto, fp32, bf16 or fp16; auto is bf16 where the device computes in it"}
-    )
-    seed: int = field(default=42, metadata={"help": "seed of everything random"})
-
-    def __post_init__(self) -> None:
-        """Raises InputError, by the option's name, for a value that cannot be trained with."""
-        limits: tuple[tuple[str, bool, str], ...] = (
-            ("epochs", self.epochs >= 1, "1 or more"),
-            ("batch_size", self.batch_size >= 1, "1 or more"),
-            ("micro_batch_size", self.micro_batch_size is None or self.micro_batch_size >= 1, "1 or more"),
-            ("lr", 0 < self.lr < math.inf, "a number above 0"),
-            ("head_lr", self.head_lr is None or 0 < self.head_lr < math.inf, "a number above 0"),
-            ("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more"),
-            ("warmup_ratio", 0 <= self.warmup_ratio <= 1, "from 0 to 1"),
-            ("max_grad_norm", self.max_grad_norm > 0, "above 0"),
-            ("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
-            ("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295"),
-        )
-        for name, holds, range_ in limits:
-            if not holds:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be {range_}.")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LabelledBatch:
-    """A pack with what is to be predicted.
-
-    Attributes:
-        inputs: the sequences.
-        targets: whatever the loss function reads.
-        num_targets: how many predictions the loss sums over, known on the host.
-    """
-
-    inputs: PackedBatch
-    targets: Tensor
-    num_targets: int
-
-    def to(self, device: torch.device) -> "LabelledBatch":
-        return LabelledBatch(
-            inputs=self.inputs.to(device),
-            targets=self.targets.to(device, non_blocking=True),
-            num_targets=self.num_targets,
-        )
-
-
-@dataclass(frozen=True)
-class Examples(Generic[Example]):
-    """Training or evaluation data, and how some of it becomes a batch."""
-
-    items: Sequence[Example]
-    collate: Callable[[Sequence[Example]], LabelledBatch]
-
-    def batches(self, order: Sequence[int], size: int) -> Iterator[LabelledBatch]:
-        for start in range(0, len(order), size):
-            yield self.collate([self.items[i] for i in order[start : start + size]])
-
-
-@dataclass(frozen=True)
-class Metric:
-    """The figure by which the best epoch is chosen."""
-
-    name: str
-    higher_is_better: bool = True
-
-    def improves(self, value: float, best: float | None) -> bool:
-        """Whether ``value`` beats ``best``; NaN never does, and the first figure always does."""
-        if math.isnan(value):
-            return False
-        return best is None or (value > best if self.higher_is_better else value < best)
 
 
 def fit(
     model: nn.Module,
     data: Examples[Any],
     *,
-    loss: Callable[[nn.Module, LabelledBatch], Tensor],
+    loss: Loss,
     evaluate: Callable[[], Mapping[str, float]],
     metric: Metric,
     settings: TrainingSettings,
@@ -118,121 +47,310 @@ def fit(
     on_best: Callable[[], None],
     on_record: Callable[[Mapping[str, Any]], None],
     show_progress: bool = False,
+    divergence: Divergence | None = None,
+    checkpoints: Path | None = None,
+    resume: bool = False,
+    same: Mapping[str, Any] | None = None,
+    on_resume: Callable[[Progress], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
     """Trains ``model`` in place.
 
     An optimizer step covers ``batch_size`` sequences; its loss is the sum over their targets divided by the number of
     targets in the whole step, so that cutting the step into micro-batches changes nothing.
 
+    Under ``torchrun`` (see :mod:`minibert.training.distributed`) every process calls this with the same arguments. All
+    evaluate; process 0 alone calls ``on_best``, ``on_record`` and ``on_resume``, writes, and decides by its figures.
+
     Args:
         model: its encoder is ``model.encoder``; on ``device``.
         data: the training data; drawn in a new order each epoch, from the seed and the epoch's number.
-        loss: the loss summed over a batch's targets, a scalar.
+        loss: the loss summed over a batch's targets, a scalar. It gets a module to call in the model's place.
         evaluate: gives the figures of an epoch, ``metric.name`` among them.
         metric: chooses the best epoch.
         settings: see there.
         device: where to compute.
-        on_best: called after an epoch that is the best so far.
+        on_best: called after an epoch that is the best so far, to save the model, which then has the weights that were
+            evaluated. Where it cannot write (InputError or OSError), a warning says so, and it is called again after
+            each epoch, with the same weights.
         on_record: called with each record for the log: every 50 steps, and after each epoch.
         show_progress: draw a progress bar with loss and tokens per second on standard error, if it is a terminal.
+        divergence: of two outputs of the model, summed over a batch's targets; for ``settings.r_drop``.
+        checkpoints: the folder for them; without it, none are written, and signals are left alone.
+        resume: go on from the newest whole checkpoint, where there is one, to the same end as without the interruption,
+            bit for bit. ``torchrun``'s restarts of a lost process imply it.
+        same: what a resumed run must have in common with this one beside the training settings, as plain values by the
+            name that a message should use.
+        on_resume: called where ``resume`` holds, before training goes on, with how far the run had come (nowhere, where
+            there is no checkpoint): the log's records behind the first ``num_records`` will be made again.
 
     Returns:
-        One record an epoch.
+        One record an epoch, those before an interruption included.
 
     Raises:
-        InputError: the precision cannot be had on this device, the loss is no longer a number, or the metric never was.
+        InputError: the precision cannot be had on this device, the loss is no longer a number, the metric never was,
+            a setting differs from the checkpoint's, or the best model could not be written in the end.
+        Interrupted: SIGTERM or SIGINT came; the state was saved after the step under way.
     """
+    resume = resume or distributed.restarted()
+    if checkpoints is not None and not resume:
+        distributed.from_first(lambda: require_none(checkpoints))
     precision = choose_precision(settings.precision, device)
-    micro = min(settings.micro_batch_size or settings.batch_size, settings.batch_size)
-    steps_per_epoch = math.ceil(len(data.items) / settings.batch_size)
+    num_steps = settings.epochs * math.ceil(len(data.items) / settings.batch_size)
+    trained = distributed.replicated(model, device)
     optimizer = build_optimizer(
-        model, lr=settings.lr, head_lr=settings.head_lr, weight_decay=settings.weight_decay, device=device
+        model,
+        lr=settings.lr,
+        head_lr=settings.head_lr,
+        layer_decay=settings.layer_decay,
+        weight_decay=settings.weight_decay,
+        device=device,
     )
-    schedule = linear_schedule(
-        optimizer, num_steps=settings.epochs * steps_per_epoch, warmup_ratio=settings.warmup_ratio
+    state = RunState(
+        model=model,
+        optimizer=optimizer,
+        schedule=linear_schedule(optimizer, num_steps=num_steps, warmup_ratio=settings.warmup_ratio),
+        scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
+        ema=None if settings.ema is None else Ema(model, settings.ema),
+        progress=Progress(micro_batch_size=min(settings.micro_batch_size or settings.batch_size, settings.batch_size)),
+        binding=binding(model, {**settings.binding(), "--precision": precision, **(same or {})}, len(data.items)),
+        device=device,
     )
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-    torch.manual_seed(settings.seed)
-    best: float | None = None
-    step = 0
-    history = []
-
-    for epoch in range(1, settings.epochs + 1):
-        model.train()
-        order = shuffled(len(data.items), settings.seed, epoch)
-        waiting: list[Tensor] = []  # losses still on the device, so that a step need not wait for them
-        loss_sum = 0.0
-        num_tokens = num_targets = 0
-        started = time.perf_counter()
-        bar = tqdm(
-            total=steps_per_epoch, desc=f"epoch {epoch}/{settings.epochs}", disable=None if show_progress else True
-        )
-        for start in range(0, len(order), settings.batch_size):
-            batches = list(data.batches(order[start : start + settings.batch_size], micro))
-            step_targets = sum(batch.num_targets for batch in batches)
-            step_loss = torch.zeros((), device=device)
-            for batch in batches:
-                with autocast(device, precision):
-                    batch_loss = loss(model, batch.to(device)) / step_targets
-                scaler.scale(batch_loss).backward()
-                step_loss += batch_loss.detach()
-                num_tokens += batch.inputs.num_tokens
-            scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad(set_to_none=True)
-            waiting.append(step_loss * step_targets)
-            num_targets += step_targets
-            step += 1
-            last = start + settings.batch_size >= len(order)
-            due = step % LOG_EVERY == 0 or last
-            if due or device.type == "cpu":  # where nothing waits for the device, each step is looked at
-                loss_sum += float(torch.stack(waiting).sum())
-                waiting.clear()
-                check_finite(loss_sum, f"the training loss at step {step}, epoch {epoch},")
-                rate = num_tokens / (time.perf_counter() - started)
-                bar.set_postfix_str(f"loss {loss_sum / num_targets:.4f}, {rate:,.0f} tokens/s", refresh=False)
-            if due:
-                on_record({
-                    "step": step, "epoch": epoch, "loss": loss_sum / num_targets,
-                    "lr": schedule.get_last_lr()[0], "tokens_per_second": round(rate),
-                })  # fmt: skip
-            schedule.step()
-            bar.update()
-        bar.close()
-        seconds = time.perf_counter() - started
-        record = {"epoch": epoch, "train_loss": loss_sum / num_targets, **evaluate()}
-        timing = {"train_seconds": round(seconds, 2), "tokens_per_second": round(num_tokens / seconds)}
-        improved = metric.improves(record[metric.name], best)
-        if improved:
-            best = record[metric.name]
-            on_best()
-        history.append({**record, **timing, "best": improved})
-        on_record(history[-1])
-    if best is None:
-        raise InputError(f"no epoch has a figure for {metric.name}, so there is no best one; lower --lr.")
-    return history
+    step = OptimizerStep(state, trained, data, loss=loss, divergence=divergence, settings=settings, precision=precision)
+    run = _Run(
+        state=state,
+        num_examples=len(data.items),
+        step=step,
+        evaluate=evaluate,
+        metric=metric,
+        settings=settings,
+        on_best=on_best,
+        on_record=on_record,
+        checkpoints=None if checkpoints is None else Checkpoints(checkpoints, keep=settings.keep_checkpoints),
+        show_progress=show_progress,
+    )
+    with (
+        determinism(settings.deterministic),
+        activation_checkpointing(model, settings.activation_checkpointing),
+        SignalWatch(active=checkpoints is not None) as signals,
+    ):
+        seed_everything(settings.seed)
+        resumed = resume and run.resume(on_resume)
+        if settings.deterministic and not resumed:
+            run.measure_determinism()
+            seed_everything(settings.seed)
+        return run.train(signals)
 
 
-def check_finite(loss: float, what: str) -> None:
-    """Raises InputError, with advice, for a loss that is infinite or no number."""
-    if not math.isfinite(loss):
-        raise InputError(f"{what} is {loss}: the run has diverged. Lower --lr, or try --precision fp32.")
+@dataclass(kw_only=True)
+class _Run:
+    """A run under way; the attributes are :func:`fit`'s arguments, and those that follow."""
 
+    state: RunState
+    num_examples: int
+    step: OptimizerStep
+    evaluate: Callable[[], Mapping[str, float]]
+    metric: Metric
+    settings: TrainingSettings
+    on_best: Callable[[], None]
+    on_record: Callable[[Mapping[str, Any]], None]
+    checkpoints: Checkpoints | None
+    show_progress: bool
+    waiting: list[StepResult] = field(default_factory=list)
+    """Steps whose figures are still on the device, so that a step need not wait for them."""
+    unwritten_best: dict[str, Tensor] | None = None
+    """The best weights, on the host, while they could not be written."""
+    saved_at: float = field(default_factory=time.monotonic)
 
-@torch.inference_mode()
-def predict(
-    model: nn.Module, data: Examples[Any], *, batch_size: int, precision: str, device: torch.device
-) -> Iterator[tuple[LabelledBatch, Tensor]]:
-    """Gives each batch of ``data``, in order, with the model's output for it, both on ``device``."""
-    model.eval()
-    precision = choose_precision(precision, device)
-    for batch in data.batches(range(len(data.items)), batch_size):
-        on_device = batch.to(device)
-        with autocast(device, precision):
-            output = model(on_device.inputs)
-        yield on_device, output
+    def train(self, signals: SignalWatch) -> list[dict[str, Any]]:
+        """All epochs from here on."""
+        progress, patience = self.state.progress, self.settings.early_stopping
+        while progress.epoch <= self.settings.epochs:
+            if patience is not None and progress.position == 0 and progress.epochs_without_best >= patience:
+                break
+            self._train_epoch(signals)
+            self._close_epoch(signals)
+        if progress.best is None:
+            raise InputError(f"no epoch has a figure for {self.metric.name}, so there is no best one; lower --lr.")
+        distributed.from_first(self._write_best_at_last)
+        return progress.history
+
+    def _train_epoch(self, signals: SignalWatch) -> None:
+        """The steps of an epoch that are still to do."""
+        progress, settings = self.state.progress, self.settings
+        order = shuffled(self.num_examples, settings.seed, progress.epoch)
+        num_steps = math.ceil(len(order) / settings.batch_size)
+        started = time.perf_counter() - progress.seconds
+        self.state.model.train()
+        with tqdm(
+            total=num_steps,
+            initial=progress.position,
+            desc=f"epoch {progress.epoch}/{settings.epochs}",
+            disable=None if self.show_progress and distributed.is_writer() else True,
+        ) as bar:
+            for start in range(progress.position * settings.batch_size, len(order), settings.batch_size):
+                lr = self.state.schedule.get_last_lr()[0]
+                result = self.step(order[start : start + settings.batch_size])
+                self.waiting.append(result)
+                progress.step += 1
+                progress.position += 1
+                progress.num_targets += result.num_targets
+                progress.num_tokens += result.num_tokens
+                progress.seconds = time.perf_counter() - started
+                signal, save = self._asked(signals)
+                due = progress.step % LOG_EVERY == 0 or progress.position == num_steps
+                if due or save or self.state.device.type == "cpu":  # a CPU's figures need no waiting for
+                    self._settle()
+                    mean = progress.loss_sum / max(1, progress.num_targets)
+                    rate = progress.num_tokens / progress.seconds
+                    bar.set_postfix_str(f"loss {mean:.4f}, {rate:,.0f} tokens/s", refresh=False)
+                if due:
+                    self._record({
+                        "step": progress.step, "epoch": progress.epoch, "loss": mean, "lr": lr,
+                        "tokens_per_second": round(rate),
+                    })  # fmt: skip
+                bar.update()
+                if save:
+                    self._save()
+                if signal:
+                    self._stop(signal)
+
+    def _settle(self) -> None:
+        """Adds up the figures of the steps that wait, in order; InputError where one is no number."""
+        progress = self.state.progress
+        here = torch.stack([result.figures for result in self.waiting]).tolist()
+        losses = distributed.total([loss for loss, _ in here])
+        for back, (result, loss, (_, norm)) in enumerate(zip(self.waiting, losses, here, strict=True)):
+            if not math.isfinite(loss + norm):
+                number = progress.step - len(self.waiting) + 1 + back
+                what = "training loss" if not math.isfinite(loss) else "gradient's norm"
+                check_finite(
+                    norm if math.isfinite(loss) else loss,
+                    f"the {what} at step {number}, epoch {progress.epoch},",
+                    [line for lines in distributed.gather([result.lines]) for line in lines],
+                )
+            progress.loss_sum += loss
+        self.waiting.clear()
+
+    def _close_epoch(self, signals: SignalWatch) -> None:
+        """Evaluates, keeps the best model, and moves on to the next epoch."""
+        state, progress = self.state, self.state.progress
+        with weights_of(state.model, state.ema.weights) if state.ema is not None else contextlib.nullcontext():
+            figures = dict(self.evaluate())
+            figures = distributed.from_first(lambda: figures)
+            improved = self.metric.improves(figures[self.metric.name], progress.best)
+            if improved:
+                progress.best = figures[self.metric.name]
+                progress.best_step = progress.step if self._saves_regularly() else None
+                self._write_best()
+        if self.unwritten_best is not None and not improved:
+            with weights_of(state.model, self._on_device(self.unwritten_best)):
+                self._write_best()
+        progress.epochs_without_best = 0 if improved else progress.epochs_without_best + 1
+        record = {
+            "epoch": progress.epoch,
+            "train_loss": progress.loss_sum / max(1, progress.num_targets),
+            **figures,
+            "train_seconds": round(progress.seconds, 2),
+            "tokens_per_second": round(progress.num_tokens / progress.seconds),
+            "best": improved,
+        }
+        progress.history.append(record)
+        self._record(record)
+        progress.epoch += 1
+        progress.position = progress.num_targets = progress.num_tokens = 0
+        progress.loss_sum = progress.seconds = 0.0
+        signal, _ = self._asked(signals)
+        if self._saves_regularly() or signal:
+            self._save()
+        if signal:
+            self._stop(signal)
+
+    def _write_best(self) -> None:
+        """Has the model as it is written as the best; where that fails, its weights are kept for another attempt."""
+        if not distributed.is_writer():
+            return
+        try:
+            self.on_best()
+            self.unwritten_best = None
+        except (InputError, OSError) as error:
+            logger.warning("the best model could not be written (%s); the run goes on and tries again later.", error)
+            weights = self.state.model.named_parameters()
+            self.unwritten_best = {name: parameter.detach().to("cpu", copy=True) for name, parameter in weights}
+
+    def _write_best_at_last(self) -> None:
+        """Tries once more where the best model could not be written; an error is now the run's own."""
+        if self.unwritten_best is not None:
+            with weights_of(self.state.model, self._on_device(self.unwritten_best)):
+                self.on_best()
+
+    def _record(self, record: Mapping[str, Any]) -> None:
+        self.state.progress.num_records += 1
+        if distributed.is_writer():
+            self.on_record(record)
+
+    # -- checkpoints and signals --------------------------------------------------------------------------------------
+
+    def _saves_regularly(self) -> bool:
+        wanted = self.settings.save_steps is not None or self.settings.save_minutes is not None
+        return wanted and self.checkpoints is not None
+
+    def _asked(self, signals: SignalWatch) -> tuple[int, bool]:
+        """The signal to stop for, or 0, and whether to save now; all processes get the same answer."""
+        steps, minutes = self.settings.save_steps, self.settings.save_minutes
+        late = minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes
+        *came, late_first = distributed.total([
+            *(signals.received == number for number in WATCHED),
+            late and distributed.is_writer(),
+        ])  # fmt: skip
+        signal = next((int(number) for number, count in zip(WATCHED, came, strict=True) if count), 0)
+        save = bool(signal or late_first or (steps is not None and self.state.progress.step % steps == 0))
+        return signal, save and self.checkpoints is not None
+
+    def _save(self) -> None:
+        """Leaves a checkpoint, if that can be; all processes must take part."""
+        snapshot = self.state.snapshot()
+        if self.checkpoints is not None and snapshot is not None:
+            self.checkpoints.save(self.state.progress.step, snapshot, best_step=self.state.progress.best_step)
+        self.saved_at = time.monotonic()
+
+    def _stop(self, signal: int) -> None:
+        checkpoints = self.checkpoints
+        # Process 0 answers when it has saved: were another to end sooner, torchrun would end process 0 as well.
+        newest = None if checkpoints is None else distributed.from_first(checkpoints.newest_path)
+        raise Interrupted(signal, self.state.progress.step, newest)
+
+    def resume(self, on_resume: Callable[[Progress], None]) -> bool:
+        """Goes back to the newest whole checkpoint, if there is one, and has the best model of that time written again.
+
+        The files may hold a later one, of an epoch after whose end no checkpoint was left.
+
+        Returns:
+            Whether there is one.
+        """
+        state, progress, checkpoints = self.state, self.state.progress, self.checkpoints
+        snapshot = None if checkpoints is None else distributed.from_first(checkpoints.newest)
+        if snapshot is not None:
+            state.restore(snapshot)
+        if distributed.is_writer():
+            on_resume(progress)
+            best = None
+            if checkpoints is not None and progress.best_step is not None:
+                best = checkpoints.read(progress.best_step)
+            if best is not None:
+                with weights_of(state.model, best_weights(best, state.device)):
+                    self._write_best()
+        return snapshot is not None
+
+    def _on_device(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: tensor.to(self.state.device) for name, tensor in weights.items()}
+
+    def measure_determinism(self) -> None:
+        """Records how many times as long a step's gradient takes with deterministic algorithms alone."""
+        order = shuffled(self.num_examples, self.settings.seed, 1)[: self.settings.batch_size]
+        self.state.model.train()
+        cost = cost_of_determinism(lambda: self.step.gradients(order), self.state.device)
+        self.state.optimizer.zero_grad(set_to_none=True)
+        self._record({"deterministic_slowdown": round(cost, 3)})
 
 
 def shuffled(count: int, seed: int, epoch: int) -> list[int]:

@@ -6,16 +6,25 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 def build_optimizer(
-    model: nn.Module, *, lr: float, head_lr: float | None, weight_decay: float, device: torch.device
+    model: nn.Module,
+    *,
+    lr: float,
+    head_lr: float | None,
+    weight_decay: float,
+    device: torch.device,
+    layer_decay: float = 1.0,
 ) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019, bias-corrected) over up to four groups.
+    """AdamW (Loshchilov and Hutter 2019, bias-corrected) with a group for each pair of rate and decay.
 
     Biases and norms do not decay, as in Google BERT's ``optimization.py``. Parameters outside ``model.encoder``
-    learn at ``head_lr``, where given.
+    learn at ``head_lr``, where given. Within it, the rate is multiplied by ``layer_decay`` once for the last layer,
+    twice for the one below it, and so on down to the embeddings (Clark et al. 2020, appendix B).
     """
+    depths = layer_depths(model)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        rate = lr if name.startswith("encoder.") or head_lr is None else head_lr
+        in_encoder = name.startswith("encoder.")
+        rate = lr * layer_decay ** depths[name] if in_encoder or head_lr is None else head_lr
         decay = 0.0 if name.endswith("bias") or "norm" in name else weight_decay
         groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
@@ -24,6 +33,25 @@ def build_optimizer(
         eps=1e-8,
         fused=device.type in ("cpu", "cuda"),
     )
+
+
+def layer_depths(model: nn.Module) -> dict[str, int]:
+    """How far each parameter stands below the head: head and pooler 0, the last layer 1, the embeddings the most.
+
+    A layer that is used again and again (ALBERT) is one layer.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    # encoder.groups.GROUP.LAYER.…, in the order in which they are applied
+    layers = list(dict.fromkeys(_layer(name) for name in names if name.startswith("encoder.groups.")))
+    depth = {layer: len(layers) - index for index, layer in enumerate(layers)}
+    return {
+        name: len(layers) + 1 if name.startswith("encoder.embeddings.") else depth.get(_layer(name), 0)
+        for name in names
+    }
+
+
+def _layer(name: str) -> tuple[str, ...]:
+    return tuple(name.split(".")[:4])
 
 
 def linear_schedule(optimizer: torch.optim.Optimizer, *, num_steps: int, warmup_ratio: float) -> LambdaLR:

@@ -1,4 +1,9 @@
-"""Which device and which number format a run uses."""
+"""Which device and which number format a run uses, and whether its bits repeat."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -47,9 +52,46 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which a forward pass in ``precision`` (fp32, bf16 or fp16) runs; weights stay fp32."""
+    """The context in which a forward pass in ``precision`` (fp32, bf16 or fp16) runs; weights stay fp32.
+
+    Weights are cast at each use: from one cast copy, the gradients of ALBERT's shared layers would add up over the
+    layers in half precision. Other weights are used once in a pass, so it costs them nothing.
+    """
     dtype = _DTYPES.get(precision)
-    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None, cache_enabled=False)
+
+
+@contextlib.contextmanager
+def determinism(on: bool) -> Iterator[None]:
+    """Within the block, if ``on``, torch uses only algorithms that give the same bits each time, or raises."""
+    if not on:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at cuBLAS's first call
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def cost_of_determinism(work: Callable[[], object], device: torch.device, *, repeats: int = 3) -> float:
+    """How many times as long ``work`` takes under :func:`determinism`: the quotient of the fastest runs.
+
+    Runs it ``2 (repeats + 1)`` times.
+    """
+    seconds = {True: float("inf"), False: float("inf")}
+    for attempt in range(repeats + 1):
+        for on in (False, True):
+            with determinism(on):
+                started = time.perf_counter()
+                work()
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+            if attempt:  # the first ones warm up
+                seconds[on] = min(seconds[on], time.perf_counter() - started)
+    return seconds[True] / seconds[False]
 
 
 def _cpu_computes_bf16() -> bool:

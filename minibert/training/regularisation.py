@@ -1,0 +1,73 @@
+"""Ways to train a steadier model: averaged weights (EMA), adversarial embeddings (FGM), and R-Drop's divergence."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from minibert.training.data import LabelledBatch
+
+_NO_TARGET = -100  # as in F.cross_entropy
+
+
+class Ema:
+    """An exponential moving average of a model's parameters, in their own precision.
+
+    After step t it becomes ``d a + (1 - d) p`` with ``d = min(decay, (1 + t) / (10 + t))``, as TensorFlow's
+    ``ExponentialMovingAverage`` does with ``num_updates``: a short run is not held back by its initial weights.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._parameters = [parameter.detach() for parameter in model.parameters()]
+        self._decay = decay
+        self.weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+    def update(self, step: int) -> None:
+        """Takes in the parameters as they are after optimizer step ``step``, counted from 1."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.weights.values()), self._parameters, 1 - decay)
+
+
+@contextlib.contextmanager
+def weights_of(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Within the block, the model computes with (and saves) ``weights``, by parameter name, on its device."""
+    own = {name: parameter.data for name, parameter in model.named_parameters()}
+    try:
+        for name, parameter in model.named_parameters():
+            parameter.data = weights[name]
+        yield
+    finally:
+        for name, parameter in model.named_parameters():
+            parameter.data = own[name]
+
+
+@contextlib.contextmanager
+def moved_for_the_worse(weight: Tensor, distance: float) -> Iterator[None]:
+    """Within the block, ``weight`` is moved by ``distance`` along its gradient: the fast gradient method.
+
+    ``r = distance * g / |g|`` over the whole table (Miyato et al. 2017, equation 5). Afterwards it has its old bits.
+    """
+    kept = weight.detach().clone()
+    try:
+        with torch.no_grad():
+            if weight.grad is not None:
+                weight.add_(weight.grad * (distance / weight.grad.norm().clamp_min(torch.finfo(weight.dtype).tiny)))
+        yield
+    finally:
+        with torch.no_grad():
+            weight.copy_(kept)
+
+
+def class_divergence(first: Tensor, second: Tensor, batch: LabelledBatch) -> Tensor:
+    """R-Drop's term for heads that choose among classes, summed over the targets, in fp32.
+
+    ``(KL(p || q) + KL(q || p)) / 2`` of two passes' predictions (Wu et al. 2021, equation 2).
+
+    Args:
+        first, second: logits ``(N, K)`` from two passes over the batch.
+        batch: its targets ``(N,)`` say by -100 which rows do not count.
+    """
+    p, q = first.float().log_softmax(-1), second.float().log_softmax(-1)
+    by_row = ((p.exp() - q.exp()) * (p - q)).sum(-1) / 2
+    return by_row.where(batch.targets != _NO_TARGET, 0.0).sum()  # choosing rows would wait for a GPU

@@ -1,0 +1,72 @@
+"""SIGTERM and SIGINT during a run: the first asks it to stop between two steps, the second leaves at once."""
+
+import contextlib
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from minibert.training import distributed
+
+WATCHED = (signal.SIGTERM, signal.SIGINT)
+# torchrun passes on the Ctrl-C that the terminal has already sent to every process: that is one signal, not two.
+_ECHO_SECONDS = 1.0
+
+
+class Interrupted(Exception):
+    """A run was stopped by a signal, between two steps.
+
+    Attributes:
+        signal: SIGTERM or SIGINT.
+        checkpoint: the newest one that can be resumed from; None where none could be written.
+    """
+
+    def __init__(self, number: int, step: int, checkpoint: Path | None) -> None:
+        self.signal = signal.Signals(number)
+        self.checkpoint = checkpoint
+        saved = f"saved to {checkpoint}" if checkpoint else "no checkpoint could be written"
+        super().__init__(f"stopped by {self.signal.name} after step {step}; {saved}")
+
+    @property
+    def exit_status(self) -> int:
+        """What a command that ends so exits with: 143 for SIGTERM, 130 for SIGINT."""
+        return 128 + self.signal
+
+
+class SignalWatch:
+    """Inside its ``with`` block, if ``active``, :attr:`received` is the first SIGTERM or SIGINT, and 0 until it comes.
+
+    A second one is handled as it was outside, so it ends the process. Outside the main thread, where Python allows no
+    handlers, and for signals that the process was started to ignore, nothing is watched.
+    """
+
+    def __init__(self, *, active: bool = True) -> None:
+        self.received = 0
+        self._active = active
+        self._received_at = 0.0
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "SignalWatch":
+        if self._active and threading.current_thread() is threading.main_thread():
+            for number in WATCHED:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._restore()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if not self.received:
+            self.received, self._received_at = number, time.monotonic()
+        elif distributed.world_size() == 1 or time.monotonic() - self._received_at > _ECHO_SECONDS:
+            self._restore()
+            signal.raise_signal(number)
+
+    def _restore(self) -> None:
+        for number, previous in self._previous.items():
+            with contextlib.suppress(ValueError):  # another thread may close the block in an unusual embedding
+                signal.signal(number, signal.SIG_DFL if previous is None else previous)
+        self._previous.clear()

@@ -1,0 +1,195 @@
+"""All that a run's next step depends on, taken into a checkpoint and put back to the bit."""
+
+import dataclasses
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from minibert.errors import InputError
+from minibert.training import distributed
+from minibert.training.checkpoints import Snapshot
+from minibert.training.regularisation import Ema
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """How far a run has come; all of it is plain values, as JSON has them.
+
+    Attributes:
+        micro_batch_size: sequences computed at a time, which memory may have forced down.
+        step: optimizer steps done.
+        epoch: the one under way, from 1.
+        position: steps done in it; where these are all, its evaluation is what comes next.
+        loss_sum, num_targets: over the epoch's steps so far.
+        num_tokens, seconds: the epoch's so far, for its speed.
+        best: the best figure so far, and the step after whose epoch it was found.
+        epochs_without_best: in a row, up to now.
+        num_records: how many records went to the log.
+        history: the record of each finished epoch.
+    """
+
+    micro_batch_size: int
+    step: int = 0
+    epoch: int = 1
+    position: int = 0
+    loss_sum: float = 0.0
+    num_targets: int = 0
+    num_tokens: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+    best_step: int | None = None
+    epochs_without_best: int = 0
+    num_records: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """The parts of a run, and what it was set to.
+
+    Attributes:
+        binding: what a run that continues this one must have in common with it, by name.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: LambdaLR
+    scaler: torch.amp.GradScaler
+    ema: Ema | None
+    progress: Progress
+    binding: Mapping[str, Any]
+    device: torch.device
+
+    def snapshot(self) -> Snapshot | None:
+        """A copy on the host, in process 0; all processes must ask for it, since each has its own random state."""
+        states = distributed.gather([random_state(self.device)])
+        if not distributed.is_writer():
+            return None
+        moments = {
+            f"{name}/{key}": value
+            for name, parameter in self.model.named_parameters()
+            for key, value in self.optimizer.state.get(parameter, {}).items()
+        }
+        files: dict[str, Mapping[str, Tensor]] = {
+            "model": dict(self.model.named_parameters()),
+            "optimizer": moments,
+            "random": {f"{rank}/{key}": value for rank, state in enumerate(states) for key, value in state.items()},
+        }
+        if self.ema is not None:
+            files["ema"] = self.ema.weights
+        return Snapshot(
+            tensors={
+                file: {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+                for file, tensors in files.items()
+            },
+            values={
+                "binding": self.binding,
+                "progress": dataclasses.asdict(self.progress),
+                "schedule": self.schedule.state_dict(),
+                "scaler": self.scaler.state_dict(),
+            },
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Takes over a snapshot.
+
+        Raises:
+            InputError: it is of a run that was set to something else; the message names it, with both values.
+        """
+        require_same(snapshot.values["binding"], self.binding)
+        moments: dict[str, dict[str, Tensor]] = {}
+        for path, tensor in snapshot.tensors["optimizer"].items():
+            owner, _, key = path.rpartition("/")
+            moments.setdefault(owner, {})[key] = tensor.to(self.device)
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(snapshot.tensors["model"][name])
+                if name in moments:
+                    self.optimizer.state[parameter] = moments[name]
+            if self.ema is not None:
+                for key, average in self.ema.weights.items():
+                    average.copy_(snapshot.tensors["ema"][key])
+        self.schedule.load_state_dict(snapshot.values["schedule"])
+        for group, lr in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
+            group["lr"] = lr
+        self.scaler.load_state_dict(snapshot.values["scaler"])
+        micro_batch_size = self.progress.micro_batch_size
+        for name, value in snapshot.values["progress"].items():
+            setattr(self.progress, name, value)
+        self.progress.micro_batch_size = min(micro_batch_size, self.progress.micro_batch_size)
+        prefix = f"{distributed.rank()}/"
+        own = {k.removeprefix(prefix): v for k, v in snapshot.tensors["random"].items() if k.startswith(prefix)}
+        if own:  # else there are more processes than before, and this one goes on from its seed
+            set_random_state(own, self.device)
+
+
+def best_weights(snapshot: Snapshot, device: torch.device) -> dict[str, Tensor]:
+    """The weights that a snapshot's run would evaluate and save."""
+    weights = snapshot.tensors.get("ema") or snapshot.tensors["model"]
+    return {name: tensor.to(device) for name, tensor in weights.items()}
+
+
+def binding(model: nn.Module, settings: Mapping[str, Any], num_examples: int) -> dict[str, Any]:
+    """Settings, together with what shows that the model and the data are the same."""
+    shapes = {name: list(parameter.shape) for name, parameter in model.named_parameters()}
+    values = {**settings, "the number of training examples": num_examples, "the model's shapes": shapes}
+    as_saved: dict[str, Any] = json.loads(json.dumps(values))
+    return as_saved
+
+
+def require_same(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raises InputError for the first thing in which a run differs from the one that left a checkpoint."""
+    for name in dict.fromkeys([*given, *saved]):
+        before, now = saved.get(name), given.get(name)
+        if before != now:
+            values = "" if isinstance(now, dict) else f": was {before}, is now {now}"
+            raise InputError(
+                f"--resume: {name} changed{values}. Give what the run was started with, or begin another without "
+                "--resume."
+            )
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python, numpy and torch; each process differently, so that their dropout differs."""
+    seed = (seed + distributed.rank() * 1_000_003) % 2**32
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The state of every random generator of this process, as tensors on the host."""
+    version, internal, gauss = random.getstate()
+    mersenne: Any = np.random.get_state(legacy=False)
+    assert version == 3
+    assert mersenne["bit_generator"] == "MT19937"
+    inner = mersenne["state"]
+    state = {
+        "python": torch.tensor(internal),
+        "python_gauss": torch.tensor([] if gauss is None else [gauss], dtype=torch.float64),
+        "numpy": torch.tensor([*inner["key"].tolist(), inner["pos"], mersenne["has_gauss"]]),
+        "numpy_gauss": torch.tensor([mersenne["gauss"]], dtype=torch.float64),
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Puts back what :func:`random_state` took."""
+    gauss = state["python_gauss"].tolist()
+    random.setstate((3, tuple(state["python"].tolist()), gauss[0] if gauss else None))
+    *keys, position, has_gauss = state["numpy"].tolist()
+    np.random.set_state(("MT19937", np.array(keys, np.uint32), position, has_gauss, state["numpy_gauss"].item()))
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,0 +1,170 @@
+"""Runs of several processes, for ``test_distributed.py``: ``python distributed_worker.py FOLDER`` forks groups of 1, 2
+and 4 that train the same; under ``torchrun`` it is one process of a group that loses a member.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from training_runs import CPU, collate, loss, ragged_items, tiny_model, without_times
+
+from minibert import TokenClassifier
+from minibert.training import (
+    Examples,
+    Interrupted,
+    LabelledBatch,
+    Metric,
+    TrainingSettings,
+    class_divergence,
+    distributed,
+    fit,
+    loop,
+)
+from minibert.training.step import OptimizerStep, StepResult
+
+BATCH = 6  # of 25 sequences: with 4 processes some have two sequences, some one, and in the last step three have none
+VARIANTS: dict[str, dict[str, Any]] = {
+    "albert": {"epochs": 10},
+    "bert": {"epochs": 1},
+    "fgm": {"epochs": 1, "fgm": 0.5},
+    "r_drop": {"epochs": 1, "r_drop": 1.0},
+    "checkpointing": {"epochs": 1, "activation_checkpointing": True},
+    "ema": {"epochs": 1, "ema": 0.5},
+}
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        with distributed.joined(CPU) as device:
+            in_a_group_of_two(folder, device, sent_to_itself=None if distributed.restarted() else signal.SIGKILL)
+            if distributed.is_writer():
+                (folder / "restarted").write_text(str(distributed.restarted()), encoding="utf-8")
+        return
+    for size in (1, 2, 4):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        children = [_fork(rank, size, port, folder) for rank in range(size)]
+        failed = [os.waitpid(child, 0)[1] for child in children]
+        assert not any(failed), f"{size} processes: {failed}"
+
+
+def _fork(rank: int, size: int, port: int, folder: Path) -> int:
+    child = os.fork()
+    if child:
+        return child
+    os.environ |= {
+        "TORCHELASTIC_RUN_ID": "test", "RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
+    status = 1
+    try:
+        with distributed.joined(CPU) as device:
+            loop.OptimizerStep = StepWatch  # type: ignore[misc]
+            results = {name: trained(name, settings, device) for name, settings in VARIANTS.items()}
+            results["untrained"] = evaluated(tiny_model())
+            if size == 2:
+                in_a_group_of_two(folder / "untouched", device)
+                results["interrupted"] = interrupted_group_of_two(folder / "interrupted", device)
+        if rank == 0:
+            (folder / f"{size}.json").write_text(json.dumps(results), encoding="utf-8")
+        status = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def trained(variant: str, settings: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Each step's loss, each epoch's record, and the sum of squares of each process's weights."""
+    model = tiny_model(family="bert" if variant == "bert" else "albert")
+    if distributed.rank():  # process 0's weights are the ones that count
+        with torch.no_grad():
+            model.classifier.weight.add_(1)
+    StepWatch.losses = []
+    history = fit(
+        model, Examples(ragged_items(25), collate), loss=loss, evaluate=lambda: evaluated(model),
+        metric=Metric("loss", higher_is_better=False), device=device, on_best=lambda: None, on_record=lambda _: None,
+        settings=TrainingSettings(
+            **{"batch_size": BATCH, "micro_batch_size": 1, "lr": 1e-3, "precision": "fp32", **settings}
+        ),
+        divergence=class_divergence,
+    )  # fmt: skip
+    with torch.no_grad():
+        size = sum((parameter.double() ** 2).sum().item() for parameter in model.parameters())
+    return {
+        "losses": list(StepWatch.losses),
+        "history": without_times(history),
+        "size_by_process": distributed.gather([size]),
+    }
+
+
+def evaluated(model: TokenClassifier) -> dict[str, Any]:
+    """Figures of all processes' batches: the loss, how many tags are right, and the same with counts by batch."""
+    data, here = ragged_items(23), []
+    model.eval()
+    for start in distributed.shard(range(0, len(data), 4)):
+        batch = collate(data[start : start + 4])
+        with torch.no_grad():
+            logits = model(batch.inputs)
+        right = int((logits.argmax(-1) == batch.targets).sum())
+        here.append((F.cross_entropy(logits, batch.targets, reduction="sum").item(), right, batch.num_targets))
+    batches = distributed.gather(here)
+    return {"loss": sum(value for value, _, _ in batches), "right": sum(n for _, n, _ in batches), "batches": batches}
+
+
+class StepWatch(OptimizerStep):
+    """Notes each step's loss, over all processes."""
+
+    losses: ClassVar[list[float]]
+
+    def __call__(self, indices: Sequence[int]) -> StepResult:
+        result = super().__call__(indices)
+        self.losses.append(distributed.total([result.figures[0].item()])[0] / result.num_targets)
+        return result
+
+
+def in_a_group_of_two(
+    folder: Path, device: torch.device, *, sent_to_itself: signal.Signals | None = None, resume: bool = False
+) -> None:
+    """Trains with checkpoints, and leaves its end in ``folder``; process 1 may send itself a signal in the fourth
+    step."""
+    steps = iter(range(1, 1000))
+
+    def watched(module: nn.Module, batch: LabelledBatch) -> Tensor:
+        if next(steps) == 4 and distributed.rank() == 1 and sent_to_itself is not None:
+            os.kill(os.getpid(), sent_to_itself)
+        return loss(module, batch)
+
+    model = tiny_model(0.2)
+    history = fit(
+        model, Examples(ragged_items(), collate), loss=watched, evaluate=lambda: {"loss": 1.0}, metric=Metric("loss"),
+        device=device, on_best=lambda: None, on_record=lambda _: None, checkpoints=folder / "checkpoints",
+        settings=TrainingSettings(epochs=2, batch_size=8, lr=1e-3, precision="fp32", save_steps=1), resume=resume,
+    )  # fmt: skip
+    if distributed.is_writer():
+        save_file(model.state_dict(), folder / "weights.safetensors")
+        (folder / "history.json").write_text(json.dumps(without_times(history)), encoding="utf-8")
+
+
+def interrupted_group_of_two(folder: Path, device: torch.device) -> list[str]:
+    """Goes on after one of the processes was asked to stop; gives what each of them then said."""
+    try:
+        in_a_group_of_two(folder, device, sent_to_itself=signal.SIGTERM)
+    except Interrupted as error:
+        said = str(error)
+    in_a_group_of_two(folder, device, resume=True)
+    return distributed.gather([said])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

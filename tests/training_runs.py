@@ -1,0 +1,122 @@
+"""What the tests of the training engine train: ragged random sequences, tiny models, and runs that leave files."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from conftest import tiny_config
+from torch import Tensor, nn
+
+from minibert import TokenClassifier, pack
+from minibert.training import Examples, LabelledBatch, Metric, Progress, TrainingSettings, fit, predict
+
+CPU = torch.device("cpu")
+TIMES = ("train_seconds", "tokens_per_second", "deterministic_slowdown")
+Item = tuple[list[int], list[int]]
+
+
+def collate(items: Sequence[Item]) -> LabelledBatch:
+    targets = torch.tensor([target for _, row in items for target in row])
+    return LabelledBatch(inputs=pack([ids for ids, _ in items]), targets=targets, num_targets=int((targets >= 0).sum()))
+
+
+def loss(model: nn.Module, batch: LabelledBatch) -> Tensor:
+    """Cross-entropy in fp32 at least."""
+    logits = model(batch.inputs)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.cross_entropy(logits, batch.targets, reduction="sum")
+
+
+def ragged_items(count: int = 24) -> list[Item]:
+    """Sequences whose number of targets differs widely: some tokens carry none."""
+    rng = np.random.default_rng(3)
+    items = []
+    for length in rng.integers(1, 15, count):
+        ids = rng.integers(5, 90, length)
+        targets = np.where(rng.random(length) < rng.random(), ids % 2, -100)
+        targets[0] = ids[0] % 2
+        items.append((ids.tolist(), targets.tolist()))
+    return items
+
+
+def tiny_model(dropout: float = 0.0, family: str = "bert", **changes: Any) -> TokenClassifier:
+    """The same initial weights every time."""
+    torch.manual_seed(1)
+    rates = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
+    return TokenClassifier(tiny_config(family, **dict.fromkeys(rates, dropout), **changes))
+
+
+def weights(model: nn.Module) -> Tensor:
+    return nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+def without_times(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in record.items() if name not in TIMES} for record in records]
+
+
+@dataclass
+class Run:
+    """A run with dropout, accumulation, bf16 and a moving average, that keeps everything in ``folder``.
+
+    Its log and its best model outlive it, as files do: a second ``Run`` on the same folder takes them over by
+    :meth:`go_on`.
+    """
+
+    folder: Path
+    loss: Callable[[nn.Module, LabelledBatch], Tensor] = loss
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    model: TokenClassifier = field(default_factory=lambda: tiny_model(0.2, num_hidden_layers=1))
+    log: list[Mapping[str, Any]] = field(default_factory=list)
+    best: list[Tensor] = field(default_factory=list)
+    figures: Callable[[], Mapping[str, float]] | None = None
+    on_best: Callable[[], None] | None = None
+    same: Mapping[str, Any] | None = None
+
+    def start(self, *, resume: bool = False) -> list[dict[str, Any]]:
+        given = {
+            "epochs": 3, "batch_size": 8, "micro_batch_size": 3, "lr": 3e-3, "precision": "bf16", "ema": 0.9,
+            "save_steps": 2, **self.settings,
+        }  # fmt: skip
+        return fit(
+            self.model, Examples(ragged_items(), collate), loss=self.loss, evaluate=self.figures or self._figures,
+            metric=Metric("loss", higher_is_better=False), settings=TrainingSettings(**given), device=CPU,
+            on_best=self.on_best or self._keep_best, on_record=self.log.append, checkpoints=self.folder, resume=resume,
+            on_resume=self._cut_log, same=self.same,
+        )  # fmt: skip
+
+    def go_on(self, **changes: Any) -> "Run":
+        """What the same command with ``--resume`` makes of what is left of this run, ready to be started."""
+        return Run(self.folder, log=self.log, best=self.best, settings=self.settings, **changes)
+
+    def _figures(self) -> dict[str, float]:
+        outputs = predict(self.model, Examples(ragged_items(9), collate), batch_size=4, precision="fp32", device=CPU)
+        return {"loss": sum(float(F.cross_entropy(logits, batch.targets)) for batch, logits in outputs)}
+
+    def _keep_best(self) -> None:
+        self.best[:] = [weights(self.model).clone()]
+
+    def _cut_log(self, progress: Progress) -> None:
+        del self.log[progress.num_records :]
+
+
+def assert_same_end(run: Run, expected: Run) -> None:
+    """The weights at the end, the best ones, and all records are the same to the bit."""
+    assert torch.equal(weights(run.model), weights(expected.model))
+    assert torch.equal(run.best[0], expected.best[0])
+    assert without_times(run.log) == without_times(expected.log)
+
+
+def failing_at(call: int, error: BaseException) -> Callable[[nn.Module, LabelledBatch], Tensor]:
+    """A loss whose ``call``-th evaluation, counted from 1, raises."""
+    calls = iter(range(1, 1_000_000))
+
+    def failing(model: nn.Module, batch: LabelledBatch) -> Tensor:
+        if next(calls) == call:
+            raise error
+        return loss(model, batch)
+
+    return failing
