@@ -132,6 +132,8 @@ def load(run: str, *, device: str, precision: str) -> Trained:
         if name not in TASKS:
             raise InputError(f"{file}: the task {name!r} is not one of {', '.join(TASKS)}.")
         values = read_settings(file, TASKS[name].settings_class, name)
+    elif several := sorted(Path(run).glob(f"*/{SETTINGS_FILE}")):
+        raise InputError(f"{run}: holds several runs; name one of them, such as {several[0].parent}.")
     else:
         config, classes = read_config(run), read_architectures(run)
         names = [_TASK_OF_HEAD[head] for head in _TASK_OF_HEAD if any(class_.endswith(head) for class_ in classes)]

@@ -9,7 +9,6 @@ import dataclasses
 import os
 import shlex
 import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,20 +52,19 @@ def repeat(
         raise InputError("--seeds: several runs under torchrun would share its processes; start them one by one.")
     started = run_folder.now()
     first = variants[0]
+    names = [variant.arch or "run" for variant in variants]
+    if len(set(names)) < len(names):  # several checkpoints of one architecture
+        names = [f"{name}-{number}" for number, name in enumerate(names, 1)]
     metric = task_class(first).metric
     folder = run_folder.new_run_folder(first.out, task_class.name, name, resume=resume)
     baselines: dict[int, Any] = {}
     rows, failures = [], []
     metrics: dict[str, Any] = {}
-    several = Counter(variant.arch for variant in variants)
-    for number, variant in enumerate(variants, 1):
+    for number, variant in enumerate(variants):
         runs: list[dict[str, Any]] = []
-        called = variant.arch or "run"
-        if several[variant.arch] > 1:  # two checkpoints, say
-            called += f"-{number}"
         for seed in range(first.seed, first.seed + first.seeds):
             settings = dataclasses.replace(variant, seed=seed, seeds=1, out=None)
-            label = f"{called}-{seed}"
+            label = f"{names[number]}-{seed}"
             print(f"\n== {label} ==", flush=True)
             target = folder / label
             target.mkdir(exist_ok=resume)
@@ -80,8 +78,7 @@ def repeat(
             except BaseException as error:
                 with contextlib.suppress(OSError):  # folders that hold something stay
                     target.rmdir()
-                    if not metrics:
-                        folder.rmdir()
+                    folder.rmdir()
                 if not metrics or not isinstance(error, InputError):
                     raise
                 print(f"failed: {error}")

@@ -293,6 +293,10 @@ def test_the_folder_of_the_output_must_be_there(runs: dict[str, str], tmp_path: 
 def test_folders_that_hold_no_run_are_refused(runs: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         predict.load(str(tmp_path / "none"), device="cpu", precision="auto")
+    (tmp_path / "several" / "bert-42").mkdir(parents=True)
+    (tmp_path / "several" / "bert-42" / "settings.toml").write_text('task = "ner"\n')
+    with pytest.raises(InputError, match=r"holds several runs; name one of them, such as .*bert-42"):
+        predict.load(str(tmp_path / "several"), device="cpu", precision="auto")
     (tmp_path / "settings.toml").write_text('task = "poetry"\n')
     with pytest.raises(InputError, match=r"the task 'poetry' is not one of ner, classification, qa, span_qa"):
         predict.load(str(tmp_path), device="cpu", precision="auto")
