@@ -1,4 +1,4 @@
-"""The one exception for input that a person can correct."""
+"""The exceptions for what a person can correct."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one or two plain sentences that name the file, line or setting and say what to do next. The
     command line prints it as it is and exits with status 2.
     """
+
+
+class Diverged(InputError):
+    """A run whose loss is no number any more; another seed or a lower rate may go well."""

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -74,6 +75,8 @@ def run(main: Callable[[], object]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without Chinese must not end a run
             stream.reconfigure(errors="backslashreplace")
+    # Leave by way of the clean-ups that an exception would run; training has a better answer of its own.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
     except BrokenPipeError:  # who reads the output has read enough, as head does

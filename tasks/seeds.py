@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minibert.errors import InputError
+from minibert.errors import Diverged, InputError
 from minibert.files import read_json_object, write_json, write_whole
 from minibert.training import Metric
 from tasks import folder as run_folder
@@ -46,7 +46,7 @@ def repeat(
         The folder, with a run folder for each run.
 
     Raises:
-        InputError: the first run fails.
+        InputError: a run cannot be started, or none came to its end.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("--seeds: several runs under torchrun would share its processes; start them one by one.")
@@ -58,7 +58,8 @@ def repeat(
     metric = task_class(first).metric
     folder = run_folder.new_run_folder(first.out, task_class.name, name, resume=resume)
     baselines: dict[int, Any] = {}
-    rows, failures = [], []
+    rows: list[dict[str, Any]] = []
+    warnings: list[str] = []
     metrics: dict[str, Any] = {}
     for number, variant in enumerate(variants):
         runs: list[dict[str, Any]] = []
@@ -78,17 +79,21 @@ def repeat(
             except BaseException as error:
                 with contextlib.suppress(OSError):  # folders that hold something stay
                     target.rmdir()
-                    folder.rmdir()
-                if not metrics or not isinstance(error, InputError):
+                    if not _may_go_on(error, metrics):
+                        folder.rmdir()
+                if not _may_go_on(error, metrics):
                     raise
                 print(f"failed: {error}")
-                failures.append(f"{label} failed: {error}")
+                warnings.append(f"{label} failed: {error}")
                 continue
             metrics = read_json_object(target / "metrics.json")
             baselines[seed] = metrics["baseline"]
             runs.append({**metrics, "run": label})
         if runs:
             rows.append(_row(runs, metric))
+            warnings += [warning for run in runs for warning in run["warnings"]]
+    if not rows:
+        raise Diverged(f"no run came to its end; {warnings[-1]}")
     comparison = {
         "task": task_class.name,
         "command": command,
@@ -103,13 +108,18 @@ def repeat(
         "device": metrics["device"],
         "started": started,
         "finished": run_folder.now(),
-        "warnings": [*failures, *metrics["warnings"]],
+        "warnings": list(dict.fromkeys(warnings)),
     }
     write_whole(folder / "comparison.json", lambda path: write_json(path, comparison))
     report = write_comparison_report(folder, comparison)
     print("\n" + table(comparison))
     print(f"report {report}")
     return folder
+
+
+def _may_go_on(error: BaseException, metrics: Mapping[str, Any]) -> bool:
+    """Whether the other runs have a chance where one failed: it diverged, or another has come to its end."""
+    return isinstance(error, InputError if metrics else Diverged)
 
 
 def spread(values: Sequence[float], metric: Metric) -> dict[str, Any]:

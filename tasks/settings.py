@@ -73,6 +73,8 @@ class RunSettings(TrainingSettings):
                 )
         if self.seeds < 1:
             raise InputError(f"--seeds {self.seeds}: must be 1 or more.")
+        if self.seed + self.seeds > 2**32:
+            raise InputError(f"--seeds {self.seeds}: the last one, from --seed {self.seed} on, is above 4294967295.")
         for part in ("dev", "test"):
             share = getattr(self, f"{part}_share")
             if share is not None and getattr(self, part) is not None:

@@ -168,7 +168,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
 
     def encode(self, items: Sequence[Question], tokenizer: Tokenizer, config: EncoderConfig) -> Encoded[SpanWindow]:
         """The notes count unknown tokens, questions cut short, windows added where contexts are long, and answers that
-        no window shows whole."""
+        no window shows whole or that are too long to be found."""
         settings = self.settings
         most = settings.max_length or config.max_length
         frame = tokenizer.num_special_tokens(pair=True)
@@ -190,6 +190,9 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
             pieces = contexts[item.context]
             notes["unknown_tokens"] += pieces.ids.count(tokenizer.unk_token_id)
             answer = _tokens_of_answer(item, pieces)
+            notes["answers_longer_than_max_answer"] += (
+                answer is not None and answer[1] - answer[0] >= settings.max_answer
+            )
             cut = windows(range(len(pieces.ids)), len(pieces.ids), room=room, overlap=min(settings.overlap, room // 2))
             targets = []
             for window in cut:

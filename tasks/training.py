@@ -159,7 +159,8 @@ def train(
         _say("\n".join(data_lines(task, prepared)))
         _say(f"model {prepared.start.origin}")
         _say(f"with  {', '.join(settings_lines(settings))}")
-        _say(f"run   {folder}: {precision} on {run_folder.device_name(device)}" + _processes())
+        device_name = run_folder.device_name(device) + _processes()
+        _say(f"run   {folder}: {precision} on {device_name}")
 
         with run_folder.no_folder_without_model(folder) if distributed.is_writer() else contextlib.nullcontext():
             if distributed.is_writer():
@@ -198,7 +199,7 @@ def train(
         "seed": settings.seed,
         "settings": dataclasses.asdict(settings),
         "precision": precision,
-        "device": run_folder.device_name(device) + _processes(),
+        "device": device_name,
         "versions": run_folder.versions(),
         "started": started,
         "finished": run_folder.now(),

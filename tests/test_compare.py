@@ -9,7 +9,7 @@ import pytest
 from conftest import FAMILIES
 
 from minibert.errors import InputError
-from minibert.training import Metric
+from minibert.training import Metric, check_finite
 from tasks import classification, compare
 from tasks.classification import ClassificationTask
 from tasks.seeds import spread
@@ -127,6 +127,25 @@ def test_runs_that_are_stopped_at_once_leave_nothing(tmp_path: Path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         classification.main(["--seeds", "2", "--out", str(tmp_path / "out"), *SMALL])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_first_run_that_diverges_does_not_stop_the_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = ClassificationTask.figures
+
+    def diverging(self: ClassificationTask, *arguments: Any) -> Any:
+        check_finite(float("nan") if self.settings.seed in bad_seeds else 1.0, "the dev loss")
+        return honest(self, *arguments)
+
+    monkeypatch.setattr(ClassificationTask, "figures", diverging)
+    options = ["--train", write_texts(tmp_path / "train.jsonl"), "--seeds", "2", *SMALL]
+    bad_seeds = {42}
+    folder = classification.main([*options, "--out", str(tmp_path / "out")])
+    comparison = read(folder, "comparison.json")
+    assert comparison["rows"][0]["seeds"] == [43]
+    assert comparison["warnings"][0].startswith("run-42 failed: the dev loss is nan: the run has diverged")
+    bad_seeds = {42, 43}
+    with pytest.raises(InputError, match="no run came to its end; run-43 failed"):
+        classification.main([*options, "--out", str(tmp_path / "none")])
 
 
 def test_what_cannot_start_leaves_nothing(tmp_path: Path) -> None:

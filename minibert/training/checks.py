@@ -4,14 +4,14 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 
-from minibert.errors import InputError
+from minibert.errors import Diverged
 
 _MOST_LINES = 40
 _STUCK = 0.97  # of ln(classes): the loss of a model that knows nothing
 
 
 def check_finite(loss: float, what: str, lines: Sequence[int] = ()) -> None:
-    """Raises InputError, with advice, for a loss that is infinite or no number.
+    """Raises Diverged, with advice, for a loss that is infinite or no number.
 
     Args:
         loss: the figure.
@@ -23,7 +23,7 @@ def check_finite(loss: float, what: str, lines: Sequence[int] = ()) -> None:
         if lines:
             shown = ", ".join(map(str, sorted(set(lines))[:_MOST_LINES]))
             where = f" It comes from the examples at lines {shown}{', …' if len(set(lines)) > _MOST_LINES else ''}."
-        raise InputError(f"{what} is {loss}: the run has diverged.{where} Lower --lr, or try --precision fp32.")
+        raise Diverged(f"{what} is {loss}: the run has diverged.{where} Lower --lr, or try --precision fp32.")
 
 
 def collapse(
