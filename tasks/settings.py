@@ -57,6 +57,9 @@ class RunSettings(TrainingSettings):
         default=1,
         metadata=FREE | {"help": "runs with this many seeds, from --seed on; reports mean, deviation and worst"},
     )
+    tensorboard: bool = field(
+        default=False, metadata=FREE | {"help": "also write the records for TensorBoard, into the run folder"}
+    )
     out: str | None = field(
         default=None, metadata=FREE | {"help": "run folder, new or empty (default: runs/TASK-ARCH-N)"}
     )

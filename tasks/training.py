@@ -26,6 +26,7 @@ from minibert.training import (
     fit,
 )
 from tasks import folder as run_folder
+from tasks.board import Board
 from tasks.inference import Answers, answers
 from tasks.model import Start, starting_model
 from tasks.report import write_run_report
@@ -246,6 +247,7 @@ def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, 
     model, dev, lead = prepared.start.model, prepared.splits["dev"], task.metrics[0]
     sample = _sample(prepared, task.settings.seed)
     log = run_folder.RunLog(folder)
+    board = Board(folder / "tensorboard") if task.settings.tensorboard and distributed.is_writer() else None
 
     def loss(module: nn.Module, batch: LabelledBatch) -> Tensor:
         return task.losses(model, module(batch.inputs), batch).sum()
@@ -257,6 +259,8 @@ def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, 
 
     def record(entry: Mapping[str, Any]) -> None:
         log(entry)
+        if board is not None:
+            board(entry)
         if "train_loss" in entry:
             print(_epoch_line(entry, lead), flush=True)
         elif "deterministic_slowdown" in entry:
@@ -264,6 +268,8 @@ def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, 
 
     def go_on(progress: Progress) -> None:
         log.keep(progress.num_records)
+        if board is not None:
+            board.go_on(progress.step)
         print(f"resumes after step {progress.step}, in epoch {progress.epoch}", flush=True)
 
     return fit(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,3 +153,21 @@ def test_torchrun_needs_a_folder_by_name(train: str, tmp_path: Path) -> None:
     run = torchrun(2, ["-m", "tasks.classification", "--train", train, *SMALL])
     assert run.returncode != 0
     assert "--out: needed under torchrun" in run.stderr
+
+
+def test_tensorboard_shows_each_step_once_after_a_resume(train: str, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "out"
+    options = ["--train", train, *SMALL, "--out", str(out), "--save-steps", "30", "--tensorboard"]
+    classification.main(options)
+    for path in sorted(out.glob("checkpoints/step-*"))[1:]:
+        shutil.rmtree(path)
+    classification.main([*options, "--resume"])
+    events = EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    shown = [(event.step, event.value) for event in events.Scalars("epoch/train_loss")]
+    losses = [epoch["train_loss"] for epoch in figures(out)[1]]
+    assert [step for step, _ in shown] == [23, 46, 69, 92]
+    assert [value for _, value in shown] == pytest.approx(losses)

@@ -1,0 +1,44 @@
+"""A run's records for TensorBoard, which comes with the extra ``tensorboard``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from minibert.errors import InputError
+
+
+class Board:
+    """Writes the numbers in a run's records as curves, by step; those of an epoch at its last step.
+
+    Args:
+        folder: for TensorBoard's files.
+
+    Raises:
+        InputError: TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            # Imported here because it is an extra, and takes a second.
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise InputError("--tensorboard: needs one more package: pip install 'minibert[tensorboard]'.") from None
+        self._make: Any = SummaryWriter
+        self._folder = str(folder)
+        self._writer: Any = None
+        self._step = 0
+
+    def go_on(self, step: int) -> None:
+        """Begins behind a resumed run's last step: what an earlier life wrote of later ones is no longer shown."""
+        self._step = step
+        self._writer = self._make(self._folder, purge_step=step + 1)
+
+    def __call__(self, record: Mapping[str, Any]) -> None:
+        if self._writer is None:
+            self.go_on(0)
+        self._step = record.get("step", self._step)
+        of_epoch = "train_loss" in record
+        for name, value in record.items():
+            if isinstance(value, (int, float)) and name not in ("step", "epoch", "best"):
+                self._writer.add_scalar(f"{'epoch' if of_epoch else 'step'}/{name}", value, self._step)
+        self._writer.flush()
