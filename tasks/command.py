@@ -76,7 +76,7 @@ def run(main: Callable[[], object]) -> None:
         if isinstance(stream, io.TextIOWrapper):  # a terminal without Chinese must not end a run
             stream.reconfigure(errors="backslashreplace")
     # Leave by way of the clean-ups that an exception would run; training has a better answer of its own.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
     except BrokenPipeError:  # who reads the output has read enough, as head does
@@ -88,3 +88,5 @@ def run(main: Callable[[], object]) -> None:
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)

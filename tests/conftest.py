@@ -1,6 +1,7 @@
 """What several test files share: tiny models, ragged batches, and where the reference files lie."""
 
 import json
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,14 @@ def _same_start_for_every_test() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_in_a_terminal() -> Iterator[None]:
+    """What is started in the background is started to ignore Ctrl-C, and would not be stopped by it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def tiny_settings(family: str, **changes: Any) -> dict[str, Any]:
