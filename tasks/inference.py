@@ -84,12 +84,12 @@ def answers(
     )
 
 
-def batches_by_length(lengths: Sequence[int], *, budget: int = _BATCH_TOKENS) -> Iterator[list[int]]:
-    """Cuts the indices of ``lengths``, longest first, into batches of at most ``budget`` tokens."""
+def batches_by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Cuts the indices of ``lengths``, longest first, into batches of at most 8,192 tokens (or one sequence)."""
     batch: list[int] = []
     num_tokens = 0
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and num_tokens + lengths[index] > budget:
+        if batch and num_tokens + lengths[index] > _BATCH_TOKENS:
             yield batch
             batch, num_tokens = [], 0
         batch.append(index)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from minibert import CrfTokenClassifier, SequenceClassifier, SpanClassifier, TokenClassifier, Tokenizer
 from minibert.errors import InputError
 from tasks import predict
+from tasks.inference import batches_by_length
 from tasks.ner import NerSettings, NerTask
 from tasks.stream import Record
 from tasks.trained import Trained
@@ -303,3 +304,12 @@ def test_folders_that_hold_no_run_are_refused(runs: dict[str, str], tmp_path: Pa
     task = NerTask(NerSettings(head="crf"))
     with pytest.raises(InputError, match=r"has no trained head for ner \(crf"):
         Trained.load(task, runs["ner"], device="cpu")
+
+
+@given(lengths=st.lists(st.integers(1, 9000), max_size=40))
+def test_batches_hold_every_sequence_once_and_no_more_tokens_than_they_may(lengths: list[int]) -> None:
+    batches = list(batches_by_length(lengths))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    assert all(len(batch) == 1 or sum(lengths[i] for i in batch) <= 8192 for batch in batches)
+    in_order = [lengths[index] for batch in batches for index in batch]
+    assert in_order == sorted(lengths, reverse=True)
