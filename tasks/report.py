@@ -159,7 +159,8 @@ def _learning(metrics: Mapping[str, Any], figure: str, pictures: Pictures) -> li
         value = _baseline_figures(metrics, "dev").get(figure)
         level = None if value is None else (metrics["baseline"]["name"], value)
         drawn.append(curves("metric", figure, f"train_{figure}", level))
-    columns = [key for key in dict.fromkeys(key for entry in epochs for key in entry) if key not in ("epoch", "best")]
+    wanted = ("train_loss", "loss", figure, f"train_{figure}", "train_seconds", "tokens_per_second")
+    columns = [key for key in dict.fromkeys(wanted) if any(key in entry for entry in epochs)]
     rows = [
         named_row(
             f"{entry['epoch']}, best" if entry["epoch"] == best else str(entry["epoch"]),

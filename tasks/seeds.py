@@ -123,10 +123,10 @@ def _may_go_on(error: BaseException, metrics: Mapping[str, Any]) -> bool:
 
 
 def spread(values: Sequence[float], metric: Metric) -> dict[str, Any]:
-    """Mean, sample standard deviation (0 for a single value) and the worst of some runs' figures."""
+    """Mean, sample standard deviation (None for a single value) and the worst of some runs' figures."""
     return {
         "mean": statistics.mean(values),
-        "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "std": statistics.stdev(values) if len(values) > 1 else None,
         "worst": min(values) if metric.higher_is_better else max(values),
         "values": list(values),
     }
@@ -171,5 +171,6 @@ def table(comparison: Mapping[str, Any]) -> str:
     lines.append(f"{'':{width}}  {'mean':>7}  {'std':>7}  {'worst':>7}  runs")
     for name, row in named:
         values = " ".join(f"{value:.4f}" for value in row["values"])
-        lines.append(f"{name:{width}}  {row['mean']:7.4f}  {row['std']:7.4f}  {row['worst']:7.4f}  {values}")
+        std = "" if row["std"] is None else f"{row['std']:.4f}"
+        lines.append(f"{name:{width}}  {row['mean']:7.4f}  {std:>7}  {row['worst']:7.4f}  {values}")
     return "\n".join(lines)

@@ -34,7 +34,7 @@ def test_mean_deviation_and_worst_by_direction() -> None:
     assert found["mean"] == pytest.approx(sum(values) / 3)
     assert found["std"] == pytest.approx((sum((v - sum(values) / 3) ** 2 for v in values) / 2) ** 0.5)
     assert (found["worst"], spread(values, Metric("loss", higher_is_better=False))["worst"]) == (0.5, 0.8)
-    assert spread([0.7], Metric("f1"))["std"] == 0.0
+    assert spread([0.7], Metric("f1"))["std"] is None
 
 
 def test_architectures_and_seeds_beside_the_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

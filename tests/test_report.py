@@ -296,9 +296,9 @@ def test_a_baseline_without_splits_is_of_the_last_one(tmp_path: Path) -> None:
 def test_the_tables_hold_the_record(tmp_path: Path) -> None:
     page = Page(run_page(tmp_path))
     # Of the epochs that were the best so far, the last is the best.
-    names = ["epoch", "dev loss", "train loss", "dev accuracy", "train accuracy", "train time", "tokens a second"]
+    names = ["epoch", "train loss", "dev loss", "dev accuracy", "train accuracy", "train time", "tokens a second"]
     assert names in page.rows
-    assert ["2, best", "0.7000", "0.5000", "0.8000", "0.9000", "1 min 15 s", "5,120"] in page.rows
+    assert ["2, best", "0.5000", "0.7000", "0.8000", "0.9000", "1 min 15 s", "5,120"] in page.rows
     assert ["also in train", "", "17", ""] in page.rows
     assert ["tokens: longest", "77", "77", "77"] in page.rows
     assert [f"entities: {EVIL}", "4", "4", "4"] in page.rows
