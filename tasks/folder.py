@@ -121,10 +121,21 @@ def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     write_whole(folder / "metrics.json", lambda path: write_json(path, metrics))
 
 
+def forget_peak_memory(device: torch.device) -> None:
+    """Counts :func:`peak_memory` from here on, where that can be had."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):  # Linux alone has it
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def peak_memory(device: torch.device) -> int | None:
-    """The most bytes this process has held so far: of the GPU's memory, or of the machine's where it can be asked."""
+    """The most bytes this process has held: of the GPU's memory, or of the machine's where it can be asked."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
     try:
         import resource  # here because Windows has none
     except ImportError:

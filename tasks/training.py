@@ -150,6 +150,7 @@ def train(
         if task.settings.out is None and folder is None and distributed.world_size() > 1:
             raise InputError("--out: needed under torchrun, so that a restarted process finds its run again.")
         precision = choose_precision(task.settings.precision, device)
+        run_folder.forget_peak_memory(device)
         prepared = prepare(task)
         settings: RunSettings = task.settings  # as the data settled them
         model = prepared.start.model

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import FAMILIES
 
 from minibert.errors import InputError
 from minibert.training import Metric, check_finite
 from tasks import classification, compare
 from tasks.classification import ClassificationTask
+from tasks.folder import forget_peak_memory, peak_memory
 from tasks.seeds import spread
 
 SMALL = ["--epochs", "1", "--batch-size", "8", "--precision", "fp32"]
@@ -55,6 +57,23 @@ def test_architectures_and_seeds_beside_the_baseline(tmp_path: Path, capsys: pyt
     shown = capsys.readouterr().out
     assert "linear SVM" in shown
     assert "worst" in shown
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux forgets a peak of memory")
+def test_each_run_has_a_peak_of_its_own() -> None:
+    device = torch.device("cpu")
+    before = peak_memory(device)
+    held = bytearray(300_000_000)
+    held[::4096] = b"x" * len(held[::4096])
+    with_it = peak_memory(device)
+    del held
+    forget_peak_memory(device)
+    after = peak_memory(device)
+    assert before is not None
+    assert with_it is not None
+    assert after is not None
+    assert with_it > 250_000_000
+    assert after < with_it - 200_000_000
 
 
 def test_a_run_of_a_comparison_can_be_made_again_from_its_settings(tmp_path: Path) -> None:
