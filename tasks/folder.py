@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,17 @@ from minibert.files import write_json, write_whole
 from tasks.settings import SETTINGS_FILE
 
 CHECKPOINTS = "checkpoints"
+METRICS_FILE = "metrics.json"
 
 
-def new_run_folder(out: str | None, task: str, arch: str, *, resume: bool = False) -> Path:
+def new_run_folder(out: str | None, task: str, arch: str, *, resume: bool = False, mark: str = SETTINGS_FILE) -> Path:
     """Makes the folder of a run: ``out``, or the next free ``runs/TASK-ARCH-N``.
 
     Args:
         out: a folder to make or, with ``resume``, to go on in.
         task, arch: for the name.
         resume: ``out`` may hold a run.
+        mark: a pattern for a file that tells such a run from other things, and one run from several.
 
     Raises:
         InputError: it holds something else already, or cannot be written.
@@ -39,11 +40,14 @@ def new_run_folder(out: str | None, task: str, arch: str, *, resume: bool = Fals
     try:
         if out is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
-                if not resume:
-                    raise InputError(f"--out {folder}: is not empty; name a new folder, so that nothing in it is lost.")
-                if not any(chain(folder.glob("tokenizer.json"), folder.glob(f"*/{SETTINGS_FILE}"))):
-                    raise InputError(f"--out {folder}: holds something that is no run; name the run to --resume.")
+            if any(folder.iterdir()) and not resume:
+                raise InputError(f"--out {folder}: is not empty; name a new folder, so that nothing in it is lost.")
+            remove_unfinished_files(folder)
+            if any(path.is_file() for path in folder.rglob("*")) and not any(folder.glob(mark)):
+                raise InputError(
+                    f"--out {folder}: holds no run of this kind; name the one to --resume, with --seeds where it has "
+                    "several."
+                )
         else:
             folder = _numbered(folder, f"{task}-{arch}")
         tempfile.TemporaryFile(dir=folder).close()
@@ -63,13 +67,23 @@ def _numbered(parent: Path, name: str) -> Path:
     return parent / f"{name}-{number}"
 
 
+def remove_unfinished_files(folder: Path) -> None:
+    """Removes what a run that was killed while it wrote a file has left beside it."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def no_folder_without_model(folder: Path) -> Iterator[None]:
-    """Takes a new run's folder away again if the block fails before it has saved a model or a checkpoint."""
+    """Takes a new run's folder away again if the block fails before it has saved a model or a checkpoint.
+
+    A folder that holds something already stays as it is.
+    """
+    was_empty = not any(folder.iterdir())
     try:
         yield
     except BaseException:
-        if not any((folder / name).exists() for name in ("model.safetensors", CHECKPOINTS)):
+        if was_empty and not any((folder / name).exists() for name in ("model.safetensors", CHECKPOINTS)):
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
@@ -118,7 +132,7 @@ def now() -> str:
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
-    write_whole(folder / "metrics.json", lambda path: write_json(path, metrics))
+    write_whole(folder / METRICS_FILE, lambda path: write_json(path, metrics))
 
 
 def peak_memory(device: torch.device) -> int | None:

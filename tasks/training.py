@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from minibert.checkpoint import Pretrained, load_model
 from minibert.errors import InputError
+from minibert.files import read_json_object
 from minibert.training import (
     Examples,
     LabelledBatch,
@@ -25,12 +27,13 @@ from minibert.training import (
     distributed,
     fit,
 )
+from minibert.training.state import require_same
 from tasks import folder as run_folder
 from tasks.board import Board
 from tasks.inference import Answers, answers
 from tasks.model import Start, starting_model
 from tasks.report import write_run_report
-from tasks.settings import SETTINGS_FILE, RunSettings, write_settings
+from tasks.settings import SETTINGS_FILE, RunSettings, option_name, write_settings
 from tasks.splits import read_splits
 from tasks.task import Details, Encoded, Split, Task
 
@@ -157,6 +160,10 @@ def train(
         folder = distributed.from_first(
             lambda: folder or run_folder.new_run_folder(settings.out, task.name, model.config.model_type, resume=resume)
         )
+        distributed.begun()
+        if resume and distributed.from_first(lambda: _is_done(folder, settings, _files(prepared))):
+            _say(f"{folder} is there already, whole")
+            return folder
         _say("\n".join(data_lines(task, prepared)))
         _say(f"model {prepared.start.origin}")
         _say(f"with  {', '.join(settings_lines(settings))}")
@@ -164,9 +171,8 @@ def train(
         _say(f"run   {folder}: {precision} on {device_name}")
 
         with run_folder.no_folder_without_model(folder) if distributed.is_writer() else contextlib.nullcontext():
-            if distributed.is_writer():
-                prepared.start.tokenizer.save_pretrained(folder, for_words=task.for_words)
-                write_settings(folder / SETTINGS_FILE, settings, task.name)
+            if distributed.is_writer() and not resume:
+                _write_start(task, prepared, folder)
             history = _fit(task, prepared, folder, device, resume)
 
         _load_best(task, model, folder)
@@ -242,6 +248,33 @@ def _processes() -> str:
     return f", {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
 
 
+def _files(prepared: Prepared) -> dict[str, str]:
+    """What tells the files of a run from others, by a name for messages."""
+    return {f"the {name} file": split.sha256 for name, split in prepared.splits.items()}
+
+
+def _is_done(folder: Path, settings: RunSettings, files: Mapping[str, str]) -> bool:
+    """Whether the folder holds this run up to its report.
+
+    Raises:
+        InputError: it holds the figures of another run, which would be lost.
+    """
+    if not (folder / run_folder.METRICS_FILE).exists():
+        return False
+    metrics = read_json_object(folder / run_folder.METRICS_FILE)
+    now = {**settings.binding(), **files}
+    before = {option_name(name): value for name, value in metrics["settings"].items() if option_name(name) in now}
+    before |= {f"the {name} file": described["sha256"] for name, described in metrics["data"].items()}
+    require_same(before, json.loads(json.dumps(now)))
+    return (folder / "report.html").exists()
+
+
+def _write_start(task: AnyTask, prepared: Prepared, folder: Path) -> None:
+    """What does not change in the run; the settings first, since they show that there is a run here."""
+    write_settings(folder / SETTINGS_FILE, task.settings, task.name)
+    prepared.start.tokenizer.save_pretrained(folder, for_words=task.for_words)
+
+
 def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, resume: bool) -> list[dict[str, Any]]:
     """Trains, and leaves the best model in the folder; returns the epochs' records."""
     model, dev, lead = prepared.start.model, prepared.splits["dev"], task.metrics[0]
@@ -267,6 +300,7 @@ def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, 
             print(f"deterministic algorithms take {entry['deterministic_slowdown']} times as long", flush=True)
 
     def go_on(progress: Progress) -> None:
+        _write_start(task, prepared, folder)  # only now is it sure that the run is the one that the folder holds
         log.keep(progress.num_records)
         if board is not None:
             board.go_on(progress.step)
@@ -286,7 +320,7 @@ def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, 
         divergence=task.divergence(model),
         checkpoints=folder / run_folder.CHECKPOINTS,
         resume=resume,
-        same={f"the {name} file": split.sha256 for name, split in prepared.splits.items()},
+        same=_files(prepared),
         on_resume=go_on,
     )
 

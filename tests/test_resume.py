@@ -41,6 +41,10 @@ def same_weights(a: Path, b: Path) -> bool:
     return (a / "model.safetensors").read_bytes() == (b / "model.safetensors").read_bytes()
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def log_steps(out: Path) -> list[tuple[Any, Any]]:
     records = [json.loads(line) for line in (out / "train_log.jsonl").read_text(encoding="utf-8").splitlines()]
     return [(record.get("step"), record["epoch"]) for record in records]
@@ -85,7 +89,7 @@ def test_what_changed_is_refused_by_name_and_nothing_is_lost(train: str, tmp_pat
     out = tmp_path / "out"
     options = ["--train", train, *SMALL, "--out", str(out), "--save-steps", "30"]
     classification.main(options)
-    kept = sorted(path.name for path in out.rglob("*"))
+    kept = contents(out)
     with pytest.raises(InputError, match=r"--resume: --lr changed: was 0\.001, is now 0\.002"):
         classification.main([*options, "--resume", "--lr", "2e-3"])
     with open(train, "a", encoding="utf-8") as file:
@@ -94,13 +98,55 @@ def test_what_changed_is_refused_by_name_and_nothing_is_lost(train: str, tmp_pat
         classification.main([*options, "--resume"])
     with pytest.raises(InputError, match=r"--out .*: is not empty"):
         classification.main(options)
-    assert sorted(path.name for path in out.rglob("*")) == kept
+    assert contents(out) == kept
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").touch()
-    with pytest.raises(InputError, match="holds something that is no run"):
+    with pytest.raises(InputError, match="holds no run of this kind"):
         classification.main(["--train", train, *SMALL, "--out", str(tmp_path / "other"), "--resume"])
     with pytest.raises(InputError, match="--resume: needs --out"):
         classification.main(["--train", train, *SMALL, "--resume"])
+
+
+def test_a_finished_run_without_checkpoints_is_not_trained_over(train: str, tmp_path: Path) -> None:
+    options = ["--train", train, *SMALL, "--epochs", "1", "--out", str(tmp_path / "out"), "--resume"]
+    out = classification.main(options)
+    assert out is not None
+    kept = contents(out)
+    classification.main(options)
+    assert contents(out) == kept
+    with pytest.raises(InputError, match="--resume: --lr changed"):
+        classification.main([*options, "--lr", "2e-3"])
+    assert contents(out) == kept
+
+
+def test_one_run_and_several_are_not_taken_for_each_other(train: str, tmp_path: Path) -> None:
+    one, several = tmp_path / "one", tmp_path / "several"
+    options = ["--train", train, *SMALL, "--epochs", "1"]
+    classification.main([*options, "--out", str(one)])
+    classification.main([*options, "--out", str(several), "--seeds", "2"])
+    kept = contents(one), contents(several)
+    with pytest.raises(InputError, match="holds no run of this kind"):
+        classification.main([*options, "--out", str(several), "--resume"])
+    with pytest.raises(InputError, match="holds no run of this kind"):
+        classification.main([*options, "--out", str(one), "--resume", "--seeds", "2"])
+    with pytest.raises(InputError, match="--lr changed"):
+        classification.main([*options, "--out", str(several), "--resume", "--seeds", "3", "--lr", "2e-3"])
+    assert (contents(one), contents(several)) == kept
+
+
+def test_a_failed_run_takes_only_its_own_new_folder_away(train: str, tmp_path: Path) -> None:
+    out, options = tmp_path / "out", ["--train", train, *SMALL, "--lr", "1e30"]
+    with pytest.raises(InputError, match="diverged"):
+        classification.main([*options, "--out", str(out)])
+    assert not out.exists()
+    out.mkdir()
+    (out / "settings.toml").touch()  # what is left of a kill before the first checkpoint
+    (out / ".model.safetensors.123.tmp").touch()
+    (out / "notes.txt").touch()
+    with pytest.raises(InputError, match="diverged"):
+        classification.main([*options, "--out", str(out), "--resume"])
+    assert {"notes.txt", "settings.toml"} <= {path.name for path in out.iterdir()}
+    assert not list(out.glob(".*"))
 
 
 def test_a_comparison_goes_on_where_it_stopped(train: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,8 +163,9 @@ def test_a_comparison_goes_on_where_it_stopped(train: str, tmp_path: Path, capsy
     assert [row["values"] for row in after] == [row["values"] for row in before]
 
 
-def torchrun(processes: int, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), *arguments]
+def torchrun(processes: int, arguments: list[str], restarts: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    command += ["--max-restarts", str(restarts), *arguments]
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -155,6 +202,17 @@ def test_torchrun_needs_a_folder_by_name(train: str, tmp_path: Path) -> None:
     assert "--out: needed under torchrun" in run.stderr
 
 
+def test_a_restart_does_not_go_on_with_a_run_that_was_refused(train: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "settings.toml").write_text("lr = 0.1", encoding="utf-8")
+    options = ["--train", train, *SMALL, "--epochs", "1", "--out", str(out)]
+    run = torchrun(1, ["-m", "tasks.classification", *options], restarts=1)
+    assert run.returncode != 0
+    assert run.stderr.count("is not empty") == 2
+    assert contents(out) == {"settings.toml": b"lr = 0.1"}
+
+
 def test_tensorboard_shows_each_step_once_after_a_resume(train: str, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -162,6 +220,7 @@ def test_tensorboard_shows_each_step_once_after_a_resume(train: str, tmp_path: P
     out = tmp_path / "out"
     options = ["--train", train, *SMALL, "--out", str(out), "--save-steps", "30", "--tensorboard"]
     classification.main(options)
+    (out / "metrics.json").unlink()
     for path in sorted(out.glob("checkpoints/step-*"))[1:]:
         shutil.rmtree(path)
     classification.main([*options, "--resume"])

@@ -94,6 +94,7 @@ def fit(
     resume = resume or distributed.restarted()
     if checkpoints is not None and not resume:
         distributed.from_first(lambda: require_none(checkpoints))
+    distributed.begun()
     precision = choose_precision(settings.precision, device)
     num_steps = settings.epochs * math.ceil(len(data.items) / settings.batch_size)
     trained = distributed.replicated(model, device)
