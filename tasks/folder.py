@@ -3,8 +3,11 @@
 import contextlib
 import itertools
 import json
+import logging
 import platform
+import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -19,6 +22,8 @@ import torch
 from minibert.errors import InputError
 from minibert.files import write_json, write_whole
 from tasks.settings import SETTINGS_FILE
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 METRICS_FILE = "metrics.json"
@@ -89,22 +94,40 @@ def no_folder_without_model(folder: Path) -> Iterator[None]:
 
 
 class RunLog:
-    """``train_log.jsonl``: one JSON object a line, on the disk as soon as it is there."""
+    """``train_log.jsonl``: one JSON object a line, on the disk as soon as it is there.
+
+    What cannot be written is written with a later record.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "train_log.jsonl"
         self._started = time.perf_counter()
+        self._unwritten = b""
 
     def __call__(self, record: Mapping[str, Any]) -> None:
         line = json.dumps({**record, "seconds": round(time.perf_counter() - self._started, 2)}, ensure_ascii=False)
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        self._unwritten += f"{line}\n".encode()
+        try:
+            with open(self._path, "ab", buffering=0) as file:  # unbuffered, so that it is known how much got there
+                self._unwritten = self._unwritten[file.write(self._unwritten) :]
+        except OSError as error:
+            logger.warning("%s: cannot be written (%s); the run goes on.", self._path, error.strerror)
 
     def keep(self, count: int) -> None:
         """Takes away all but the first ``count`` records, which a resumed run will make again."""
         if self._path.exists():
             kept = self._path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
             write_whole(self._path, lambda path: path.write_text("".join(kept), encoding="utf-8"))
+
+
+def stopped_by(stop: KeyboardInterrupt) -> int:
+    """The signal behind it: SIGINT raises it without a word, and a command makes SIGTERM raise it with its number."""
+    return int(stop.args[0]) if stop.args else signal.SIGINT
+
+
+def to_go_on(command: str, folder: Path) -> str:
+    """What to type to go on in a folder."""
+    return f"To go on: {command}{'' if ' --out' in command else f' --out {shlex.quote(str(folder))}'} --resume"
 
 
 def versions() -> dict[str, str]:

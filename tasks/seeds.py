@@ -9,6 +9,7 @@ import dataclasses
 import os
 import shlex
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,8 @@ def repeat(
                     target.rmdir()
                     if not _may_go_on(error, metrics):
                         folder.rmdir()
+                if isinstance(error, KeyboardInterrupt) and metrics:
+                    print(run_folder.to_go_on(command, folder), file=sys.stderr)
                 if not _may_go_on(error, metrics):
                     raise
                 print(f"failed: {error}")

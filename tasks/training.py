@@ -4,7 +4,8 @@ import contextlib
 import dataclasses
 import json
 import random
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from minibert.errors import InputError
 from minibert.files import read_json_object
 from minibert.training import (
     Examples,
+    Interrupted,
     LabelledBatch,
     Progress,
     check_finite,
@@ -27,9 +29,11 @@ from minibert.training import (
     distributed,
     fit,
 )
+from minibert.training.checkpoints import Checkpoints
 from minibert.training.state import require_same
 from tasks import folder as run_folder
 from tasks.board import Board
+from tasks.folder import stopped_by
 from tasks.inference import Answers, answers
 from tasks.model import Start, starting_model
 from tasks.report import write_run_report
@@ -175,67 +179,88 @@ def train(
                 _write_start(task, prepared, folder)
             history = _fit(task, prepared, folder, device, resume)
 
-        _load_best(task, model, folder)
-        final: dict[str, Any] = {}
-        details: dict[str, Details] = {}
-        choices: list[tuple[str, str]] = []
-        rates = []
-        for name in [name for name in ("dev", "test") if name in prepared.splits]:
-            split = prepared.splits[name]
-            figures, given = _evaluated(task, model, split.items, prepared.encoded[name], f"the {name} loss")
-            if distributed.is_writer():
-                details[name] = task.details(split, given.outputs, given.losses)
-                final[name] = {**figures, "report": details[name].rows}
-                choices = [pair for i, o in zip(split.items, given.outputs, strict=True) for pair in task.choices(i, o)]
-                rates.append(given.num_tokens / given.seconds)
+        with _stopped_after_training(folder):
+            _load_best(task, model, folder)
+            final: dict[str, Any] = {}
+            details: dict[str, Details] = {}
+            choices: list[tuple[str, str]] = []
+            rates = []
+            for name in [name for name in ("dev", "test") if name in prepared.splits]:
+                split = prepared.splits[name]
+                figures, given = _evaluated(task, model, split.items, prepared.encoded[name], f"the {name} loss")
+                if distributed.is_writer():
+                    details[name] = task.details(split, given.outputs, given.losses)
+                    final[name] = {**figures, "report": details[name].rows}
+                    choices = [
+                        pair for i, o in zip(split.items, given.outputs, strict=True) for pair in task.choices(i, o)
+                    ]
+                    rates.append(given.num_tokens / given.seconds)
         if not distributed.is_writer():
             return folder
 
-    collapsed = choices and collapse(
-        train_loss=history[-1]["train_loss"],
-        num_classes=model.config.num_labels,
-        gold=[gold for gold, _ in choices],
-        predicted=[predicted for _, predicted in choices],
-    )
-    metrics: dict[str, Any] = {
-        "task": task.name,
-        "arch": model.config.model_type,
-        "weights": settings.weights,
-        "origin": prepared.start.origin,
-        "command": command,
-        "seed": settings.seed,
-        "settings": dataclasses.asdict(settings),
-        "precision": precision,
-        "device": device_name,
-        "versions": run_folder.versions(),
-        "started": started,
-        "finished": run_folder.now(),
-        "metric": task.metric.name,
-        "metric_higher_is_better": task.metric.higher_is_better,
-        "data": prepared.described,
-        "epochs": history,
-        "final": final,
-        "baseline": baseline or task.baseline(prepared.splits),
-        "resources": {
-            "train_seconds": round(sum(epoch["train_seconds"] for epoch in history), 2),
-            "tokens_per_second": round(float(np.median([epoch["tokens_per_second"] for epoch in history]))),
-            "evaluation_tokens_per_second": round(max(rates)),
-            "peak_memory_bytes": run_folder.peak_memory(device),
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        },
-        "collapsed": bool(collapsed),
-        "warnings": [*([collapsed] if collapsed else []), *_warnings(prepared)],
-    }
-    run_folder.write_metrics(folder, metrics)
-    report = write_run_report(folder, metrics, details)
-    print(f"\n{name}: {split.source}, best epoch, {details[name].title}\n\n{details[name].table}")
-    print(_figures_line(figures, (*task.metrics, "loss")))
-    if metrics["baseline"] is not None:
-        print(f"beside it, {metrics['baseline']['name']}: {_figures_line(metrics['baseline'][name], task.metrics)}")
-    for warning in metrics["warnings"]:
-        print(f"note: {warning}")
-    print(f"report {report}\nsaved to {folder}")
+    with _stopped_after_training(folder):
+        collapsed = choices and collapse(
+            train_loss=history[-1]["train_loss"],
+            num_classes=model.config.num_labels,
+            gold=[gold for gold, _ in choices],
+            predicted=[predicted for _, predicted in choices],
+        )
+        metrics: dict[str, Any] = {
+            "task": task.name,
+            "arch": model.config.model_type,
+            "weights": settings.weights,
+            "origin": prepared.start.origin,
+            "command": command,
+            "seed": settings.seed,
+            "settings": dataclasses.asdict(settings),
+            "precision": precision,
+            "device": device_name,
+            "versions": run_folder.versions(),
+            "started": started,
+            "finished": run_folder.now(),
+            "metric": task.metric.name,
+            "metric_higher_is_better": task.metric.higher_is_better,
+            "data": prepared.described,
+            "epochs": history,
+            "final": final,
+            "baseline": baseline or task.baseline(prepared.splits),
+            "resources": {
+                "train_seconds": round(sum(epoch["train_seconds"] for epoch in history), 2),
+                "tokens_per_second": round(float(np.median([epoch["tokens_per_second"] for epoch in history]))),
+                "evaluation_tokens_per_second": round(max(rates)),
+                "peak_memory_bytes": run_folder.peak_memory(device),
+                "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            },
+            "collapsed": bool(collapsed),
+            "warnings": [*([collapsed] if collapsed else []), *_warnings(prepared)],
+        }
+        # Said before it is written: a full disk does not cost the figures.
+        print(f"\n{name}: {split.source}, best epoch, {details[name].title}\n\n{details[name].table}")
+        print(_figures_line(figures, (*task.metrics, "loss")))
+        if metrics["baseline"] is not None:
+            print(f"beside it, {metrics['baseline']['name']}: {_figures_line(metrics['baseline'][name], task.metrics)}")
+        for warning in metrics["warnings"]:
+            print(f"note: {warning}")
+        print(f"saved to {folder}")
+        run_folder.write_metrics(folder, metrics)
+        print(f"report {write_run_report(folder, metrics, details)}")
     return folder
+
+
+@contextlib.contextmanager
+def _stopped_after_training(folder: Path) -> Iterator[None]:
+    """Where a signal stops the block, tells what is left: a checkpoint to go on from, or at least the model."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if not distributed.is_writer():
+            raise
+        checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, keep=2)
+        newest = checkpoints.newest_path()
+        if newest is not None:
+            raise Interrupted(stopped_by(stop), checkpoints.steps()[0], newest) from None
+        print(f"{folder}: the trained model is whole; its figures and report are not.", file=sys.stderr)
+        raise
 
 
 def _say(line: str) -> None:

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,19 @@ import pytest
 from safetensors.torch import load_file
 
 from minibert.errors import InputError
-from tasks import classification, compare, ner
+from tasks import classification, command, compare, folder, ner, training
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 SMALL = ["--epochs", "4", "--batch-size", "8", "--precision", "fp32", "--no-baseline"]
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """``command.run`` changes the handler of the whole process."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
@@ -41,8 +51,8 @@ def same_weights(a: Path, b: Path) -> bool:
     return (a / "model.safetensors").read_bytes() == (b / "model.safetensors").read_bytes()
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def contents(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
 def log_steps(out: Path) -> list[tuple[Any, Any]]:
@@ -56,8 +66,8 @@ def test_a_stopped_command_says_how_to_go_on_and_ends_as_if_nothing_had_happened
     assert whole is not None
 
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "tasks.classification", *options, "--out", str(out), "--save-steps", "3"]
-    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    typed = [sys.executable, "-m", "tasks.classification", *options, "--out", str(out), "--save-steps", "3"]
+    process = subprocess.Popen(typed, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     deadline = time.monotonic() + 120
     while not list(out.glob("checkpoints/step-*")) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -147,6 +157,82 @@ def test_a_failed_run_takes_only_its_own_new_folder_away(train: str, tmp_path: P
         classification.main([*options, "--out", str(out), "--resume"])
     assert {"notes.txt", "settings.toml"} <= {path.name for path in out.iterdir()}
     assert not list(out.glob(".*"))
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_after_training_says_what_is_left(
+    train: str, tmp_path: Path, number: int, status: int, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    options = ["--train", train, *SMALL, "--epochs", "1"]
+    for place in ("_load_best", "write_run_report"):
+        out = tmp_path / place
+        with monkeypatch.context() as patch:
+            patch.setattr(training, place, lambda *_: signal.raise_signal(number))
+            with pytest.raises(SystemExit) as stop:
+                command.run(partial(classification.main, [*options, "--out", str(out), "--save-steps", "9"]))
+        assert stop.value.code == status
+        error = capsys.readouterr().err
+        assert f"saved to {out}/checkpoints/step-00000023.\nTo go on: python -m tasks.classification" in error
+        classification.main([*options, "--out", str(out), "--save-steps", "9", "--resume"])
+        assert (out / "report.html").exists()
+
+    monkeypatch.setattr(training, "_load_best", lambda *_: signal.raise_signal(number))
+    with pytest.raises(SystemExit) as stop:
+        command.run(lambda: classification.main([*options, "--out", str(tmp_path / "out")]))
+    assert stop.value.code == status
+    error = capsys.readouterr().err
+    assert "the trained model is whole; its figures and report are not" in error
+    assert "To go on" not in error
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_several_runs_stopped_between_two_say_how_to_go_on(
+    train: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    out = tmp_path / "out"
+
+    prepare = training.prepare
+
+    def stopped_in_the_second(task: Any) -> Any:
+        if task.settings.seed == 43:
+            signal.raise_signal(signal.SIGTERM)
+        return prepare(task)
+
+    monkeypatch.setattr(training, "prepare", stopped_in_the_second)
+    options = ["--train", train, *SMALL, "--epochs", "1", "--seeds", "2", "--out", str(out)]
+    with pytest.raises(SystemExit) as stop:
+        command.run(lambda: classification.main(options))
+    assert stop.value.code == 143
+    assert f"--seeds 2 --out {out} --resume" in capsys.readouterr().err
+    assert (out / "run-42" / "metrics.json").exists()
+
+
+def test_figures_are_shown_though_they_cannot_be_written(
+    train: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def full(folder: Path, metrics: object) -> None:
+        raise InputError("metrics.json: cannot be written (No space left on device).")
+
+    monkeypatch.setattr(folder, "write_metrics", full)
+    with pytest.raises(InputError, match="No space left"):
+        classification.main(["--train", train, *SMALL, "--epochs", "1", "--out", str(tmp_path / "out")])
+    shown = capsys.readouterr().out
+    assert "accuracy" in shown
+    assert f"saved to {tmp_path / 'out'}" in shown
+
+
+def test_a_log_that_cannot_be_written_is_written_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = folder.RunLog(tmp_path)
+    log({"step": 1})
+    (tmp_path / "train_log.jsonl").rename(tmp_path / "moved")
+    (tmp_path / "train_log.jsonl").mkdir()
+    log({"step": 2})
+    assert "train_log.jsonl: cannot be written" in caplog.text
+    (tmp_path / "train_log.jsonl").rmdir()
+    (tmp_path / "moved").rename(tmp_path / "train_log.jsonl")
+    log({"step": 3})
+    records = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [record["step"] for record in records] == [1, 2, 3]
 
 
 def test_a_comparison_goes_on_where_it_stopped(train: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

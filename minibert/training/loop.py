@@ -279,10 +279,20 @@ class _Run:
             self.unwritten_best = {name: parameter.detach().to("cpu", copy=True) for name, parameter in weights}
 
     def _write_best_at_last(self) -> None:
-        """Tries once more where the best model could not be written; an error is now the run's own."""
-        if self.unwritten_best is not None:
+        """Tries once more where the best model could not be written; an error is now the run's own.
+
+        The checkpoints before the newest make room for it: they may be what filled the disk.
+        """
+        if self.unwritten_best is None:
+            return
+        newest = None if self.checkpoints is None else self.checkpoints.keep_only_newest()
+        try:
             with weights_of(self.state.model, self._on_device(self.unwritten_best)):
                 self.on_best()
+        except (InputError, OSError) as error:
+            if newest is None:
+                raise
+            raise InputError(f"{error}; make room, and --resume goes on from {newest.name}.") from None
 
     def _record(self, record: Mapping[str, Any]) -> None:
         self.state.progress.num_records += 1
