@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from minibert.errors import InputError
-from minibert.training import Interrupted, distributed
+from minibert.training import Interrupted
 from tasks.folder import stopped_by, to_go_on
 from tasks.seeds import repeat
 from tasks.settings import parse
@@ -57,7 +57,7 @@ def resumable(typed: str, *, levels: int) -> Iterator[None]:
     try:
         yield
     except Interrupted as stop:
-        if distributed.is_writer():
+        if os.environ.get("RANK", "0") == "0":  # set by torchrun; the processes have parted already
             print(f"{stop}.", file=sys.stderr)
             if stop.checkpoint is not None:
                 print(to_go_on(typed, stop.checkpoint.parents[levels]), file=sys.stderr)

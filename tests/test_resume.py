@@ -282,6 +282,23 @@ def test_two_processes_leave_the_run_of_one(tmp_path: Path) -> None:
     assert all((ours[name] - others[name]).abs().max() < 1e-5 for name in ours)
 
 
+def test_processes_with_different_data_are_refused(train: str, tmp_path: Path) -> None:
+    """They would take different numbers of steps, and wait for each other for ever."""
+    lines = Path(train).read_text(encoding="utf-8").splitlines()
+    (tmp_path / "train-1.jsonl").write_text("\n".join(lines + lines), encoding="utf-8")
+    Path(train).rename(tmp_path / "train-0.jsonl")
+    script = (
+        f"import os; from tasks.classification import main; main(['--train', '{tmp_path}/train-' + os.environ['RANK']"
+    )
+    script += f" + '.jsonl', '--out', '{tmp_path}/out', *{SMALL}])"
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    run = torchrun(2, [str(tmp_path / "script.py")])
+    assert run.returncode != 0
+    assert (
+        "the train file differs between processes 0 and 1" in run.stderr or "number of training examples" in run.stderr
+    )
+
+
 def test_torchrun_needs_a_folder_by_name(train: str, tmp_path: Path) -> None:
     run = torchrun(2, ["-m", "tasks.classification", "--train", train, *SMALL])
     assert run.returncode != 0

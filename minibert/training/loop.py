@@ -27,7 +27,7 @@ from minibert.training.precision import choose_precision, cost_of_determinism, d
 from minibert.training.regularisation import Ema, weights_of
 from minibert.training.settings import TrainingSettings
 from minibert.training.signals import WATCHED, Interrupted, SignalWatch
-from minibert.training.state import Progress, RunState, best_weights, binding, seed_everything
+from minibert.training.state import Progress, RunState, best_weights, binding, require_same_in_all, seed_everything
 from minibert.training.step import Divergence, Loss, OptimizerStep, StepResult, activation_checkpointing
 
 logger = logging.getLogger(__name__)
@@ -97,6 +97,8 @@ def fit(
     distributed.begun()
     precision = choose_precision(settings.precision, device)
     num_steps = settings.epochs * math.ceil(len(data.items) / settings.batch_size)
+    bound = binding(model, {**settings.binding(), "--precision": precision, **(same or {})}, len(data.items))
+    require_same_in_all(bound)
     trained = distributed.replicated(model, device)
     optimizer = build_optimizer(
         model,
@@ -113,7 +115,7 @@ def fit(
         scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
         ema=None if settings.ema is None else Ema(model, settings.ema),
         progress=Progress(micro_batch_size=min(settings.micro_batch_size or settings.batch_size, settings.batch_size)),
-        binding=binding(model, {**settings.binding(), "--precision": precision, **(same or {})}, len(data.items)),
+        binding=bound,
         device=device,
     )
     step = OptimizerStep(state, trained, data, loss=loss, divergence=divergence, settings=settings, precision=precision)
