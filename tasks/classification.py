@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from minibert import EncoderConfig, SequenceClassifier, Tokenizer, pack
 from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
-from minibert.training import Divergence, LabelledBatch, class_divergence
+from minibert.training import FREE, Divergence, LabelledBatch, class_divergence
 from tasks import command
 from tasks.baseline import linear_baseline
 from tasks.settings import RunSettings
@@ -61,7 +61,8 @@ class ClassificationSettings(RunSettings):
         metadata={"help": "regular expression and replacement, as in 'https?://\\S+ -> URL'; may be given again"},
     )
     baseline: bool = field(
-        default=True, metadata={"help": "also fit a linear model on n-grams, to hold the result against (default: yes)"}
+        default=True,
+        metadata=FREE | {"help": "also fit a linear model on n-grams, to hold the result against (default: yes)"},
     )
 
     def __post_init__(self) -> None:

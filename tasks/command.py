@@ -8,10 +8,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from minibert.errors import InputError
-from minibert.training import Interrupted, distributed
+from minibert.training import Interrupted
+from tasks.folder import stopped_by, to_go_on
 from tasks.seeds import repeat
 from tasks.settings import parse
 from tasks.task import Task
@@ -55,12 +57,10 @@ def resumable(typed: str, *, levels: int) -> Iterator[None]:
     try:
         yield
     except Interrupted as stop:
-        if distributed.is_writer():
+        if os.environ.get("RANK", "0") == "0":  # set by torchrun; the processes have parted already
             print(f"{stop}.", file=sys.stderr)
             if stop.checkpoint is not None:
-                out = stop.checkpoint.parents[levels]
-                typed += "" if " --out" in typed else f" --out {shlex.quote(str(out))}"
-                print(f"To go on: {typed} --resume", file=sys.stderr)
+                print(to_go_on(typed, stop.checkpoint.parents[levels]), file=sys.stderr)
         sys.exit(stop.exit_status)
 
 
@@ -76,7 +76,7 @@ def run(main: Callable[[], object]) -> None:
         if isinstance(stream, io.TextIOWrapper):  # a terminal without Chinese must not end a run
             stream.reconfigure(errors="backslashreplace")
     # Leave by way of the clean-ups that an exception would run; training has a better answer of its own.
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    before = signal.signal(signal.SIGTERM, _stop)
     try:
         main()
     except BrokenPipeError:  # who reads the output has read enough, as head does
@@ -85,8 +85,12 @@ def run(main: Callable[[], object]) -> None:
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("stopped.", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + stopped_by(stop))
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt(number)

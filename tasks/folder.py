@@ -3,15 +3,17 @@
 import contextlib
 import itertools
 import json
+import logging
 import platform
+import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +23,20 @@ from minibert.errors import InputError
 from minibert.files import write_json, write_whole
 from tasks.settings import SETTINGS_FILE
 
+logger = logging.getLogger(__name__)
+
 CHECKPOINTS = "checkpoints"
+METRICS_FILE = "metrics.json"
 
 
-def new_run_folder(out: str | None, task: str, arch: str, *, resume: bool = False) -> Path:
+def new_run_folder(out: str | None, task: str, arch: str, *, resume: bool = False, mark: str = SETTINGS_FILE) -> Path:
     """Makes the folder of a run: ``out``, or the next free ``runs/TASK-ARCH-N``.
 
     Args:
         out: a folder to make or, with ``resume``, to go on in.
         task, arch: for the name.
         resume: ``out`` may hold a run.
+        mark: a pattern for a file that tells such a run from other things, and one run from several.
 
     Raises:
         InputError: it holds something else already, or cannot be written.
@@ -39,11 +45,14 @@ def new_run_folder(out: str | None, task: str, arch: str, *, resume: bool = Fals
     try:
         if out is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
-                if not resume:
-                    raise InputError(f"--out {folder}: is not empty; name a new folder, so that nothing in it is lost.")
-                if not any(chain(folder.glob("tokenizer.json"), folder.glob(f"*/{SETTINGS_FILE}"))):
-                    raise InputError(f"--out {folder}: holds something that is no run; name the run to --resume.")
+            if any(folder.iterdir()) and not resume:
+                raise InputError(f"--out {folder}: is not empty; name a new folder, so that nothing in it is lost.")
+            remove_unfinished_files(folder)
+            if any(path.is_file() for path in folder.rglob("*")) and not any(folder.glob(mark)):
+                raise InputError(
+                    f"--out {folder}: holds no run of this kind; name the one to --resume, with --seeds where it has "
+                    "several."
+                )
         else:
             folder = _numbered(folder, f"{task}-{arch}")
         tempfile.TemporaryFile(dir=folder).close()
@@ -63,34 +72,62 @@ def _numbered(parent: Path, name: str) -> Path:
     return parent / f"{name}-{number}"
 
 
+def remove_unfinished_files(folder: Path) -> None:
+    """Removes what a run that was killed while it wrote a file has left beside it."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def no_folder_without_model(folder: Path) -> Iterator[None]:
-    """Takes a new run's folder away again if the block fails before it has saved a model or a checkpoint."""
+    """Takes a new run's folder away again if the block fails before it has saved a model or a checkpoint.
+
+    A folder that holds something already stays as it is.
+    """
+    was_empty = not any(folder.iterdir())
     try:
         yield
     except BaseException:
-        if not any((folder / name).exists() for name in ("model.safetensors", CHECKPOINTS)):
+        if was_empty and not any((folder / name).exists() for name in ("model.safetensors", CHECKPOINTS)):
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
 class RunLog:
-    """``train_log.jsonl``: one JSON object a line, on the disk as soon as it is there."""
+    """``train_log.jsonl``: one JSON object a line, on the disk as soon as it is there.
+
+    What cannot be written is written with a later record.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "train_log.jsonl"
         self._started = time.perf_counter()
+        self._unwritten = b""
 
     def __call__(self, record: Mapping[str, Any]) -> None:
         line = json.dumps({**record, "seconds": round(time.perf_counter() - self._started, 2)}, ensure_ascii=False)
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        self._unwritten += f"{line}\n".encode()
+        try:
+            with open(self._path, "ab", buffering=0) as file:  # unbuffered, so that it is known how much got there
+                self._unwritten = self._unwritten[file.write(self._unwritten) :]
+        except OSError as error:
+            logger.warning("%s: cannot be written (%s); the run goes on.", self._path, error.strerror)
 
     def keep(self, count: int) -> None:
         """Takes away all but the first ``count`` records, which a resumed run will make again."""
         if self._path.exists():
             kept = self._path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
             write_whole(self._path, lambda path: path.write_text("".join(kept), encoding="utf-8"))
+
+
+def stopped_by(stop: KeyboardInterrupt) -> int:
+    """The signal behind it: SIGINT raises it without a word, and a command makes SIGTERM raise it with its number."""
+    return int(stop.args[0]) if stop.args else signal.SIGINT
+
+
+def to_go_on(command: str, folder: Path) -> str:
+    """What to type to go on in a folder."""
+    return f"To go on: {command}{'' if ' --out' in command else f' --out {shlex.quote(str(folder))}'} --resume"
 
 
 def versions() -> dict[str, str]:
@@ -118,7 +155,7 @@ def now() -> str:
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
-    write_whole(folder / "metrics.json", lambda path: write_json(path, metrics))
+    write_whole(folder / METRICS_FILE, lambda path: write_json(path, metrics))
 
 
 def forget_peak_memory(device: torch.device) -> None:

@@ -9,6 +9,7 @@ import dataclasses
 import os
 import shlex
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def repeat(
     if len(set(names)) < len(names):  # several checkpoints of one architecture
         names = [f"{name}-{number}" for number, name in enumerate(names, 1)]
     metric = task_class(first).metric
-    folder = run_folder.new_run_folder(first.out, task_class.name, name, resume=resume)
+    folder = run_folder.new_run_folder(first.out, task_class.name, name, resume=resume, mark=f"*/{SETTINGS_FILE}")
     baselines: dict[int, Any] = {}
     rows: list[dict[str, Any]] = []
     warnings: list[str] = []
@@ -71,22 +72,21 @@ def repeat(
             target.mkdir(exist_ok=resume)
             again = f"python -m tasks.{task_class.name} --config {shlex.quote(str(target / SETTINGS_FILE))}"
             try:
-                if (target / "metrics.json").exists():
-                    print("is there already")
-                else:
-                    known = baselines.get(seed)
-                    train(task_class(settings), command=again, folder=target, baseline=known, resume=resume)
+                run_folder.remove_unfinished_files(target)
+                train(task_class(settings), command=again, folder=target, baseline=baselines.get(seed), resume=resume)
             except BaseException as error:
                 with contextlib.suppress(OSError):  # folders that hold something stay
                     target.rmdir()
                     if not _may_go_on(error, metrics):
                         folder.rmdir()
+                if isinstance(error, KeyboardInterrupt) and metrics:
+                    print(run_folder.to_go_on(command, folder), file=sys.stderr)
                 if not _may_go_on(error, metrics):
                     raise
                 print(f"failed: {error}")
                 warnings.append(f"{label} failed: {error}")
                 continue
-            metrics = read_json_object(target / "metrics.json")
+            metrics = read_json_object(target / run_folder.METRICS_FILE)
             baselines[seed] = metrics["baseline"]
             runs.append({**metrics, "run": label})
         if runs:

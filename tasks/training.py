@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import json
 import random
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,10 @@ from torch import Tensor, nn
 
 from minibert.checkpoint import Pretrained, load_model
 from minibert.errors import InputError
+from minibert.files import read_json_object
 from minibert.training import (
     Examples,
+    Interrupted,
     LabelledBatch,
     Progress,
     check_finite,
@@ -25,12 +29,15 @@ from minibert.training import (
     distributed,
     fit,
 )
+from minibert.training.checkpoints import Checkpoints
+from minibert.training.state import require_same
 from tasks import folder as run_folder
 from tasks.board import Board
+from tasks.folder import stopped_by
 from tasks.inference import Answers, answers
 from tasks.model import Start, starting_model
 from tasks.report import write_run_report
-from tasks.settings import SETTINGS_FILE, RunSettings, write_settings
+from tasks.settings import SETTINGS_FILE, RunSettings, option_name, write_settings
 from tasks.splits import read_splits
 from tasks.task import Details, Encoded, Split, Task
 
@@ -158,6 +165,10 @@ def train(
         folder = distributed.from_first(
             lambda: folder or run_folder.new_run_folder(settings.out, task.name, model.config.model_type, resume=resume)
         )
+        distributed.begun()
+        if resume and distributed.from_first(lambda: _is_done(folder, settings, _files(prepared))):
+            _say(f"{folder} is there already, whole")
+            return folder
         _say("\n".join(data_lines(task, prepared)))
         _say(f"model {prepared.start.origin}")
         _say(f"with  {', '.join(settings_lines(settings))}")
@@ -165,72 +176,92 @@ def train(
         _say(f"run   {folder}: {precision} on {device_name}")
 
         with run_folder.no_folder_without_model(folder) if distributed.is_writer() else contextlib.nullcontext():
-            if distributed.is_writer():
-                prepared.start.tokenizer.save_pretrained(folder, for_words=task.for_words)
-                write_settings(folder / SETTINGS_FILE, settings, task.name)
+            if distributed.is_writer() and not resume:
+                _write_start(task, prepared, folder)
             history = _fit(task, prepared, folder, device, resume)
 
-        _load_best(task, model, folder)
-        final: dict[str, Any] = {}
-        details: dict[str, Details] = {}
-        choices: list[tuple[str, str]] = []
-        rates = []
-        for name in [name for name in ("dev", "test") if name in prepared.splits]:
-            split = prepared.splits[name]
-            figures, given = _evaluated(task, model, split.items, prepared.encoded[name], f"the {name} loss")
-            if distributed.is_writer():
-                details[name] = task.details(split, given.outputs, given.losses)
-                final[name] = {**figures, "report": details[name].rows}
-                choices = [pair for i, o in zip(split.items, given.outputs, strict=True) for pair in task.choices(i, o)]
-                rates.append(given.num_tokens / given.seconds)
+        with _stopped_after_training(folder):
+            _load_best(task, model, folder)
+            final: dict[str, Any] = {}
+            details: dict[str, Details] = {}
+            choices: list[tuple[str, str]] = []
+            rates = []
+            for name in [name for name in ("dev", "test") if name in prepared.splits]:
+                split = prepared.splits[name]
+                figures, given = _evaluated(task, model, split.items, prepared.encoded[name], f"the {name} loss")
+                if distributed.is_writer():
+                    details[name] = task.details(split, given.outputs, given.losses)
+                    final[name] = {**figures, "report": details[name].rows}
+                    choices = [
+                        pair for i, o in zip(split.items, given.outputs, strict=True) for pair in task.choices(i, o)
+                    ]
+                    rates.append(given.num_tokens / given.seconds)
         if not distributed.is_writer():
             return folder
 
-    collapsed = choices and collapse(
-        train_loss=history[-1]["train_loss"],
-        num_classes=model.config.num_labels,
-        gold=[gold for gold, _ in choices],
-        predicted=[predicted for _, predicted in choices],
-    )
-    metrics: dict[str, Any] = {
-        "task": task.name,
-        "arch": model.config.model_type,
-        "weights": settings.weights,
-        "origin": prepared.start.origin,
-        "command": command,
-        "seed": settings.seed,
-        "settings": dataclasses.asdict(settings),
-        "precision": precision,
-        "device": device_name,
-        "versions": run_folder.versions(),
-        "started": started,
-        "finished": run_folder.now(),
-        "metric": task.metric.name,
-        "metric_higher_is_better": task.metric.higher_is_better,
-        "data": prepared.described,
-        "epochs": history,
-        "final": final,
-        "baseline": baseline or task.baseline(prepared.splits),
-        "resources": {
-            "train_seconds": round(sum(epoch["train_seconds"] for epoch in history), 2),
-            "tokens_per_second": round(float(np.median([epoch["tokens_per_second"] for epoch in history]))),
-            "evaluation_tokens_per_second": round(max(rates)),
-            "peak_memory_bytes": run_folder.peak_memory(device),
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        },
-        "collapsed": bool(collapsed),
-        "warnings": [*([collapsed] if collapsed else []), *_warnings(prepared)],
-    }
-    run_folder.write_metrics(folder, metrics)
-    report = write_run_report(folder, metrics, details)
-    print(f"\n{name}: {split.source}, best epoch, {details[name].title}\n\n{details[name].table}")
-    print(_figures_line(figures, (*task.metrics, "loss")))
-    if metrics["baseline"] is not None:
-        print(f"beside it, {metrics['baseline']['name']}: {_figures_line(metrics['baseline'][name], task.metrics)}")
-    for warning in metrics["warnings"]:
-        print(f"note: {warning}")
-    print(f"report {report}\nsaved to {folder}")
+    with _stopped_after_training(folder):
+        collapsed = choices and collapse(
+            train_loss=history[-1]["train_loss"],
+            num_classes=model.config.num_labels,
+            gold=[gold for gold, _ in choices],
+            predicted=[predicted for _, predicted in choices],
+        )
+        metrics: dict[str, Any] = {
+            "task": task.name,
+            "arch": model.config.model_type,
+            "weights": settings.weights,
+            "origin": prepared.start.origin,
+            "command": command,
+            "seed": settings.seed,
+            "settings": dataclasses.asdict(settings),
+            "precision": precision,
+            "device": device_name,
+            "versions": run_folder.versions(),
+            "started": started,
+            "finished": run_folder.now(),
+            "metric": task.metric.name,
+            "metric_higher_is_better": task.metric.higher_is_better,
+            "data": prepared.described,
+            "epochs": history,
+            "final": final,
+            "baseline": baseline or task.baseline(prepared.splits),
+            "resources": {
+                "train_seconds": round(sum(epoch["train_seconds"] for epoch in history), 2),
+                "tokens_per_second": round(float(np.median([epoch["tokens_per_second"] for epoch in history]))),
+                "evaluation_tokens_per_second": round(max(rates)),
+                "peak_memory_bytes": run_folder.peak_memory(device),
+                "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            },
+            "collapsed": bool(collapsed),
+            "warnings": [*([collapsed] if collapsed else []), *_warnings(prepared)],
+        }
+        # Said before it is written: a full disk does not cost the figures.
+        print(f"\n{name}: {split.source}, best epoch, {details[name].title}\n\n{details[name].table}")
+        print(_figures_line(figures, (*task.metrics, "loss")))
+        if metrics["baseline"] is not None:
+            print(f"beside it, {metrics['baseline']['name']}: {_figures_line(metrics['baseline'][name], task.metrics)}")
+        for warning in metrics["warnings"]:
+            print(f"note: {warning}")
+        print(f"saved to {folder}")
+        run_folder.write_metrics(folder, metrics)
+        print(f"report {write_run_report(folder, metrics, details)}")
     return folder
+
+
+@contextlib.contextmanager
+def _stopped_after_training(folder: Path) -> Iterator[None]:
+    """Where a signal stops the block, tells what is left: a checkpoint to go on from, or at least the model."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if not distributed.is_writer():
+            raise
+        checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, keep=2)
+        newest = checkpoints.newest_path()
+        if newest is not None:
+            raise Interrupted(stopped_by(stop), checkpoints.steps()[0], newest) from None
+        print(f"{folder}: the trained model is whole; its figures and report are not.", file=sys.stderr)
+        raise
 
 
 def _say(line: str) -> None:
@@ -241,6 +272,33 @@ def _say(line: str) -> None:
 
 def _processes() -> str:
     return f", {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
+
+
+def _files(prepared: Prepared) -> dict[str, str]:
+    """What tells the files of a run from others, by a name for messages."""
+    return {f"the {name} file": split.sha256 for name, split in prepared.splits.items()}
+
+
+def _is_done(folder: Path, settings: RunSettings, files: Mapping[str, str]) -> bool:
+    """Whether the folder holds this run up to its report.
+
+    Raises:
+        InputError: it holds the figures of another run, which would be lost.
+    """
+    if not (folder / run_folder.METRICS_FILE).exists():
+        return False
+    metrics = read_json_object(folder / run_folder.METRICS_FILE)
+    now = {**settings.binding(), **files}
+    before = {option_name(name): value for name, value in metrics["settings"].items() if option_name(name) in now}
+    before |= {f"the {name} file": described["sha256"] for name, described in metrics["data"].items()}
+    require_same(before, json.loads(json.dumps(now)))
+    return (folder / "report.html").exists()
+
+
+def _write_start(task: AnyTask, prepared: Prepared, folder: Path) -> None:
+    """What does not change in the run; the settings first, since they show that there is a run here."""
+    write_settings(folder / SETTINGS_FILE, task.settings, task.name)
+    prepared.start.tokenizer.save_pretrained(folder, for_words=task.for_words)
 
 
 def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, resume: bool) -> list[dict[str, Any]]:
@@ -268,6 +326,7 @@ def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, 
             print(f"deterministic algorithms take {entry['deterministic_slowdown']} times as long", flush=True)
 
     def go_on(progress: Progress) -> None:
+        _write_start(task, prepared, folder)  # only now is it sure that the run is the one that the folder holds
         log.keep(progress.num_records)
         if board is not None:
             board.go_on(progress.step)
@@ -287,7 +346,7 @@ def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, 
         divergence=task.divergence(model),
         checkpoints=folder / run_folder.CHECKPOINTS,
         resume=resume,
-        same={f"the {name} file": split.sha256 for name, split in prepared.splits.items()},
+        same=_files(prepared),
         on_resume=go_on,
     )
 

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,19 @@ import pytest
 from safetensors.torch import load_file
 
 from minibert.errors import InputError
-from tasks import classification, compare, ner
+from tasks import classification, command, compare, folder, ner, training
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 SMALL = ["--epochs", "4", "--batch-size", "8", "--precision", "fp32", "--no-baseline"]
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """``command.run`` changes the handler of the whole process."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
@@ -41,6 +51,10 @@ def same_weights(a: Path, b: Path) -> bool:
     return (a / "model.safetensors").read_bytes() == (b / "model.safetensors").read_bytes()
 
 
+def contents(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
 def log_steps(out: Path) -> list[tuple[Any, Any]]:
     records = [json.loads(line) for line in (out / "train_log.jsonl").read_text(encoding="utf-8").splitlines()]
     return [(record.get("step"), record["epoch"]) for record in records]
@@ -52,8 +66,8 @@ def test_a_stopped_command_says_how_to_go_on_and_ends_as_if_nothing_had_happened
     assert whole is not None
 
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "tasks.classification", *options, "--out", str(out), "--save-steps", "3"]
-    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    typed = [sys.executable, "-m", "tasks.classification", *options, "--out", str(out), "--save-steps", "3"]
+    process = subprocess.Popen(typed, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     deadline = time.monotonic() + 120
     while not list(out.glob("checkpoints/step-*")) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -85,7 +99,7 @@ def test_what_changed_is_refused_by_name_and_nothing_is_lost(train: str, tmp_pat
     out = tmp_path / "out"
     options = ["--train", train, *SMALL, "--out", str(out), "--save-steps", "30"]
     classification.main(options)
-    kept = sorted(path.name for path in out.rglob("*"))
+    kept = contents(out)
     with pytest.raises(InputError, match=r"--resume: --lr changed: was 0\.001, is now 0\.002"):
         classification.main([*options, "--resume", "--lr", "2e-3"])
     with open(train, "a", encoding="utf-8") as file:
@@ -94,13 +108,131 @@ def test_what_changed_is_refused_by_name_and_nothing_is_lost(train: str, tmp_pat
         classification.main([*options, "--resume"])
     with pytest.raises(InputError, match=r"--out .*: is not empty"):
         classification.main(options)
-    assert sorted(path.name for path in out.rglob("*")) == kept
+    assert contents(out) == kept
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").touch()
-    with pytest.raises(InputError, match="holds something that is no run"):
+    with pytest.raises(InputError, match="holds no run of this kind"):
         classification.main(["--train", train, *SMALL, "--out", str(tmp_path / "other"), "--resume"])
     with pytest.raises(InputError, match="--resume: needs --out"):
         classification.main(["--train", train, *SMALL, "--resume"])
+
+
+def test_a_finished_run_without_checkpoints_is_not_trained_over(train: str, tmp_path: Path) -> None:
+    options = ["--train", train, *SMALL, "--epochs", "1", "--out", str(tmp_path / "out"), "--resume"]
+    out = classification.main(options)
+    assert out is not None
+    kept = contents(out)
+    classification.main(options)
+    assert contents(out) == kept
+    with pytest.raises(InputError, match="--resume: --lr changed"):
+        classification.main([*options, "--lr", "2e-3"])
+    assert contents(out) == kept
+
+
+def test_one_run_and_several_are_not_taken_for_each_other(train: str, tmp_path: Path) -> None:
+    one, several = tmp_path / "one", tmp_path / "several"
+    options = ["--train", train, *SMALL, "--epochs", "1"]
+    classification.main([*options, "--out", str(one)])
+    classification.main([*options, "--out", str(several), "--seeds", "2"])
+    kept = contents(one), contents(several)
+    with pytest.raises(InputError, match="holds no run of this kind"):
+        classification.main([*options, "--out", str(several), "--resume"])
+    with pytest.raises(InputError, match="holds no run of this kind"):
+        classification.main([*options, "--out", str(one), "--resume", "--seeds", "2"])
+    with pytest.raises(InputError, match="--lr changed"):
+        classification.main([*options, "--out", str(several), "--resume", "--seeds", "3", "--lr", "2e-3"])
+    assert (contents(one), contents(several)) == kept
+
+
+def test_a_failed_run_takes_only_its_own_new_folder_away(train: str, tmp_path: Path) -> None:
+    out, options = tmp_path / "out", ["--train", train, *SMALL, "--lr", "1e30"]
+    with pytest.raises(InputError, match="diverged"):
+        classification.main([*options, "--out", str(out)])
+    assert not out.exists()
+    out.mkdir()
+    (out / "settings.toml").touch()  # what is left of a kill before the first checkpoint
+    (out / ".model.safetensors.123.tmp").touch()
+    (out / "notes.txt").touch()
+    with pytest.raises(InputError, match="diverged"):
+        classification.main([*options, "--out", str(out), "--resume"])
+    assert {"notes.txt", "settings.toml"} <= {path.name for path in out.iterdir()}
+    assert not list(out.glob(".*"))
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_after_training_says_what_is_left(
+    train: str, tmp_path: Path, number: int, status: int, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    options = ["--train", train, *SMALL, "--epochs", "1"]
+    for place in ("_load_best", "write_run_report"):
+        out = tmp_path / place
+        with monkeypatch.context() as patch:
+            patch.setattr(training, place, lambda *_: signal.raise_signal(number))
+            with pytest.raises(SystemExit) as stop:
+                command.run(partial(classification.main, [*options, "--out", str(out), "--save-steps", "9"]))
+        assert stop.value.code == status
+        error = capsys.readouterr().err
+        assert f"saved to {out}/checkpoints/step-00000023.\nTo go on: python -m tasks.classification" in error
+        classification.main([*options, "--out", str(out), "--save-steps", "9", "--resume"])
+        assert (out / "report.html").exists()
+
+    monkeypatch.setattr(training, "_load_best", lambda *_: signal.raise_signal(number))
+    with pytest.raises(SystemExit) as stop:
+        command.run(lambda: classification.main([*options, "--out", str(tmp_path / "out")]))
+    assert stop.value.code == status
+    error = capsys.readouterr().err
+    assert "the trained model is whole; its figures and report are not" in error
+    assert "To go on" not in error
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_several_runs_stopped_between_two_say_how_to_go_on(
+    train: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    out = tmp_path / "out"
+
+    prepare = training.prepare
+
+    def stopped_in_the_second(task: Any) -> Any:
+        if task.settings.seed == 43:
+            signal.raise_signal(signal.SIGTERM)
+        return prepare(task)
+
+    monkeypatch.setattr(training, "prepare", stopped_in_the_second)
+    options = ["--train", train, *SMALL, "--epochs", "1", "--seeds", "2", "--out", str(out)]
+    with pytest.raises(SystemExit) as stop:
+        command.run(lambda: classification.main(options))
+    assert stop.value.code == 143
+    assert f"--seeds 2 --out {out} --resume" in capsys.readouterr().err
+    assert (out / "run-42" / "metrics.json").exists()
+
+
+def test_figures_are_shown_though_they_cannot_be_written(
+    train: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def full(folder: Path, metrics: object) -> None:
+        raise InputError("metrics.json: cannot be written (No space left on device).")
+
+    monkeypatch.setattr(folder, "write_metrics", full)
+    with pytest.raises(InputError, match="No space left"):
+        classification.main(["--train", train, *SMALL, "--epochs", "1", "--out", str(tmp_path / "out")])
+    shown = capsys.readouterr().out
+    assert "accuracy" in shown
+    assert f"saved to {tmp_path / 'out'}" in shown
+
+
+def test_a_log_that_cannot_be_written_is_written_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = folder.RunLog(tmp_path)
+    log({"step": 1})
+    (tmp_path / "train_log.jsonl").rename(tmp_path / "moved")
+    (tmp_path / "train_log.jsonl").mkdir()
+    log({"step": 2})
+    assert "train_log.jsonl: cannot be written" in caplog.text
+    (tmp_path / "train_log.jsonl").rmdir()
+    (tmp_path / "moved").rename(tmp_path / "train_log.jsonl")
+    log({"step": 3})
+    records = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [record["step"] for record in records] == [1, 2, 3]
 
 
 def test_a_comparison_goes_on_where_it_stopped(train: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,8 +249,9 @@ def test_a_comparison_goes_on_where_it_stopped(train: str, tmp_path: Path, capsy
     assert [row["values"] for row in after] == [row["values"] for row in before]
 
 
-def torchrun(processes: int, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), *arguments]
+def torchrun(processes: int, arguments: list[str], restarts: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    command += ["--max-restarts", str(restarts), *arguments]
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -149,10 +282,38 @@ def test_two_processes_leave_the_run_of_one(tmp_path: Path) -> None:
     assert all((ours[name] - others[name]).abs().max() < 1e-5 for name in ours)
 
 
+def test_processes_with_different_data_are_refused(train: str, tmp_path: Path) -> None:
+    """They would take different numbers of steps, and wait for each other for ever."""
+    lines = Path(train).read_text(encoding="utf-8").splitlines()
+    (tmp_path / "train-1.jsonl").write_text("\n".join(lines + lines), encoding="utf-8")
+    Path(train).rename(tmp_path / "train-0.jsonl")
+    script = (
+        f"import os; from tasks.classification import main; main(['--train', '{tmp_path}/train-' + os.environ['RANK']"
+    )
+    script += f" + '.jsonl', '--out', '{tmp_path}/out', *{SMALL}])"
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    run = torchrun(2, [str(tmp_path / "script.py")])
+    assert run.returncode != 0
+    assert (
+        "the train file differs between processes 0 and 1" in run.stderr or "number of training examples" in run.stderr
+    )
+
+
 def test_torchrun_needs_a_folder_by_name(train: str, tmp_path: Path) -> None:
     run = torchrun(2, ["-m", "tasks.classification", "--train", train, *SMALL])
     assert run.returncode != 0
     assert "--out: needed under torchrun" in run.stderr
+
+
+def test_a_restart_does_not_go_on_with_a_run_that_was_refused(train: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "settings.toml").write_text("lr = 0.1", encoding="utf-8")
+    options = ["--train", train, *SMALL, "--epochs", "1", "--out", str(out)]
+    run = torchrun(1, ["-m", "tasks.classification", *options], restarts=1)
+    assert run.returncode != 0
+    assert run.stderr.count("is not empty") == 2
+    assert contents(out) == {"settings.toml": b"lr = 0.1"}
 
 
 def test_tensorboard_shows_each_step_once_after_a_resume(train: str, tmp_path: Path) -> None:
@@ -162,6 +323,7 @@ def test_tensorboard_shows_each_step_once_after_a_resume(train: str, tmp_path: P
     out = tmp_path / "out"
     options = ["--train", train, *SMALL, "--out", str(out), "--save-steps", "30", "--tensorboard"]
     classification.main(options)
+    (out / "metrics.json").unlink()
     for path in sorted(out.glob("checkpoints/step-*"))[1:]:
         shutil.rmtree(path)
     classification.main([*options, "--resume"])

@@ -442,10 +442,31 @@ def test_a_best_model_that_cannot_be_written_is_written_later(
 
 
 def test_a_best_model_that_can_never_be_written_is_an_error_in_the_end(tmp_path: Path) -> None:
-    run = Run(tmp_path, on_best=lambda: full_disk())
-    with pytest.raises(OSError, match="No space left"):
+    """The newest checkpoint stays, from which the model can be written where there is room again."""
+    run = Run(tmp_path / "a", on_best=lambda: full_disk())
+    with pytest.raises(InputError, match=r"No space left.*make room, and --resume goes on from step-00000009"):
         run.start()
     assert len(run.log) == 6  # all epochs were trained: each has a record for its last step and one for itself
+    again, whole = run.go_on(), Run(tmp_path / "b")
+    again.start(resume=True)
+    whole.start()
+    assert torch.equal(again.best[0], whole.best[0])
+
+
+def test_old_checkpoints_make_room_for_the_best_model_at_the_end(tmp_path: Path) -> None:
+    """They are of no more use then, and may be what filled the disk."""
+    run = Run(tmp_path)
+    steps = checkpoints.Checkpoints(tmp_path, keep=2).steps
+
+    def full() -> None:
+        if len(run.log) < 6 or len(steps()) > 1:
+            full_disk()
+        run.best[:] = [weights(run.model).clone()]
+
+    run.on_best = full
+    run.start()
+    assert len(run.best) == 1
+    assert steps() == [9]
 
 
 # -- signals ----------------------------------------------------------------------------------------------------------

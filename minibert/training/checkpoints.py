@@ -82,6 +82,14 @@ class Checkpoints:
             shutil.rmtree(self.folder / _name(other), ignore_errors=True)
         return True
 
+    def keep_only_newest(self) -> Path | None:
+        """Removes all but the newest whole one, and gives it."""
+        newest = self.newest_path()
+        for step in self.steps():
+            if self.folder / _name(step) != newest:
+                shutil.rmtree(self.folder / _name(step), ignore_errors=True)
+        return newest
+
     def steps(self) -> list[int]:
         """The steps that there are checkpoints of, newest first, whole or damaged."""
         try:

@@ -22,6 +22,8 @@ from minibert.errors import InputError
 Value = TypeVar("Value")
 
 _restarted = False
+_store: Store | None = None
+_BEGUN = "begun"
 
 
 @contextlib.contextmanager
@@ -33,7 +35,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     Raises:
         InputError: there are more processes on this host than GPUs, or one GPU was named for all of them.
     """
-    global _restarted
+    global _restarted, _store
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield device
         return
@@ -47,18 +49,20 @@ def joined(device: torch.device) -> Iterator[torch.device]:
             )
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
-    store, rank, size = next(rendezvous("env://"))
+    _store, rank, size = next(rendezvous("env://"))
+    is_restart = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and _store.check([_BEGUN])
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        store=_without_leftovers(store, rank, size),
+        store=_without_leftovers(_store, rank, size),
         rank=rank,
         world_size=size,
     )
     try:
         # The hosts that lost no process may not count the restart.
-        _restarted = total([int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))])[0] > 0
+        _restarted = total([is_restart])[0] > 0
         yield device
     finally:
+        _store = None
         dist.destroy_process_group()
 
 
@@ -104,8 +108,17 @@ def is_writer() -> bool:
     return rank() == 0
 
 
+def begun() -> None:
+    """Notes that the files of this run are its own from here on: a restarted process may go on with them.
+
+    A run that is refused before, because its folder holds another one, is refused again after a restart.
+    """
+    if _store is not None and is_writer():
+        _store.set(_BEGUN, "")
+
+
 def restarted() -> bool:
-    """Whether ``torchrun --max-restarts`` has started the processes again after one was lost."""
+    """Whether ``torchrun --max-restarts`` has started the processes of a run again, after it had :func:`begun`."""
     return _restarted
 
 

@@ -27,7 +27,7 @@ from minibert.training.precision import choose_precision, cost_of_determinism, d
 from minibert.training.regularisation import Ema, weights_of
 from minibert.training.settings import TrainingSettings
 from minibert.training.signals import WATCHED, Interrupted, SignalWatch
-from minibert.training.state import Progress, RunState, best_weights, binding, seed_everything
+from minibert.training.state import Progress, RunState, best_weights, binding, require_same_in_all, seed_everything
 from minibert.training.step import Divergence, Loss, OptimizerStep, StepResult, activation_checkpointing
 
 logger = logging.getLogger(__name__)
@@ -94,8 +94,11 @@ def fit(
     resume = resume or distributed.restarted()
     if checkpoints is not None and not resume:
         distributed.from_first(lambda: require_none(checkpoints))
+    distributed.begun()
     precision = choose_precision(settings.precision, device)
     num_steps = settings.epochs * math.ceil(len(data.items) / settings.batch_size)
+    bound = binding(model, {**settings.binding(), "--precision": precision, **(same or {})}, len(data.items))
+    require_same_in_all(bound)
     trained = distributed.replicated(model, device)
     optimizer = build_optimizer(
         model,
@@ -112,7 +115,7 @@ def fit(
         scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
         ema=None if settings.ema is None else Ema(model, settings.ema),
         progress=Progress(micro_batch_size=min(settings.micro_batch_size or settings.batch_size, settings.batch_size)),
-        binding=binding(model, {**settings.binding(), "--precision": precision, **(same or {})}, len(data.items)),
+        binding=bound,
         device=device,
     )
     step = OptimizerStep(state, trained, data, loss=loss, divergence=divergence, settings=settings, precision=precision)
@@ -278,10 +281,20 @@ class _Run:
             self.unwritten_best = {name: parameter.detach().to("cpu", copy=True) for name, parameter in weights}
 
     def _write_best_at_last(self) -> None:
-        """Tries once more where the best model could not be written; an error is now the run's own."""
-        if self.unwritten_best is not None:
+        """Tries once more where the best model could not be written; an error is now the run's own.
+
+        The checkpoints before the newest make room for it: they may be what filled the disk.
+        """
+        if self.unwritten_best is None:
+            return
+        newest = None if self.checkpoints is None else self.checkpoints.keep_only_newest()
+        try:
             with weights_of(self.state.model, self._on_device(self.unwritten_best)):
                 self.on_best()
+        except (InputError, OSError) as error:
+            if newest is None:
+                raise
+            raise InputError(f"{error}; make room, and --resume goes on from {newest.name}.") from None
 
     def _record(self, record: Mapping[str, Any]) -> None:
         self.state.progress.num_records += 1

@@ -157,6 +157,15 @@ def require_same(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
             )
 
 
+def require_same_in_all(given: Mapping[str, Any]) -> None:
+    """Raises InputError where processes were given different things: they would wait for each other for ever."""
+    first, *others = distributed.gather([given])
+    for number, other in enumerate(others, start=1):
+        for name in first:
+            if other.get(name) != first[name]:
+                raise InputError(f"{name} differs between processes 0 and {number}: give all of them the same.")
+
+
 def seed_everything(seed: int) -> None:
     """Seeds Python, numpy and torch; each process differently, so that their dropout differs."""
     seed = (seed + distributed.rank() * 1_000_003) % 2**32
