@@ -28,7 +28,7 @@ from tasks import command, ner
 from tasks.folder import device_name, versions
 from tasks.inference import answers
 from tasks.ner_data import bio_tags
-from tasks.training import prepare
+from tasks.preparation import prepare
 
 
 def padded(windows: Sequence[ner.Window], pad_token_id: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,10 +14,11 @@ from typing import Any, NoReturn
 from minibert.errors import InputError
 from minibert.training import Interrupted
 from tasks.folder import stopped_by, to_go_on
+from tasks.preparation import dry_run
 from tasks.seeds import repeat
 from tasks.settings import parse
 from tasks.task import Task
-from tasks.training import dry_run, train
+from tasks.training import train
 
 
 def run_task(task_class: type[Task[Any, Any, Any]], argv: Sequence[str] | None = None) -> Path | None:
