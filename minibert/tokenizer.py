@@ -99,6 +99,11 @@ class Tokenizer:
         self._two_separators = specials["sep"] == "</s>"  # RoBERTa puts two between the segments of a pair
 
     @property
+    def special_ids(self) -> tuple[int, ...]:
+        """The ids of all special tokens."""
+        return (self.cls_token_id, self.sep_token_id, self.pad_token_id, self.unk_token_id, self.mask_token_id)
+
+    @property
     def vocab_size(self) -> int:
         """The number of ids, added tokens included."""
         return max(self._backend.get_vocab(with_added_tokens=True).values()) + 1
