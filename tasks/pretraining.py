@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from minibert import EncoderConfig, PretrainingModel, Tokenizer, pack
 from minibert.errors import InputError
 from minibert.files import read_json_object
-from minibert.training import LabelledBatch
+from minibert.training import FREE, LabelledBatch
 from tasks import command
 from tasks.chunks import Chunk, Objective
 from tasks.corpus import Document, full_chunks, pair_chunks, read_corpus, tokenise
@@ -41,7 +41,7 @@ class PretrainingSettings(RunSettings):
     train: str | None = field(default=None, metadata={"help": "not used; the training files are those of --corpus"})
     corpus: tuple[str, ...] = field(
         default=(),
-        metadata={"help": "text files, also .gz: a paragraph a line, a blank line between documents"},
+        metadata=FREE | {"help": "text files, also .gz: a paragraph a line, a blank line between documents"},
     )
     tokenizer: str | None = field(
         default=None,
@@ -110,12 +110,9 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
     # -- data --------------------------------------------------------------------------------------------------------
 
     def read_given(self) -> dict[str, Split[Document]]:
-        given = {"train": self.settings.corpus, "dev": self.settings.dev, "test": self.settings.test}
-        return {
-            name: read_corpus((paths,) if isinstance(paths, str) else paths)
-            for name, paths in given.items()
-            if paths is not None
-        }
+        given = {"dev": self.settings.dev, "test": self.settings.test}
+        held_out = {name: self.read(path) for name, path in given.items() if path is not None}
+        return {"train": read_corpus(self.settings.corpus), **held_out}
 
     def read(self, path: str) -> Split[Document]:
         return read_corpus([path])

@@ -35,7 +35,7 @@ def test_words_and_probabilities_are_those_of_transformers(family: str, mask: st
     theirs = transformers.pipeline("fill-mask", model=str(folder), device="cpu")(f"臺北是{own}的 the {own}", top_k=20)
     assert len(filled) == len(theirs) == 2
     for ours, expected in zip(filled, theirs, strict=True):
-        # Rows that only fill the embedding up have no token; transformers shows them as nothing.
+        # Rows that only fill the embedding up have no token, and transformers shows them nevertheless.
         kept = [candidate for candidate in expected if candidate["token"] < tokenizer.vocab_size][:4]
         assert [text for text, _ in ours] == [tokenizer.decode([candidate["token"]]) for candidate in kept]
         assert [p for _, p in ours] == pytest.approx([candidate["score"] for candidate in kept], rel=1e-4)
@@ -53,9 +53,8 @@ def test_the_command_shows_each_mask_and_says_what_is_wrong(tmp_path: Path, caps
         fill_mask.main([run, "[MASK]" * 50])
     with pytest.raises(InputError, match="--top 0: must be 1 or more"):
         fill_mask.main([run, "[MASK]", "--top", "0"])
-    tagger = TokenClassifier(
-        tiny_config("bert", vocab_size=json.loads((tmp_path / "run/config.json").read_text())["vocab_size"])
-    )
+    vocab_size = json.loads((tmp_path / "run" / "config.json").read_text())["vocab_size"]
+    tagger = TokenClassifier(tiny_config("bert", vocab_size=vocab_size))
     tagger.save_pretrained(tmp_path / "run")
     with pytest.raises(InputError, match=r"has no trained head for masked words \(mlm\."):
         fill_mask.main([run, "[MASK]"])

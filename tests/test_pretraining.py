@@ -16,7 +16,7 @@ from minibert import PretrainingModel, Tokenizer
 from minibert.checkpoint import load_model
 from minibert.errors import InputError
 from minibert.training import Examples, LabelledBatch, Metric, TrainingSettings, fit
-from tasks import pretraining
+from tasks import predict, pretraining
 from tasks.chunks import Chunk
 from tasks.corpus import Document
 from tasks.pretraining import PretrainingSettings, PretrainingTask
@@ -256,6 +256,13 @@ def test_a_checkpoint_goes_on_with_its_own_tokenizer_and_files_need_not_be_one(p
     before, after = (json.loads((run / "metrics.json").read_text("utf-8")) for run in (first, second))
     assert before["data"]["train"]["documents"] + before["data"]["dev"]["documents"] == 60
     assert after["epochs"][0]["train_loss"] < before["epochs"][0]["train_loss"]
+
+
+def test_prediction_says_who_answers_instead(path: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "run")
+    pretraining.main(["--corpus", path, "--max-length", "40", "--epochs", "1", "--out", out])
+    with pytest.raises(InputError, match=r"line 1: a pre-trained model fills masks; use python -m tasks\.fill_mask"):
+        predict.main([out, path])
 
 
 def test_what_cannot_be_used_is_named(path: str, tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ def test_unigram_pieces_are_words_and_parts_of_them_with_places_in_the_text(corp
     assert any(len(token) > 1 and token.startswith("▁") for token in tokens)
     assert not any(len(token.strip("▁")) > 1 and re.search(r"[^\w▁]", token) for token in tokens), "punctuation alone"
     for token, (start, end) in zip(tokens, pieces.offsets, strict=True):
-        assert token.strip("▁") in (TEXT[start:end].strip().replace("，", ","),)
+        if token != "▁":  # the blank before the text, which has no place in it
+            assert token.strip("▁") == TEXT[start:end].strip().replace("，", ",")
 
 
 def test_a_vocabulary_too_small_for_the_characters_is_refused(corpus: str, capsys: pytest.CaptureFixture[str]) -> None:
