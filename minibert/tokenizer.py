@@ -99,6 +99,11 @@ class Tokenizer:
         self._two_separators = specials["sep"] == "</s>"  # RoBERTa puts two between the segments of a pair
 
     @property
+    def special_ids(self) -> tuple[int, ...]:
+        """The ids of all special tokens."""
+        return (self.cls_token_id, self.sep_token_id, self.pad_token_id, self.unk_token_id, self.mask_token_id)
+
+    @property
     def vocab_size(self) -> int:
         """The number of ids, added tokens included."""
         return max(self._backend.get_vocab(with_added_tokens=True).values()) + 1
@@ -202,6 +207,10 @@ class Tokenizer:
         """The tokens that ids stand for."""
         return [str(self._backend.id_to_token(int(index))) for index in ids]
 
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text that ids stand for, special tokens included."""
+        return self._backend.decode([int(index) for index in ids], skip_special_tokens=False)
+
     def with_special_tokens(self, ids: Sequence[int], pair: Sequence[int] | None = None) -> tuple[list[int], list[int]]:
         """Wraps one or two segments as the model was trained on them.
 
@@ -259,6 +268,20 @@ class Tokenizer:
         )
         backend = _wordpiece(models.WordPiece(vocab, unk_token="[UNK]"), lowercase=False)
         return cls(_finished(backend, _BERT_SPECIALS), _BERT_SPECIALS)
+
+    @classmethod
+    def train_unigram(cls, texts: Iterable[str], *, vocab_size: int) -> "Tokenizer":
+        """Makes a cased Unigram tokenizer from running text, as SentencePiece does for ALBERT.
+
+        Characters seen once stay out of its alphabet, so that the unknown token is met in training.
+
+        Raises:
+            InputError: there are more characters than ``vocab_size`` has room for.
+        """
+        specials = [_ALBERT_SPECIALS[role] for role in ("pad", "unk", "cls", "sep", "mask")]
+        vocab = _train_unigram(list(texts), specials, vocab_size)
+        backend = _metaspace(models.Unigram(vocab, unk_id=1, byte_fallback=False), [normalizers.NFKC()])
+        return cls(_finished(backend, _ALBERT_SPECIALS), _ALBERT_SPECIALS)
 
 
 def split_words(text: str) -> list[tuple[int, int]]:
@@ -416,7 +439,6 @@ def _sentencepiece(path: Path, settings: Mapping[str, Any]) -> Backend:
         ) from None
     proto = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
     vocab = [(piece.piece, piece.score) for piece in proto.pieces]
-    backend = Backend(models.Unigram(vocab, unk_id=proto.trainer_spec.unk_id, byte_fallback=False))
     steps: list[normalizers.Normalizer] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     if not settings.get("keep_accents", False):
         steps += [normalizers.NFKD(), normalizers.StripAccents()]
@@ -424,12 +446,52 @@ def _sentencepiece(path: Path, settings: Mapping[str, Any]) -> Backend:
         steps.append(normalizers.Lowercase())
     if charsmap := proto.normalizer_spec.precompiled_charsmap:
         steps.append(normalizers.Precompiled(charsmap))
+    return _metaspace(models.Unigram(vocab, unk_id=proto.trainer_spec.unk_id, byte_fallback=False), steps)
+
+
+def _metaspace(model: models.Unigram, steps: list[normalizers.Normalizer]) -> Backend:
+    backend = Backend(model)
     backend.normalizer = normalizers.Sequence(steps)
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
     )
     backend.decoder = decoders.Metaspace(prepend_scheme="always")
     return backend
+
+
+def _train_unigram(texts: list[str], specials: list[str], vocab_size: int) -> list[tuple[str, float]]:
+    """Pieces with their log-probabilities: the special tokens, then from the most probable on."""
+    backend = _metaspace(models.Unigram(), [normalizers.NFKC()])
+    assert backend.normalizer
+    assert backend.pre_tokenizer
+    # As in SentencePiece, no piece holds punctuation beside anything else; encoding needs no rule for that.
+    backend.pre_tokenizer = pre_tokenizers.Sequence([backend.pre_tokenizer, pre_tokenizers.Punctuation()])
+    normal = [backend.normalizer.normalize_str(text) for text in texts]
+    counts = Counter(character for text in normal for character in text)
+    alphabet = {character for character, count in counts.items() if count > 1 and not character.isspace()} | {"▁"}
+    if len(alphabet) + len(specials) >= vocab_size:
+        raise InputError(
+            f"vocab_size {vocab_size}: the texts have {len(alphabet)} different characters, which all need an entry; "
+            "ask for more."
+        )
+    known = ["".join(c if c in alphabet or c.isspace() else "" for c in text) for text in normal]
+    backend.train_from_iterator(
+        known,
+        trainers.UnigramTrainer(
+            vocab_size=vocab_size, special_tokens=specials, unk_token=specials[1], show_progress=False
+        ),
+    )
+    scores = dict(json.loads(backend.to_str())["model"]["vocab"])
+    for special in specials:
+        del scores[special]
+    # The library puts back the characters that training had dropped, each 0.0001 above the one before it, from the
+    # least score on and in the order of a hash table, which changes from run to run. Giving them all the least score,
+    # and leaving off the last digits, makes training repeatable.
+    least = min(scores.values())
+    dropped_below = least + 0.0001 * len(alphabet)
+    kept = {p: least if len(p) == 1 and score < dropped_below else score for p, score in scores.items()}
+    ranked = sorted((-round(score, 6), piece) for piece, score in kept.items())
+    return [*((special, 0.0) for special in specials), *((piece, -negative) for negative, piece in ranked)]
 
 
 def _finished(backend: Backend, specials: Mapping[str, str]) -> Backend:

@@ -25,7 +25,6 @@ _SMALL_BY_ARCH: dict[str, dict[str, Any]] = {
     "albert": {"num_hidden_layers": 2, "embedding_size": 64, "hidden_dropout_prob": 0.1},
     "roberta": {"num_hidden_layers": 2, "max_position_embeddings": 514, "type_vocab_size": 1},
 }
-_SMALL_VOCABULARY = 8000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,18 +55,15 @@ def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
     labels = task.labels(train)
     if settings.weights is None:
         arch = settings.arch or "bert"
-        tokenizer = Tokenizer.train(
-            map(task.strings, train.items),
-            model_type=arch,
-            vocab_size=_SMALL_VOCABULARY,
-            running_text=not task.for_words,
-        )
-        config = EncoderConfig(
-            model_type=arch,
-            vocab_size=tokenizer.vocab_size,
-            pad_token_id=tokenizer.pad_token_id,
-            **{**_SMALL, **_SMALL_BY_ARCH[arch]},
-        )
+        tokenizer = task.new_tokenizer(train, arch)
+        config = EncoderConfig.from_dict({
+            **_SMALL,
+            **_SMALL_BY_ARCH[arch],
+            **task.new_shape(),
+            "model_type": arch,
+            "vocab_size": tokenizer.vocab_size,
+            "pad_token_id": tokenizer.pad_token_id,
+        })  # fmt: skip
         model = task.model_class(config if labels is None else config.with_labels(labels))
         origin = f"small and random; for real use pass --weights {OFFICIAL_WEIGHTS[arch]}"
     else:

@@ -64,11 +64,16 @@ class RunSettings(TrainingSettings):
         default=None, metadata=FREE | {"help": "run folder, new or empty (default: runs/TASK-ARCH-N)"}
     )
 
+    @property
+    def on_sample(self) -> bool:
+        """Whether no training data are named, so that the bundled sample serves."""
+        return self.train is None
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.arch is not None and self.arch not in ARCHITECTURES:
             raise InputError(f"--arch {self.arch}: use one of {', '.join(ARCHITECTURES)}.")
-        if self.train is None:
+        if self.on_sample:
             given = [name for name in ("dev", "test", "dev_share", "test_share") if getattr(self, name) is not None]
             if given:
                 raise InputError(
@@ -156,13 +161,14 @@ def parse(
 
 
 def add_option(parser: argparse.ArgumentParser, name: str, hint: Any, text: str) -> None:
-    """Adds the option for a field: a flag with its ``--no-`` form, a list that may be given again, or a value."""
+    """Adds the option for a field: a flag with its ``--no-`` form, a list, of one value or more and in one
+    go or several, or a value."""
     kind = _kind(hint)
     options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
     if kind is bool:
         parser.add_argument(option_name(name), action=argparse.BooleanOptionalAction, **options)
     elif kind is tuple:
-        parser.add_argument(option_name(name), action="append", **options)
+        parser.add_argument(option_name(name), action="extend", nargs="+", **options)
     else:
         parser.add_argument(option_name(name), type=kind, **options)
 

@@ -4,14 +4,12 @@ import random
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from minibert.errors import InputError
 from tasks.settings import RunSettings
 from tasks.task import Split, Task
 
-SAMPLES = Path(__file__).parent / "samples"
 _DEV_SHARE = 0.1
 
 Item = TypeVar("Item")
@@ -24,13 +22,7 @@ def read_splits(task: Task[Item, Any, Any]) -> dict[str, Split[Item]]:
         InputError: a file cannot be used, or asks for a class that training does not hold.
     """
     settings: RunSettings = task.settings
-    if settings.train is None:
-        folder = SAMPLES / task.name
-        paths = {name: str(next(folder.glob(f"{name}.*"))) for name in ("train", "dev", "test")}
-    else:
-        given = {"train": settings.train, "dev": settings.dev, "test": settings.test}
-        paths = {name: path for name, path in given.items() if path is not None}
-    splits = {name: task.read(path) for name, path in paths.items()}
+    splits = task.read_given()
     total = len(splits["train"].items)
     shares = {"test": settings.test_share, "dev": None if "dev" in splits else settings.dev_share or _DEV_SHARE}
     if (asked := sum(share or 0 for share in shares.values())) >= 1:

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
@@ -18,6 +19,9 @@ from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
 from minibert.training import Divergence, LabelledBatch, Metric
 from tasks.settings import RunSettings
+
+SAMPLES = Path(__file__).parent / "samples"
+_SMALL_VOCABULARY = 8000
 
 
 class HasIds(Protocol):
@@ -155,6 +159,14 @@ class Task(ABC, Generic[Item, Example, Output]):
 
     # -- data --------------------------------------------------------------------------------------------------------
 
+    def read_given(self) -> dict[str, Split[Item]]:
+        """Reads the files of the settings, or the sample: ``train``, and perhaps ``dev`` and ``test``."""
+        settings: RunSettings = self.settings
+        given = {"train": settings.train, "dev": settings.dev, "test": settings.test}
+        if settings.train is None:
+            given = {name: str(next((SAMPLES / self.name).glob(f"{name}.*"))) for name in given}
+        return {name: self.read(path) for name, path in given.items() if path is not None}
+
     @abstractmethod
     def read(self, path: str) -> Split[Item]:
         """Reads a labelled file; InputError names file and line."""
@@ -192,6 +204,19 @@ class Task(ABC, Generic[Item, Example, Output]):
 
     # -- model -------------------------------------------------------------------------------------------------------
 
+    def new_tokenizer(self, train: Split[Item], arch: str) -> Tokenizer:
+        """The tokenizer of a random model."""
+        return Tokenizer.train(
+            map(self.strings, train.items),
+            model_type=arch,
+            vocab_size=_SMALL_VOCABULARY,
+            running_text=not self.for_words,
+        )
+
+    def new_shape(self) -> Mapping[str, Any]:
+        """The fields of ``config.json`` that a random model does not share with all small ones."""
+        return {}
+
     @property
     @abstractmethod
     def model_class(self) -> type[Pretrained]: ...
@@ -213,12 +238,16 @@ class Task(ABC, Generic[Item, Example, Output]):
     def encode(self, items: Sequence[Item], tokenizer: Tokenizer, config: EncoderConfig) -> Encoded[Example]:
         """Cuts items into examples of at most ``max_length`` tokens; items without labels too."""
 
+    def at_epoch(self, example: Example, epoch: int) -> Example:
+        """What a training example is in an epoch, counted from 1; it may depend on the settings, and on no more."""
+        return example
+
     @abstractmethod
     def collate(self, examples: Sequence[Example]) -> LabelledBatch: ...
 
     @abstractmethod
-    def losses(self, model: nn.Module, logits: Tensor, batch: LabelledBatch) -> Tensor:
-        """Each sequence's loss, summed over its targets, in fp32: ``(B,)``."""
+    def losses(self, model: nn.Module, logits: Any, batch: LabelledBatch) -> Tensor:
+        """Each sequence's loss, summed over its targets, in fp32: ``(B,)``. ``logits`` is what the model gave."""
 
     def divergence(self, model: nn.Module) -> Divergence | None:
         """How far two outputs of the model for a batch lie apart, for ``--r-drop``; None where there is no measure."""
@@ -227,7 +256,7 @@ class Task(ABC, Generic[Item, Example, Output]):
     # -- answers -----------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def decode(self, model: nn.Module, logits: Tensor, batch: LabelledBatch, examples: Sequence[Example]) -> list[Any]:
+    def decode(self, model: nn.Module, logits: Any, batch: LabelledBatch, examples: Sequence[Example]) -> list[Any]:
         """What :meth:`outputs` needs of each example in a batch, on the host, as small as can be."""
 
     @abstractmethod

@@ -220,7 +220,7 @@ def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, 
     board = Board(folder / "tensorboard") if task.settings.tensorboard and distributed.is_writer() else None
 
     def loss(module: nn.Module, batch: LabelledBatch) -> Tensor:
-        return task.losses(model, module(batch.inputs), batch).sum()
+        return task.losses(model, batch.output_of(module), batch).sum()
 
     def evaluate() -> dict[str, float]:
         on_sample, _ = _evaluated(task, model, *sample, "the training loss")
@@ -245,7 +245,7 @@ def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, 
 
     return fit(
         model.to(device),
-        Examples(prepared.encoded["train"].examples, task.collate),
+        Examples(prepared.encoded["train"].examples, task.collate, task.at_epoch),
         loss=loss,
         evaluate=evaluate,
         metric=task.metric,

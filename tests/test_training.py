@@ -140,6 +140,29 @@ def test_every_example_is_seen_once_an_epoch_in_another_order() -> None:
     assert first != second
 
 
+def test_examples_may_differ_by_epoch_and_batches_know_their_steps_targets() -> None:
+    seen: list[tuple[int, int, float | None]] = []
+    epochs: list[int] = []
+
+    def at_epoch(item: Item, epoch: int) -> Item:
+        epochs.append(epoch)
+        return item
+
+    def noting(model: nn.Module, batch: LabelledBatch) -> Tensor:
+        seen.append((batch.inputs.num_sequences, batch.num_targets, batch.targets_per_sequence))
+        return loss(model, batch)
+
+    fit(
+        tiny_model(), Examples(ragged_items(7), collate, at_epoch), loss=noting, evaluate=lambda: {"figure": 0.0},
+        metric=Metric("figure"), device=CPU, on_best=lambda: None, on_record=lambda _: None,
+        settings=TrainingSettings(epochs=3, batch_size=7, micro_batch_size=3, precision="fp32"),
+    )  # fmt: skip
+    assert epochs == [1] * 7 + [2] * 7 + [3] * 7
+    for step in (seen[:3], seen[3:6], seen[6:]):
+        targets = sum(count for _, count, _ in step)
+        assert [(size, ratio) for size, _, ratio in step] == [(3, targets / 7), (3, targets / 7), (1, targets / 7)]
+
+
 def test_it_learns() -> None:
     records = train(tiny_model(), epochs=30, lr=3e-3)
     losses = [record["train_loss"] for record in records if "train_loss" in record]

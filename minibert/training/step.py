@@ -1,6 +1,7 @@
 """One optimizer step: gradients of many sequences, in as many pieces and processes as it takes, and the update."""
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -97,12 +98,14 @@ class OptimizerStep:
     def _gradients(self, indices: Sequence[int]) -> StepResult:
         mine = distributed.shard(indices)
         # A process without a sequence computes another's for nothing: gradients are exchanged in every process's pass.
-        batches = list(self._data.batches(mine or indices[:1], self._state.progress.micro_batch_size))
+        progress = self._state.progress
+        batches = list(self._data.batches(mine or indices[:1], progress.micro_batch_size, epoch=progress.epoch))
         part = 1 if mine else 0
         num_targets, num_tokens = distributed.total([
             part * sum(batch.num_targets for batch in batches),
             part * sum(batch.inputs.num_tokens for batch in batches),
         ])  # fmt: skip
+        batches = [dataclasses.replace(batch, targets_per_sequence=num_targets / len(indices)) for batch in batches]
         # DistributedDataParallel takes the mean over processes, and the loss is a sum.
         scale = part * distributed.world_size() / max(1.0, num_targets)
         loss_sum = part * self._backward(batches, scale)

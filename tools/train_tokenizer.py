@@ -1,0 +1,59 @@
+"""Makes a tokenizer from plain text, for pre-training from random weights.
+
+    python tools/train_tokenizer.py wordpiece --corpus FILE... --vocab-size 12000 --out FOLDER
+
+wordpiece is BERT's kind, unigram ALBERT's (that of SentencePiece), bpe RoBERTa's (byte-level); all are cased. The
+corpus has a paragraph a line, and may be .gz. The same text gives the same tokenizer. Then:
+
+    python -m tasks.pretraining --arch bert --corpus FILE... --tokenizer FOLDER
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from minibert import Tokenizer
+from minibert.errors import InputError
+from tasks.corpus import read_corpus
+
+KINDS = {"wordpiece": "bert", "unigram": "albert", "bpe": "roberta"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    about, _, details = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=about, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("kind", choices=tuple(KINDS))
+    parser.add_argument("--corpus", metavar="FILE", nargs="+", required=True, help="text files, also .gz")
+    parser.add_argument("--vocab-size", type=int, required=True, help="the most entries to make")
+    parser.add_argument("--out", metavar="FOLDER", required=True, help="a new folder")
+    arguments = parser.parse_args(argv)
+    try:
+        if Path(arguments.out).exists():
+            raise InputError(f"--out {arguments.out}: is there already; name a new folder.")
+        tokenizer = train(arguments.kind, arguments.corpus, arguments.vocab_size)
+        tokenizer.save_pretrained(arguments.out)
+    except (InputError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{tokenizer.vocab_size:,} entries, saved to {arguments.out}")
+    return 0
+
+
+def train(kind: str, corpus: Sequence[str], vocab_size: int) -> Tokenizer:
+    """A tokenizer of a kind, from files.
+
+    Raises:
+        InputError: a file cannot be used, or ``vocab_size`` is too small.
+    """
+    paragraphs = [paragraph for document in read_corpus(corpus).items for paragraph in document.paragraphs]
+    if kind == "unigram":
+        return Tokenizer.train_unigram(paragraphs, vocab_size=vocab_size)
+    return Tokenizer.train([paragraphs], model_type=KINDS[kind], vocab_size=vocab_size, running_text=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
