@@ -5,6 +5,7 @@ text without a break. What is masked and what is paired is drawn anew in each ep
 example's number alone, so that it depends neither on batches nor on processes nor on interruptions.
 """
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -149,7 +150,13 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
 
     def new_shape(self) -> Mapping[str, Any]:
         path = self.settings.model_config
-        return {} if path is None else read_json_object(Path(path))
+        if path is None:
+            return {}
+        shape = read_json_object(Path(path))
+        known = {each.name for each in dataclasses.fields(EncoderConfig)}
+        if unknown := [name for name in shape if name not in known]:
+            raise InputError(f"{path}: {unknown[0]} is none of the model's fields: {', '.join(sorted(known))}.")
+        return shape
 
     @property
     def model_class(self) -> type[PretrainingModel]:

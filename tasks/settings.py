@@ -161,8 +161,8 @@ def parse(
 
 
 def add_option(parser: argparse.ArgumentParser, name: str, hint: Any, text: str) -> None:
-    """Adds the option for a field: a flag with its ``--no-`` form, a list, of one value or more and in one
-    go or several, or a value."""
+    """Adds the option for a field: a flag with its ``--no-`` form, a list (several values, or the option again), or a
+    value."""
     kind = _kind(hint)
     options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
     if kind is bool:

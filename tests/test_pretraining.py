@@ -274,6 +274,9 @@ def test_what_cannot_be_used_is_named(path: str, tmp_path: Path) -> None:
         pretraining.main(["--corpus", path, "--masking", "letters"])
     with pytest.raises(InputError, match="--tokenizer: of no use beside --weights"):
         pretraining.main(["--corpus", path, "--weights", "x", "--tokenizer", "y"])
+    (tmp_path / "shape.json").write_text('{"hidden_sise": 32}')
+    with pytest.raises(InputError, match=r"shape\.json: hidden_sise is none of the model's fields: .*hidden_size"):
+        pretraining.main(["--corpus", path, "--model-config", str(tmp_path / "shape.json")])
     single = tmp_path / "single.txt"
     single.write_text("One document.\nOnly one.\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"single\.txt: too little text"):
