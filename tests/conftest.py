@@ -39,14 +39,15 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
-@pytest.fixture(autouse=True)
-def _same_start_for_every_test() -> Iterator[None]:
-    """A fixed seed, and one thread: models this small only lose by sharing out their work."""
-    torch.manual_seed(0)
-    threads = torch.get_num_threads()
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Models this small only lose by sharing out their work; and the number of threads shows in the last bit."""
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _same_start_for_every_test() -> None:
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

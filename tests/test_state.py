@@ -39,11 +39,8 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that nothing happened to."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     run = Run(tmp_path_factory.mktemp("untouched"))
     run.start()
-    torch.set_num_threads(threads)
     return run
 
 
