@@ -36,6 +36,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from minibert import EncoderConfig, TokenClassifier, pack
+from minibert.files import write_whole
 from minibert.training import Examples, LabelledBatch, Metric, Progress, TrainingSettings, choose_device, fit, predict
 from minibert.training.checkpoints import Checkpoints
 
@@ -134,9 +135,11 @@ def trial(
             break
         kills_in_saves += ending.in_save
         kills_elsewhere += not ending.in_save
-    same = outcome(folder) == expected
+    found = outcome(folder)
+    if different := [name for name in expected if found[name] != expected[name]]:
+        print(f"{folder.name}: not the same: {', '.join(different)}", flush=True)
     shutil.rmtree(folder)
-    return Trial(kills_in_saves=kills_in_saves, kills_elsewhere=kills_elsewhere, same=same)
+    return Trial(kills_in_saves=kills_in_saves, kills_elsewhere=kills_elsewhere, same=not different)
 
 
 # -- the run that is killed -------------------------------------------------------------------------------------------
@@ -182,7 +185,8 @@ def train(folder: Path, device_name: str, pipe: int) -> None:
 
     def cut_log(progress: Progress) -> None:
         lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
-        log.write_text("".join(lines[: progress.num_records]), encoding="utf-8")
+        shorter = "".join(lines[: progress.num_records])
+        write_whole(log, lambda path: path.write_text(shorter, encoding="utf-8"))  # a kill may come here, too
 
     save = Checkpoints.save
 
