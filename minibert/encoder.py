@@ -59,8 +59,8 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
-        query, key, value = self.qkv(x).view(len(x), 3, self.num_heads, -1).unbind(1)  # (T, H, D) each
-        mixed = attend(query, key, value, batch, self.probs_dropout if self.training else 0.0)
+        qkv = self.qkv(x).view(len(x), 3, self.num_heads, -1)  # (T, 3, H, D)
+        mixed = attend(qkv, batch, self.probs_dropout if self.training else 0.0)  # (T, H, D)
         return self.output(mixed.reshape(x.shape))
 
 

@@ -165,9 +165,9 @@ class Tokenizer:
     # -- encoding ------------------------------------------------------------------------------------------------
 
     def encode(self, text: str) -> Pieces:
-        """Cuts running text into tokens."""
+        """Cuts running text into tokens; a space before a word is never part of a token's place."""
         encoding = self._backend.encode(text, add_special_tokens=False)
-        return Pieces(encoding.ids, encoding.offsets)
+        return Pieces(encoding.ids, [(start + text[start:end].startswith(" "), end) for start, end in encoding.offsets])
 
     def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[WordPieces]:
         """Cuts sentences of words (or of characters) into tokens, keeping track of each word's first.
@@ -236,14 +236,14 @@ class Tokenizer:
     ) -> "Tokenizer":
         """Makes a tokenizer from sentences of words: byte-level BPE for RoBERTa, WordPiece (cased) for the others.
 
-        Characters seen once stay out of WordPiece's alphabet, so that the unknown token is met in training.
+        A Chinese character is always a word, also for byte-level BPE. The rarest characters, and those seen once, stay
+        out of WordPiece's alphabet: few of them would be learnt, and the unknown token is met in training.
 
         Args:
             sentences: the words; for Chinese, usually the characters.
             model_type: which architecture it is for.
             vocab_size: the most entries to make.
-            running_text: what stands for a word is a whole text, to be read with :meth:`encode`. Byte-level BPE then
-                learns words without a space before them, too, such as Chinese ones.
+            running_text: what stands for a word is a whole text, to be read with :meth:`encode`.
         """
         words = Counter(word for sentence in sentences for word in sentence)
         if running_text and model_type != "roberta":
@@ -253,6 +253,9 @@ class Tokenizer:
                     words[text[start:end]] += count
         if model_type == "roberta":
             backend = _byte_level(models.BPE())
+            # With a space before it, a Chinese character is the same token in running text and as a word of its own.
+            each_han = pre_tokenizers.Split(Regex(r" ?\p{Han}"), behavior="isolated")
+            backend.pre_tokenizer = pre_tokenizers.Sequence([each_han, pre_tokenizers.ByteLevel()])
             trainer = trainers.BpeTrainer(
                 vocab_size=vocab_size,
                 special_tokens=[_ROBERTA_SPECIALS[role] for role in ("cls", "pad", "sep", "unk", "mask")],
@@ -260,9 +263,9 @@ class Tokenizer:
                 min_frequency=2,
                 show_progress=False,
             )
-            space = "" if running_text else " "
-            backend.train_from_iterator((space + word for word in sorted(words.elements())), trainer)
-            return cls(_finished(backend, _ROBERTA_SPECIALS), _ROBERTA_SPECIALS)
+            backend.train_from_iterator(sorted(words.elements()), trainer)
+            # The library would also trim the spaces that it puts in, where the text has none.
+            return cls(_finished(backend, _ROBERTA_SPECIALS, trim_offsets=False), _ROBERTA_SPECIALS)
         vocab = _train_wordpiece(
             words, [_BERT_SPECIALS[role] for role in ("pad", "unk", "cls", "sep", "mask")], vocab_size
         )
@@ -273,7 +276,7 @@ class Tokenizer:
     def train_unigram(cls, texts: Iterable[str], *, vocab_size: int) -> "Tokenizer":
         """Makes a cased Unigram tokenizer from running text, as SentencePiece does for ALBERT.
 
-        Characters seen once stay out of its alphabet, so that the unknown token is met in training.
+        The rarest characters, and those seen once, stay out of its alphabet, as in :meth:`train`.
 
         Raises:
             InputError: there are more characters than ``vocab_size`` has room for.
@@ -407,8 +410,12 @@ def _wordpiece(
 
 
 def _train_wordpiece(words: Counter[str], specials: list[str], vocab_size: int) -> dict[str, int]:
-    characters = Counter(character for word, count in words.items() for character in word * min(count, 2))
-    known = {word: "".join(c for c in word if characters[c] > 1) for word in words}
+    characters: Counter[str] = Counter()
+    for word, count in words.items():
+        for character in word:
+            characters[character] += count
+    alphabet = _alphabet(characters)
+    known = {word: "".join(c for c in word if c in alphabet) for word in words}
     backend = _wordpiece(models.WordPiece(unk_token="[UNK]"), lowercase=False)
     assert backend.pre_tokenizer
     pieces = {piece for word in known.values() for piece, _ in backend.pre_tokenizer.pre_tokenize_str(word)}
@@ -420,6 +427,18 @@ def _train_wordpiece(words: Counter[str], specials: list[str], vocab_size: int) 
     )
     backend.train_from_iterator((known[word] for word in sorted(words.elements())), trainer)
     return backend.get_vocab()
+
+
+def _alphabet(counts: Counter[str]) -> set[str]:
+    """The characters worth an entry: seen more than once, and none of the rarest that together make up 1 in 2,000."""
+    spare = counts.total() / 2000
+    kept = set(counts)
+    for character, count in sorted(counts.items(), key=lambda item: (item[1], item[0])):
+        spare -= count
+        if spare < 0 and count > 1:
+            break
+        kept.remove(character)
+    return kept
 
 
 def _byte_level(model: models.BPE) -> Backend:
@@ -468,7 +487,7 @@ def _train_unigram(texts: list[str], specials: list[str], vocab_size: int) -> li
     backend.pre_tokenizer = pre_tokenizers.Sequence([backend.pre_tokenizer, pre_tokenizers.Punctuation()])
     normal = [backend.normalizer.normalize_str(text) for text in texts]
     counts = Counter(character for text in normal for character in text)
-    alphabet = {character for character, count in counts.items() if count > 1 and not character.isspace()} | {"▁"}
+    alphabet = {character for character in _alphabet(counts) if not character.isspace()} | {"▁"}
     if len(alphabet) + len(specials) >= vocab_size:
         raise InputError(
             f"vocab_size {vocab_size}: the texts have {len(alphabet)} different characters, which all need an entry; "
@@ -494,13 +513,15 @@ def _train_unigram(texts: list[str], specials: list[str], vocab_size: int) -> li
     return [*((special, 0.0) for special in specials), *((piece, -negative) for negative, piece in ranked)]
 
 
-def _finished(backend: Backend, specials: Mapping[str, str]) -> Backend:
+def _finished(backend: Backend, specials: Mapping[str, str], *, trim_offsets: bool = True) -> Backend:
     """Marks the special tokens and adds the frame around a text, so that the saved file is whole for other readers."""
     ids = _special_ids(backend, specials)  # first, because add_special_tokens gives a missing one a new id
     backend.add_special_tokens(list(specials.values()))
     cls, sep = ((specials[role], ids[role]) for role in ("cls", "sep"))
     if isinstance(backend.model, models.BPE):
-        backend.post_processor = processors.RobertaProcessing(sep, cls, trim_offsets=True, add_prefix_space=False)
+        backend.post_processor = processors.RobertaProcessing(
+            sep, cls, trim_offsets=trim_offsets, add_prefix_space=False
+        )
     else:
         backend.post_processor = processors.TemplateProcessing(
             single=f"{cls[0]}:0 $A:0 {sep[0]}:0",

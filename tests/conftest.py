@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parent / "golden"
 TOKENIZERS = Path(__file__).parents[2] / "shared" / "tokenizers"
 
 FAMILIES = ("bert", "albert", "roberta")
-CPU_BACKENDS = ("plain", "per_sequence", "padded")
+CPU_BACKENDS = ("plain", "grouped", "padded")
 
 _SIZES = {
     "vocab_size": 90,

@@ -9,6 +9,7 @@ from minibert import Encoder, PackedBatch, pack
 from minibert.attention import attend, attention_backend
 
 LENGTHS = (5, 1, 17, 8, 2)
+UNLIKE_LENGTHS = (5, 70, 1, 33, 8, 69, 2, 130)  # in several groups of like lengths
 
 
 def random_qkv(num_tokens: int, dtype: torch.dtype, heads: int = 4, width: int = 16) -> list[Tensor]:
@@ -20,7 +21,7 @@ def run(
 ) -> tuple[Tensor, ...]:
     """The output of a back-end and the gradients of query, key and value."""
     with attention_backend(backend):
-        output = attend(*qkv, batch, dropout)
+        output = attend(torch.stack(qkv, 1), batch, dropout)
     return (output.detach(), *torch.autograd.grad(output, qkv, cotangent))
 
 
@@ -33,19 +34,23 @@ def masked_softmax_attention(qkv: list[Tensor], lengths: tuple[int, ...]) -> Ten
     return (scores.softmax(-1) @ value).transpose(0, 1)
 
 
+@pytest.mark.parametrize("lengths", [LENGTHS, UNLIKE_LENGTHS])
 @pytest.mark.parametrize("backend", CPU_BACKENDS)
-def test_attention_is_a_block_diagonal_softmax(backend: str) -> None:
-    batch = pack(ragged_ids(LENGTHS, 50))
+def test_attention_is_a_block_diagonal_softmax(backend: str, lengths: tuple[int, ...]) -> None:
+    batch = pack(ragged_ids(lengths, 50))
     qkv = random_qkv(batch.num_tokens, torch.float64)
     with attention_backend(backend):
-        output = attend(*qkv, batch)
-    assert largest_difference(output, masked_softmax_attention(qkv, LENGTHS)) <= 1e-12
+        output = attend(torch.stack(qkv, 1), batch)
+    assert largest_difference(output, masked_softmax_attention(qkv, lengths)) <= 1e-12
 
 
+@pytest.mark.parametrize("lengths", [LENGTHS, UNLIKE_LENGTHS])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("backend", [name for name in CPU_BACKENDS if name != "plain"])
-def test_backends_equal_plain_in_values_and_gradients(backend: str, dtype: torch.dtype, tolerance: float) -> None:
-    batch = pack(ragged_ids(LENGTHS, 50))
+def test_backends_equal_plain_in_values_and_gradients(
+    backend: str, dtype: torch.dtype, tolerance: float, lengths: tuple[int, ...]
+) -> None:
+    batch = pack(ragged_ids(lengths, 50))
     qkv = random_qkv(batch.num_tokens, dtype)
     cotangent = torch.randn(batch.num_tokens, 4, 16, dtype=dtype)
     for ours, plain in zip(run(backend, qkv, batch, cotangent), run("plain", qkv, batch, cotangent), strict=True):
@@ -84,8 +89,8 @@ def test_dropout_keeps_the_expectation_and_draws_anew(backend: str) -> None:
     batch = pack(ragged_ids(lengths, 50))
     qkv = [x.detach() for x in random_qkv(batch.num_tokens, torch.float64, heads=2, width=4)]
     with attention_backend(backend):
-        draws = torch.stack([attend(*qkv, batch, 0.3) for _ in range(1000)])
-        without = attend(*qkv, batch)
+        draws = torch.stack([attend(torch.stack(qkv, 1), batch, 0.3) for _ in range(1000)])
+        without = attend(torch.stack(qkv, 1), batch)
     assert not torch.equal(draws[0], draws[1])
     standard_error = draws.std(0) / len(draws) ** 0.5
     assert ((draws.mean(0) - without).abs() <= 5 * standard_error).all()
@@ -113,7 +118,7 @@ def test_training_draws_and_evaluation_does_not(family: str, kind: str, backend:
 
 
 def test_an_unknown_backend_is_refused_with_the_list() -> None:
-    with pytest.raises(ValueError, match=r"plain.*per_sequence.*padded"), attention_backend("flashy"):
+    with pytest.raises(ValueError, match=r"plain.*grouped.*padded"), attention_backend("flashy"):
         pass
 
 
@@ -122,7 +127,7 @@ def test_the_backend_is_put_back_also_after_an_error() -> None:
     qkv = random_qkv(2, torch.float32)
     with pytest.raises(KeyError), attention_backend("varlen"):
         raise KeyError
-    attend(*qkv, batch)  # varlen would refuse to run here
+    attend(torch.stack(qkv, 1), batch)  # varlen would refuse to run here
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -135,13 +140,24 @@ def test_a_sequence_longer_than_the_positions_is_refused(family: str) -> None:
         encoder(pack([[5], [5] * 21]))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("backend", ["varlen", "padded"])
-def test_cuda_backends_in_bf16_err_at_most_three_times_as_far_as_plain(backend: str) -> None:
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.parametrize(
+    ("device", "backend"),
+    [
+        ("cpu", "grouped"),
+        ("cpu", "padded"),
+        pytest.param("cuda", "varlen", marks=needs_cuda),
+        pytest.param("cuda", "grouped", marks=needs_cuda),
+        pytest.param("cuda", "padded", marks=needs_cuda),
+    ],
+)
+def test_backends_in_bf16_err_at_most_three_times_as_far_as_plain(device: str, backend: str) -> None:
     """flash-attention's rule: our bf16 error against fp32 stays below 3 times that of the plain formula in bf16."""
     lengths = (70, 1, 300, 33)
-    batch = pack(ragged_ids(lengths, 50)).to("cuda")
-    exact = [x.detach().cuda().requires_grad_() for x in random_qkv(batch.num_tokens, torch.float32, width=64)]
+    batch = pack(ragged_ids(lengths, 50)).to(device)
+    exact = [x.detach().to(device).requires_grad_() for x in random_qkv(batch.num_tokens, torch.float32, width=64)]
     half = [x.detach().bfloat16().requires_grad_() for x in exact]
     cotangent = torch.randn_like(exact[0])
     truth = run("plain", exact, batch, cotangent)
@@ -151,9 +167,9 @@ def test_cuda_backends_in_bf16_err_at_most_three_times_as_far_as_plain(backend: 
         assert largest_difference(output, right) <= 3 * largest_difference(reference, right)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs_cuda
 def test_varlen_refuses_dropout() -> None:
     batch = pack([[3, 4]]).to("cuda")
     qkv = [x.detach().cuda().bfloat16() for x in random_qkv(2, torch.float32)]
     with attention_backend("varlen"), pytest.raises(ValueError, match="dropout"):
-        attend(*qkv, batch, 0.1)
+        attend(torch.stack(qkv, 1), batch, 0.1)

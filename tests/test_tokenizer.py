@@ -285,12 +285,19 @@ def test_a_word_has_the_same_pieces_in_every_sentence(
     assert all(pieces.ids for pieces in alone)
 
 
-def test_byte_level_words_always_begin_with_a_space(trained: dict[str, Tokenizer]) -> None:
+def test_a_trained_roberta_cuts_words_as_it_cuts_running_text(trained: dict[str, Tokenizer]) -> None:
+    """Each Chinese character is a word; what a model learns of running text then serves labels of characters."""
     tokenizer = trained["roberta"]
-    text = " the cat sat on the mat"
-    (pieces,) = tokenizer.encode_words([text.split()])
-    assert pieces.ids == tokenizer.encode(text).ids
-    assert tokenizer.encode(text[1:]).ids != pieces.ids, "running text keeps what the model was trained on"
+    words = [*["the", "cat", "sat", "on", "the", "mat"], *"人民日報"]
+    (pieces,) = tokenizer.encode_words([words])
+    assert tokenizer.encode("the cat sat on the mat 人民日報").ids == pieces.ids
+    assert tokenizer.encode("the cat sat on the mat人民 日報").ids == pieces.ids
+
+
+def test_offsets_of_a_trained_roberta_name_words_without_their_spaces(trained: dict[str, Tokenizer]) -> None:
+    text = "the  cat人 民on the"
+    covered = [index for start, end in trained["roberta"].encode(text).offsets for index in range(start, end)]
+    assert sorted(set(covered)) == [index for index, character in enumerate(text) if character != " "]
 
 
 def test_offsets_say_where_each_piece_stands(tmp_path: Path) -> None:
