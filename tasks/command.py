@@ -32,7 +32,7 @@ def run_task(task_class: type[Task[Any, Any, Any]], argv: Sequence[str] | None =
         argv,
         task=task_class.name,
         about=task_class.about,
-        from_random=task_class.from_random,
+        if_small=task_class.if_small,
     )
     task = task_class(command.settings)
     if command.dry_run:

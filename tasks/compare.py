@@ -13,7 +13,7 @@ from minibert.errors import InputError
 from tasks import command
 from tasks.registry import TASKS
 from tasks.seeds import repeat
-from tasks.settings import parse
+from tasks.settings import RANDOM, parse
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -33,9 +33,14 @@ def main(argv: Sequence[str] | None = None) -> Path:
         "--arch", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES), help="(default: all three)"
     )
     parser.add_argument(
-        "--weights", nargs="+", default=[], help="checkpoints to start from, one for each --arch in its order"
+        "--weights",
+        nargs="+",
+        default=[],
+        help="checkpoints to start from, one for each --arch in its order, or one word, random, for all",
     )
     given, rest = parser.parse_known_args(argv)
+    if given.weights == [RANDOM]:
+        given.weights *= len(given.arch)
     if given.weights and len(given.weights) != len(given.arch):
         raise InputError(
             f"--weights: {len(given.weights)} checkpoints for {len(given.arch)} architectures; give one for each."
@@ -49,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             [*rest, "--arch", arch, *weights],
             task=task.name,
             about=task.about,
-            from_random=task.from_random,
+            if_small=task.if_small,
         )
         if asked.settings.weights and not weights:
             raise InputError("--config: names weights for one architecture; give --weights, one for each --arch.")

@@ -1,6 +1,7 @@
 """The model and tokenizer that a run starts from."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ import torch
 from minibert import EncoderConfig, Tokenizer
 from minibert.checkpoint import LoadReport, Pretrained, load_model, read_config
 from minibert.errors import InputError
-from tasks.settings import RunSettings
+from tasks.settings import RANDOM, RunSettings
 from tasks.task import Split, Task
 
 # What `--weights` to name to a person who has none yet.
@@ -18,7 +19,10 @@ OFFICIAL_WEIGHTS = {
     "roberta": "FacebookAI/roberta-base (English)",
 }
 
-# Shapes and settings for a start from random weights: small enough for a laptop, long and fast enough to learn.
+# The pre-trained models that come with minibert, beside its packages in a checkout and where it is installed.
+_BUNDLED = Path(__file__).parents[1] / "weights"
+
+# Shapes for a start from random weights: small enough for a laptop.
 _SMALL = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512, "classifier_dropout": 0.1}
 _SMALL_BY_ARCH: dict[str, dict[str, Any]] = {
     "bert": {"num_hidden_layers": 2},
@@ -43,7 +47,8 @@ class Start:
 
 
 def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
-    """Loads ``--weights``, or makes a small random model of ``--arch`` with a tokenizer from the training data.
+    """Loads ``--weights`` or the bundled model of ``--arch``; or makes a small random one, with a tokenizer from the
+    training data.
 
     A checkpoint trained with the same labels keeps its own order of them.
 
@@ -53,7 +58,7 @@ def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
     settings: RunSettings = task.settings
     torch.manual_seed(settings.seed)
     labels = task.labels(train)
-    if settings.weights is None:
+    if settings.from_random:
         arch = settings.arch or "bert"
         tokenizer = task.new_tokenizer(train, arch)
         config = EncoderConfig.from_dict({
@@ -65,19 +70,35 @@ def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
             "pad_token_id": tokenizer.pad_token_id,
         })  # fmt: skip
         model = task.model_class(config if labels is None else config.with_labels(labels))
-        origin = f"small and random; for real use pass --weights {OFFICIAL_WEIGHTS[arch]}"
+        origin = "small and random"
     else:
-        config = read_config(settings.weights)
+        source = bundled(settings.arch or "bert") if settings.weights is None else settings.weights
+        config = read_config(source)
         if labels is not None and set(config.id2label.values()) == set(labels.values()):
             labels = config.id2label
-        tokenizer = Tokenizer.from_pretrained(settings.weights)
-        tokenizer.check_fits(config, settings.weights)
-        model, report = load_model(task.model_class, settings.weights, labels=labels)
+        tokenizer = Tokenizer.from_pretrained(source)
+        tokenizer.check_fits(config, source)
+        model, report = load_model(task.model_class, source, labels=labels)
         origin = _origin(settings, config, report)
     model.config = task.configured(model.config)
     _check_length(settings.max_length, tokenizer, model.config)
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     return Start(model=model, tokenizer=tokenizer, origin=f"{config.model_type}, {millions:.1f} M parameters, {origin}")
+
+
+def bundled(arch: str) -> Path:
+    """The folder of the small pre-trained model of an architecture that comes with minibert.
+
+    Raises:
+        InputError: it is not there.
+    """
+    folder = _BUNDLED / f"{arch}-tiny"
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: the small model that comes with minibert is not there; install minibert again, or name "
+            f"--weights, such as {OFFICIAL_WEIGHTS[arch]} or {RANDOM}."
+        )
+    return folder
 
 
 def _check_length(max_length: int | None, tokenizer: Tokenizer, config: EncoderConfig) -> None:
@@ -90,6 +111,9 @@ def _check_length(max_length: int | None, tokenizer: Tokenizer, config: EncoderC
 
 
 def _origin(settings: RunSettings, config: EncoderConfig, report: LoadReport) -> str:
+    if settings.weights is None:
+        official = OFFICIAL_WEIGHTS[config.model_type]
+        return f"small and pre-trained, comes with minibert ({report}); for real use pass --weights {official}"
     origin = f"from {settings.weights} ({report})"
     if settings.arch not in (None, config.model_type):
         origin += f"; this checkpoint is a {config.model_type}, so --arch {settings.arch} is not used"

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from tasks.chunks import Chunk, Objective
 from tasks.corpus import Document, full_chunks, pair_chunks, read_corpus, tokenise
 from tasks.masking import UNITS, Masking
 from tasks.pairs import NEXT_SENTENCE, SENTENCE_ORDER
-from tasks.settings import RunSettings, option_name
+from tasks.settings import RANDOM, RunSettings, option_name
 from tasks.task import Details, Encoded, Split, Task
 
 _PAIRS = {"bert": NEXT_SENTENCE, "albert": SENTENCE_ORDER, "roberta": None}
@@ -68,6 +68,10 @@ class PretrainingSettings(RunSettings):
     def on_sample(self) -> bool:
         return False
 
+    @property
+    def from_random(self) -> bool:
+        return self.weights in (None, RANDOM)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.train is not None:
@@ -79,7 +83,7 @@ class PretrainingSettings(RunSettings):
         if self.masking not in (None, *UNITS):
             raise InputError(f"--masking {self.masking}: use one of {', '.join(UNITS)}.")
         for name in ("tokenizer", "model_config"):
-            if self.weights is not None and getattr(self, name) is not None:
+            if not self.from_random and getattr(self, name) is not None:
                 raise InputError(f"{option_name(name)}: of no use beside --weights, which has its own; leave it out.")
 
 
@@ -106,6 +110,8 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
     settings_class = PretrainingSettings
     unit = "document"
     metrics = ("masked_accuracy",)
+    # From about 1e-3 on, models of four layers stay at the words' frequencies, whatever stands around a mask.
+    if_small: ClassVar[Mapping[str, Any]] = {"lr": 5e-4}
     settings: PretrainingSettings
 
     # -- data --------------------------------------------------------------------------------------------------------

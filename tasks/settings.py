@@ -20,6 +20,8 @@ from minibert.files import write_whole
 from minibert.training import FREE, TrainingSettings
 
 SETTINGS_FILE = "settings.toml"
+RANDOM = "random"
+"""The ``--weights`` of a small model without any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,11 @@ class RunSettings(TrainingSettings):
         default=None, metadata={"help": "bert, albert or roberta (default: that of --weights, else bert)"}
     )
     weights: str | None = field(
-        default=None, metadata={"help": "checkpoint folder or hub name to start from (default: small and random)"}
+        default=None,
+        metadata={
+            "help": "checkpoint folder or hub name to start from; random for a small model without any training "
+            "(default: the small one of --arch that comes with minibert)"
+        },
     )
     train: str | None = field(default=None, metadata=FREE | {"help": "training file (default: the bundled sample)"})
     dev: str | None = field(
@@ -68,6 +74,11 @@ class RunSettings(TrainingSettings):
     def on_sample(self) -> bool:
         """Whether no training data are named, so that the bundled sample serves."""
         return self.train is None
+
+    @property
+    def from_random(self) -> bool:
+        """Whether to start from random weights."""
+        return self.weights == RANDOM
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,7 +124,7 @@ def parse(
     *,
     task: str,
     about: str,
-    from_random: Mapping[str, Any],
+    if_small: Mapping[str, Any],
 ) -> Command:
     """Reads settings from a command line that is derived from their dataclass, and from ``--config FILE.toml``.
 
@@ -124,7 +135,7 @@ def parse(
         argv: the arguments; those of the process where absent.
         task: the task's name, which a settings file may hold as ``task``.
         about: the first line of the help.
-        from_random: defaults for a start from random weights.
+        if_small: defaults for a start from the small models that come with minibert, or from random weights.
 
     Raises:
         InputError: the settings file cannot be read, or holds something that is no setting.
@@ -142,8 +153,8 @@ def parse(
     for option in sorted(dataclasses.fields(settings_class), key=lambda f: f.name in shared):
         text = option.metadata["help"]
         if option.default is not None and option.default != () and option.default is not False:
-            random = f"; {from_random[option.name]} from random weights" if option.name in from_random else ""
-            text += f" (default: {option.default}{random})"
+            small = f"; {if_small[option.name]} without --weights" if option.name in if_small else ""
+            text += f" (default: {option.default}{small})"
         add_option(parser, option.name, hints[option.name], text)
     given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
@@ -152,8 +163,8 @@ def parse(
     config, dry_run, resume = given.pop("config"), given.pop("dry_run"), given.pop("resume")
     if config is not None:
         given = {**read_settings(Path(config), settings_class, task), **given}
-    if given.get("weights") is None:
-        given = {**from_random, **given}
+    if given.get("weights") in (None, RANDOM):
+        given = {**if_small, **given}
     settings = settings_class(**given)
     if resume and settings.out is None:
         raise InputError("--resume: needs --out, the folder of the run to go on with.")

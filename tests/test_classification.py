@@ -18,7 +18,7 @@ from tasks import classification, predict
 from tasks.classification import ClassificationSettings, ClassificationTask, Judgement, cut_to_fit
 from tasks.text_data import LabelledText
 
-SMALL = ["--epochs", "2", "--batch-size", "8", "--precision", "fp32"]
+SMALL = ["--weights", "random", "--epochs", "2", "--batch-size", "8", "--precision", "fp32"]
 GOOD, BAD = ["fine", "lovely", "great"], ["awful", "poor", "dull"]
 
 

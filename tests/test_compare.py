@@ -16,7 +16,7 @@ from tasks.classification import ClassificationTask
 from tasks.folder import forget_peak_memory, peak_memory
 from tasks.seeds import spread
 
-SMALL = ["--epochs", "1", "--batch-size", "8", "--precision", "fp32"]
+SMALL = ["--weights", "random", "--epochs", "1", "--batch-size", "8", "--precision", "fp32"]
 
 
 def write_texts(path: Path) -> str:
@@ -129,13 +129,13 @@ def test_two_checkpoints_of_one_architecture_are_compared(tmp_path: Path) -> Non
     for seed in ("1", "2"):
         options = ["--train", train, "--seed", seed, "--no-baseline", *SMALL]
         runs.append(str(classification.main([*options, "--out", str(tmp_path / seed)])))
-    options = ["--train", train, "--no-baseline", "--out", str(tmp_path / "out"), *SMALL]
-    folder = compare.main(["--task", "classification", "--arch", "bert", "bert", "--weights", *runs, *options])
+    options = ["--train", train, "--no-baseline", "--out", str(tmp_path / "out"), *SMALL, "--weights"]
+    folder = compare.main(["--task", "classification", "--arch", "bert", "bert", *options, *runs])
     assert [row["weights"] for row in read(folder, "comparison.json")["rows"]] == runs
     config = tmp_path / "run.toml"
     config.write_text(f"weights = {json.dumps(runs[0])}\n", encoding="utf-8")
     with pytest.raises(InputError, match="--config: names weights for one architecture"):
-        compare.main(["--task", "classification", "--config", str(config), *options])
+        compare.main(["--task", "classification", "--config", str(config), "--train", train])
 
 
 def test_runs_that_are_stopped_at_once_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

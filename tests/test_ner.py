@@ -20,7 +20,7 @@ from minibert import CrfTokenClassifier, EncoderConfig, TokenClassifier, Tokeniz
 from tasks import command, ner
 from tasks.ner_data import Entity, Sentence, bio_tags
 
-SMALL = ["--epochs", "2", "--precision", "fp32", "--batch-size", "8"]
+SMALL = ["--weights", "random", "--epochs", "2", "--precision", "fp32", "--batch-size", "8"]
 
 TRAIN = [
     ("Ann went to Rome .", "B-PER O O B-LOC O"),
@@ -68,12 +68,12 @@ def test_a_run_leaves_a_model_its_tokenizer_and_an_honest_record(
 ) -> None:
     out = ner.main(["--arch", arch, "--out", str(tmp_path / "run"), *files, *SMALL])
     printed = capsys.readouterr().out
-    assert "--weights" in printed  # says that it started from random weights, and what to pass instead
+    assert "small and random" in printed
     assert "strict mode" in printed
     assert ", default 0." in printed
 
     metrics = read_metrics(out)
-    assert (metrics["task"], metrics["arch"], metrics["weights"], metrics["seed"]) == ("ner", arch, None, 42)
+    assert (metrics["task"], metrics["arch"], metrics["weights"], metrics["seed"]) == ("ner", arch, "random", 42)
     assert {"torch", "python", "tokenizers"} <= set(metrics["versions"])
     train, dev = metrics["data"]["train"], metrics["data"]["dev"]
     assert (train["sentences"], train["entities"]) == (16, {"LOC": 16, "PER": 12})
@@ -130,10 +130,10 @@ def test_it_learns_a_small_language(files: list[str], tmp_path: Path) -> None:
 def test_starting_from_a_checkpoint_and_from_a_run_of_the_same_labels(
     checkpoint: Path, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = ner.main(["--weights", str(checkpoint), "--out", str(tmp_path / "first"), *files, *SMALL])
+    first = ner.main([*SMALL, "--weights", str(checkpoint), "--out", str(tmp_path / "first"), *files])
     printed = capsys.readouterr().out
     assert "newly initialised: classifier.weight, classifier.bias" in printed  # its labels were others
-    second = ner.main(["--weights", str(first), "--out", str(tmp_path / "second"), "--lr", "1e-12", *files, *SMALL])
+    second = ner.main([*SMALL, "--weights", str(first), "--out", str(tmp_path / "second"), "--lr", "1e-12", *files])
     assert "newly initialised" not in capsys.readouterr().out
     before, after = (load_file(run / "model.safetensors") for run in (first, second))
     torch.testing.assert_close(after["classifier.weight"], before["classifier.weight"])
@@ -142,7 +142,7 @@ def test_starting_from_a_checkpoint_and_from_a_run_of_the_same_labels(
 def test_a_bert_called_roberta_is_read_as_bert_and_says_why(
     checkpoint: Path, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = ner.main(["--arch", "roberta", "--weights", str(checkpoint), "--out", str(tmp_path / "run"), *files, *SMALL])
+    out = ner.main([*SMALL, "--arch", "roberta", "--weights", str(checkpoint), "--out", str(tmp_path / "run"), *files])
     assert "is a bert, so --arch roberta is not used (most Chinese RoBERTas" in capsys.readouterr().out
     assert read_metrics(out)["arch"] == "bert"
 
@@ -152,7 +152,7 @@ def test_tensors_tell_the_architecture_where_the_config_is_wrong(
 ) -> None:
     config = json.loads((checkpoint / "config.json").read_text())
     (checkpoint / "config.json").write_text(json.dumps({**config, "model_type": "roberta", "pad_token_id": 0}))
-    out = ner.main(["--weights", str(checkpoint), "--out", str(tmp_path / "run"), *files, *SMALL])
+    out = ner.main([*SMALL, "--weights", str(checkpoint), "--out", str(tmp_path / "run"), *files])
     assert read_metrics(out)["arch"] == "bert"
 
 
@@ -311,8 +311,8 @@ def fails(
     [
         (["--train", "none.txt"], "none.txt: no such file"),
         (["--dev", "dev.txt"], "--dev: of no use without --train"),
-        (["--max-length", "513"], "--max-length 513: this model has positions for 512 tokens"),
-        (["--max-length", "2"], "from 3 to 512"),
+        (["--weights", "random", "--max-length", "513"], "--max-length 513: this model has positions for 512 tokens"),
+        (["--weights", "random", "--max-length", "2"], "from 3 to 512"),
         (["--metric", "f2"], "--metric f2: use one of strict_f1, default_f1, loss"),
         (["--head", "mlp"], "--head mlp: use one of linear, crf"),
         (["--seeds", "0"], "--seeds 0: must be 1 or more"),

@@ -20,7 +20,7 @@ from tasks import classification, command, compare, folder, ner, training
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-SMALL = ["--epochs", "4", "--batch-size", "8", "--precision", "fp32", "--no-baseline"]
+SMALL = ["--weights", "random", "--epochs", "4", "--batch-size", "8", "--precision", "fp32", "--no-baseline"]
 
 
 @pytest.fixture(autouse=True)

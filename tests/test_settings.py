@@ -13,11 +13,11 @@ from minibert.errors import InputError
 from tasks.classification import ClassificationSettings
 from tasks.settings import parse, read_settings, write_settings
 
-RANDOM = {"epochs": 7, "lr": 1e-3}
+SMALL = {"epochs": 7, "lr": 1e-3}
 
 
 def parsed(*argv: str) -> Any:
-    return parse(ClassificationSettings, argv, task="classification", about="", from_random=RANDOM)
+    return parse(ClassificationSettings, argv, task="classification", about="", if_small=SMALL)
 
 
 def toml(tmp_path: Path, text: str) -> str:

@@ -24,7 +24,7 @@ TOKENIZERS = {
     family: Tokenizer.train([[" ".join(WORDS)]] * 3, model_type=family, vocab_size=300, running_text=True)
     for family in FAMILIES
 }
-SMALL = ["--epochs", "2", "--batch-size", "8", "--precision", "fp32"]
+SMALL = ["--weights", "random", "--epochs", "2", "--batch-size", "8", "--precision", "fp32"]
 
 
 def question(context: str, start: int | None = None, end: int | None = None, impossible: bool = False) -> Question:
