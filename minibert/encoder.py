@@ -20,6 +20,9 @@ from minibert.batch import PackedBatch
 from minibert.checkpoint import Pretrained, initialise
 from minibert.config import ACTIVATIONS, EncoderConfig
 
+Rows = Tensor | slice  # of a pack: the numbers of some tokens (N,), or all
+ALL_ROWS = slice(None)
+
 
 class Embeddings(nn.Module):
     """Word + position + token type, normalised: ``(T,)`` ids -> ``(T, C)``.
@@ -49,7 +52,7 @@ class Embeddings(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention within each sequence: ``(T, C)`` -> ``(T, C)``."""
+    """Multi-head attention within each sequence: ``(T, C)`` -> ``(N, C)``, the outputs of N rows."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -58,10 +61,10 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)  # query, key and value, one above the other
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
+    def forward(self, x: Tensor, batch: PackedBatch, rows: Rows = ALL_ROWS) -> Tensor:
         qkv = self.qkv(x).view(len(x), 3, self.num_heads, -1)  # (T, 3, H, D)
         mixed = attend(qkv, batch, self.probs_dropout if self.training else 0.0)  # (T, H, D)
-        return self.output(mixed.reshape(x.shape))
+        return self.output(mixed.reshape(x.shape)[rows])
 
 
 class FeedForward(nn.Module):
@@ -78,7 +81,10 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention, then feed-forward, each added to its input and normalised: ``(T, C)`` -> ``(T, C)``."""
+    """Attention, then feed-forward, each added to its input and normalised: ``(T, C)`` -> ``(N, C)``.
+
+    What only other rows' outputs need is not computed; the N rows see all tokens of their sequences.
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -88,8 +94,8 @@ class Layer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, x: Tensor, batch: PackedBatch) -> Tensor:
-        x = self.attention_norm(x + self.dropout(self.attention(x, batch)))
+    def forward(self, x: Tensor, batch: PackedBatch, rows: Rows = ALL_ROWS) -> Tensor:
+        x = self.attention_norm(x[rows] + self.dropout(self.attention(x, batch, rows)))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
 
@@ -98,8 +104,8 @@ class EncoderOutput:
     """What an encoder returns.
 
     Attributes:
-        last_hidden_state: ``(T, C)``.
-        pooler_output: ``(B, C)``, or None where the encoder was built without a pooler.
+        last_hidden_state: ``(T, C)``, or ``(N, C)`` where N rows were asked for.
+        pooler_output: ``(B, C)``, or None where the encoder was built without a pooler or rows were asked for.
         hidden_states: the embeddings' output, then each layer's, ``(T, C)`` each, where asked for. ALBERT with
             ``inner_group_num`` above 1 counts every inner layer.
     """
@@ -143,8 +149,22 @@ class Encoder(Pretrained):
         count = self.config.num_hidden_layers
         return [layer for index in range(count) for layer in groups[self.config.group_of_layer(index)]]
 
-    def forward(self, batch: PackedBatch, *, output_hidden_states: bool = False) -> EncoderOutput:
+    def pool(self, first: Tensor) -> Tensor:
+        """The pooler's output for the last hidden states of first tokens: ``(B, C)`` -> ``(B, C)``."""
+        assert self.pooler is not None, "this encoder was built without a pooler"
+        pooled: Tensor = self.pooler(first).tanh()
+        return pooled
+
+    def forward(
+        self, batch: PackedBatch, *, rows: Tensor | None = None, output_hidden_states: bool = False
+    ) -> EncoderOutput:
         """Encodes a packed batch.
+
+        Args:
+            batch: B sequences of T tokens.
+            rows: ``(N,)`` int, the tokens of the pack whose last hidden state is wanted; all where absent. The last
+                layer leaves out what only the others need.
+            output_hidden_states: whether to keep every layer's output; with ``rows``, the last one has N rows.
 
         Raises:
             ValueError: a sequence is longer than the position table allows.
@@ -156,15 +176,17 @@ class Encoder(Pretrained):
             )
         x = self.embeddings(batch)
         hidden_states = [x]
-        for layer in self.layers():
+        layers = self.layers()
+        for number, layer in enumerate(layers, start=1):
+            wanted = ALL_ROWS if rows is None or number < len(layers) else rows
             if self.activation_checkpointing and self.training:
-                x = checkpoint(layer, x, batch, use_reentrant=False)
+                x = checkpoint(layer, x, batch, wanted, use_reentrant=False)
             else:
-                x = layer(x, batch)
+                x = layer(x, batch, wanted)
             if output_hidden_states:
                 hidden_states.append(x)
         return EncoderOutput(
             last_hidden_state=x,
-            pooler_output=self.pooler(x[batch.cu_seqlens[:-1]]).tanh() if self.pooler is not None else None,
+            pooler_output=self.pool(x[batch.cu_seqlens[:-1]]) if self.pooler is not None and rows is None else None,
             hidden_states=tuple(hidden_states) if output_hidden_states else None,
         )

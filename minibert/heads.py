@@ -74,10 +74,8 @@ class SequenceClassifier(PretrainedClassifier):
             initialise(self.dense, config)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        output = self.encoder(batch)
-        x = output.pooler_output
-        if self.dense is not None:
-            x = self.dense(self.dropout(output.last_hidden_state[batch.cu_seqlens[:-1]])).tanh()
+        first = self.encoder(batch, rows=batch.cu_seqlens[:-1]).last_hidden_state  # (B, C)
+        x = self.encoder.pool(first) if self.dense is None else self.dense(self.dropout(first)).tanh()
         logits: Tensor = self.classifier(self.dropout(x))
         return logits
 
@@ -137,7 +135,9 @@ class PretrainingModel(Pretrained):
             initialise(self.pair, config)
 
     def forward(self, batch: PackedBatch, positions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        output = self.encoder(batch)
-        x = output.last_hidden_state if positions is None else output.last_hidden_state[positions]
+        firsts = batch.cu_seqlens[:-1]
+        rows = None if positions is None else torch.cat([positions, firsts])
+        x = self.encoder(batch, rows=rows).last_hidden_state
+        x, first = (x, x[firsts]) if positions is None else x.tensor_split([len(positions)])
         words = self.mlm(x, self.encoder.embeddings.word_embeddings.weight)
-        return words, None if self.pair is None else self.pair(self.pair_dropout(output.pooler_output))
+        return words, None if self.pair is None else self.pair(self.pair_dropout(self.encoder.pool(first)))

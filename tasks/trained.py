@@ -8,7 +8,9 @@ from typing import Any
 from minibert import Tokenizer
 from minibert.checkpoint import Pretrained, load_model
 from minibert.errors import InputError
-from minibert.training import choose_device
+from minibert.inference import for_inference
+from minibert.training import choose_device, choose_precision
+from minibert.training.precision import DTYPES
 from tasks.inference import answers
 from tasks.task import Task
 
@@ -41,7 +43,10 @@ class Trained:
         tokenizer.check_fits(model.config, run)
         if precision == "auto" and task.settings.precision == "fp32":
             precision = "fp32"
-        return cls(task=task, model=model.to(choose_device(device)), tokenizer=tokenizer, precision=precision)
+        place = choose_device(device)
+        precision = choose_precision(precision, place)
+        ready = for_inference(model.to(place), DTYPES[precision])
+        return cls(task=task, model=ready, tokenizer=tokenizer, precision=precision)
 
     def answer(self, items: Sequence[Any]) -> list[dict[str, Any]]:
         """The answer to each item, with the mean time that one took in ``milliseconds``."""

@@ -10,7 +10,7 @@ import torch
 from minibert.errors import InputError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -57,8 +57,8 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     Weights are cast at each use: from one cast copy, the gradients of ALBERT's shared layers would add up over the
     layers in half precision. Other weights are used once in a pass, so it costs them nothing.
     """
-    dtype = _DTYPES.get(precision)
-    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None, cache_enabled=False)
+    half = precision != "fp32"
+    return torch.autocast(device.type, dtype=DTYPES[precision if half else "bf16"], enabled=half, cache_enabled=False)
 
 
 @contextlib.contextmanager

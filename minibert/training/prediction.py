@@ -6,19 +6,22 @@ from typing import Any
 import torch
 from torch import nn
 
+from minibert.inference import for_inference
 from minibert.training.data import LabelledBatch
-from minibert.training.precision import autocast, choose_precision
+from minibert.training.precision import DTYPES, choose_precision
 
 
 @torch.inference_mode()
 def predict(
     model: nn.Module, batches: Iterable[LabelledBatch], *, precision: str, device: torch.device
 ) -> Iterator[tuple[LabelledBatch, Any]]:
-    """Gives each batch, in order, with the model's output for it in evaluation mode, both on ``device``."""
+    """Gives each batch, in order, with the model's output for it in evaluation mode, both on ``device``.
+
+    In half precision that is the output of :func:`~minibert.inference.for_inference`'s copy; who calls this often makes
+    it once and gives it as ``model``.
+    """
     model.eval()
-    precision = choose_precision(precision, device)
+    ready = for_inference(model, DTYPES[choose_precision(precision, device)])
     for batch in batches:
         on_device = batch.to(device)
-        with autocast(device, precision):
-            output = on_device.output_of(model)
-        yield on_device, output
+        yield on_device, on_device.output_of(ready)
