@@ -73,6 +73,7 @@ def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
         tokenizer = Tokenizer.from_pretrained(settings.weights)
         tokenizer.check_fits(config, settings.weights)
         model, report = load_model(task.model_class, settings.weights, labels=labels)
+        task.check_loaded(report, settings.weights)
         origin = _origin(settings, config, report)
     model.config = task.configured(model.config)
     _check_length(settings.max_length, tokenizer, model.config)
