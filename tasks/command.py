@@ -16,7 +16,7 @@ from minibert.training import Interrupted
 from tasks.folder import stopped_by, to_go_on
 from tasks.preparation import dry_run
 from tasks.seeds import repeat
-from tasks.settings import parse
+from tasks.settings import Command, parse
 from tasks.task import Task
 from tasks.training import train
 
@@ -27,13 +27,7 @@ def run_task(task_class: type[Task[Any, Any, Any]], argv: Sequence[str] | None =
     Raises:
         InputError: something that was given cannot be used.
     """
-    command = parse(
-        task_class.settings_class,
-        argv,
-        task=task_class.name,
-        about=task_class.about,
-        if_small=task_class.if_small,
-    )
+    command = asked(task_class, argv)
     task = task_class(command.settings)
     if command.dry_run:
         dry_run(task)
@@ -45,6 +39,17 @@ def run_task(task_class: type[Task[Any, Any, Any]], argv: Sequence[str] | None =
             return repeat(task_class, [command.settings], name=name, command=typed, resume=command.resume)
     with resumable(typed, levels=1):
         return train(task, command=typed, resume=command.resume)
+
+
+def asked(task_class: type[Task[Any, Any, Any]], argv: Sequence[str] | None) -> Command:
+    """What the command line of a task asks for."""
+    return parse(
+        task_class.settings_class,
+        argv,
+        task=task_class.name,
+        about=task_class.about,
+        if_small=task_class.if_small,
+    )
 
 
 @contextlib.contextmanager

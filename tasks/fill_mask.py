@@ -8,11 +8,12 @@ from typing import NamedTuple
 import torch
 
 from minibert import PretrainingModel, Tokenizer, pack
-from minibert.checkpoint import load_model
+from minibert.checkpoint import LoadReport, load_model
 from minibert.errors import InputError
 from tasks import command
 
-_MASK = re.compile(r"\[MASK\]|<mask>")  # BERT's and ALBERT's, and RoBERTa's; each model may be asked with either
+MASK = re.compile(r"\[MASK\]|<mask>")
+"""BERT's and ALBERT's mask, and RoBERTa's; each model may be asked with either."""
 
 
 class Candidate(NamedTuple):
@@ -29,14 +30,19 @@ def load(path: str) -> tuple[PretrainingModel, Tokenizer]:
         InputError: it cannot be used, or has no trained head for masked words.
     """
     model, report = load_model(PretrainingModel, path)
+    require_trained_head(report, path)
+    tokenizer = Tokenizer.from_pretrained(path)
+    tokenizer.check_fits(model.config, path)
+    return model, tokenizer
+
+
+def require_trained_head(report: LoadReport, path: object) -> None:
+    """Raises InputError where a checkpoint had no head for masked words, so that it would answer at random."""
     if untrained := [name for name in report.fresh if name.startswith("mlm.")]:
         raise InputError(
             f"{path}: has no trained head for masked words ({', '.join(untrained)} missing); name a pre-trained "
             "checkpoint, or a run of python -m tasks.pretraining."
         )
-    tokenizer = Tokenizer.from_pretrained(path)
-    tokenizer.check_fits(model.config, path)
-    return model, tokenizer
 
 
 @torch.inference_mode()
@@ -64,7 +70,7 @@ def fill(model: PretrainingModel, tokenizer: Tokenizer, text: str, *, top: int) 
 
 
 def _with_mask_of(tokenizer: Tokenizer, text: str) -> str:
-    return _MASK.sub(lambda _: tokenizer.specials["mask"], text)
+    return MASK.sub(lambda _: tokenizer.specials["mask"], text)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

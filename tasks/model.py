@@ -79,6 +79,7 @@ def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
         tokenizer = Tokenizer.from_pretrained(source)
         tokenizer.check_fits(config, source)
         model, report = load_model(task.model_class, source, labels=labels)
+        task.check_loaded(report, source)
         origin = _origin(settings, config, report)
     model.config = task.configured(model.config)
     _check_length(settings.max_length, tokenizer, model.config)

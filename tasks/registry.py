@@ -3,6 +3,7 @@
 from typing import Any
 
 from tasks.classification import ClassificationTask
+from tasks.cloze import ClozeTask
 from tasks.ner import NerTask
 from tasks.pretraining import PretrainingTask
 from tasks.qa import QaTask
@@ -10,5 +11,5 @@ from tasks.span_qa import SpanQaTask
 from tasks.task import Task
 
 TASKS: dict[str, type[Task[Any, Any, Any]]] = {
-    task.name: task for task in (NerTask, ClassificationTask, QaTask, SpanQaTask, PretrainingTask)
+    task.name: task for task in (NerTask, ClassificationTask, QaTask, SpanQaTask, ClozeTask, PretrainingTask)
 }

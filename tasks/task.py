@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from minibert import EncoderConfig, Tokenizer
 from minibert.batch import IntSequence
-from minibert.checkpoint import Pretrained
+from minibert.checkpoint import LoadReport, Pretrained
 from minibert.errors import InputError
 from minibert.training import Divergence, LabelledBatch, Metric
 from tasks.settings import RunSettings
@@ -135,6 +135,8 @@ class Task(ABC, Generic[Item, Example, Output]):
     """As in ``python -m tasks.NAME``; also the folder of its sample under ``tasks/samples``."""
     about: ClassVar[str]
     """One line for ``--help``."""
+    sample: ClassVar[str | None] = None
+    """The folder of its sample, where that is another task's."""
     settings_class: ClassVar[type[RunSettings]]
     unit: ClassVar[str]
     """What is to be found in an item, for messages."""
@@ -164,7 +166,7 @@ class Task(ABC, Generic[Item, Example, Output]):
         settings: RunSettings = self.settings
         given = {"train": settings.train, "dev": settings.dev, "test": settings.test}
         if settings.train is None:
-            given = {name: str(next((SAMPLES / self.name).glob(f"{name}.*"))) for name in given}
+            given = {name: str(next((SAMPLES / (self.sample or self.name)).glob(f"{name}.*"))) for name in given}
         return {name: self.read(path) for name, path in given.items() if path is not None}
 
     @abstractmethod
@@ -229,6 +231,9 @@ class Task(ABC, Generic[Item, Example, Output]):
     def settings_of(cls, config: EncoderConfig) -> dict[str, Any]:
         """The settings that a fine-tuned checkpoint without a run's settings file tells of."""
         return {}
+
+    def check_loaded(self, report: LoadReport, weights: object) -> None:
+        """Raises InputError where ``weights`` lacks what the task cannot start without."""
 
     def configured(self, config: EncoderConfig) -> EncoderConfig:
         """The config with what the task itself settles."""
