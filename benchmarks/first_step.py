@@ -83,17 +83,16 @@ def write_checkpoint(folder: Path, size: str, train: str) -> int:
 def seconds_to_first_step(module: str, arguments: Sequence[str]) -> float:
     """The seconds from starting the module to the line in which it says that a step is done."""
     started = time.perf_counter()
+    said = []
     with subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("step 1:"):
-                seconds = time.perf_counter() - started
-                process.communicate()
-                return seconds
-        assert process.stderr is not None
-        sys.exit(f"{module} ended without a training step:\n{process.stderr.read()}")
+            if "step 1:" in line:  # a progress bar may stand before it
+                return time.perf_counter() - started
+            said.append(line)
+    sys.exit(f"{module} ended without a training step:\n{''.join(said)}")
 
 
 if __name__ == "__main__":
