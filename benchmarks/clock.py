@@ -7,6 +7,7 @@ import torch
 
 Work = Callable[[], object]
 
+_SHAPES = ((2048, 768, 3072), (2048, 3072, 768), (2048, 2048, 2048))  # rows, inner, columns; four times that on CUDA
 _REPEATS = 5
 
 
@@ -46,7 +47,7 @@ def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
     """The most operations a second that a matrix product reaches here: the best of several shapes and runs."""
     scale = 4 if device.type == "cuda" else 1
     best = 0.0
-    for rows, inner, columns in ((2048, 768, 3072), (2048, 3072, 768), (2048, 2048, 2048)):
+    for rows, inner, columns in _SHAPES:
         x = torch.randn(scale * rows, scale * inner, device=device, dtype=dtype)
         weight = torch.randn(scale * columns, scale * inner, device=device, dtype=dtype)
         bias = torch.randn(scale * columns, device=device, dtype=dtype)

@@ -53,9 +53,7 @@ def real_logits(logits: Tensor, sequences: Sequence[Ids]) -> Tensor:
     return logits.float().cpu()
 
 
-def logit_errors(
-    reference: Predictor, predictors: Sequence[Predictor], sequences: Sequence[Ids]
-) -> dict[str, float]:
+def logit_errors(reference: Predictor, predictors: Sequence[Predictor], sequences: Sequence[Ids]) -> dict[str, float]:
     """How far each one's logits lie from the reference's, at most, by the reference's root mean square."""
     expected = real_logits(reference.compute(sequences), sequences)
     scale = expected.square().mean().sqrt()

@@ -10,9 +10,10 @@ two. Prints what they print, then a table, and one JSON line with all their reco
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,68 +34,84 @@ class Row:
         work: in words.
         run: the script and its arguments; rows with the same one share a run.
         contender, column: where the figure stands in the run's record.
-        wanted: at least, or at most where ``column`` is a part of something.
+        wanted: at least, or at most where it is a limit.
     """
 
     work: str
     run: str
-    contender: str
-    column: str
+    contender: str = BASELINE
+    column: str = "speedup_of_ours"
     wanted: float
 
+    @property
+    def is_limit(self) -> bool:
+        return self.column == "part_of_transformers"
+
     def is_reached(self, figure: float) -> bool:
-        return figure <= self.wanted if self.column == "part_of_transformers" else figure >= self.wanted
+        return figure <= self.wanted if self.is_limit else figure >= self.wanted
 
 
 def rows(device: str, data: Path) -> list[Row]:
     """The table; ``data`` holds the real lengths."""
-    uncut, dev = data / "ner/msra_uncut_test_lengths.txt", data / "ner/msra/dev.txt.gz"
-    found: list[Row] = []
+    ner = shlex.quote(str(data / "ner"))
+    files = {"uncut lengths": f"{ner}/msra_uncut_test_lengths.txt", "dev lengths": f"{ner}/msra/dev.txt.gz"}
+    return _cuda_rows(files) if device == "cuda" else _cpu_rows(files, train=f"{ner}/msra/train.txt.gz")
 
-    def add(work: str, run: str, wanted: float, contender: str = BASELINE, column: str = "speedup_of_ours") -> None:
-        found.append(Row(work=work, run=run, contender=contender, column=column, wanted=wanted))
 
-    if device == "cuda":
-        train = "throughput training --device cuda --precision bf16"
-        add("BERT-base training, uncut lengths, batch 32", f"{train} --lengths {uncut} --sequences 3200", 3.0)
-        for name, lengths in (("s128", "fixed:128"), ("uncut lengths", uncut)):
-            run = f"{train} --lengths {lengths} --sequences 3200 --batch-tokens 16384"
-            add(f"BERT-base training, 16 k tokens a step, {name}", run, 0.45, OURS, "utilisation")
-        run = "throughput inference --device cuda --precision bf16 --size large --lengths fixed:384 --batch 64"
-        add("BERT-large inference, s384", f"{run} --sequences 1280", 0.55, OURS, "utilisation")
-        run = "memory training --device cuda --precision bf16 --arch albert --size xxlarge --lengths fixed:512"
-        add(
-            "ALBERT-xxlarge training, s512, batch 16: peak memory, checkpointed",
-            f"{run} --batch 16 --sequences 16", 0.3, f"{OURS} checkpointed", "part_of_transformers",
-        )  # fmt: skip
-        return found
-
-    for arch, sizes in (("bert", (3442, 2048)), ("albert", (1024, 1024))):
-        name = f"{arch.upper()}-base"
-        for (lengths, file, wanted), count in zip(
-            (("uncut lengths", uncut, 4.0), ("dev lengths", dev, 2.6)), sizes, strict=True
-        ):
-            run = (
-                f"throughput inference --device cpu --precision bf16 --arch {arch} --lengths {file} --sequences {count} "
-                f"--rounds 3 --peers {_SORTED}"
-            )
-            add(f"{name} inference, {lengths}, batch 32", run, wanted)
-            add(f"the same, {BASELINE} sorted by length", run, 1.2, _SORTED)
-            if (arch, lengths) == ("bert", "uncut lengths"):
-                add("the same: utilisation", run, 0.75, OURS, "utilisation")
-        for lengths, file, wanted in (("uncut lengths", uncut, 4.0), ("dev lengths", dev, 2.5)):
-            run = f"throughput training --device cpu --precision bf16 --arch {arch} --lengths {file} --sequences 320"
-            add(f"{name} training, {lengths}, batch 32", f"{run} --rounds 3", wanted)
-    add(
-        "BERT-base, one text of 20 tokens",
-        "latency --device cpu --precision bf16 --lengths fixed:20 --rounds 30 --peers", 1.3,
-    )  # fmt: skip
+def _cpu_rows(files: Mapping[str, str], *, train: str) -> list[Row]:
+    found = []
+    for arch, name in (("bert", "BERT-base"), ("albert", "ALBERT-base")):
+        common = f"--device cpu --precision bf16 --arch {arch} --rounds 3"
+        for lengths, predicting, training in (("uncut lengths", 4.0, 4.0), ("dev lengths", 2.6, 2.5)):
+            run = f"throughput inference {common} --lengths {files[lengths]} --sequences 3442 --peers {_SORTED}"
+            what = f"{name} inference, {lengths}, batch 32"
+            found.append(Row(work=what, run=run, wanted=predicting))
+            found.append(Row(work=f"{what}, peer sorted", run=run, contender=_SORTED, wanted=1.2))
+            found.append(Row(work=what, run=run, contender=OURS, column="utilisation", wanted=0.75))
+            run = f"throughput training {common} --lengths {files[lengths]} --sequences 320"
+            found.append(Row(work=f"{name} training, {lengths}, batch 32", run=run, wanted=training))
+    run = "latency --device cpu --precision bf16 --lengths fixed:20 --rounds 30 --peers"
+    found.append(Row(work="BERT-base inference, one text of 20 tokens", run=run, wanted=1.3))
     for size in ("tiny", "minilm"):
-        run = f"throughput training --device cpu --precision bf16 --size {size} --lengths {dev} --sequences 640"
-        add(f"BERT-{size} training, dev lengths, batch 32", run, 3.0)
-    train = data / "ner/msra/train.txt.gz"
-    add("command to first training step", f"first_step --train {train} --dev {dev}", 2.0, "transformers")
+        run = f"throughput training --device cpu --precision bf16 --size {size} --lengths {files['dev lengths']}"
+        found.append(Row(work=f"BERT-{size} training, dev lengths, batch 32", run=f"{run} --sequences 640", wanted=3.0))
+    run = f"first_step --train {train} --dev {files['dev lengths']}"
+    found.append(Row(work="command to first training step", run=run, contender="transformers", wanted=2.0))
     return found
+
+
+def _cuda_rows(files: Mapping[str, str]) -> list[Row]:
+    uncut = files["uncut lengths"]
+    train = "throughput training --device cuda --precision bf16 --sequences 3200"
+    large = "throughput inference --device cuda --precision bf16 --size large --lengths fixed:384 --sequences 1280"
+    memory = "memory training --device cuda --precision bf16 --arch albert --size xxlarge --lengths fixed:512"
+    return [
+        Row(work="BERT-base training, uncut lengths, batch 32", run=f"{train} --lengths {uncut}", wanted=3.0),
+        *(
+            Row(
+                work=f"BERT-base training, {name}, 16 k tokens a step",
+                run=f"{train} --lengths {lengths} --batch-tokens 16384",
+                contender=OURS,
+                column="utilisation",
+                wanted=0.45,
+            )
+            for name, lengths in (("s128", "fixed:128"), ("uncut lengths", uncut))
+        ),
+        Row(
+            work="BERT-large inference, s384",
+            run=f"{large} --batch 64",
+            contender=OURS,
+            column="utilisation",
+            wanted=0.55,
+        ),
+        Row(
+            work="ALBERT-xxlarge training, s512, batch 16, layers computed twice",
+            run=f"{memory} --batch 16 --sequences 16",
+            contender=f"{OURS} checkpointed",
+            column="part_of_transformers",
+            wanted=0.3,
+        ),
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -117,16 +134,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     records: dict[str, Any] = {}
     for run in dict.fromkeys(table[number].run for number in chosen):
         records[run] = record_of(run)
-    print("\n| row | work | wanted | reached | |\n|---|---|---|---|---|")
+    print("\n| row | work | figure | wanted | reached | |\n|---|---|---|---|---|---|")
     figures = {}
     for number in chosen:
         row, record = table[number], records[table[number].run]
         figure = None if record is None else record["contenders"][row.contender][row.column]
         figures[number] = {"work": row.work, "run": row.run, "wanted": row.wanted, "reached": figure}
         verdict = "failed" if figure is None else "yes" if row.is_reached(figure) else "no"
-        sign = "at most" if row.column == "part_of_transformers" else "at least"
+        wanted = f"at {'most' if row.is_limit else 'least'} {row.wanted:g}"
         reached = "" if figure is None else format(figure, ".2f")
-        print(f"| {number} | {row.work} | {sign} {row.wanted:g} | {reached} | {verdict} |")
+        print(f"| {number} | {row.work} | {row.column.replace('_', ' ')} | {wanted} | {reached} | {verdict} |")
     print(json.dumps({
         "benchmark": "figures", "command": command.command_line("benchmarks.figures", argv),
         "rows": figures, "records": [record for record in records.values() if record is not None],
@@ -138,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def record_of(run: str) -> Any:
     """The JSON line of a script's run, which is shown as it goes; None where it failed."""
     print(f"\n$ python -m benchmarks.{run}", flush=True)
-    script, *arguments = run.split(" ")
+    script, *arguments = shlex.split(run)
     line = ""
     with subprocess.Popen(
         [sys.executable, "-m", f"benchmarks.{script}", *arguments], stdout=subprocess.PIPE, text=True

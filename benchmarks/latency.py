@@ -1,7 +1,7 @@
 """How long one text takes, by itself: a service's point of view, against the tools people would use instead.
 
-As benchmarks.throughput, with a batch of one. A round is a pass over all texts; the table gives the median of the rounds'
-mean milliseconds a text, and the slowest round's. One JSON line comes last.
+As benchmarks.throughput, with a batch of one. A round is a pass over all texts; the table gives the milliseconds a text
+of the median and of the slowest round. One JSON line comes last.
 
     python -m benchmarks.latency --lengths fixed:20
 """

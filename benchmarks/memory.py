@@ -8,7 +8,6 @@ batches, the model's loading left out. One JSON line comes last.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile

@@ -1,4 +1,4 @@
-"""``python -m tasks.ner`` that says when its first optimizer step is done, and ends there; see benchmarks.first_step."""
+"""``python -m tasks.ner`` that says when its first optimizer step is done and ends there; see benchmarks.first_step."""
 
 import sys
 from collections.abc import Sequence
@@ -17,5 +17,5 @@ def _one_step(step: OptimizerStep, indices: Sequence[int]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    OptimizerStep.__call__ = _one_step  # type: ignore[method-assign]
+    OptimizerStep.__call__ = _one_step  # type: ignore[assignment, method-assign]
     ner.main()

@@ -45,9 +45,7 @@ def our_trainer(folder: Path, work: Workload, *, checkpointing: bool = False) ->
     model = TokenClassifier.from_pretrained(folder).to(device)
     model.encoder.activation_checkpointing = checkpointing
     settings = TrainingSettings(precision=work.precision)
-    optimizer = build_optimizer(
-        model, lr=settings.lr, head_lr=None, weight_decay=settings.weight_decay, device=device
-    )
+    optimizer = build_optimizer(model, lr=settings.lr, head_lr=None, weight_decay=settings.weight_decay, device=device)
     state = RunState(
         model=model,
         optimizer=optimizer,

@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -35,10 +36,11 @@ def padded(sequences: Sequence[Ids], fill: int, device: torch.device) -> Padded:
     real = np.arange(lengths.max()) < lengths[:, None]
     ids = np.full(real.shape, fill)
     ids[real] = np.concatenate(sequences)
-    return tuple(torch.from_numpy(array).to(device, non_blocking=True) for array in (ids, real.astype(np.int64)))
+    mask = torch.from_numpy(real.astype(np.int64))
+    return torch.from_numpy(ids).to(device, non_blocking=True), mask.to(device, non_blocking=True)
 
 
-# -- models: modules of ids and mask that give logits (B, S, num_labels) -------------------------------------------------
+# -- models: modules of ids and mask that give logits (B, S, num_labels) ----------------------------------------------
 
 
 class _Transformers(nn.Module):
@@ -77,15 +79,17 @@ class _TorchEncoder(nn.Module):
         for ours, source in zip(self.encoder.layers, theirs.bert.encoder.layer, strict=True):
             attention = source.attention.self
             projections = [attention.query, attention.key, attention.value]
-            ours.load_state_dict({
-                "self_attn.in_proj_weight": torch.cat([linear.weight for linear in projections]),
-                "self_attn.in_proj_bias": torch.cat([linear.bias for linear in projections]),
-                **_named("self_attn.out_proj", source.attention.output.dense),
-                **_named("norm1", source.attention.output.LayerNorm),
-                **_named("linear1", source.intermediate.dense),
-                **_named("linear2", source.output.dense),
-                **_named("norm2", source.output.LayerNorm),
-            })
+            ours.load_state_dict(
+                {
+                    "self_attn.in_proj_weight": torch.cat([linear.weight for linear in projections]),
+                    "self_attn.in_proj_bias": torch.cat([linear.bias for linear in projections]),
+                    **_named("self_attn.out_proj", source.attention.output.dense),
+                    **_named("norm1", source.attention.output.LayerNorm),
+                    **_named("linear1", source.intermediate.dense),
+                    **_named("linear2", source.output.dense),
+                    **_named("norm2", source.output.LayerNorm),
+                }
+            )
         self.embeddings, self.classifier = theirs.bert.embeddings, theirs.classifier
         warnings.filterwarnings("ignore", "The PyTorch API of nested tensors")
 
@@ -140,7 +144,7 @@ _MODULES: Mapping[str, Callable[[Path, Workload, torch.dtype], nn.Module]] = {
 _SORTED = "-sorted"  # behind a name: all sequences sorted by length
 
 
-# -- inference ---------------------------------------------------------------------------------------------------------
+# -- inference --------------------------------------------------------------------------------------------------------
 
 
 def predictor(name: str, folder: Path, work: Workload) -> Predictor:
@@ -221,7 +225,7 @@ def _export(folder: Path, path: Path, example: Padded) -> None:
 PREDICTORS = tuple(name + suffix for name in (*_MODULES, *_ONNX) for suffix in ("", _SORTED))
 
 
-# -- training ----------------------------------------------------------------------------------------------------------
+# -- training ---------------------------------------------------------------------------------------------------------
 
 TRAINERS = tuple(name for name in _MODULES if name != "torch-encoder")
 
@@ -234,12 +238,12 @@ def trainer(name: str, folder: Path, work: Workload, *, checkpointing: bool = Fa
     """
     module = _MODULES[name](folder, work, torch.float32)
     if checkpointing:
-        module.model.gradient_checkpointing_enable()
+        cast(transformers.PreTrainedModel, module.model).gradient_checkpointing_enable()
     return _plain_trainer(name, module, work, work.precision)
 
 
 def reference_trainer(folder: Path, work: Workload) -> Trainer:
-    """Transformers in fp32; not by the formula written out, which keeps too much for the backward pass of long texts."""
+    """Transformers in fp32; not the formula written out, which keeps too much for the backward pass of long texts."""
     return _plain_trainer("reference", _Transformers(folder, "sdpa", torch.float32), work, "fp32")
 
 

@@ -1,8 +1,8 @@
 """Tokens a second in inference and in training, against the tools people would use instead.
 
 All read the same sequences with the same weights, in one process, in turns, and give the same logits (or gradients)
-before anything is timed. The table gives medians over rounds; utilisation is the real tokens' operations by the time and
-by the machine's rate of matrix products in the same run. One JSON line comes last.
+before anything is timed. The table gives medians over rounds; utilisation is the real tokens' operations by the time
+and by the machine's rate of matrix products in the same run. One JSON line comes last.
 
     python -m benchmarks.throughput inference --lengths msra_uncut_test_lengths.txt
     python -m benchmarks.throughput training --lengths msra/dev.txt.gz --size minilm --sequences 320

@@ -6,6 +6,7 @@ All scripts share the options that :func:`add_options` adds, and make a :class:`
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,8 @@ class Workload:
     def sorted_batches(self) -> list[list[Ids]]:
         """Batches of as many sequences, but of all of them by length."""
         ordered = sorted(self.sequences, key=len)
-        starts = np.cumsum([0, *map(len, self.batches)])
-        return [ordered[start:end] for start, end in zip(starts[:-1], starts[1:], strict=True)]
+        borders = [0, *accumulate(map(len, self.batches))]
+        return [ordered[start:end] for start, end in pairwise(borders)]
 
     def random_model(self) -> TokenClassifier:
         """A model with a label for each token, on the CPU in fp32; the same for the same seed."""
@@ -149,13 +150,15 @@ def read_workload(options: argparse.Namespace) -> Workload:
             raise InputError(f"--{name.replace('_', '-')} {value}: must be 1 or more.")
     device = choose_device(options.device)
     shape = sizes[options.size]
-    config = EncoderConfig(
-        model_type=options.arch,
+    settings: dict[str, Any] = {
+        "model_type": options.arch,
         **_FAMILIES[options.arch],
         **shape,
+        "id2label": dict(enumerate(_LABELS)),
         # Larger than what training starts from, so that no part of the model is too faint to show in the logits.
-        initializer_range=shape["hidden_size"] ** -0.5,
-    ).with_labels(dict(enumerate(_LABELS)))
+        "initializer_range": shape["hidden_size"] ** -0.5,
+    }
+    config = EncoderConfig(**settings)
     lengths = read_lengths(options.lengths, options.sequences, most=config.max_length, seed=options.seed)
     chance = np.random.default_rng(options.seed)
     sequences = [chance.integers(_FIRST_WORD, config.vocab_size, length) for length in lengths]
