@@ -82,8 +82,8 @@ def _cpu_rows(files: Mapping[str, str], *, train: str) -> list[Row]:
 
 def _cuda_rows(files: Mapping[str, str]) -> list[Row]:
     uncut = files["uncut lengths"]
-    train = "throughput training --device cuda --precision bf16 --sequences 3200"
-    large = "throughput inference --device cuda --precision bf16 --size large --lengths fixed:384 --sequences 1280"
+    train = "throughput training --device cuda --precision bf16 --sequences 3200 --peers"
+    large = "throughput inference --device cuda --precision bf16 --size large --lengths fixed:384 --batch 64"
     memory = "memory training --device cuda --precision bf16 --arch albert --size xxlarge --lengths fixed:512"
     return [
         Row(work="BERT-base training, uncut lengths, batch 32", run=f"{train} --lengths {uncut}", wanted=3.0),
@@ -99,7 +99,7 @@ def _cuda_rows(files: Mapping[str, str]) -> list[Row]:
         ),
         Row(
             work="BERT-large inference, s384",
-            run=f"{large} --batch 64",
+            run=f"{large} --sequences 1280 --peers",
             contender=OURS,
             column="utilisation",
             wanted=0.55,
