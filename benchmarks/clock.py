@@ -1,0 +1,58 @@
+"""Time, and what the machine can do: rounds of several works in turn, and its rate of matrix products."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+Work = Callable[[], object]
+
+_SHAPES = ((2048, 768, 3072), (2048, 3072, 768), (2048, 2048, 2048))  # rows, inner, columns; four times that on CUDA
+_REPEATS = 5
+
+
+def timed(work: Work, device: torch.device) -> float:
+    """Seconds until ``work`` is done on the device."""
+    if device.type != "cuda":
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize(device)
+    start.record()
+    work()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1000
+
+
+def in_turns(works: Mapping[str, Work], *, rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """The seconds of each work in each round, after one round to warm up.
+
+    All works take a turn in a round, and another one begins each time: what slows the machine down for a while then
+    meets all of them alike.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    names = list(works)
+    for number in range(rounds + 1):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            taken = timed(works[name], device)
+            if number:
+                seconds[name].append(taken)
+    return seconds
+
+
+def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """The most operations a second that a matrix product reaches here: the best of several shapes and runs."""
+    scale = 4 if device.type == "cuda" else 1
+    best = 0.0
+    for rows, inner, columns in _SHAPES:
+        x = torch.randn(scale * rows, scale * inner, device=device, dtype=dtype)
+        weight = torch.randn(scale * columns, scale * inner, device=device, dtype=dtype)
+        bias = torch.randn(scale * columns, device=device, dtype=dtype)
+        other = weight.t().contiguous()
+        for work in (lambda: torch.nn.functional.linear(x, weight, bias), lambda: torch.mm(x, other)):  # noqa: B023
+            fastest = min(timed(work, device) for _ in range(_REPEATS))
+            best = max(best, 2.0 * scale**3 * rows * inner * columns / fastest)
+    return best

@@ -1,0 +1,99 @@
+"""From the command to the end of the first training step on a file of labelled sentences, against a plain script.
+
+Starts ``python -m tasks.ner`` and :mod:`benchmarks.plain_ner` in turns, each in a new process and from the same random
+checkpoint, and takes the time until each says that its first step is done: imports, reading, tokenizing and loading are
+what counts. The files are read once before, so that no one has to wait for the disk. One JSON line comes last.
+
+    python -m benchmarks.first_step --train msra/train.txt.gz --dev msra/dev.txt.gz
+"""
+
+import argparse
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks.record import all_versions
+from benchmarks.workload import add_options, read_workload
+from minibert import TokenClassifier, Tokenizer
+from tasks import command
+from tasks.folder import device_name, now
+from tasks.ner_data import read_ner
+
+OURS, THEIRS = "minibert", "transformers"
+_MODULES = {OURS: "benchmarks.ner_until_step", THEIRS: "benchmarks.plain_ner"}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.first_step",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--train", required=True)
+    parser.add_argument("--dev", required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", default="base", help="of a BERT (default: %(default)s)")
+    options = parser.parse_args(argv)
+    seconds: dict[str, list[float]] = {OURS: [], THEIRS: []}
+    with tempfile.TemporaryDirectory() as temporary:
+        weights = Path(temporary, "weights")
+        sentences = write_checkpoint(weights, options.size, options.train)
+        for number in range(options.rounds):
+            for name in seconds if number % 2 == 0 else reversed(seconds):
+                arguments = ["--weights", str(weights), "--train", options.train, "--dev", options.dev]
+                if name == OURS:
+                    arguments += ["--out", str(Path(temporary, f"run-{number}"))]
+                seconds[name].append(seconds_to_first_step(_MODULES[name], arguments))
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    print("| command | seconds to the first step | speedup of ours |\n|---|---|---|")
+    for name, value in median.items():
+        print(f"| {name} | {value:.2f} | {value / median[OURS]:.2f} |")
+    print(json.dumps({
+        "benchmark": "first step", "command": command.command_line("benchmarks.first_step", argv),
+        "options": vars(options), "sentences": sentences,
+        "contenders": {
+            name: {"median_seconds": value, "speedup_of_ours": value / median[OURS], "seconds": seconds[name]}
+            for name, value in median.items()
+        },
+        "device": device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+        "finished": now(), "versions": all_versions(),
+    }))  # fmt: skip
+
+
+def write_checkpoint(folder: Path, size: str, train: str) -> int:
+    """Writes a random BERT with a tokenizer made from the training file; returns the number of its sentences."""
+    parser = argparse.ArgumentParser()
+    add_options(parser, lengths="fixed:8", sequences=1)
+    config = read_workload(parser.parse_args(["--size", size])).config
+    sentences = read_ner(train).items
+    tokenizer = Tokenizer.train((item.words for item in sentences), model_type="bert", vocab_size=config.vocab_size)
+    tokenizer.save_pretrained(folder, for_words=True)
+    TokenClassifier(dataclasses.replace(config, vocab_size=tokenizer.vocab_size)).save_pretrained(folder)
+    return len(sentences)
+
+
+def seconds_to_first_step(module: str, arguments: Sequence[str]) -> float:
+    """The seconds from starting the module to the line in which it says that a step is done."""
+    started = time.perf_counter()
+    said = []
+    with subprocess.Popen(
+        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "step 1:" in line:  # a progress bar may stand before it
+                return time.perf_counter() - started
+            said.append(line)
+    sys.exit(f"{module} ended without a training step:\n{''.join(said)}")
+
+
+if __name__ == "__main__":
+    command.run(main)

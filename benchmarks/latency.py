@@ -1,0 +1,64 @@
+"""How long one text takes, by itself: a service's point of view, against the tools people would use instead.
+
+As benchmarks.throughput, with a batch of one. A round is a pass over all texts; the table gives the milliseconds a text
+of the median and of the slowest round. One JSON line comes last.
+
+    python -m benchmarks.latency --lengths fixed:20
+"""
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import peers
+from benchmarks.clock import in_turns
+from benchmarks.ours import OURS
+from benchmarks.record import print_record
+from benchmarks.throughput import inference
+from benchmarks.workload import add_options, read_workload
+from tasks import command
+
+_DEFAULT_PEERS = {
+    "cpu": ("transformers-eager", "torch-encoder", "onnx-fp32", "onnx-int8"),
+    "cuda": ("transformers-eager", "transformers-compiled"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.latency", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_options(parser, lengths="fixed:20", sequences=20, batch=1)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--peers", nargs="*", metavar="PEER", choices=peers.PREDICTORS)
+    options = parser.parse_args(argv)
+    work = read_workload(options)
+    wanted = _DEFAULT_PEERS[work.device.type] if options.peers is None else options.peers
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        work.random_model().save_pretrained(folder)
+        works, errors = inference(list(dict.fromkeys([peers.BASELINE, *wanted])), folder, work)
+    seconds = in_turns(works, rounds=options.rounds, device=work.device)
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    to_milliseconds = 1000 / len(work.batches)
+    print_record(
+        "latency",
+        command.command_line("benchmarks.latency", argv),
+        work,
+        contenders={
+            name: {
+                "milliseconds": median[name] * to_milliseconds,
+                "slowest_milliseconds": max(values) * to_milliseconds,
+                "speedup_of_ours": median[name] / median[OURS],
+                "error": errors[name],
+                "seconds": values,
+            }
+            for name, values in seconds.items()
+        },
+    )
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,100 @@
+"""The most memory that training or inference takes, against the tools people would use instead.
+
+Each contender runs in a process of its own and reports by how much its memory rises above what it holds once everything
+is imported: weights, optimizer, gradients and activations. On CUDA that is what torch has allocated. One pass over the
+batches, the model's loading left out. One JSON line comes last.
+
+    python -m benchmarks.memory training --arch albert --size xxlarge --lengths fixed:512 --batch 16 --sequences 16
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import peers
+from benchmarks.clock import Work
+from benchmarks.ours import OURS, our_predictor, our_trainer
+from benchmarks.record import print_record
+from benchmarks.workload import Workload, add_options, read_workload
+from tasks import command
+from tasks.folder import forget_peak_memory, peak_memory
+
+_CHECKPOINTED = " checkpointed"  # behind a name: layers are computed twice, and their activations not kept
+_CONTENDERS = {
+    "inference": (OURS, peers.BASELINE),
+    "training": (OURS, OURS + _CHECKPOINTED, peers.BASELINE, peers.BASELINE + _CHECKPOINTED),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.memory", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("work", choices=tuple(_CONTENDERS))
+    add_options(parser, lengths="fixed:128", sequences=32)
+    parser.add_argument("--case", nargs=2, metavar=("CONTENDER", "FOLDER"), help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    work = read_workload(options)
+    if options.case:
+        print(rise(options.case[0], Path(options.case[1]), work))
+        return
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    names = list(_CONTENDERS[options.work])
+    if work.config.model_type == "albert" and options.work == "training":
+        names.remove(peers.BASELINE + _CHECKPOINTED)  # transformers has it for the other families only
+    with tempfile.TemporaryDirectory() as folder:
+        work.random_model().save_pretrained(folder)
+        found = {name: in_own_process([*arguments, "--case", name, folder]) for name in names}
+    print_record(
+        f"memory {options.work}",
+        command.command_line("benchmarks.memory", argv),
+        work,
+        contenders={
+            name: {"peak_megabytes": peak / 1e6, "part_of_transformers": peak / found[peers.BASELINE]}
+            for name, peak in found.items()
+        },
+    )
+
+
+def in_own_process(arguments: Sequence[str]) -> int:
+    """What :func:`rise` gives in a process that has done nothing else."""
+    command_line = [sys.executable, "-m", "benchmarks.memory", *arguments]
+    output = subprocess.run(command_line, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return int(output.splitlines()[-1])
+
+
+def rise(name: str, folder: Path, work: Workload) -> int:
+    """The bytes by which one contender's work raises the memory of this process at most."""
+    forget_peak_memory(work.device)
+    before = peak_memory(work.device)
+    run = one_pass(name, folder, work)
+    forget_peak_memory(work.device)
+    run()
+    after = peak_memory(work.device)
+    assert before is not None
+    assert after is not None
+    return after - before
+
+
+def one_pass(name: str, folder: Path, work: Workload) -> Work:
+    """One pass of a contender over the workload's batches."""
+    base = name.removesuffix(_CHECKPOINTED)
+    if work.options["work"] == "training":
+        checkpointing = base != name
+        if base == OURS:
+            return our_trainer(folder, work, checkpointing=checkpointing).train
+        return peers.trainer(base, folder, work, checkpointing=checkpointing).train
+    compute = (our_predictor(folder, work) if base == OURS else peers.predictor(base, folder, work)).compute
+
+    def run() -> None:
+        for batch in work.batches:
+            compute(batch)
+
+    return run
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,95 @@
+"""Our side of a comparison: the model as a user runs it, and the optimizer step that ``fit`` takes."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.contender import Predictor, Trainer
+from benchmarks.workload import Ids, Workload
+from minibert import TokenClassifier, pack
+from minibert.formats.huggingface import name_table
+from minibert.formats.table import from_parameters
+from minibert.training import Examples, LabelledBatch, TrainingSettings
+from minibert.training.optimizer import build_optimizer, linear_schedule
+from minibert.training.state import Progress, RunState
+from minibert.training.step import OptimizerStep
+
+OURS = "minibert"
+
+
+def prepare_for_inference(
+    model: TokenClassifier, *, precision: torch.dtype, device: torch.device
+) -> Callable[[Sequence[Ids]], Tensor]:
+    """A function of a batch's sequences that gives the logits ``(T, num_labels)``: the fastest way that we have."""
+    model.to(device, precision).eval()
+
+    @torch.inference_mode()
+    def compute(sequences: Sequence[Ids]) -> Tensor:
+        logits: Tensor = model(pack(sequences).to(device))
+        return logits
+
+    return compute
+
+
+def our_predictor(folder: Path, work: Workload) -> Predictor:
+    model = TokenClassifier.from_pretrained(folder)
+    return Predictor(name=OURS, compute=prepare_for_inference(model, precision=work.dtype, device=work.device))
+
+
+def our_trainer(folder: Path, work: Workload, *, checkpointing: bool = False) -> Trainer:
+    """Our optimizer step over the workload's batches, as :func:`minibert.training.fit` takes it."""
+    device = work.device
+    model = TokenClassifier.from_pretrained(folder).to(device)
+    model.encoder.activation_checkpointing = checkpointing
+    settings = TrainingSettings(precision=work.precision)
+    optimizer = build_optimizer(model, lr=settings.lr, head_lr=None, weight_decay=settings.weight_decay, device=device)
+    state = RunState(
+        model=model,
+        optimizer=optimizer,
+        schedule=linear_schedule(optimizer, num_steps=1_000_000, warmup_ratio=settings.warmup_ratio),
+        scaler=torch.amp.GradScaler(device.type, enabled=work.precision == "fp16"),
+        ema=None,
+        progress=Progress(micro_batch_size=max(map(len, work.batches))),
+        binding={},
+        device=device,
+    )
+    step = OptimizerStep(
+        state,
+        model,
+        Examples(list(zip(work.sequences, work.random_targets(), strict=True)), _collate),
+        loss=_loss,
+        divergence=None,
+        settings=settings,
+        precision=work.precision,
+    )
+
+    def train() -> None:
+        model.train()
+        first = 0
+        for batch in work.batches:
+            step(range(first, first + len(batch)))
+            first += len(batch)
+
+    def gradients() -> dict[str, Tensor]:
+        model.eval()
+        step.gradients(range(len(work.batches[0])))
+        scale = state.scaler.get_scale()
+        ours = {name: p.grad / scale for name, p in model.named_parameters() if p.grad is not None}
+        optimizer.zero_grad(set_to_none=True)
+        return name_table(model.config, model.head).to_foreign(from_parameters(ours))
+
+    return Trainer(name=OURS if not checkpointing else f"{OURS} checkpointed", train=train, gradients=gradients)
+
+
+def _collate(examples: Sequence[tuple[Ids, Ids]]) -> LabelledBatch:
+    inputs = pack([ids for ids, _ in examples])
+    targets = torch.cat([torch.from_numpy(targets) for _, targets in examples])
+    return LabelledBatch(inputs=inputs, targets=targets, num_targets=len(targets))
+
+
+def _loss(model: nn.Module, batch: LabelledBatch) -> Tensor:
+    logits: Tensor = model(batch.inputs)
+    return F.cross_entropy(logits.float(), batch.targets, reduction="sum")

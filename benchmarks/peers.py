@@ -1,0 +1,295 @@
+"""What people would use instead, on the same weights: each reads the folder that ours was saved to.
+
+A peer that cannot run here raises :class:`Unavailable`, which says why.
+"""
+
+import importlib.util
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import transformers
+from torch import Tensor, nn
+
+from benchmarks.contender import Predictor, Trainer
+from benchmarks.workload import DTYPES, Ids, Workload
+from minibert.training import TrainingSettings
+
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+Padded = tuple[Tensor, Tensor]  # ids and attention mask, (B, S)
+
+
+class Unavailable(Exception):
+    """A peer cannot run here; the message says why."""
+
+
+def padded(sequences: Sequence[Ids], fill: int, device: torch.device) -> Padded:
+    """Pads to the longest."""
+    lengths = np.array([len(sequence) for sequence in sequences])
+    real = np.arange(lengths.max()) < lengths[:, None]
+    ids = np.full(real.shape, fill)
+    ids[real] = np.concatenate(sequences)
+    mask = torch.from_numpy(real.astype(np.int64))
+    return torch.from_numpy(ids).to(device, non_blocking=True), mask.to(device, non_blocking=True)
+
+
+# -- models: modules of ids and mask that give logits (B, S, num_labels) ----------------------------------------------
+
+
+class _Transformers(nn.Module):
+    def __init__(self, folder: Path, attention: str, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model = transformers.AutoModelForTokenClassification.from_pretrained(
+            folder, attn_implementation=attention, dtype=dtype
+        )
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        logits: Tensor = self.model(input_ids=ids, attention_mask=mask).logits
+        return logits
+
+
+class _TorchEncoder(nn.Module):
+    """``torch.nn.TransformerEncoder`` between transformers' embeddings and classifier, for inference.
+
+    In evaluation it takes the path that was written to be fast: fused layers over nested tensors.
+    """
+
+    def __init__(self, folder: Path, dtype: torch.dtype) -> None:
+        super().__init__()
+        theirs = _Transformers(folder, "sdpa", dtype).model
+        config = theirs.config
+        layer = nn.TransformerEncoderLayer(
+            config.hidden_size,
+            config.num_attention_heads,
+            config.intermediate_size,
+            config.hidden_dropout_prob,
+            config.hidden_act,
+            config.layer_norm_eps,
+            batch_first=True,
+            dtype=dtype,
+        )
+        self.encoder = nn.TransformerEncoder(layer, config.num_hidden_layers)
+        for ours, source in zip(self.encoder.layers, theirs.bert.encoder.layer, strict=True):
+            attention = source.attention.self
+            projections = [attention.query, attention.key, attention.value]
+            ours.load_state_dict(
+                {
+                    "self_attn.in_proj_weight": torch.cat([linear.weight for linear in projections]),
+                    "self_attn.in_proj_bias": torch.cat([linear.bias for linear in projections]),
+                    **_named("self_attn.out_proj", source.attention.output.dense),
+                    **_named("norm1", source.attention.output.LayerNorm),
+                    **_named("linear1", source.intermediate.dense),
+                    **_named("linear2", source.output.dense),
+                    **_named("norm2", source.output.LayerNorm),
+                }
+            )
+        self.embeddings, self.classifier = theirs.bert.embeddings, theirs.classifier
+        warnings.filterwarnings("ignore", "The PyTorch API of nested tensors")
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        x = self.encoder(self.embeddings(input_ids=ids), src_key_padding_mask=mask == 0)
+        logits: Tensor = self.classifier(x)
+        return logits
+
+
+def _named(name: str, module: nn.Module) -> dict[str, Tensor]:
+    return {f"{name}.{key}": value for key, value in module.state_dict().items()}
+
+
+def _attention(name: str) -> Callable[[Path, Workload, torch.dtype], nn.Module]:
+    return lambda folder, work, dtype: _Transformers(folder, name, dtype)
+
+
+def _flash(folder: Path, work: Workload, dtype: torch.dtype) -> nn.Module:
+    _require_cuda(work)
+    if importlib.util.find_spec("flash_attn") is None:
+        raise Unavailable("flash-attn is not installed")
+    if work.precision == "fp32":
+        raise Unavailable("flash attention computes in half precision only")
+    return _Transformers(folder, "flash_attention_2", dtype)
+
+
+def _compiled(folder: Path, work: Workload, dtype: torch.dtype) -> nn.Module:
+    _require_cuda(work)
+    model: nn.Module = torch.compile(_Transformers(folder, "sdpa", dtype), dynamic=True)  # type: ignore[assignment]
+    return model
+
+
+def _torch_encoder(folder: Path, work: Workload, dtype: torch.dtype) -> nn.Module:
+    if work.config.model_type != "bert":
+        raise Unavailable("its layers are BERT's")
+    return _TorchEncoder(folder, dtype)
+
+
+def _require_cuda(work: Workload) -> None:
+    if work.device.type != "cuda":
+        raise Unavailable("measured on CUDA only")
+
+
+BASELINE = "transformers-sdpa"
+_MODULES: Mapping[str, Callable[[Path, Workload, torch.dtype], nn.Module]] = {
+    BASELINE: _attention("sdpa"),
+    "transformers-eager": _attention("eager"),
+    "transformers-compiled": _compiled,
+    "transformers-flash": _flash,
+    "torch-encoder": _torch_encoder,
+}
+_SORTED = "-sorted"  # behind a name: all sequences sorted by length
+
+
+# -- inference --------------------------------------------------------------------------------------------------------
+
+
+def predictor(name: str, folder: Path, work: Workload) -> Predictor:
+    """The peer of that name, with its weights in the workload's precision.
+
+    Raises:
+        Unavailable: it cannot run here.
+    """
+    base = name.removesuffix(_SORTED)
+    if base in _ONNX:
+        return _onnx_predictor(name, folder, work)
+    return _padded_predictor(name, _MODULES[base](folder, work, work.dtype), work)
+
+
+def reference_predictor(folder: Path, work: Workload) -> Predictor:
+    """The formula written out, in fp32."""
+    return _padded_predictor("reference", _Transformers(folder, "eager", torch.float32), work)
+
+
+def _padded_predictor(name: str, module: nn.Module, work: Workload) -> Predictor:
+    module.to(work.device).eval()
+    fill = work.config.pad_token_id
+
+    @torch.inference_mode()
+    def compute(sequences: Sequence[Ids]) -> Tensor:
+        logits: Tensor = module(*padded(sequences, fill, work.device))
+        return logits
+
+    return Predictor(name=name, compute=compute, sorts=name.endswith(_SORTED))
+
+
+_ONNX = {"onnx-fp32": False, "onnx-int8": True}
+
+
+def _onnx_predictor(name: str, folder: Path, work: Workload) -> Predictor:
+    """ONNX Runtime with its graph optimisations; int8 quantises weights once and activations as they come."""
+    if work.device.type != "cpu":
+        raise Unavailable("measured on the CPU only")
+    # Imported here because they are an extra, and this peer is left out without them.
+    try:
+        import onnxruntime
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+    except ImportError as error:
+        raise Unavailable(f'{error.name} is not installed (pip install "minibert[bench]")') from None
+    quantised = _ONNX[name.removesuffix(_SORTED)]
+    path = folder / "model.onnx"
+    fill = work.config.pad_token_id
+    if not path.exists():
+        _export(folder, path, padded(work.batches[0], fill, work.device))
+    if quantised:
+        logging.getLogger().setLevel(logging.ERROR)  # it warns through the root logger
+        quantize_dynamic(path, folder / "int8.onnx", weight_type=QuantType.QInt8)
+        path = folder / "int8.onnx"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def compute(sequences: Sequence[Ids]) -> Tensor:
+        ids, mask = padded(sequences, fill, work.device)
+        (logits,) = session.run(None, {"ids": ids.numpy(), "mask": mask.numpy()})
+        return torch.from_numpy(logits)
+
+    return Predictor(name=name, compute=compute, sorts=name.endswith(_SORTED), exact=not quantised)
+
+
+def _export(folder: Path, path: Path, example: Padded) -> None:
+    module = _Transformers(folder, "eager", torch.float32).eval()
+    axes = {0: "batch", 1: "length"}
+    with warnings.catch_warnings():
+        # The exporter over torch.export needs one more package, takes minutes, and gives the same graph's speed.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module, example, path, dynamo=False, opset_version=17, input_names=["ids", "mask"],
+            output_names=["logits"], dynamic_axes=dict.fromkeys(("ids", "mask", "logits"), axes),
+        )  # fmt: skip
+
+
+PREDICTORS = tuple(name + suffix for name in (*_MODULES, *_ONNX) for suffix in ("", _SORTED))
+
+
+# -- training ---------------------------------------------------------------------------------------------------------
+
+TRAINERS = tuple(name for name in _MODULES if name != "torch-encoder")
+
+
+def trainer(name: str, folder: Path, work: Workload, *, checkpointing: bool = False) -> Trainer:
+    """The peer of that name in a plain loop: padded batches, autocast over fp32 weights, clipping, AdamW.
+
+    Raises:
+        Unavailable: it cannot run here.
+    """
+    module = _MODULES[name](folder, work, torch.float32)
+    if checkpointing:
+        cast(transformers.PreTrainedModel, module.model).gradient_checkpointing_enable()
+    return _plain_trainer(name, module, work, work.precision)
+
+
+def reference_trainer(folder: Path, work: Workload) -> Trainer:
+    """Transformers in fp32; not the formula written out, which keeps too much for the backward pass of long texts."""
+    return _plain_trainer("reference", _Transformers(folder, "sdpa", torch.float32), work, "fp32")
+
+
+def _plain_trainer(name: str, module: nn.Module, work: Workload, precision: str) -> Trainer:
+    module.to(work.device)
+    settings = TrainingSettings()
+    fill = work.config.pad_token_id
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in module.parameters() if p.ndim > 1], "weight_decay": settings.weight_decay},
+            {"params": [p for p in module.parameters() if p.ndim == 1], "weight_decay": 0.0},
+        ],
+        lr=settings.lr,
+    )
+    targets = work.random_targets()
+    scaler = torch.amp.GradScaler(work.device.type, enabled=precision == "fp16")
+
+    def backward(batch: Sequence[Ids], labels: Sequence[Ids]) -> None:
+        ids, mask = padded(batch, fill, work.device)
+        wanted, _ = padded(labels, -100, work.device)
+        with torch.autocast(work.device.type, DTYPES[precision], enabled=precision != "fp32"):
+            logits = module(ids, mask)
+            loss = F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten())
+        scaler.scale(loss).backward()
+
+    def train() -> None:
+        module.train()
+        first = 0
+        for batch in work.batches:
+            backward(batch, targets[first : first + len(batch)])
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(module.parameters(), settings.max_grad_norm)
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+            first += len(batch)
+
+    def gradients() -> dict[str, Tensor]:
+        module.eval()
+        backward(work.batches[0], targets[: len(work.batches[0])])
+        found = {
+            name.removeprefix("_orig_mod.").removeprefix("model."): parameter.grad / scaler.get_scale()
+            for name, parameter in module.named_parameters()
+            if parameter.grad is not None
+        }
+        optimizer.zero_grad()
+        return found
+
+    return Trainer(name=name, train=train, gradients=gradients)

@@ -1,0 +1,63 @@
+"""What every script prints: a table of its contenders, and one JSON line with all that the figures depend on."""
+
+import contextlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from typing import Any, TypeVar
+
+import torch
+
+from benchmarks.peers import Unavailable
+from benchmarks.workload import Workload, operations
+from tasks.folder import device_name, now, versions
+
+Contender = TypeVar("Contender")
+
+_FORMATS = {"utilisation": ".0%", "error": ".1e", "speedup_of_ours": ".2f", "part_of_transformers": ".2f"}
+
+
+def available(names: Sequence[str], make: Callable[[str], Contender]) -> list[Contender]:
+    """The contenders of these names; says of each that cannot run here why it is left out."""
+    made = []
+    for name in names:
+        try:
+            made.append(make(name))
+        except Unavailable as reason:
+            print(f"{name} is left out: {reason}.")
+    return made
+
+
+def print_record(
+    benchmark: str, command: str, work: Workload, *, contenders: Mapping[str, Mapping[str, Any]], **more: Any
+) -> None:
+    """Prints the table, and then the JSON line; lists of raw figures stand in the latter alone."""
+    lengths = work.lengths
+    print(
+        f"{benchmark}: {work.options['arch']} {work.options['size']}, {work.precision}, {len(lengths)} sequences of "
+        f"{sum(lengths) / len(lengths):.1f} tokens in {len(work.batches)} batches, padding would be {work.padding:.2f} "
+        f"times the tokens; {device_name(work.device)}"
+    )
+    if "matrix_peak" in more:
+        print(f"matrix products: {more['matrix_peak'] / 1e12:.3f} T operations a second")
+    columns = [name for name, value in next(iter(contenders.values())).items() if not isinstance(value, list)]
+    print("| contender | " + " | ".join(column.replace("_", " ") for column in columns) + " |")
+    print("|---" * (1 + len(columns)) + "|")
+    for name, figures in contenders.items():
+        cells = (format(figures[column], _FORMATS.get(column, ",.1f")) for column in columns)
+        print(f"| {name} | " + " | ".join(cells) + " |")
+    print(json.dumps({
+        "benchmark": benchmark, "command": command, "options": work.options, "precision": work.precision,
+        "tokens": sum(lengths), "sequences": len(lengths), "batches": len(work.batches), "padding": work.padding,
+        "forward_operations": operations(work.config, lengths), **more, "contenders": contenders,
+        "device": device_name(work.device), "finished": now(), "versions": all_versions(),
+    }))  # fmt: skip
+
+
+def all_versions() -> dict[str, str]:
+    """Those of the peers, too."""
+    found = {**versions(), "cuda": str(torch.version.cuda)}
+    for name in ("transformers", "onnxruntime", "flash-attn"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

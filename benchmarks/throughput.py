@@ -1,0 +1,130 @@
+"""Tokens a second in inference and in training, against the tools people would use instead.
+
+All read the same sequences with the same weights, in one process, in turns, and give the same logits (or gradients)
+before anything is timed. The table gives medians over rounds; utilisation is the real tokens' operations by the time
+and by the machine's rate of matrix products in the same run. One JSON line comes last.
+
+    python -m benchmarks.throughput inference --lengths msra_uncut_test_lengths.txt
+    python -m benchmarks.throughput training --lengths msra/dev.txt.gz --size minilm --sequences 320
+    python -m benchmarks.throughput training --batch-tokens 16384 --device cuda
+"""
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import peers
+from benchmarks.clock import Work, in_turns, matrix_peak
+from benchmarks.contender import Predictor, Trainer, gradient_errors, logit_errors, require_agreement
+from benchmarks.ours import OURS, our_predictor, our_trainer
+from benchmarks.record import available, print_record
+from benchmarks.workload import Workload, add_options, operations, read_workload
+from tasks import command
+
+_TRAINING_COST = 3  # by that of a forward pass
+_DEFAULT_PEERS = {
+    ("inference", "cpu"): (
+        "transformers-sdpa-sorted", "transformers-eager", "torch-encoder", "onnx-fp32-sorted", "onnx-int8-sorted",
+    ),
+    ("inference", "cuda"): ("transformers-sdpa-sorted", "transformers-compiled-sorted", "transformers-flash"),
+    ("training", "cpu"): (),
+    ("training", "cuda"): ("transformers-compiled", "transformers-flash"),
+}  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.throughput",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("work", choices=("inference", "training"))
+    add_options(parser, lengths="lognormal:28,0.6", sequences=512)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--peers",
+        nargs="*",
+        metavar="PEER",
+        choices=peers.PREDICTORS,
+        help=f"beside {peers.BASELINE}; of {', '.join(peers.PREDICTORS)} (for training the first without -sorted)",
+    )
+    options = parser.parse_args(argv)
+    work = read_workload(options)
+    wanted = options.peers
+    if wanted is None:
+        wanted = _DEFAULT_PEERS[options.work, work.device.type]
+    names = list(dict.fromkeys([peers.BASELINE, *wanted]))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        work.random_model().save_pretrained(folder)
+        prepare = inference if options.work == "inference" else training
+        works, errors = prepare(names, folder, work)
+    peak = matrix_peak(work.device, work.dtype)
+    seconds = in_turns(works, rounds=options.rounds, device=work.device)
+    peak = max(peak, matrix_peak(work.device, work.dtype))
+    cost = operations(work.config, work.lengths) * (_TRAINING_COST if options.work == "training" else 1)
+    print_record(
+        f"throughput {options.work}",
+        command.command_line("benchmarks.throughput", argv),
+        work,
+        matrix_peak=peak,
+        contenders=_figures(work, seconds, errors, cost / peak),
+    )
+
+
+def inference(names: Sequence[str], folder: Path, work: Workload) -> tuple[dict[str, Work], dict[str, float]]:
+    """A pass of each contender over all batches, and how far it is from the reference.
+
+    Exits with status 1 where one computes something else.
+    """
+    contenders = [our_predictor(folder, work), *available(names, lambda name: peers.predictor(name, folder, work))]
+    errors = logit_errors(peers.reference_predictor(folder, work), contenders, work.batches[0])
+    inexact = [contender.name for contender in contenders if not contender.exact]
+    require_agreement(errors, yardstick=peers.BASELINE, precision=work.precision, inexact=inexact)
+
+    def one_pass(contender: Predictor) -> Work:
+        batches = work.sorted_batches() if contender.sorts else work.batches
+
+        def run() -> None:
+            for batch in batches:
+                contender.compute(batch)
+
+        return run
+
+    return {contender.name: one_pass(contender) for contender in contenders}, errors
+
+
+def training(names: Sequence[str], folder: Path, work: Workload) -> tuple[dict[str, Work], dict[str, float]]:
+    """The same of an optimizer step on each batch."""
+    contenders: list[Trainer] = [
+        our_trainer(folder, work),
+        *available(names, lambda name: peers.trainer(name, folder, work)),
+    ]
+    errors = gradient_errors(peers.reference_trainer(folder, work), contenders)
+    require_agreement(errors, yardstick=peers.BASELINE, precision=work.precision, inexact=())
+    return {contender.name: contender.train for contender in contenders}, errors
+
+
+def _figures(
+    work: Workload, seconds: dict[str, list[float]], errors: dict[str, float], ideal: float
+) -> dict[str, dict[str, Any]]:
+    """The table's columns by contender; ``ideal`` is the seconds it takes at the peak."""
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    return {
+        name: {
+            "tokens_per_second": sum(work.lengths) / median[name],
+            "sequences_per_second": len(work.sequences) / median[name],
+            "utilisation": ideal / median[name],
+            "speedup_of_ours": median[name] / median[OURS],
+            "error": errors[name],
+            "seconds": values,
+        }
+        for name, values in seconds.items()
+    }
+
+
+if __name__ == "__main__":
+    command.run(main)

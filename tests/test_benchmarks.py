@@ -1,0 +1,296 @@
+"""The benchmarks of speed and memory: what they count, what they compare, and what they print. No time is asserted."""
+
+import gzip
+import json
+import math
+import re
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import FAMILIES
+from torch.utils.flop_counter import FlopCounterMode
+
+pytest.importorskip("transformers", reason="transformers is the peer that is measured")
+
+from benchmarks import clock, contender, figures, first_step, latency, memory, ours, peers, throughput
+from benchmarks.workload import Workload, add_options, cut, operations, read_lengths, read_workload
+from minibert import EncoderConfig, TokenClassifier, pack
+from minibert.attention import attention_backend
+from minibert.errors import InputError
+
+CPU = torch.device("cpu")
+PEAK = 1e11
+SMALL = ["--device", "cpu", "--size", "trial", "--lengths", "lognormal:9,0.6", "--sequences", "11", "--batch", "4"]
+
+
+@pytest.fixture(autouse=True)
+def _a_peak_without_measuring_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput, "matrix_peak", lambda *_: PEAK)
+
+
+def workload(*arguments: str) -> Workload:
+    parser = ArgumentParser()
+    add_options(parser, lengths="fixed:8", sequences=4)
+    return read_workload(parser.parse_args([*SMALL, *arguments]))
+
+
+def test_operations_are_those_of_the_formula_and_of_a_counter() -> None:
+    config = EncoderConfig(
+        model_type="bert", vocab_size=30, hidden_size=4, num_hidden_layers=3, num_attention_heads=2, intermediate_size=6
+    )
+    # By hand, one token of one layer: four 4 x 4 products, two 4 x 6; and for s tokens twice s x s x 4.
+    by_hand = 3 * (2 * (4 * 16 + 2 * 24) * (5 + 2) + 2 * 2 * (5 * 5 + 2 * 2) * 4)
+    assert operations(config, [5, 2]) == by_hand
+
+    model = TokenClassifier(config).eval()
+    with torch.no_grad(), attention_backend("plain"), FlopCounterMode(display=False) as counter:
+        model(pack([[7] * 5, [8] * 2]))
+    assert counter.get_total_flops() == by_hand + 2 * 7 * 4 * config.num_labels  # and the head
+
+
+def test_lengths_come_from_laws_and_files(tmp_path: Path) -> None:
+    assert read_lengths("fixed:128", 3, most=512) == [128] * 3
+    drawn = read_lengths("lognormal:28,0.6", 4000, most=512, seed=1)
+    assert np.median(drawn) == pytest.approx(28, rel=0.05)
+    assert np.log(drawn).std() == pytest.approx(0.6, rel=0.05)
+    assert drawn == read_lengths("lognormal:28,0.6", 4000, most=512, seed=1)
+    assert max(read_lengths("lognormal:28,0.6", 4000, most=40)) == 40
+
+    numbers = tmp_path / "lengths.txt"
+    numbers.write_text("87\n3\n2427\n5\n", encoding="utf-8")
+    assert read_lengths(str(numbers), 3, most=512) == [89, 5, 512]
+    sentences = tmp_path / "dev.txt.gz"
+    sentences.write_bytes(gzip.compress("我 O\n在 O\n京 B-LOC\n\n好 O\n".encode()))
+    assert read_lengths(str(sentences), 9, most=512) == [5, 3]
+
+
+@pytest.mark.parametrize("given", ["fixed:", "fixed:0", "fixed:513", "fixed:1,2", "lognormal:28", "nothing.txt"])
+def test_other_lengths_are_refused_by_name(given: str) -> None:
+    with pytest.raises(InputError, match=re.escape(given)):
+        read_lengths(given, 3, most=512)
+
+
+def test_batches_are_cut_by_sequences_or_by_tokens() -> None:
+    sequences = [np.zeros(length, np.int64) for length in (3, 4, 2, 9, 1, 1)]
+
+    def lengths(batches: list[list[Any]]) -> list[list[int]]:
+        return [[len(sequence) for sequence in batch] for batch in batches]
+
+    assert lengths(cut(sequences, size=4)) == [[3, 4, 2, 9], [1, 1]]
+    assert lengths(cut(sequences, size=4, tokens=7)) == [[3, 4], [2], [9], [1, 1]]
+
+
+def test_a_sorted_peer_reads_the_same_sequences() -> None:
+    work = workload()
+    assert [len(batch) for batch in work.sorted_batches()] == [len(batch) for batch in work.batches] == [4, 4, 3]
+    ordered = [sequence for batch in work.sorted_batches() for sequence in batch]
+    assert {id(sequence) for sequence in ordered} == {id(sequence) for sequence in work.sequences}
+    assert [len(sequence) for sequence in ordered] == sorted(work.lengths)
+    assert work.padding == sum(len(b) * max(len(s) for s in b) for b in work.batches) / sum(work.lengths)
+
+
+def test_every_work_takes_its_turn_in_every_round() -> None:
+    turns: list[str] = []
+    works: dict[str, Callable[[], object]] = {name: lambda name=name: turns.append(name) for name in "abc"}  # type: ignore[misc]
+    seconds = clock.in_turns(works, rounds=2, device=CPU)
+    assert turns == [*"abc", *"bca", *"cab"]
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2, "c": 2}
+
+
+def test_the_peak_is_the_rate_of_the_fastest_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "_SHAPES", ((2, 3, 5), (4, 6, 10)))
+    seconds = iter([1.0] * 10 + [4.0, 3.0, 2.0, 3.0, 4.0] + [8.0] * 5)
+    monkeypatch.setattr(clock, "timed", lambda work, device: (work(), next(seconds))[1])
+    assert clock.matrix_peak(CPU, torch.float32) == 2 * 4 * 6 * 10 / 2.0
+
+
+def record(text: str) -> dict[str, Any]:
+    """The JSON line that must be the last one, and must have one number for each cell of the table."""
+    *_, last = text.splitlines()
+    found: dict[str, Any] = json.loads(last)
+    assert {"benchmark", "command", "device", "versions", "finished"} <= found.keys()
+    for name, figures_ in found["contenders"].items():
+        assert f"| {name} |" in text
+        for value in figures_.values():
+            assert all(math.isfinite(number) for number in (value if isinstance(value, list) else [value]))
+    return found
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("family", "precision"), [("bert", "fp32"), ("bert", "bf16"), ("albert", "bf16"), ("roberta", "fp32")]
+)
+def test_inference_is_measured(family: str, precision: str, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["transformers-sdpa-sorted", "torch-encoder", "transformers-compiled"]
+    throughput.main(
+        ["inference", *SMALL, "--arch", family, "--precision", precision, "--rounds", "2", "--peers", *names]
+    )
+    text = capsys.readouterr().out
+    found = record(text)
+    expected = ["minibert", "transformers-sdpa", "transformers-sdpa-sorted"]
+    assert list(found["contenders"]) == (expected if family != "bert" else [*expected, "torch-encoder"])
+    assert "transformers-compiled is left out" in text
+    assert found["precision"] == precision
+    assert found["sequences"] == 11
+    for figures_ in found["contenders"].values():
+        seconds = np.median(figures_["seconds"])
+        assert figures_["tokens_per_second"] == pytest.approx(found["tokens"] / seconds)
+        assert figures_["utilisation"] == pytest.approx(found["forward_operations"] / seconds / PEAK)
+    assert found["contenders"]["minibert"]["speedup_of_ours"] == 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_training_is_measured(family: str, capsys: pytest.CaptureFixture[str]) -> None:
+    throughput.main(["training", *SMALL, "--arch", family, "--precision", "fp32", "--rounds", "1"])
+    found = record(capsys.readouterr().out)
+    assert list(found["contenders"]) == ["minibert", "transformers-sdpa"]
+    ours_ = found["contenders"]["minibert"]
+    assert 0 < ours_["error"] < 1e-5
+    assert ours_["utilisation"] == pytest.approx(3 * found["forward_operations"] / ours_["seconds"][0] / PEAK)
+
+
+def test_latency_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    latency.main([*SMALL, "--batch", "1", "--rounds", "2", "--peers"])
+    found = record(capsys.readouterr().out)
+    assert found["batches"] == found["sequences"] == 11
+    for figures_ in found["contenders"].values():
+        assert figures_["milliseconds"] == pytest.approx(1000 * np.median(figures_["seconds"]) / 11)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("work", ["inference", "training"])
+def test_memory_is_measured(work: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def here(arguments: list[str]) -> int:
+        """In this process: a new one would need seconds for its imports."""
+        memory.main(arguments)
+        return 1 + int(capsys.readouterr().out.splitlines()[-1])
+
+    monkeypatch.setattr(memory, "in_own_process", here)
+    memory.main([work, *SMALL])
+    found = record(capsys.readouterr().out)
+    checkpointed = {"minibert checkpointed", "transformers-sdpa checkpointed"} if work == "training" else set()
+    assert found["contenders"].keys() == {"minibert", "transformers-sdpa"} | checkpointed
+    assert found["contenders"]["transformers-sdpa"]["part_of_transformers"] == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_onnx_runtime_takes_part_where_it_is_installed(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="an extra: minibert[bench]")
+    pytest.importorskip("onnx", reason="an extra: minibert[bench]")
+    work = workload("--precision", "fp32")
+    work.random_model().save_pretrained(tmp_path)
+    runners = [peers.predictor(name, tmp_path, work) for name in ("onnx-fp32", "onnx-int8-sorted")]
+    reference = peers.reference_predictor(tmp_path, work)
+    for batch in work.batches:  # of other shapes than the exported one
+        errors = contender.logit_errors(reference, runners, batch)
+        assert errors["onnx-fp32"] < 1e-5 < errors["onnx-int8-sorted"] < 0.5
+    assert [runner.exact for runner in runners] == [True, False]
+    assert [runner.sorts for runner in runners] == [False, True]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("work", ["inference", "training"])
+def test_nothing_is_timed_where_one_computes_something_else(
+    work: str, precision: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = TokenClassifier.from_pretrained
+
+    def wrong(folder: Path) -> TokenClassifier:
+        model = right(folder)
+        with torch.no_grad():
+            model.encoder.layers()[1].attention.qkv.bias[5] += 2.0
+        return model
+
+    monkeypatch.setattr(ours.TokenClassifier, "from_pretrained", wrong)
+    monkeypatch.setattr(throughput, "in_turns", lambda *_, **__: pytest.fail("something was timed"))
+    with pytest.raises(SystemExit) as stop:
+        throughput.main([work, *SMALL, "--precision", precision, "--peers"])
+    assert str(stop.value).startswith("minibert does not compute the same")  # a text: status 1
+    assert "{" not in capsys.readouterr().out
+
+
+def test_what_is_no_number_agrees_with_nothing() -> None:
+    with pytest.raises(SystemExit, match="minibert does not"):
+        contender.require_agreement(
+            {"minibert": math.nan, "peer": 0.1}, yardstick="peer", precision="bf16", inexact=["int8"]
+        )
+    with pytest.raises(SystemExit, match="minibert does not"):
+        contender.require_agreement({"minibert": 0.31, "peer": 0.1}, yardstick="peer", precision="bf16", inexact=[])
+    contender.require_agreement(
+        {"minibert": 0.29, "int8": 9.0, "peer": 0.1}, yardstick="peer", precision="bf16", inexact=["int8"]
+    )
+
+
+def test_training_moves_both_models_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without dropout, a pass over the batches changes our weights as it changes theirs, but for the rate's warm-up."""
+    work = workload("--arch", "albert", "--precision", "fp32")
+    work.random_model().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    dropouts = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "classifier_dropout_prob")
+    (tmp_path / "config.json").write_text(json.dumps(config | dict.fromkeys(dropouts, 0.0)), encoding="utf-8")
+    steady = torch.optim.lr_scheduler.LambdaLR
+    monkeypatch.setattr(ours, "linear_schedule", lambda optimizer, **_: steady(optimizer, lambda _: 1.0))
+    mine, theirs = ours.our_trainer(tmp_path, work), peers.trainer(peers.BASELINE, tmp_path, work)
+    before = mine.gradients()
+    for trainer in (mine, theirs):
+        trainer.train()
+    assert contender.gradient_errors(theirs, [mine])["minibert"] < 1e-3
+    moved = mine.gradients()
+    assert max(float((moved[name] - before[name]).norm() / before[name].norm()) for name in before) > 0.01
+
+
+def test_the_first_step_of_both_commands_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = tmp_path / "train.txt"
+    train.write_text("中 B-ORG\n国 I-ORG\n人 O\n\n我 O\n在 O\n京 B-LOC\n\n" * 8, encoding="utf-8")
+    first_step.main(["--train", str(train), "--dev", str(train), "--size", "trial", "--rounds", "1"])
+    found = record(capsys.readouterr().out)
+    assert found["contenders"].keys() == {"minibert", "transformers"}
+    assert found["sentences"] == 16
+    with pytest.raises(SystemExit, match="No module named"):
+        first_step.seconds_to_first_step("benchmarks.nothing", [])
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_all_figures_come_from_commands_that_can_be_run(
+    device: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = figures.rows(device, Path("data"))
+    columns = {row.column for row in table}
+
+    def fake(run: str) -> dict[str, Any] | None:
+        return (
+            None
+            if run == table[-1].run
+            else {"contenders": {row.contender: dict.fromkeys(columns, 1.25) for row in table}}
+        )
+
+    monkeypatch.setattr(figures, "record_of", fake)
+    with pytest.raises(SystemExit) as stop:
+        figures.main(["--data", "data", "--device", device])
+    assert stop.value.code == 1
+    *lines, last = capsys.readouterr().out.splitlines()
+    verdicts = [line.split("|")[6].strip() for line in lines[-len(table) :]]
+    reached = [row.wanted >= 1.25 if "memory" in row.run else row.wanted <= 1.25 for row in table[:-1]]
+    assert verdicts == [*("yes" if is_reached else "no" for is_reached in reached), "failed"]
+    assert set(json.loads(last)["rows"]) == {str(number) for number in range(1, len(table) + 1)}
+
+
+def test_single_rows_can_be_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run: list[str] = []
+
+    def fake(given: str) -> dict[str, Any]:
+        run.append(given)
+        return {"contenders": {"transformers-sdpa": {"speedup_of_ours": 4.2}}}
+
+    monkeypatch.setattr(figures, "record_of", fake)
+    figures.main(["--data", "data", "--rows", "1"])
+    assert len(run) == 1
+    assert run[0].startswith("throughput inference")
+    assert "| at least 4 | 4.20 | yes |" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--rows 99"):
+        figures.main(["--data", "data", "--rows", "99"])
