@@ -149,7 +149,9 @@ class ClozeTask(ClassificationTask):
         return ClozeModel
 
     def new_tokenizer(self, train: Split[LabelledText], arch: str) -> Tokenizer:
-        raise InputError("--weights random: only a pre-trained model expects anything in a gap; leave it out, or name one.")
+        raise InputError(
+            "--weights random: only a pre-trained model expects anything in a gap; leave it out, or name one."
+        )
 
     def check_loaded(self, report: LoadReport, weights: object) -> None:
         require_trained_head(report, weights)

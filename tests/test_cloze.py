@@ -286,7 +286,7 @@ def test_a_plain_run_trains_all_it_is_given(family: str, tmp_path: Path) -> None
         (["--words", "1=great", "0=poor,great"], "'great' and 'great' are one token of this model (great)"),
         (["--kind", "multi"], "--kind multi: a gap has one answer"),
         (["--pair-column", "x"], "--pair-column x: a template has room for one text"),
-        (["--weights", "random"], "--weights: needed"),
+        (["--weights", "random"], "--weights random: only a pre-trained model"),
         (["--shots", "few"], "--shots few: give numbers of examples, 0 or more, or all"),
         (["--shots", "-1"], "--shots -1: give numbers"),
         (["--shots", "0", "40"], "has 20 examples to draw from, and --shots 40 takes 80"),
