@@ -5,11 +5,15 @@ sentences are cut into overlapping windows and each word is counted in the windo
 every gold entity is trained on and scored.
 """
 
+if __name__ == "__main__":
+    from tasks.command import start
+
+    start("ner")  # before what follows brings torch; does not come back
+
 import dataclasses
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,37 +31,11 @@ from minibert.tokenizer import split_words, windows
 from minibert.training import Divergence, LabelledBatch, class_divergence
 from tasks import command
 from tasks.ner_data import Sentence, bio_tags, entities_from_tags, entity_counts, read_ner
-from tasks.settings import RunSettings
+from tasks.options import CRF_LR, NerSettings
 from tasks.task import Details, Encoded, ErrorCase, Mark, Split, Task, sum_by_sequence, worst
 
 _NO_TARGET = -100  # a token that carries no tag; F.cross_entropy passes over it
-_HEADS = ("linear", "crf")
 _CRF_BATCH = 64
-_CRF_LR = 1e-3  # transitions start at 0 and would hardly move at an encoder's rate
-
-
-@dataclass(frozen=True, kw_only=True)
-class NerSettings(RunSettings):
-    """The options of this task."""
-
-    head: str = field(
-        default="linear",
-        metadata={
-            "help": "linear (each word by itself) or crf (the likeliest sequence of tags that is well formed; without "
-            f"--head-lr it learns at {_CRF_LR:g} or more)"
-        },
-    )
-    scheme: str = field(default="auto", metadata={"help": "tags in the files: auto, iob1, bio, bioes or bmes"})
-    overlap: int = field(
-        default=64, metadata={"help": "most tokens that the windows of a long sentence share, up to half a window"}
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.head not in _HEADS:
-            raise InputError(f"--head {self.head}: use one of {', '.join(_HEADS)}.")
-        if self.overlap < 0:
-            raise InputError(f"--overlap {self.overlap}: must be 0 or more.")
 
 
 class Window(NamedTuple):
@@ -80,7 +58,6 @@ class NerTask(Task[Sentence, Window, Tags]):
     """Named entities; see the module."""
 
     name = "ner"
-    about = "Fine-tune BERT, ALBERT or RoBERTa for named entities."
     settings_class = NerSettings
     unit = "entity"
     metrics = ("strict_f1", "default_f1")
@@ -113,7 +90,7 @@ class NerTask(Task[Sentence, Window, Tags]):
 
     def settle(self, train: Split[Sentence]) -> None:
         if self.settings.head == "crf" and self.settings.head_lr is None:
-            self.settings = dataclasses.replace(self.settings, head_lr=max(_CRF_LR, self.settings.lr))
+            self.settings = dataclasses.replace(self.settings, head_lr=max(CRF_LR, self.settings.lr))
 
     def strings(self, item: Sentence) -> list[str]:
         return item.words
@@ -334,7 +311,3 @@ def _errors(split: Split[Sentence], outputs: Sequence[Tags], losses: Sequence[fl
 def main(argv: Sequence[str] | None = None) -> Path | None:
     """Trains, scores and saves; returns the run folder."""
     return command.run_task(NerTask, argv)
-
-
-if __name__ == "__main__":
-    command.run(main)

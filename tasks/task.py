@@ -133,13 +133,9 @@ class Task(ABC, Generic[Item, Example, Output]):
 
     name: ClassVar[str]
     """As in ``python -m tasks.NAME``; also the folder of its sample under ``tasks/samples``."""
-    about: ClassVar[str]
-    """One line for ``--help``."""
     settings_class: ClassVar[type[RunSettings]]
     unit: ClassVar[str]
     """What is to be found in an item, for messages."""
-    from_random: ClassVar[Mapping[str, Any]] = {"epochs": 15, "lr": 1e-3, "precision": "fp32"}
-    """Defaults for a start from small random weights, which are too narrow to gain from bf16."""
     for_words: ClassVar[bool] = False
     """Whether the tokenizer is used on words (``Tokenizer.encode_words``), not on running text."""
 

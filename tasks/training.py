@@ -32,7 +32,7 @@ from minibert.training.checkpoints import Checkpoints
 from minibert.training.state import require_same
 from tasks import folder as run_folder
 from tasks.board import Board
-from tasks.folder import stopped_by
+from tasks.command import stopped_by
 from tasks.inference import Answers, answers
 from tasks.preparation import AnyTask, Prepared, data_lines, prepare, settings_lines
 from tasks.report import write_run_report

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from minibert import CrfTokenClassifier, EncoderConfig, TokenClassifier, Tokenizer
+from minibert.files import read_json_object
 from tasks import command, ner
 from tasks.ner_data import Entity, Sentence, bio_tags
 
@@ -374,7 +375,7 @@ def test_a_vocabulary_larger_than_the_embedding_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config = EncoderConfig.from_json_file(checkpoint / "config.json")
+    config = EncoderConfig.from_dict(read_json_object(checkpoint / "config.json"))
     smaller = {**config.to_dict(), "vocab_size": 20}
     TokenClassifier(EncoderConfig.from_dict(smaller)).save_pretrained(checkpoint)
     error = fails([*files, "--weights", str(checkpoint)], monkeypatch, capsys, tmp_path)

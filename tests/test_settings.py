@@ -3,21 +3,23 @@
 import dataclasses
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minibert.errors import InputError
-from tasks.classification import ClassificationSettings
+from tasks.options import ClassificationSettings
 from tasks.settings import parse, read_settings, write_settings
 
-RANDOM = {"epochs": 7, "lr": 1e-3}
+
+class Settings(ClassificationSettings):
+    from_random: ClassVar[dict[str, Any]] = {"epochs": 7, "lr": 1e-3}
 
 
 def parsed(*argv: str) -> Any:
-    return parse(ClassificationSettings, argv, task="classification", about="", from_random=RANDOM)
+    return parse(Settings, argv, task="classification")
 
 
 def toml(tmp_path: Path, text: str) -> str:

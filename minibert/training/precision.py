@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import torch
 
 from minibert.errors import InputError
+from minibert.training.settings import PRECISIONS
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 

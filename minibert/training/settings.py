@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minibert.errors import InputError
-from minibert.training.precision import PRECISIONS
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 FREE = {"free": True}
 """The metadata of settings that may change when a run is resumed: the steps are the same, at most up to rounding."""
