@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from minibert.training import Examples, LabelledBatch, autocast, choose_device, choose_precision, fit
-from minibert.training.loop import shuffled
+from minibert.training.data import shuffled
 from minibert.training.optimizer import linear_schedule
 from tasks import command, ner
 from tasks.folder import device_name, versions
@@ -55,6 +55,7 @@ def train_theirs(
         [{"params": decays, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=settings.lr,
     )
+    assert settings.batch_size is not None
     steps = settings.epochs * math.ceil(len(windows) / settings.batch_size)
     schedule = linear_schedule(optimizer, num_steps=steps, warmup_ratio=settings.warmup_ratio)
     torch.manual_seed(settings.seed)

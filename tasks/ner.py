@@ -14,7 +14,7 @@ import dataclasses
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,20 +139,24 @@ class NerTask(Task[Sentence, Window, Tags]):
 
     def collate(self, examples: Sequence[Window]) -> LabelledBatch:
         """Packs windows; the targets are ``(T,)``."""
+        inputs = pack([example.ids for example in examples])
         targets = np.concatenate([example.targets for example in examples], dtype=np.int64)
+        has_target = targets != _NO_TARGET
+        counts = np.add.reduceat(has_target, inputs.cu_seqlens[:-1].numpy(), dtype=np.int64)
         return LabelledBatch(
-            inputs=pack([example.ids for example in examples]),
+            inputs=inputs,
             targets=torch.from_numpy(targets),
-            num_targets=int((targets != _NO_TARGET).sum()),
+            num_targets=int(counts.sum()),
+            target_positions=torch.from_numpy(np.flatnonzero(has_target)),
+            target_counts=tuple(counts.tolist()),
             lines=tuple(example.line for example in examples),
         )
 
     def losses(self, model: nn.Module, logits: Tensor, batch: LabelledBatch) -> Tensor:
         """Cross-entropy over the tokens that carry a tag, or the CRF's negative log-likelihood of their tags."""
         if isinstance(model, CrfTokenClassifier):
-            kept = batch.targets != _NO_TARGET
-            lengths = _kept_lengths(batch)
-            return -model.crf.log_likelihood(logits[kept], batch.targets[kept], lengths)
+            kept = batch.target_positions
+            return -model.crf.log_likelihood(logits[kept], batch.targets[kept], batch.target_counts)
         each = F.cross_entropy(logits.float(), batch.targets, ignore_index=_NO_TARGET, reduction="none")
         return sum_by_sequence(each, batch)
 
@@ -164,12 +168,11 @@ class NerTask(Task[Sentence, Window, Tags]):
     def decode(self, model: nn.Module, logits: Tensor, batch: LabelledBatch, examples: Sequence[Window]) -> list[Any]:
         """Of each window's words the emissions for a CRF, which reads whole sentences; else the likeliest tag and its
         probability."""
-        kept = logits[batch.targets != _NO_TARGET].float()
-        lengths = _kept_lengths(batch)
+        kept, counts = logits[batch.target_positions].float(), batch.target_counts
         if isinstance(model, CrfTokenClassifier):
-            return list(kept.cpu().split(lengths))
+            return list(kept.cpu().split(counts))
         probabilities, tags = kept.softmax(-1).max(-1)
-        return list(zip(tags.cpu().split(lengths), probabilities.cpu().split(lengths), strict=True))
+        return list(zip(tags.cpu().split(counts), probabilities.cpu().split(counts), strict=True))
 
     def outputs(self, model: nn.Module, items: Sequence[Sentence], decoded: Sequence[Sequence[Any]]) -> list[Tags]:
         config = model.config
@@ -235,13 +238,6 @@ class NerTask(Task[Sentence, Window, Tags]):
                 "probability": float(np.mean(output.probabilities[start:end])),
             })  # fmt: skip
         return {"text": text, "entities": entities}
-
-
-def _kept_lengths(batch: LabelledBatch) -> tuple[int, ...]:
-    """How many tokens of each sequence carry a tag."""
-    sums = [0, *accumulate((batch.targets != _NO_TARGET).tolist())]
-    borders = [0, *accumulate(batch.inputs.lengths)]
-    return tuple(sums[end] - sums[start] for start, end in pairwise(borders))
 
 
 def score(gold: list[list[str]], predicted: list[list[str]]) -> tuple[dict[str, float], dict[str, Any], str]:

@@ -51,7 +51,7 @@ def _described(
     in_training = {task.key(item) for item in splits["train"].items}
     described = {}
     for name, split in splits.items():
-        lengths = np.array([len(example.ids) for example in encoded[name].examples])
+        lengths = np.array(encoded[name].lengths)
         median, p90, p99 = (int(value) for value in np.percentile(lengths, (50, 90, 99), method="higher"))
         described[name] = {
             "path": split.source,

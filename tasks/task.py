@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -73,6 +74,11 @@ class Encoded(Generic[Example]):
     examples: Sequence[Example]
     counts: Sequence[int]
     notes: Mapping[str, int] = field(default_factory=Counter)
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Each example's tokens."""
+        return [len(example.ids) for example in self.examples]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,13 @@ def test_weights_leave_the_defaults_of_random_weights_aside(tmp_path: Path) -> N
     assert parsed("--config", toml(tmp_path, 'weights = "x"')).settings.epochs == 3
 
 
+def test_weights_are_compared_before_the_defaults_that_they_change() -> None:
+    """Who resumes with other weights is told so, not that --epochs changed."""
+    random, pretrained = (parsed(*argv).settings.binding() for argv in ((), ("--weights", "x")))
+    assert random["--epochs"] != pretrained["--epochs"]
+    assert next(name for name in pretrained if random[name] != pretrained[name]) == "--weights"
+
+
 def test_a_dry_run_is_no_setting() -> None:
     assert parsed("--dry-run").dry_run
     assert not parsed().dry_run
