@@ -219,7 +219,7 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 def _without_times(record: Mapping[str, Any]) -> dict[str, Any]:
-    times = ("tokens_per_second", "train_seconds", "deterministic_slowdown")
+    times = ("tokens_per_second", "train_seconds", "seconds_left", "deterministic_slowdown")
     return {name: value for name, value in record.items() if name not in times}
 
 

@@ -22,12 +22,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from minibert.training import Examples, LabelledBatch, autocast, choose_device, choose_precision, fit
-from minibert.training.loop import shuffled
+from minibert.training.data import shuffled
 from minibert.training.optimizer import linear_schedule
 from tasks import command, ner
 from tasks.folder import device_name, versions
 from tasks.inference import answers
 from tasks.ner_data import bio_tags
+from tasks.options import NerSettings
 from tasks.preparation import prepare
 
 
@@ -44,7 +45,7 @@ def padded(windows: Sequence[ner.Window], pad_token_id: int, device: torch.devic
 
 
 def train_theirs(
-    model: nn.Module, windows: list[ner.Window], settings: ner.NerSettings, pad_token_id: int, device: torch.device
+    model: nn.Module, windows: list[ner.Window], settings: NerSettings, pad_token_id: int, device: torch.device
 ) -> Iterator[int]:
     """One epoch after another in a plain loop; yields after each."""
     precision = choose_precision(settings.precision, device)
@@ -54,6 +55,7 @@ def train_theirs(
         [{"params": decays, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=settings.lr,
     )
+    assert settings.batch_size is not None
     steps = settings.epochs * math.ceil(len(windows) / settings.batch_size)
     schedule = linear_schedule(optimizer, num_steps=steps, warmup_ratio=settings.warmup_ratio)
     torch.manual_seed(settings.seed)
@@ -76,7 +78,7 @@ def train_theirs(
 
 @torch.inference_mode()
 def their_tags(
-    model: nn.Module, windows: list[ner.Window], settings: ner.NerSettings, pad_token_id: int, device: torch.device
+    model: nn.Module, windows: list[ner.Window], settings: NerSettings, pad_token_id: int, device: torch.device
 ) -> list[int]:
     """The likeliest tag of every word, in order."""
     model.eval()
@@ -100,7 +102,7 @@ def main() -> None:
     parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--device", default="auto")
-    settings = ner.NerSettings(**vars(parser.parse_args()))
+    settings = NerSettings(**vars(parser.parse_args()))
     device = choose_device(settings.device)
     task = ner.NerTask(settings)
     prepared = prepare(task)

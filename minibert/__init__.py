@@ -1,10 +1,24 @@
 """BERT, ALBERT and RoBERTa from scratch in plain PyTorch."""
 
-from minibert.batch import PackedBatch, pack
-from minibert.config import EncoderConfig
-from minibert.encoder import Encoder
-from minibert.heads import CrfTokenClassifier, PretrainingModel, SequenceClassifier, SpanClassifier, TokenClassifier
-from minibert.tokenizer import Tokenizer
+from typing import TYPE_CHECKING
+
+from minibert.lazy import by_need
+
+if TYPE_CHECKING:
+    from minibert.batch import PackedBatch, pack
+    from minibert.config import EncoderConfig
+    from minibert.encoder import Encoder
+    from minibert.heads import CrfTokenClassifier, PretrainingModel, SequenceClassifier, SpanClassifier, TokenClassifier
+    from minibert.tokenizer import Tokenizer
+else:
+    __getattr__ = by_need(
+        __name__,
+        batch=("PackedBatch", "pack"),
+        config=("EncoderConfig",),
+        encoder=("Encoder",),
+        heads=("CrfTokenClassifier", "PretrainingModel", "SequenceClassifier", "SpanClassifier", "TokenClassifier"),
+        tokenizer=("Tokenizer",),
+    )
 
 __all__ = [
     "CrfTokenClassifier",

@@ -7,31 +7,17 @@ with ``type_vocab_size`` (RoBERTa numbers positions from ``pad_token_id + 1`` an
 
 import dataclasses
 import math
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-import torch.nn.functional as F
-from torch import Tensor
-
 from minibert.errors import InputError
-from minibert.files import read_json_object
 
 ARCHITECTURES = ("bert", "albert", "roberta")
 
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,  # erf form: Hugging Face's BERT and RoBERTa
-    "gelu_new": partial(F.gelu, approximate="tanh"),  # tanh form: Google's ALBERT
-    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
-    "relu": F.relu,
-    "silu": F.silu,
-    "tanh": F.tanh,
-}
+HIDDEN_ACTS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "tanh")
 
 # Fields that would change what is computed, with the only values this encoder computes.
 _REQUIRED_VALUES: dict[str, tuple[Any, ...]] = {
@@ -124,9 +110,9 @@ class EncoderConfig:
                 f"config: hidden_size {self.hidden_size} is not a multiple of "
                 f"num_attention_heads {self.num_attention_heads}."
             )
-        if not isinstance(self.hidden_act, str) or self.hidden_act not in ACTIVATIONS:
+        if not isinstance(self.hidden_act, str) or self.hidden_act not in HIDDEN_ACTS:
             raise InputError(
-                f"config: hidden_act {self.hidden_act!r} is not supported; use one of {', '.join(ACTIVATIONS)}."
+                f"config: hidden_act {self.hidden_act!r} is not supported; use one of {', '.join(HIDDEN_ACTS)}."
             )
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
             value = getattr(self, name)
@@ -239,15 +225,6 @@ class EncoderConfig:
         values["label2id"] = {label: index for index, label in sorted(self.id2label.items())}
         values["position_embedding_type"] = "absolute"
         return values
-
-    @classmethod
-    def from_json_file(cls, path: str | os.PathLike[str]) -> "EncoderConfig":
-        """Reads a ``config.json``.
-
-        Raises:
-            InputError: no such file, not JSON, or not a config that :meth:`from_dict` accepts.
-        """
-        return cls.from_dict(read_json_object(Path(path)))
 
 
 def _is_number(value: Any) -> bool:

@@ -165,4 +165,4 @@ def _steps(values: Tensor, lengths: Lengths) -> Tensor:
 
 def _real(lengths: Lengths, device: torch.device) -> Tensor:
     """``(S, B)``: whether a sequence has this place."""
-    return torch.arange(max(lengths), device=device).unsqueeze(1) < torch.tensor(lengths, device=device)
+    return torch.arange(max(lengths), device=device).unsqueeze(1) < torch.tensor(lengths).to(device, non_blocking=True)

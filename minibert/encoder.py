@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from minibert.activations import ACTIVATIONS
 from minibert.attention import attend
 from minibert.batch import PackedBatch
 from minibert.checkpoint import Pretrained, initialise
-from minibert.config import ACTIVATIONS, EncoderConfig
+from minibert.config import EncoderConfig
 
 Rows = Tensor | slice  # of a pack: the numbers of some tokens (N,), or all
 ALL_ROWS = slice(None)

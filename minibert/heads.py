@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minibert.activations import ACTIVATIONS
 from minibert.batch import PackedBatch
 from minibert.checkpoint import Pretrained, PretrainedClassifier, initialise
-from minibert.config import ACTIVATIONS, EncoderConfig
+from minibert.config import EncoderConfig
 from minibert.crf import LinearChainCRF
 from minibert.encoder import Encoder
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,11 @@ class WordPieces:
     Attributes:
         ids: token ids, without special tokens.
         first: for each word, the index in ``ids`` of its first token.
-        offsets: where each token stands in its word, as character positions ``(start, end)``.
         num_lost: how many words had no piece at all (control or zero-width characters) and stand as the unknown token.
     """
 
     ids: list[int]
     first: Sequence[int]
-    offsets: list[tuple[int, int]]
     num_lost: int = 0
 
 
@@ -173,35 +171,21 @@ class Tokenizer:
         """Cuts sentences of words (or of characters) into tokens, keeping track of each word's first.
 
         Byte-level BPE always sees a space before a word, as in running text. A word of which nothing is left (a
-        zero-width or control character) becomes the unknown token, so that labels never shift.
+        zero-width or control character) becomes the unknown token, so that labels never shift. What a word is cut into
+        does not depend on its neighbours, so each different one is cut once.
         """
-        encodings = self._word_backend.encode_batch(sentences, is_pretokenized=True, add_special_tokens=False)
+        words = list(dict.fromkeys(chain.from_iterable(sentences)))
+        encoding = self._word_backend.encode(words, is_pretokenized=True, add_special_tokens=False)
+        pieces_of: dict[str, list[int]] = {word: [] for word in words}
+        for index, word in zip(encoding.ids, encoding.word_ids, strict=True):
+            assert word is not None, "special tokens alone belong to no word"
+            pieces_of[words[word]].append(index)
+        lost = {word for word, pieces in pieces_of.items() if not pieces}
+        pieces_of |= {word: [self.unk_token_id] for word in lost}
         return [
-            self._word_pieces(encoding.ids, encoding.word_ids, encoding.offsets, len(words))
-            for encoding, words in zip(encodings, sentences, strict=True)
+            _in_a_row([pieces_of[word] for word in sentence], sum(map(lost.__contains__, sentence)))
+            for sentence in sentences
         ]
-
-    def _word_pieces(
-        self, ids: list[int], word_of_piece: list[int | None], offsets: list[tuple[int, int]], num_words: int
-    ) -> WordPieces:
-        if len(ids) == num_words and word_of_piece == list(range(num_words)):
-            return WordPieces(ids, range(num_words), offsets)
-        pieces = WordPieces([], [], [])
-        first: list[int] = []
-        at = num_lost = 0
-        for word in range(num_words):
-            first.append(len(pieces.ids))
-            start = at
-            while at < len(ids) and word_of_piece[at] == word:
-                at += 1
-            pieces.ids.extend(ids[start:at])
-            pieces.offsets.extend(offsets[start:at])
-            if start == at:
-                pieces.ids.append(self.unk_token_id)
-                pieces.offsets.append((0, 0))
-                num_lost += 1
-        assert at == len(ids), "the tokenizers library gives pieces in the order of their words"
-        return WordPieces(pieces.ids, first, pieces.offsets, num_lost)
 
     def tokens_of(self, ids: Iterable[int]) -> list[str]:
         """The tokens that ids stand for."""
@@ -287,6 +271,12 @@ class Tokenizer:
         return cls(_finished(backend, _ALBERT_SPECIALS), _ALBERT_SPECIALS)
 
 
+def _in_a_row(pieces: Sequence[list[int]], num_lost: int) -> WordPieces:
+    ids = list(chain.from_iterable(pieces))
+    one_each = len(ids) == len(pieces)
+    return WordPieces(ids, range(len(ids)) if one_each else [0, *accumulate(map(len, pieces[:-1]))], num_lost)
+
+
 def split_words(text: str) -> list[tuple[int, int]]:
     """Where the words of running text stand: ``(start, end)`` by character.
 
@@ -322,6 +312,8 @@ def windows(first: Sequence[int], num_pieces: int, *, room: int, overlap: int) -
         raise ValueError(f"overlap {overlap} must be 0 or more and below the room of {room} tokens.")
     if not first:
         return []
+    if num_pieces <= room:
+        return [Window(0, len(first), 0, len(first))]
     ends = [*first[1:], num_pieces]  # the token behind each word
     spans = []
     start = 0

@@ -4,10 +4,14 @@ One text or a pair of texts; one label of several, several labels at once, or a 
 the pooled first token.
 """
 
+if __name__ == "__main__":
+    from tasks.command import start
+
+    start("classification")  # before what follows brings torch; does not come back
+
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,12 +24,12 @@ from torch import Tensor, nn
 from minibert import EncoderConfig, SequenceClassifier, Tokenizer, pack
 from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
-from minibert.training import FREE, Divergence, LabelledBatch, class_divergence
+from minibert.training import Divergence, LabelledBatch, class_divergence
 from tasks import command
 from tasks.baseline import linear_baseline
-from tasks.settings import RunSettings
+from tasks.options import ClassificationSettings
 from tasks.task import Details, Encoded, ErrorCase, Split, Task, worst
-from tasks.text_data import KINDS, LabelledText, clean, parse_cleanups, read_texts, text_fields
+from tasks.text_data import LabelledText, clean, parse_cleanups, read_texts, text_fields
 from tasks.text_scores import in_words, text_figures, text_scores
 
 Floats = npt.NDArray[np.float32]
@@ -43,32 +47,6 @@ _METRICS = {
 }
 _SHOWN_LABELS = 20
 SCORE = "score"  # the name of a regression's one label
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassificationSettings(RunSettings):
-    """The options of this task."""
-
-    kind: str = field(
-        default="single",
-        metadata={"help": "single (one label a text), multi (any number of labels) or regression (a number)"},
-    )
-    text_column: str | None = field(default=None, metadata={"help": "name of the text's column (default: recognised)"})
-    pair_column: str | None = field(default=None, metadata={"help": "name of the second text's column, for pairs"})
-    label_column: str | None = field(default=None, metadata={"help": "name of the label's column"})
-    clean: tuple[str, ...] = field(
-        default=(),
-        metadata={"help": "regular expression and replacement, as in 'https?://\\S+ -> URL'; may be given again"},
-    )
-    baseline: bool = field(
-        default=True,
-        metadata=FREE | {"help": "also fit a linear model on n-grams, to hold the result against (default: yes)"},
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.kind not in KINDS:
-            raise InputError(f"--kind {self.kind}: use one of {', '.join(KINDS)}.")
 
 
 class TextExample(NamedTuple):
@@ -121,7 +99,6 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
     """Labels for texts; see the module."""
 
     name = "classification"
-    about = "Fine-tune BERT, ALBERT or RoBERTa to label sentences."
     settings_class = ClassificationSettings
     unit = "label"
     layout: ClassVar[str] = "auto"
@@ -366,7 +343,3 @@ def cut_to_fit(first: list[int], second: list[int] | None, room: int) -> tuple[l
 def main(argv: Sequence[str] | None = None) -> Path | None:
     """Trains, scores and saves; returns the run folder."""
     return command.run_task(ClassificationTask, argv)
-
-
-if __name__ == "__main__":
-    command.run(main)

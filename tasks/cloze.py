@@ -5,10 +5,14 @@ the gap is its answer, with no training at all, and with a few examples it learn
 LM-BFF, Gao et al. 2021). With ``--shots 0 8 64`` this is held against ordinary fine-tuning on the same examples.
 """
 
+if __name__ == "__main__":
+    from tasks.command import start
+
+    start("cloze")  # before what follows brings torch; does not come back
+
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,72 +24,15 @@ from minibert import EncoderConfig, PackedBatch, PretrainingModel, Tokenizer
 from minibert.checkpoint import LoadReport
 from minibert.errors import InputError
 from minibert.tokenizer import Pieces
-from minibert.training import FREE, Divergence, LabelledBatch, class_divergence
+from minibert.training import Divergence, LabelledBatch, class_divergence
 from tasks import command
-from tasks.classification import ClassificationSettings, ClassificationTask, Floats, TextExample
-from tasks.few_shot import ALL, compare_shots
-from tasks.fill_mask import MASK, require_trained_head
+from tasks.classification import ClassificationTask, Floats, TextExample
+from tasks.few_shot import compare_shots
+from tasks.fill_mask import require_trained_head
+from tasks.options import MASK, TEXT, ClassificationSettings, ClozeSettings
+from tasks.settings import parse
 from tasks.task import Encoded, Split
 from tasks.text_data import LabelledText
-
-_PLACE = "{text}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClozeSettings(ClassificationSettings):
-    """The options of this task."""
-
-    template: str = field(
-        default="",
-        metadata={"help": "sentence with {text} and [MASK] in it, once each, such as '{text} It was [MASK].'"},
-    )
-    words: tuple[str, ...] = field(
-        default=(),
-        metadata={"help": "label=word or label=word,word for each label; a word is one token, several are averaged"},
-    )
-    shots: tuple[str, ...] = field(
-        default=(),
-        metadata=FREE
-        | {
-            "help": "compare with fine-tuning on this many examples of each label, such as 0 8 64 all; as many again "
-            "choose the best epoch"
-        },
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.kind != "single":
-            raise InputError(f"--kind {self.kind}: a gap has one answer; python -m tasks.classification has others.")
-        if self.pair_column is not None:
-            raise InputError(f"--pair-column {self.pair_column}: a template has room for one text; leave it out.")
-        if self.template.count(_PLACE) != 1 or len(MASK.findall(self.template)) != 1:
-            raise InputError(
-                f"--template {self.template!r}: must hold {_PLACE} once, where the text goes, and [MASK] once, where "
-                "the word is asked for."
-            )
-        self.verbaliser()
-        for shots in self.shots:
-            if shots != ALL and not (shots.isdecimal() and shots.isascii()):
-                raise InputError(f"--shots {shots}: give numbers of examples, 0 or more, or {ALL}.")
-
-    def verbaliser(self) -> dict[str, list[str]]:
-        """The words of each label, in alphabetical order of the labels.
-
-        Raises:
-            InputError: ``words`` cannot be read, or gives a label twice or fewer than two of them.
-        """
-        words: dict[str, list[str]] = {}
-        for given in self.words:
-            label, _, listed = given.rpartition("=")
-            label, found = label.strip(), [word.strip() for word in listed.split(",")]
-            if not label or not all(found):
-                raise InputError(f"--words {given!r}: write it as LABEL=WORD or LABEL=WORD,WORD.")
-            if label in words:
-                raise InputError(f"--words {given!r}: {label} has words already; give all of them at once.")
-            words[label] = found
-        if len(words) < 2:
-            raise InputError("--words: needed for each label, as in --words positive=great,good negative=bad.")
-        return dict(sorted(words.items()))
 
 
 class ClozeModel(PretrainingModel):
@@ -101,10 +48,8 @@ class ClozeModel(PretrainingModel):
                 unused.requires_grad_(False)
 
     def forward(self, batch: PackedBatch, positions: Tensor | None = None) -> Any:
-        states = self.encoder(batch).last_hidden_state
-        return self.mlm(
-            states if positions is None else states[positions], self.encoder.embeddings.word_embeddings.weight
-        )
+        states = self.encoder(batch, rows=positions).last_hidden_state
+        return self.mlm(states, self.encoder.embeddings.word_embeddings.weight)
 
 
 class Prompt(NamedTuple):
@@ -124,7 +69,6 @@ class ClozeTask(ClassificationTask):
     """Labels by filling a gap; see the module."""
 
     name = "cloze"
-    about = "Label sentences by what a pre-trained model expects in a gap, with no training or a few examples."
     sample = ClassificationTask.name
     settings_class = ClozeSettings
     settings: ClozeSettings
@@ -263,11 +207,11 @@ def prompt(template: str, text: str, word: str, tokenizer: Tokenizer) -> Prompt:
     before, after = MASK.split(template)
     text = text.strip()
     sides = (
-        tokenizer.encode(before.replace(_PLACE, text).rstrip()),
-        _inside(tokenizer, after.replace(_PLACE, text), behind=word[-1]),
+        tokenizer.encode(before.replace(TEXT, text).rstrip()),
+        _inside(tokenizer, after.replace(TEXT, text), behind=word[-1]),
     )
-    side = 0 if _PLACE in before else 1
-    first = (before, after)[side].index(_PLACE)
+    side = 0 if TEXT in before else 1
+    first = (before, after)[side].index(TEXT)
     own = [i for i, (start, end) in enumerate(sides[side].offsets) if first <= start and end <= first + len(text)]
     for index in own:
         if sides[side].ids[index] == tokenizer.mask_token_id:
@@ -289,7 +233,7 @@ def _inside(tokenizer: Tokenizer, text: str, *, behind: str = "a") -> Pieces:
 
 def main(argv: Sequence[str] | None = None) -> Path | None:
     """Trains, scores and saves, or compares ``--shots``; returns the run folder."""
-    asked = command.asked(ClozeTask, argv)
+    asked = parse(ClozeSettings, argv, task=ClozeTask.name)
     settings: ClozeSettings = asked.settings
     if not settings.shots or asked.dry_run:
         return command.run_task(ClozeTask, argv)
@@ -303,7 +247,3 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     }
     with command.resumable(typed, levels=2):
         return compare_shots(methods, settings.shots, command=typed, resume=asked.resume)
-
-
-if __name__ == "__main__":
-    command.run(main)

@@ -1,6 +1,10 @@
-"""The command line of every task, and its manners: one sentence and status 2 for what a person can correct."""
+"""The command line of every task, and its manners: one sentence and status 2 for what a person can correct.
+
+Nothing here needs torch before the options have been read, so that help and refusals come at once.
+"""
 
 import contextlib
+import importlib
 import io
 import os
 import shlex
@@ -9,25 +13,40 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from minibert.errors import InputError
-from minibert.training import Interrupted
-from tasks.folder import stopped_by, to_go_on
-from tasks.preparation import dry_run
-from tasks.seeds import repeat
-from tasks.settings import Command, parse
-from tasks.task import Task
-from tasks.training import train
+from tasks.options import check_options
+from tasks.settings import parse
+
+if TYPE_CHECKING:
+    from tasks.task import Task
 
 
-def run_task(task_class: type[Task[Any, Any, Any]], argv: Sequence[str] | None = None) -> Path | None:
+def start(name: str) -> NoReturn:
+    """Runs ``python -m tasks.NAME`` to its end, from the head of its file: reads the options, and only then imports the
+    file as a module, with all that it needs."""
+
+    def main() -> None:
+        check_options(name, sys.argv[1:])
+        importlib.import_module(f"tasks.{name}").main()
+
+    run(main)
+    sys.exit()
+
+
+def run_task(task_class: "type[Task[Any, Any, Any]]", argv: Sequence[str] | None = None) -> Path | None:
     """Runs ``python -m tasks.NAME``: once, or with several seeds; returns the run folder.
 
     Raises:
         InputError: something that was given cannot be used.
     """
-    command = asked(task_class, argv)
+    # Here because they bring torch.
+    from tasks.preparation import dry_run
+    from tasks.seeds import repeat
+    from tasks.training import train
+
+    command = parse(task_class.settings_class, argv, task=task_class.name)
     task = task_class(command.settings)
     if command.dry_run:
         dry_run(task)
@@ -41,17 +60,6 @@ def run_task(task_class: type[Task[Any, Any, Any]], argv: Sequence[str] | None =
         return train(task, command=typed, resume=command.resume)
 
 
-def asked(task_class: type[Task[Any, Any, Any]], argv: Sequence[str] | None) -> Command:
-    """What the command line of a task asks for."""
-    return parse(
-        task_class.settings_class,
-        argv,
-        task=task_class.name,
-        about=task_class.about,
-        if_small=task_class.if_small,
-    )
-
-
 @contextlib.contextmanager
 def resumable(typed: str, *, levels: int) -> Iterator[None]:
     """Where a signal stops training in the block, says how to go on, and exits with 143 or 130.
@@ -60,6 +68,8 @@ def resumable(typed: str, *, levels: int) -> Iterator[None]:
         typed: the command that was given.
         levels: how far up from the folder of checkpoints the command's own folder lies.
     """
+    from minibert.training import Interrupted  # here because it brings torch
+
     try:
         yield
     except Interrupted as stop:
@@ -71,9 +81,19 @@ def resumable(typed: str, *, levels: int) -> Iterator[None]:
 
 
 def command_line(program: str, argv: Sequence[str] | None) -> str:
-    """The command that does this again, from the start."""
+    """The command that does this again, from the start; under ``torchrun`` with as many processes."""
     arguments = sys.argv[1:] if argv is None else argv
-    return shlex.join(["python", "-m", program, *(argument for argument in arguments if argument != "--resume")])
+    launcher = ["python"]
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        nodes = os.environ["GROUP_WORLD_SIZE"]
+        launcher = ["torchrun", *(["--nnodes", nodes] if nodes != "1" else [])]
+        launcher += ["--nproc-per-node", os.environ["LOCAL_WORLD_SIZE"]]
+    return shlex.join([*launcher, "-m", program, *(argument for argument in arguments if argument != "--resume")])
+
+
+def to_go_on(command: str, folder: Path) -> str:
+    """What to type to go on in a folder."""
+    return f"To go on: {command}{'' if ' --out' in command else f' --out {shlex.quote(str(folder))}'} --resume"
 
 
 def run(main: Callable[[], object]) -> None:
@@ -96,6 +116,11 @@ def run(main: Callable[[], object]) -> None:
         sys.exit(128 + stopped_by(stop))
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def stopped_by(stop: KeyboardInterrupt) -> int:
+    """The signal behind it: SIGINT raises it without a word, and a command makes SIGTERM raise it with its number."""
+    return int(stop.args[0]) if stop.args else signal.SIGINT
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:

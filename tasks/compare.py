@@ -4,13 +4,18 @@ Runs a task with each architecture (or each of several weights) and each seed, a
 worst, beside a linear baseline where the task has one. All other options are the task's own and go to every run.
 """
 
-import argparse
+if __name__ == "__main__":
+    from tasks.command import start
+
+    start("compare")  # before what follows brings torch; does not come back
+
+
 from collections.abc import Sequence
 from pathlib import Path
 
-from minibert.config import ARCHITECTURES
 from minibert.errors import InputError
 from tasks import command
+from tasks.options import compare_parser
 from tasks.registry import TASKS
 from tasks.seeds import repeat
 from tasks.settings import RANDOM, parse
@@ -22,23 +27,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     Raises:
         InputError: something that was given cannot be used.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m tasks.compare",
-        description="Run a task with several architectures and seeds, and compare.",
-        epilog="All other options are those of the task (python -m tasks.NAME --help), and go to every run.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--task", required=True, choices=tuple(TASKS))
-    parser.add_argument(
-        "--arch", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES), help="(default: all three)"
-    )
-    parser.add_argument(
-        "--weights",
-        nargs="+",
-        default=[],
-        help="checkpoints to start from, one for each --arch in its order, or one word, random, for all",
-    )
-    given, rest = parser.parse_known_args(argv)
+    given, rest = compare_parser().parse_known_args(argv)
     if given.weights == [RANDOM]:
         given.weights *= len(given.arch)
     if given.weights and len(given.weights) != len(given.arch):
@@ -49,13 +38,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     variants = []
     for index, arch in enumerate(given.arch):
         weights = ["--weights", given.weights[index]] if given.weights else []
-        asked = parse(
-            task.settings_class,
-            [*rest, "--arch", arch, *weights],
-            task=task.name,
-            about=task.about,
-            if_small=task.if_small,
-        )
+        asked = parse(task.settings_class, [*rest, "--arch", arch, *weights], task=task.name)
         if asked.settings.weights and not weights:
             raise InputError("--config: names weights for one architecture; give --weights, one for each --arch.")
         if asked.dry_run:
@@ -64,7 +47,3 @@ def main(argv: Sequence[str] | None = None) -> Path:
     typed = command.command_line("tasks.compare", argv)
     with command.resumable(typed, levels=2):
         return repeat(task, variants, name="compare", command=typed, resume=asked.resume)
-
-
-if __name__ == "__main__":
-    command.run(main)

@@ -23,15 +23,13 @@ from tasks import folder as run_folder
 from tasks.classification import ClassificationTask, TextExample
 from tasks.inference import answers
 from tasks.model import Start, starting_model
+from tasks.options import ALL_SHOTS
 from tasks.seeds import spread
 from tasks.settings import SETTINGS_FILE, RunSettings, write_settings
 from tasks.splits import hold_out
 from tasks.task import Encoded, Split
 from tasks.text_data import LabelledText, clean, parse_cleanups
 from tasks.training import train
-
-ALL = "all"
-"""In place of a number: all training examples."""
 
 _TEST_SHARE = 0.2
 _LEAST_STEPS = 200  # few examples make few steps an epoch, and too few steps learn nothing (Mosbach et al. 2021)
@@ -50,7 +48,7 @@ def compare_shots(
     Args:
         methods: by name; their settings agree in data, seeds and ``out``. The first can answer untrained, and does
             where no examples are asked for.
-        shots: numbers of examples of each label, or :data:`ALL`.
+        shots: numbers of examples of each label, or :data:`~tasks.options.ALL_SHOTS`.
         command: what to type to do this again.
         resume: take the runs that ``out`` holds whole as they are, and go on with the one that was stopped.
 
@@ -65,7 +63,7 @@ def compare_shots(
     started = run_folder.now()
     name, first = next(iter(methods.items()))
     settings: RunSettings = first.settings
-    counts = list(dict.fromkeys(None if each == ALL else int(each) for each in shots))
+    counts = list(dict.fromkeys(None if each == ALL_SHOTS else int(each) for each in shots))
     seeds = range(settings.seed, settings.seed + settings.seeds)
     pool, test = _parts(first)
     draws = {(k, seed): draw(pool, k, seed) for k in counts if k for seed in seeds}
@@ -79,7 +77,7 @@ def compare_shots(
             print(f"\n== {name}-0 ==", flush=True)
             results["0", name] = [_score(untrained, test, folder / f"{name}-0", command)]
             continue
-        shown = ALL if k is None else str(k)
+        shown = ALL_SHOTS if k is None else str(k)
         for seed in seeds:
             parts = {"train": pool} if k is None else dict(zip(("train", "dev"), draws[k, seed], strict=True))
             drawn = {part: _write(folder / "data" / f"{shown}-{seed}-{part}.jsonl", parts[part]) for part in parts}
@@ -189,10 +187,11 @@ def _train_all(
 
 def _schedule(settings: RunSettings, count: int) -> dict[str, Any]:
     """What is set otherwise for a run on a few examples, ``count`` in all."""
-    batch_size = min(settings.batch_size, _BATCH_SIZE)
+    batch_size = min(settings.batch_size or _BATCH_SIZE, _BATCH_SIZE)
     epochs = max(settings.epochs, math.ceil(_LEAST_STEPS / math.ceil(count / batch_size)))
     # Of accuracies on a few texts many are equal, and the first of them would be the best.
-    return {"dev_share": None, "batch_size": batch_size, "epochs": epochs, "metric": settings.metric or "loss"}
+    changed = {"batch_size": batch_size, "batch_tokens": None, "epochs": epochs, "metric": settings.metric or "loss"}
+    return {**changed, "dev_share": None}
 
 
 @dataclass(frozen=True, kw_only=True)

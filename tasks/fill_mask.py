@@ -1,7 +1,10 @@
 """What a pre-trained model expects in a gap: ``python -m tasks.fill_mask RUN_OR_WEIGHTS "臺北是[MASK]灣的首都"``."""
 
-import argparse
-import re
+if __name__ == "__main__":
+    from tasks.command import start
+
+    start("fill_mask")  # before what follows brings torch; does not come back
+
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,10 +13,7 @@ import torch
 from minibert import PretrainingModel, Tokenizer, pack
 from minibert.checkpoint import LoadReport, load_model
 from minibert.errors import InputError
-from tasks import command
-
-MASK = re.compile(r"\[MASK\]|<mask>")
-"""BERT's and ALBERT's mask, and RoBERTa's; each model may be asked with either."""
+from tasks.options import MASK, fill_mask_parser
 
 
 class Candidate(NamedTuple):
@@ -79,20 +79,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         InputError: the model or the text cannot be used.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m tasks.fill_mask", description="Show what a pre-trained model expects in place of each mask."
-    )
-    parser.add_argument("run", metavar="RUN_OR_WEIGHTS", help="run of tasks.pretraining, checkpoint folder or hub name")
-    parser.add_argument("text", metavar="TEXT", help="with [MASK] or <mask> where a word is missing")
-    parser.add_argument("--top", type=int, default=5, help="how many words to show (default: 5)")
-    options = parser.parse_args(argv)
+    options = fill_mask_parser().parse_args(argv)
     if options.top < 1:
         raise InputError(f"--top {options.top}: must be 1 or more.")
     for number, candidates in enumerate(fill(*load(options.run), options.text, top=options.top), start=1):
         print(f"mask {number}")
         for candidate in candidates:
             print(f"  {candidate.probability:6.1%}  {candidate.text}")
-
-
-if __name__ == "__main__":
-    command.run(main)

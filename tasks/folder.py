@@ -5,9 +5,7 @@ import itertools
 import json
 import logging
 import platform
-import shlex
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -118,16 +116,6 @@ class RunLog:
         if self._path.exists():
             kept = self._path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
             write_whole(self._path, lambda path: path.write_text("".join(kept), encoding="utf-8"))
-
-
-def stopped_by(stop: KeyboardInterrupt) -> int:
-    """The signal behind it: SIGINT raises it without a word, and a command makes SIGTERM raise it with its number."""
-    return int(stop.args[0]) if stop.args else signal.SIGINT
-
-
-def to_go_on(command: str, folder: Path) -> str:
-    """What to type to go on in a folder."""
-    return f"To go on: {command}{'' if ' --out' in command else f' --out {shlex.quote(str(folder))}'} --resume"
 
 
 def versions() -> dict[str, str]:

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from minibert import Tokenizer
 
-UNITS = ("token", "word", "ngram")
 RATE = 0.15
 """The part of the tokens to predict (Devlin et al. 2019, section 3.1)."""
 _MASKED, _RANDOM = 0.8, 0.1  # of those; the rest stay as they are
@@ -40,7 +39,7 @@ class Masking:
     """How sequences of one vocabulary are masked.
 
     Attributes:
-        unit: what is masked as a whole: one of :data:`UNITS`.
+        unit: what is masked as a whole: one of ``MASKING_UNITS``.
         mask_token_id: stands for eight tenths of what is to be predicted.
         special: ``(V,)``, the ids that are never to be predicted and never stand for another.
     """

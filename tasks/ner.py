@@ -5,12 +5,16 @@ sentences are cut into overlapping windows and each word is counted in the windo
 every gold entity is trained on and scored.
 """
 
+if __name__ == "__main__":
+    from tasks.command import start
+
+    start("ner")  # before what follows brings torch; does not come back
+
 import dataclasses
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate, chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,37 +31,11 @@ from minibert.tokenizer import split_words, windows
 from minibert.training import Divergence, LabelledBatch, class_divergence
 from tasks import command
 from tasks.ner_data import Sentence, bio_tags, entities_from_tags, entity_counts, read_ner
-from tasks.settings import RunSettings
+from tasks.options import CRF_LR, NerSettings
 from tasks.task import Details, Encoded, ErrorCase, Mark, Split, Task, sum_by_sequence, worst
 
 _NO_TARGET = -100  # a token that carries no tag; F.cross_entropy passes over it
-_HEADS = ("linear", "crf")
 _CRF_BATCH = 64
-_CRF_LR = 1e-3  # transitions start at 0 and would hardly move at an encoder's rate
-
-
-@dataclass(frozen=True, kw_only=True)
-class NerSettings(RunSettings):
-    """The options of this task."""
-
-    head: str = field(
-        default="linear",
-        metadata={
-            "help": "linear (each word by itself) or crf (the likeliest sequence of tags that is well formed; without "
-            f"--head-lr it learns at {_CRF_LR:g} or more)"
-        },
-    )
-    scheme: str = field(default="auto", metadata={"help": "tags in the files: auto, iob1, bio, bioes or bmes"})
-    overlap: int = field(
-        default=64, metadata={"help": "most tokens that the windows of a long sentence share, up to half a window"}
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.head not in _HEADS:
-            raise InputError(f"--head {self.head}: use one of {', '.join(_HEADS)}.")
-        if self.overlap < 0:
-            raise InputError(f"--overlap {self.overlap}: must be 0 or more.")
 
 
 class Window(NamedTuple):
@@ -80,7 +58,6 @@ class NerTask(Task[Sentence, Window, Tags]):
     """Named entities; see the module."""
 
     name = "ner"
-    about = "Fine-tune BERT, ALBERT or RoBERTa for named entities."
     settings_class = NerSettings
     unit = "entity"
     metrics = ("strict_f1", "default_f1")
@@ -113,7 +90,7 @@ class NerTask(Task[Sentence, Window, Tags]):
 
     def settle(self, train: Split[Sentence]) -> None:
         if self.settings.head == "crf" and self.settings.head_lr is None:
-            self.settings = dataclasses.replace(self.settings, head_lr=max(_CRF_LR, self.settings.lr))
+            self.settings = dataclasses.replace(self.settings, head_lr=max(CRF_LR, self.settings.lr))
 
     def strings(self, item: Sentence) -> list[str]:
         return item.words
@@ -162,20 +139,24 @@ class NerTask(Task[Sentence, Window, Tags]):
 
     def collate(self, examples: Sequence[Window]) -> LabelledBatch:
         """Packs windows; the targets are ``(T,)``."""
+        inputs = pack([example.ids for example in examples])
         targets = np.concatenate([example.targets for example in examples], dtype=np.int64)
+        has_target = targets != _NO_TARGET
+        counts = np.add.reduceat(has_target, inputs.cu_seqlens[:-1].numpy(), dtype=np.int64)
         return LabelledBatch(
-            inputs=pack([example.ids for example in examples]),
+            inputs=inputs,
             targets=torch.from_numpy(targets),
-            num_targets=int((targets != _NO_TARGET).sum()),
+            num_targets=int(counts.sum()),
+            target_positions=torch.from_numpy(np.flatnonzero(has_target)),
+            target_counts=tuple(counts.tolist()),
             lines=tuple(example.line for example in examples),
         )
 
     def losses(self, model: nn.Module, logits: Tensor, batch: LabelledBatch) -> Tensor:
         """Cross-entropy over the tokens that carry a tag, or the CRF's negative log-likelihood of their tags."""
         if isinstance(model, CrfTokenClassifier):
-            kept = batch.targets != _NO_TARGET
-            lengths = _kept_lengths(batch)
-            return -model.crf.log_likelihood(logits[kept], batch.targets[kept], lengths)
+            kept = batch.target_positions
+            return -model.crf.log_likelihood(logits[kept], batch.targets[kept], batch.target_counts)
         each = F.cross_entropy(logits.float(), batch.targets, ignore_index=_NO_TARGET, reduction="none")
         return sum_by_sequence(each, batch)
 
@@ -187,12 +168,11 @@ class NerTask(Task[Sentence, Window, Tags]):
     def decode(self, model: nn.Module, logits: Tensor, batch: LabelledBatch, examples: Sequence[Window]) -> list[Any]:
         """Of each window's words the emissions for a CRF, which reads whole sentences; else the likeliest tag and its
         probability."""
-        kept = logits[batch.targets != _NO_TARGET].float()
-        lengths = _kept_lengths(batch)
+        kept, counts = logits[batch.target_positions].float(), batch.target_counts
         if isinstance(model, CrfTokenClassifier):
-            return list(kept.cpu().split(lengths))
+            return list(kept.cpu().split(counts))
         probabilities, tags = kept.softmax(-1).max(-1)
-        return list(zip(tags.cpu().split(lengths), probabilities.cpu().split(lengths), strict=True))
+        return list(zip(tags.cpu().split(counts), probabilities.cpu().split(counts), strict=True))
 
     def outputs(self, model: nn.Module, items: Sequence[Sentence], decoded: Sequence[Sequence[Any]]) -> list[Tags]:
         config = model.config
@@ -258,13 +238,6 @@ class NerTask(Task[Sentence, Window, Tags]):
                 "probability": float(np.mean(output.probabilities[start:end])),
             })  # fmt: skip
         return {"text": text, "entities": entities}
-
-
-def _kept_lengths(batch: LabelledBatch) -> tuple[int, ...]:
-    """How many tokens of each sequence carry a tag."""
-    sums = [0, *accumulate((batch.targets != _NO_TARGET).tolist())]
-    borders = [0, *accumulate(batch.inputs.lengths)]
-    return tuple(sums[end] - sums[start] for start, end in pairwise(borders))
 
 
 def score(gold: list[list[str]], predicted: list[list[str]]) -> tuple[dict[str, float], dict[str, Any], str]:
@@ -334,7 +307,3 @@ def _errors(split: Split[Sentence], outputs: Sequence[Tags], losses: Sequence[fl
 def main(argv: Sequence[str] | None = None) -> Path | None:
     """Trains, scores and saves; returns the run folder."""
     return command.run_task(NerTask, argv)
-
-
-if __name__ == "__main__":
-    command.run(main)

@@ -236,12 +236,15 @@ def _columns(file: TextFile) -> Iterator[_TaggedSentence]:
                 words, tags, lines = [], [], []
             continue
         # Only tab and space separate: str.split would also cut at a no-break or ideographic space that is a word.
-        cells = line.split("\t") if "\t" in line else [cell for cell in line.split(" ") if cell]
-        if len(cells) < 2:
-            raise file.error(number, f"only one column ({line[:40]!r}); expected a word and its tag.")
-        if width and len(cells) != width:
-            raise file.error(number, f"{len(cells)} columns, but {width} in the lines before.")
-        width = len(cells)
+        cells = line.split("\t" if "\t" in line else " ")
+        if len(cells) != width or "" in cells:
+            if "\t" not in line:
+                cells = [cell for cell in cells if cell]
+            if len(cells) < 2:
+                raise file.error(number, f"only one column ({line[:40]!r}); expected a word and its tag.")
+            if width and len(cells) != width:
+                raise file.error(number, f"{len(cells)} columns, but {width} in the lines before.")
+            width = len(cells)
         words.append(cells[0])
         tags.append(cells[-1])
         lines.append(number)

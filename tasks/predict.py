@@ -4,7 +4,11 @@ The input is read as it comes, a chunk at a time, so that its size does not matt
 length, and the answers keep the input's order. Under ``torchrun`` the processes share the chunks out among them.
 """
 
-import argparse
+if __name__ == "__main__":
+    from tasks.command import start
+
+    start("predict")  # before what follows brings torch; does not come back
+
 import contextlib
 import heapq
 import io
@@ -23,11 +27,10 @@ import torch.distributed as dist
 from minibert.checkpoint import read_architectures, read_config
 from minibert.errors import InputError
 from minibert.files import write_whole
-from minibert.training import PRECISIONS
-from tasks import command
+from tasks.options import predict_parser
 from tasks.registry import TASKS
 from tasks.settings import SETTINGS_FILE, read_settings, saved_task
-from tasks.stream import FORMATS, Record, records
+from tasks.stream import Record, records
 from tasks.trained import Trained
 
 _CHUNK = 2048  # inputs
@@ -47,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         InputError: the run or an input cannot be used.
     """
-    options = _parser().parse_args(argv)
+    options = predict_parser().parse_args(argv)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if world > 1 and options.out is None:
         raise InputError("--out: needed where several processes predict, to put their parts together.")
@@ -98,25 +101,6 @@ def _wait_for_the_others() -> None:
 def _write(trained: Trained, numbered: Iterable[tuple[int, Sequence[Record]]], path: Path, mark: bool) -> None:
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         write_answers(trained, numbered, file, mark)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tasks.predict",
-        description="Answers from a trained run: one JSON line for each input, in the input's order.",
-    )
-    parser.add_argument("run", metavar="RUN", help="run folder, or a fine-tuned checkpoint's folder or hub name")
-    parser.add_argument(
-        "file", metavar="FILE", nargs="?", default="-",
-        help="text (an input a line), JSON lines, CSV or TSV, also .gz; - is standard input (default)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--format", choices=FORMATS, default="auto", help="of the input (default: by ending and content)"
-    )
-    parser.add_argument("--out", metavar="FILE", help="write here, whole or not at all (default: standard output)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
-    return parser
 
 
 def load(run: str, *, device: str, precision: str) -> Trained:
@@ -189,7 +173,3 @@ def _join(parts: Sequence[Path], out: Path) -> None:
         with open(out, "w", encoding="utf-8", newline="\n") as joined:
             for line in heapq.merge(*files, key=lambda line: int(line.partition("\t")[0])):
                 joined.write(line.partition("\t")[2])
-
-
-if __name__ == "__main__":
-    command.run(main)

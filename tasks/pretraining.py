@@ -5,13 +5,17 @@ text without a break. What is masked and what is paired is drawn anew in each ep
 example's number alone, so that it depends neither on batches nor on processes nor on interruptions.
 """
 
+if __name__ == "__main__":
+    from tasks.command import start
+
+    start("pretraining")  # before what follows brings torch; does not come back
+
 import dataclasses
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,70 +25,18 @@ from torch import Tensor, nn
 from minibert import EncoderConfig, PretrainingModel, Tokenizer, pack
 from minibert.errors import InputError
 from minibert.files import read_json_object
-from minibert.training import FREE, LabelledBatch
+from minibert.training import LabelledBatch
 from tasks import command
 from tasks.chunks import Chunk, Objective
 from tasks.corpus import Document, full_chunks, pair_chunks, read_corpus, tokenise
-from tasks.masking import UNITS, Masking
+from tasks.masking import Masking
+from tasks.options import PretrainingSettings
 from tasks.pairs import NEXT_SENTENCE, SENTENCE_ORDER
-from tasks.settings import RANDOM, RunSettings, option_name
 from tasks.task import Details, Encoded, Split, Task
 
 _PAIRS = {"bert": NEXT_SENTENCE, "albert": SENTENCE_ORDER, "roberta": None}
 _UNITS = {"bert": "token", "albert": "ngram", "roberta": "token"}
 Logits = tuple[Tensor, Tensor | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PretrainingSettings(RunSettings):
-    """The options of this task."""
-
-    train: str | None = field(default=None, metadata={"help": "not used; the training files are those of --corpus"})
-    corpus: tuple[str, ...] = field(
-        default=(),
-        metadata=FREE | {"help": "text files, also .gz: a paragraph a line, a blank line between documents"},
-    )
-    tokenizer: str | None = field(
-        default=None,
-        metadata={
-            "help": "folder of a tokenizer for random weights, as tools/train_tokenizer.py makes it (default: a small "
-            "one, made from the corpus)"
-        },
-    )
-    model_config: str | None = field(
-        default=None,
-        metadata={"help": "JSON file with what should differ from the small random model, by config.json's names"},
-    )
-    masking: str | None = field(
-        default=None,
-        metadata={
-            "help": f"what is masked as a whole: {', '.join(UNITS)}; Chinese characters are words (default: token; "
-            "for ALBERT ngram, 1 to 3 words)"
-        },
-    )
-    static_masks: bool = field(default=False, metadata={"help": "the same masks and pairs in every epoch"})
-
-    @property
-    def on_sample(self) -> bool:
-        return False
-
-    @property
-    def from_random(self) -> bool:
-        return self.weights in (None, RANDOM)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.train is not None:
-            raise InputError(f"--train {self.train}: give the files to pre-train on with --corpus.")
-        if not self.corpus:
-            raise InputError(
-                "--corpus: needed; name text files, a paragraph a line and a blank line between documents."
-            )
-        if self.masking not in (None, *UNITS):
-            raise InputError(f"--masking {self.masking}: use one of {', '.join(UNITS)}.")
-        for name in ("tokenizer", "model_config"):
-            if not self.from_random and getattr(self, name) is not None:
-                raise InputError(f"{option_name(name)}: of no use beside --weights, which has its own; leave it out.")
 
 
 class Tally(NamedTuple):
@@ -106,12 +58,9 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
     """Pre-training; see the module."""
 
     name = "pretraining"
-    about = "Pre-train BERT, ALBERT or RoBERTa on plain text."
     settings_class = PretrainingSettings
     unit = "document"
     metrics = ("masked_accuracy",)
-    # From about 1e-3 on, models of four layers stay at the words' frequencies, whatever stands around a mask.
-    if_small: ClassVar[Mapping[str, Any]] = {"lr": 5e-4}
     settings: PretrainingSettings
 
     # -- data --------------------------------------------------------------------------------------------------------
@@ -326,7 +275,3 @@ def _wide(logits: Tensor) -> Tensor:
 def main(argv: Sequence[str] | None = None) -> Path | None:
     """Trains, scores and saves; returns the run folder."""
     return command.run_task(PretrainingTask, argv)
-
-
-if __name__ == "__main__":
-    command.run(main)

@@ -5,9 +5,13 @@ are templates that dress a question; the model is trained on each question under
 and the mean of its probabilities is the vote.
 """
 
-import argparse
+if __name__ == "__main__":
+    from tasks.command import start
+
+    start("qa")  # before what follows brings torch; does not come back
+
+
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,54 +20,20 @@ import numpy as np
 
 from minibert.errors import InputError
 from tasks import command
-from tasks.classification import ClassificationSettings, ClassificationTask, Judgement
+from tasks.classification import ClassificationTask, Judgement
+from tasks.options import QUESTION, QaSettings, ask_parser, question_parser
 from tasks.settings import SETTINGS_FILE, read_settings
 from tasks.task import Details, Split
 from tasks.text_data import LabelledText
 from tasks.trained import Trained
 
-_PLACE = "{question}"
 UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, kw_only=True)
-class QaSettings(ClassificationSettings):
-    """The options of this task."""
-
-    prompt: tuple[str, ...] = field(
-        default=(),
-        metadata={"help": "template with {question} in it, used beside the bare question; may be given again"},
-    )
-    top_k: int = field(default=5, metadata={"help": "answers to give for a question, likeliest first"})
-    unknown: float = field(
-        default=0.0, metadata={"help": "answer 'unknown' where the likeliest label is less probable than this"}
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for prompt in self.prompt:
-            if prompt.count(_PLACE) != 1:
-                raise InputError(f"--prompt {prompt!r}: must hold {_PLACE} once, where the question goes.")
-            if prompt == _PLACE:
-                raise InputError(f"--prompt {prompt!r}: the bare question is always asked, too; leave this one out.")
-        if self.kind != "single":
-            raise InputError(
-                f"--kind {self.kind}: a question has one answer here; python -m tasks.classification has others."
-            )
-        if self.top_k < 1:
-            raise InputError(f"--top-k {self.top_k}: must be 1 or more.")
-        if not 0 <= self.unknown < 1:
-            raise InputError(f"--unknown {self.unknown:g}: must be from 0 to below 1.")
 
 
 class QaTask(ClassificationTask):
     """Answers by label; see the module."""
 
     name = "qa"
-    about = (
-        "Fine-tune BERT, ALBERT or RoBERTa to find the label that answers a question. With --ask QUESTION (which may "
-        "be given again) and --weights RUN, answer from a trained run."
-    )
     layout = "label-first"
     settings_class = QaSettings
     settings: QaSettings
@@ -71,14 +41,14 @@ class QaTask(ClassificationTask):
     @property
     def prompts(self) -> tuple[str, ...]:
         """The bare question, and what dresses it."""
-        return (_PLACE, *self.settings.prompt)
+        return (QUESTION, *self.settings.prompt)
 
     @property
     def metrics(self) -> Sequence[str]:
         return "accuracy", "macro_f1", f"top_{self.settings.top_k}_accuracy"
 
     def dressed(self, item: LabelledText) -> list[str]:
-        return [prompt.replace(_PLACE, item.text) for prompt in self.prompts]
+        return [prompt.replace(QUESTION, item.text) for prompt in self.prompts]
 
     def figures(self, items: Sequence[LabelledText], outputs: Sequence[Judgement]) -> dict[str, float]:
         """Those of classification by the vote; how often the right answer is among the first ``top_k``; and with
@@ -137,12 +107,7 @@ def ask(questions: Sequence[str], arguments: Sequence[str]) -> None:
     Raises:
         InputError: no run is named, or it is none of this task.
     """
-    parser = argparse.ArgumentParser(prog="python -m tasks.qa --ask QUESTION", allow_abbrev=False)
-    parser.add_argument("--weights", metavar="RUN", help="the run folder to answer from")
-    parser.add_argument("--top-k", type=int, help="answers to give (default: the run's)")
-    parser.add_argument("--unknown", type=float, help="least probability of an answer (default: the run's)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    options = parser.parse_args(arguments)
+    options = ask_parser().parse_args(arguments)
     if options.weights is None:
         raise InputError("--ask: needs --weights RUN, the folder of a trained run to answer from.")
     settings = read_settings(Path(options.weights) / SETTINGS_FILE, QaSettings, QaTask.name)
@@ -159,14 +124,8 @@ def ask(questions: Sequence[str], arguments: Sequence[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> Path | None:
     """Trains, scores and saves, or answers ``--ask``; returns the run folder."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--ask", action="append", default=[])
-    given, rest = parser.parse_known_args(argv)
+    given, rest = question_parser().parse_known_args(argv)
     if given.ask:
         ask(given.ask, rest)
         return None
     return command.run_task(QaTask, rest)
-
-
-if __name__ == "__main__":
-    command.run(main)

@@ -18,6 +18,7 @@ from minibert.errors import Diverged, InputError
 from minibert.files import read_json_object, write_json, write_whole
 from minibert.training import Metric
 from tasks import folder as run_folder
+from tasks.command import to_go_on
 from tasks.report import write_comparison_report
 from tasks.settings import SETTINGS_FILE, RunSettings
 from tasks.task import Task
@@ -80,7 +81,7 @@ def repeat(
                     if not _may_go_on(error, metrics):
                         folder.rmdir()
                 if isinstance(error, KeyboardInterrupt) and metrics:
-                    print(run_folder.to_go_on(command, folder), file=sys.stderr)
+                    print(to_go_on(command, folder), file=sys.stderr)
                 if not _may_go_on(error, metrics):
                     raise
                 print(f"failed: {error}")

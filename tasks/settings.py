@@ -12,12 +12,12 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple
 
 from minibert.config import ARCHITECTURES
 from minibert.errors import InputError
 from minibert.files import write_whole
-from minibert.training import FREE, TrainingSettings
+from minibert.training.settings import FREE, TrainingSettings
 
 SETTINGS_FILE = "settings.toml"
 RANDOM = "random"
@@ -27,6 +27,11 @@ RANDOM = "random"
 @dataclass(frozen=True, kw_only=True)
 class RunSettings(TrainingSettings):
     """The options that all tasks have, by the same names."""
+
+    about: ClassVar[str]
+    """One line for ``--help``."""
+    if_small: ClassVar[Mapping[str, Any]] = {"epochs": 15, "lr": 1e-3}
+    """Defaults for a start from a small model, bundled or random."""
 
     arch: str | None = field(
         default=None, metadata={"help": "bert, albert or roberta (default: that of --weights, else bert)"}
@@ -101,8 +106,10 @@ class RunSettings(TrainingSettings):
             if share is not None and not 0 < share < 1:
                 raise InputError(f"--{part}-share {share:g}: must lie between 0 and 1.")
 
-
-Settings = TypeVar("Settings", bound=RunSettings)
+    def binding(self) -> dict[str, Any]:
+        """As for all training, but the weights first: other defaults depend on them, and are not what was changed."""
+        values = super().binding()
+        return {"--weights": values["--weights"], **values}
 
 
 class Command(NamedTuple):
@@ -118,14 +125,7 @@ def option_name(field_name: str) -> str:
     return f"--{field_name.replace('_', '-')}"
 
 
-def parse(
-    settings_class: type[Settings],
-    argv: Sequence[str] | None,
-    *,
-    task: str,
-    about: str,
-    if_small: Mapping[str, Any],
-) -> Command:
+def parse(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task: str) -> Command:
     """Reads settings from a command line that is derived from their dataclass, and from ``--config FILE.toml``.
 
     The command line goes before the file, the file before the defaults.
@@ -134,13 +134,35 @@ def parse(
         settings_class: whose fields become options.
         argv: the arguments; those of the process where absent.
         task: the task's name, which a settings file may hold as ``task``.
-        about: the first line of the help.
-        if_small: defaults for a start from the small models that come with minibert, or from random weights.
 
     Raises:
         InputError: the settings file cannot be read, or holds something that is no setting.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m tasks.{task}", description=about, allow_abbrev=False)
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in vars(_parser(settings_class, task).parse_args(argv)).items()
+    }
+    config, dry_run, resume = given.pop("config"), given.pop("dry_run"), given.pop("resume")
+    if config is not None:
+        given = {**read_settings(Path(config), settings_class, task), **given}
+    if given.get("weights") in (None, RANDOM):
+        given = {**settings_class.if_small, **given}
+    settings = settings_class(**given)
+    if resume and settings.out is None:
+        raise InputError("--resume: needs --out, the folder of the run to go on with.")
+    return Command(settings, dry_run, resume)
+
+
+def check(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task: str) -> None:
+    """Shows the help, or refuses, as :func:`parse` would; but leaves a settings file unread, which may be a pipe."""
+    if _parser(settings_class, task).parse_args(argv).config is None:
+        parse(settings_class, argv, task=task)
+
+
+def _parser(settings_class: type[RunSettings], task: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m tasks.{task}", description=settings_class.about, allow_abbrev=False
+    )
     parser.add_argument("--config", metavar="FILE.toml", help="settings file; options on the command line go before it")
     parser.add_argument(
         "--dry-run", action="store_true", help="read the data, show its sizes and an encoded example, and stop"
@@ -148,33 +170,20 @@ def parse(
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in --out where it stopped; start it where it has not"
     )
-    hints = typing.get_type_hints(settings_class)
+    kinds = _kinds(settings_class)
     shared = {f.name for f in dataclasses.fields(TrainingSettings)}
     for option in sorted(dataclasses.fields(settings_class), key=lambda f: f.name in shared):
         text = option.metadata["help"]
         if option.default is not None and option.default != () and option.default is not False:
-            small = f"; {if_small[option.name]} without --weights" if option.name in if_small else ""
-            text += f" (default: {option.default}{small})"
-        add_option(parser, option.name, hints[option.name], text)
-    given: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in vars(parser.parse_args(argv)).items()
-    }
-    config, dry_run, resume = given.pop("config"), given.pop("dry_run"), given.pop("resume")
-    if config is not None:
-        given = {**read_settings(Path(config), settings_class, task), **given}
-    if given.get("weights") in (None, RANDOM):
-        given = {**if_small, **given}
-    settings = settings_class(**given)
-    if resume and settings.out is None:
-        raise InputError("--resume: needs --out, the folder of the run to go on with.")
-    return Command(settings, dry_run, resume)
+            small = settings_class.if_small.get(option.name)
+            text += f" (default: {option.default}{'' if small is None else f'; {small} without --weights'})"
+        add_option(parser, option.name, kinds[option.name], text)
+    return parser
 
 
-def add_option(parser: argparse.ArgumentParser, name: str, hint: Any, text: str) -> None:
+def add_option(parser: argparse.ArgumentParser, name: str, kind: type, text: str) -> None:
     """Adds the option for a field: a flag with its ``--no-`` form, a list (several values, or the option again), or a
     value."""
-    kind = _kind(hint)
     options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
     if kind is bool:
         parser.add_argument(option_name(name), action=argparse.BooleanOptionalAction, **options)
@@ -184,8 +193,13 @@ def add_option(parser: argparse.ArgumentParser, name: str, hint: Any, text: str)
         parser.add_argument(option_name(name), type=kind, **options)
 
 
+def _kinds(settings_class: type[RunSettings]) -> dict[str, type]:
+    """The plain type of each field: of ``int | None`` int, of ``tuple[str, ...]`` tuple."""
+    hints = typing.get_type_hints(settings_class)
+    return {option.name: _kind(hints[option.name]) for option in dataclasses.fields(settings_class)}
+
+
 def _kind(hint: Any) -> type:
-    """The plain type of a field: of ``int | None`` int, of ``tuple[str, ...]`` tuple."""
     if isinstance(hint, types.UnionType):
         hint = next(choice for choice in typing.get_args(hint) if choice is not type(None))
     return typing.get_origin(hint) or hint
@@ -197,7 +211,7 @@ def read_settings(path: Path, settings_class: type[RunSettings], task: str) -> d
     Raises:
         InputError: no such file, not TOML, an unknown name, or a value of another type.
     """
-    hints = typing.get_type_hints(settings_class)
+    kinds = _kinds(settings_class)
     settings = {}
     for given, value in _read_toml(path).items():
         name = given.replace("-", "_")
@@ -205,11 +219,11 @@ def read_settings(path: Path, settings_class: type[RunSettings], task: str) -> d
             if value != task:
                 raise InputError(f"{path}: holds settings of the task {value!r}; run python -m tasks.{value}.")
             continue
-        if name not in hints:
-            near = difflib.get_close_matches(name, hints, n=1)
+        if name not in kinds:
+            near = difflib.get_close_matches(name, kinds, n=1)
             advice = f"did you mean {near[0]}?" if near else f"python -m tasks.{task} --help lists the settings."
             raise InputError(f"{path}: {given} is no setting of this task; {advice}")
-        settings[name] = _value(path, given, value, _kind(hints[name]))
+        settings[name] = _value(path, given, value, kinds[name])
     return settings
 
 

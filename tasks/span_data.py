@@ -67,7 +67,7 @@ class ReadQuestions:
     counts: dict[str, int]
 
 
-def read_span_qa(path: str, *, labelled: bool = True) -> ReadQuestions:
+def read_span_qa(path: str) -> ReadQuestions:
     """Reads a file of questions.
 
     An answer that does not stand where the file says is taken from the nearest place that holds it, and left out of
@@ -75,7 +75,6 @@ def read_span_qa(path: str, *, labelled: bool = True) -> ReadQuestions:
 
     Args:
         path: ``.gz`` or plain.
-        labelled: whether answers are asked for; without, they are not looked at.
 
     Raises:
         InputError: with file, line and the path in the document, where something in it cannot be used.
@@ -83,7 +82,7 @@ def read_span_qa(path: str, *, labelled: bool = True) -> ReadQuestions:
     file = read_text(path)
     by_id: dict[str, Question] = {}
     for paragraph, record in _records(file):
-        question = _question(paragraph, record, labelled)
+        question = _question(paragraph, record)
         if first := by_id.get(question.id):
             raise record.error(
                 "id",
@@ -248,14 +247,14 @@ def _object(file: TextFile, text: str, first_line: int) -> _Object:
     return value
 
 
-def _question(paragraph: _Record, record: _Record, labelled: bool) -> Question:
+def _question(paragraph: _Record, record: _Record) -> Question:
     id_ = record.fields.get("id")
     if id_ is None and not record.place:
         id_ = record.fields.line
     elif type(id_) is not int:
         id_ = record.filled_text("id")
     context = paragraph.filled_text("context")
-    given = _answers(record) if labelled else []
+    given = _answers(record)
     trimmed = [_trimmed(answer) for answer in given]
     located = [_locate(context, answer) for answer in trimmed]
     return Question(
@@ -264,7 +263,7 @@ def _question(paragraph: _Record, record: _Record, labelled: bool) -> Question:
         context=context,
         answers=[answer for answer in located if answer],
         golds=[answer.text for answer in given],
-        impossible=labelled and not given,
+        impossible=not given,
         line=record.fields.line,
         place=record.place,
         num_repaired=sum(bool(found and found != answer) for found, answer in zip(located, trimmed, strict=True)),

@@ -5,11 +5,15 @@ every token as a start and as an end. Long contexts are read in overlapping wind
 window shows most of its context, so that each place is scored once.
 """
 
+if __name__ == "__main__":
+    from tasks.command import start
+
+    start("span_qa")  # before what follows brings torch; does not come back
+
 import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,45 +30,13 @@ from minibert.errors import InputError
 from minibert.tokenizer import Pieces, windows
 from minibert.training import LabelledBatch
 from tasks import command
-from tasks.settings import RunSettings
+from tasks.options import SpanQaSettings
 from tasks.span_data import Question, read_span_qa
 from tasks.span_scores import SCORERS, best_thresholds, choose_scorer, overall
 from tasks.task import Details, Encoded, ErrorCase, Mark, Split, Task, worst
 
 _NO_TARGET = -100  # a question whose answer is nowhere in its context
 _NEVER = math.inf
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpanQaSettings(RunSettings):
-    """The options of this task."""
-
-    overlap: int = field(
-        default=128, metadata={"help": "most tokens that the windows of a long context share, up to half a window"}
-    )
-    max_question: int = field(default=64, metadata={"help": "tokens of a question that are read"})
-    max_answer: int = field(default=30, metadata={"help": "most tokens in an answer"})
-    n_best: int = field(default=20, metadata={"help": "answers to keep for a question"})
-    null_threshold: float | None = field(
-        default=None,
-        metadata={
-            "help": "answer nothing where the null score is above the best answer's by more than this "
-            "(default: 0 where the training data holds impossible questions, else never)"
-        },
-    )
-    scorer: str = field(
-        default="auto", metadata={"help": f"auto (by the contexts' script), {' or '.join(SCORERS)} for F1"}
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, least in (("overlap", 0), ("max_question", 1), ("max_answer", 1), ("n_best", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be {least} or more.")
-        if self.null_threshold is not None and not math.isfinite(self.null_threshold):
-            raise InputError(f"--null-threshold {self.null_threshold}: must be a finite number.")
-        if self.scorer not in ("auto", *SCORERS):
-            raise InputError(f"--scorer {self.scorer}: use auto, {' or '.join(SCORERS)}.")
 
 
 class SpanWindow(NamedTuple):
@@ -116,7 +88,6 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
     """Answers that are spans of a context; see the module."""
 
     name = "span_qa"
-    about = "Fine-tune BERT, ALBERT or RoBERTa to answer questions by a span of a text."
     settings_class = SpanQaSettings
     unit = "answer"
     metrics = ("f1", "exact_match")
@@ -389,7 +360,3 @@ def _error(split: Split[Question], item: Question, span: Span | None, loss: floa
 def main(argv: Sequence[str] | None = None) -> Path | None:
     """Trains, scores and saves; returns the run folder."""
     return command.run_task(SpanQaTask, argv)
-
-
-if __name__ == "__main__":
-    command.run(main)

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -74,6 +75,11 @@ class Encoded(Generic[Example]):
     counts: Sequence[int]
     notes: Mapping[str, int] = field(default_factory=Counter)
 
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Each example's tokens."""
+        return [len(example.ids) for example in self.examples]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
@@ -133,15 +139,11 @@ class Task(ABC, Generic[Item, Example, Output]):
 
     name: ClassVar[str]
     """As in ``python -m tasks.NAME``; also the folder of its sample under ``tasks/samples``."""
-    about: ClassVar[str]
-    """One line for ``--help``."""
     sample: ClassVar[str | None] = None
     """The folder of its sample, where that is another task's."""
     settings_class: ClassVar[type[RunSettings]]
     unit: ClassVar[str]
     """What is to be found in an item, for messages."""
-    if_small: ClassVar[Mapping[str, Any]] = {"epochs": 15, "lr": 1e-3}
-    """Defaults for a start from a small model, bundled or random."""
     for_words: ClassVar[bool] = False
     """Whether the tokenizer is used on words (``Tokenizer.encode_words``), not on running text."""
 

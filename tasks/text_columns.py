@@ -39,20 +39,17 @@ class Columns:
     advice: str = "name it with --{role}-column"
     hint: str = ""
 
-    def roles(
-        self, text_column: str | None, pair_column: str | None, label_column: str | None, *, labelled: bool
-    ) -> dict[str, str]:
-        """The names of the columns for ``text``, for ``pair`` if there is one, and for ``label`` if ``labelled``.
+    def roles(self, text_column: str | None, pair_column: str | None, label_column: str | None) -> dict[str, str]:
+        """The names of the columns for ``text``, for ``pair`` if there is one, and for ``label``.
 
         Raises:
             InputError: one is not there, or it cannot be told which it is.
         """
-        label = self._given("label", label_column) if labelled and label_column else None
+        label = self._given("label", label_column) if label_column else None
         roles = self.texts(text_column, pair_column, besides=label)
-        if labelled:
-            rest = [name for name in self.names if name not in roles.values()]
-            yes_no = [name.lower() for name in rest if name.lower().startswith(_YES_NO)]
-            roles["label"] = label or self._recognised("label", rest, (*_LABELS, yes_no))
+        rest = [name for name in self.names if name not in roles.values()]
+        yes_no = [name.lower() for name in rest if name.lower().startswith(_YES_NO)]
+        roles["label"] = label or self._recognised("label", rest, (*_LABELS, yes_no))
         for name in roles.values():
             if self.names.count(name) > 1:
                 raise InputError(f"{self.place}: two columns are called {name}; rename one of them.")

@@ -115,7 +115,6 @@ def read_texts(
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
-    labelled: bool = True,
     layout: str = "auto",
     cleanups: Sequence[Cleanup] = (),
 ) -> ReadTexts:
@@ -127,9 +126,8 @@ def read_texts(
             where any cell of the label column holds one, else by ``;``, else by ``,``; an empty cell is no label.
         text_column, pair_column, label_column: names of columns or fields, in any case; those that are None are
             recognised. A second text is looked for only where neither of the first two is given.
-        labelled: False leaves labels aside, whether the file has some or not.
         layout: one of :data:`LAYOUTS`; ``label-first`` reads files that are neither JSON lines nor ``.csv`` or ``.tsv``
-            as lines of a label, one or more spaces or tabs, and the text (only the text if not ``labelled``).
+            as lines of a label, one or more spaces or tabs, and the text.
         cleanups: applied to the texts.
 
     Raises:
@@ -138,26 +136,24 @@ def read_texts(
     if kind not in KINDS or layout not in LAYOUTS:
         raise ValueError(f"kind {kind!r} or layout {layout!r} is not known.")
     file = read_text(path)
-    known, records = _records(file, layout, labelled)
-    columns = known.roles(text_column, pair_column, label_column, labelled=labelled)
+    known, records = _records(file, layout)
+    columns = known.roles(text_column, pair_column, label_column)
     rows = list(records)
     if not rows:
         raise InputError(f"{path}: holds no text.")
-    label_of = _label_reader(kind, [record.get(columns["label"]) for _, record in rows]) if labelled else None
+    label_of = _label_reader(kind, [record.get(columns["label"]) for _, record in rows])
     items = []
     num_cleaned = 0
     for line, record in rows:
         raw = [_raw_text(file, line, record, columns[role]) for role in ("text", "pair") if role in columns]
         texts = [clean(text, cleanups) for text in raw]
         num_cleaned += texts != raw
-        label = None
-        if label_of is not None:
-            if not all(text.strip() for text in texts):
-                raise file.error(line, "the clean-ups (--clean) leave nothing of the text; change them or the row.")
-            try:
-                label = label_of(_field(file, line, record, columns["label"]))
-            except _LabelError as error:
-                raise file.error(line, f"{columns['label']} is {error}") from None
+        if not all(text.strip() for text in texts):
+            raise file.error(line, "the clean-ups (--clean) leave nothing of the text; change them or the row.")
+        try:
+            label = label_of(_field(file, line, record, columns["label"]))
+        except _LabelError as error:
+            raise file.error(line, f"{columns['label']} is {error}") from None
         items.append(LabelledText(texts[0], texts[1] if len(texts) > 1 else None, label, line))
     notes = {"texts_with_several_labels": _num_contradicted(items), "cleaned_texts": num_cleaned}
     return ReadTexts(
@@ -176,7 +172,7 @@ def _num_contradicted(items: Iterable[LabelledText]) -> int:
     return sum(len(different) > 1 for different in labels.values())
 
 
-def _records(file: TextFile, layout: str, labelled: bool) -> tuple[Columns, Iterator[tuple[int, Mapping[str, Any]]]]:
+def _records(file: TextFile, layout: str) -> tuple[Columns, Iterator[tuple[int, Mapping[str, Any]]]]:
     """The names in a file, and its rows, each with its line."""
     rows: Iterator[tuple[int, Mapping[str, Any]]]
     if not any(line.strip() for line in file.lines):
@@ -184,7 +180,7 @@ def _records(file: TextFile, layout: str, labelled: bool) -> tuple[Columns, Iter
     if tables.is_json_lines(file):
         rows = tables.json_rows(file)
     elif layout == "label-first" and file.suffix not in (".csv", ".tsv"):
-        rows = _label_first(file, labelled)
+        rows = _label_first(file)
     else:
         delimiter = tables.delimiter_of(file.lines[0], file.suffix)
         names = tables.header(file.lines[0], delimiter)
@@ -196,13 +192,10 @@ def _records(file: TextFile, layout: str, labelled: bool) -> tuple[Columns, Iter
     return Columns(names=list(first), place=f"{file.path}, line {line}"), chain([(line, first)], rows)
 
 
-def _label_first(file: TextFile, labelled: bool) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _label_first(file: TextFile) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for number, line in enumerate(file.lines, 1):
         line = line.strip(" \t")
         if not line:
-            continue
-        if not labelled:
-            yield number, {"text": line}
             continue
         # Only space and tab separate: str.split would also cut at a no-break space inside a label.
         parts = re.split("[ \t]+", line, maxsplit=1)

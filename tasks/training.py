@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from minibert.checkpoint import Pretrained, load_model
 from minibert.errors import InputError
@@ -32,7 +33,7 @@ from minibert.training.checkpoints import Checkpoints
 from minibert.training.state import require_same
 from tasks import folder as run_folder
 from tasks.board import Board
-from tasks.folder import stopped_by
+from tasks.command import stopped_by
 from tasks.inference import Answers, answers
 from tasks.preparation import AnyTask, Prepared, data_lines, prepare, settings_lines
 from tasks.report import write_run_report
@@ -215,6 +216,7 @@ def _write_start(task: AnyTask, prepared: Prepared, folder: Path) -> None:
 def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, resume: bool) -> list[dict[str, Any]]:
     """Trains, and leaves the best model in the folder; returns the epochs' records."""
     model, dev, lead = prepared.start.model, prepared.splits["dev"], task.metrics[0]
+    train = prepared.encoded["train"]
     sample = _sample(prepared, task.settings.seed)
     log = run_folder.RunLog(folder)
     board = Board(folder / "tensorboard") if task.settings.tensorboard and distributed.is_writer() else None
@@ -245,7 +247,7 @@ def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, 
 
     return fit(
         model.to(device),
-        Examples(prepared.encoded["train"].examples, task.collate, task.at_epoch),
+        Examples(train.examples, task.collate, task.at_epoch, lengths=train.lengths),
         loss=loss,
         evaluate=evaluate,
         metric=task.metric,
@@ -297,7 +299,9 @@ def _epoch_line(entry: Mapping[str, Any], lead: str) -> str:
     return (
         f"epoch {entry['epoch']:2}: train loss {entry['train_loss']:.4f}, dev loss {entry['loss']:.4f}, "
         f"{lead.replace('_', ' ')} {entry[lead]:.4f} (train {entry[f'train_{lead}']:.4f}), "
-        f"{entry['tokens_per_second']:,} tokens/s" + (" (best so far)" if entry["best"] else "")
+        f"{entry['tokens_per_second']:,} tokens/s"
+        + (f", {tqdm.format_interval(entry['seconds_left'])} left" if entry["seconds_left"] else "")
+        + (" (best so far)" if entry["best"] else "")
     )
 
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from training_runs import CPU, collate, loss, ragged_items, tiny_model, without_times
+from training_runs import CPU, collate, examples, loss, ragged_items, tiny_model, without_times
 
 from minibert import TokenClassifier
 from minibert.training import (
@@ -39,6 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "r_drop": {"epochs": 1, "r_drop": 1.0},
     "checkpointing": {"epochs": 1, "activation_checkpointing": True},
     "ema": {"epochs": 1, "ema": 0.5},
+    "tokens": {"epochs": 1, "batch_size": None, "batch_tokens": 45},
 }
 
 
@@ -92,7 +93,7 @@ def trained(variant: str, settings: dict[str, Any], device: torch.device) -> dic
             model.classifier.weight.add_(1)
     StepWatch.losses = []
     history = fit(
-        model, Examples(ragged_items(25), collate), loss=loss, evaluate=lambda: evaluated(model),
+        model, examples(ragged_items(25)), loss=loss, evaluate=lambda: evaluated(model),
         metric=Metric("loss", higher_is_better=False), device=device, on_best=lambda: None, on_record=lambda _: None,
         settings=TrainingSettings(
             **{"batch_size": BATCH, "micro_batch_size": 1, "lr": 1e-3, "precision": "fp32", **settings}

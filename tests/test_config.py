@@ -9,6 +9,7 @@ from conftest import FAMILIES, TOKENIZERS, tiny_config, tiny_settings
 
 from minibert import EncoderConfig
 from minibert.errors import InputError
+from minibert.files import read_json_object
 
 # A file as the official checkpoints ship it, and what it means.
 PUBLISHED = {
@@ -124,7 +125,7 @@ def test_published_config_files_mean_what_their_models_are(name: str) -> None:
     path = TOKENIZERS / name / "config.json"
     if not path.is_file():
         pytest.skip(f"{path} is not here")
-    config = EncoderConfig.from_json_file(path)
+    config = EncoderConfig.from_dict(read_json_object(path))
     assert {field: getattr(config, field) for field in PUBLISHED[name]} == PUBLISHED[name]
 
 
@@ -181,14 +182,14 @@ def test_an_unreadable_file_is_named_with_the_reason(content: bytes | None, mess
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=message) as error:
-        EncoderConfig.from_json_file(path)
+        EncoderConfig.from_dict(read_json_object(path))
     assert str(path) in str(error.value)
 
 
 def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(tiny_settings("bert")), encoding="utf-8-sig")
-    assert EncoderConfig.from_json_file(path) == tiny_config("bert")
+    assert EncoderConfig.from_dict(read_json_object(path)) == tiny_config("bert")
 
 
 def test_layers_are_shared_out_among_groups_as_in_the_reference_code() -> None:

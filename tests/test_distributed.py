@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
     reason="needs processes that fork, and torch with gloo",
 )
 WORKER = Path(__file__).with_name("distributed_worker.py")
-VARIANTS = ("albert", "bert", "fgm", "r_drop", "checkpointing", "ema")
+VARIANTS = ("albert", "bert", "fgm", "r_drop", "checkpointing", "ema", "tokens")
 
 
 def run(command: list[str]) -> None:
@@ -46,7 +46,8 @@ def results(groups: Path) -> dict[int, Any]:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_many_processes_make_the_steps_of_one(results: dict[int, Any], size: int, variant: str) -> None:
     one, many = results[1][variant]["losses"], results[size][variant]["losses"]
-    assert len(one) == (50 if variant == "albert" else 5)
+    if variant != "tokens":
+        assert len(one) == (50 if variant == "albert" else 5)
     assert many == pytest.approx(one, rel=1e-5)
     train_losses = [[record["train_loss"] for record in results[n][variant]["history"]] for n in (1, size)]
     assert train_losses[1] == pytest.approx(train_losses[0], rel=1e-5)

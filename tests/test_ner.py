@@ -1,5 +1,6 @@
 """The named-entity task from the command line: what a run leaves, and what a person sees when something is wrong."""
 
+import contextlib
 import errno
 import json
 import os
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from minibert import CrfTokenClassifier, EncoderConfig, TokenClassifier, Tokenizer
+from minibert.files import read_json_object
 from tasks import command, ner
 from tasks.ner_data import Entity, Sentence, bio_tags
 
@@ -314,7 +316,7 @@ def fails(
         (["--weights", "random", "--max-length", "513"], "--max-length 513: this model has positions for 512 tokens"),
         (["--weights", "random", "--max-length", "2"], "from 3 to 512"),
         (["--metric", "f2"], "--metric f2: use one of strict_f1, default_f1, loss"),
-        (["--head", "mlp"], "--head mlp: use one of linear, crf"),
+        (["--head", "mlp"], "--head mlp: use linear or crf"),
         (["--seeds", "0"], "--seeds 0: must be 1 or more"),
         (["--config", "none.toml"], "none.toml: cannot be read"),
         (["--arch", "gpt"], "--arch gpt: use one of bert, albert, roberta"),
@@ -374,7 +376,7 @@ def test_a_vocabulary_larger_than_the_embedding_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config = EncoderConfig.from_json_file(checkpoint / "config.json")
+    config = EncoderConfig.from_dict(read_json_object(checkpoint / "config.json"))
     smaller = {**config.to_dict(), "vocab_size": 20}
     TokenClassifier(EncoderConfig.from_dict(smaller)).save_pretrained(checkpoint)
     error = fails([*files, "--weights", str(checkpoint)], monkeypatch, capsys, tmp_path)
@@ -412,3 +414,33 @@ def test_the_crf_loss_is_the_likelihood_of_the_kept_words() -> None:
     )
     expected = -model.crf.log_likelihood(emissions, torch.tensor([t for tags in kept for t in tags]), (3, 1, 2))
     torch.testing.assert_close(task.losses(model, logits, batch), expected)
+
+
+@pytest.mark.parametrize("device", ["meta", "cuda"])
+@pytest.mark.parametrize("head", ["linear", "crf"])
+def test_a_loss_waits_for_no_device(head: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tensor on the meta device has no values that could be waited for; CUDA says itself when it is."""
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    if device == "meta":  # which autocast does not know
+        monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    model_class = CrfTokenClassifier if head == "crf" else TokenClassifier
+    model = model_class(tiny_config("bert").with_labels({0: "O", 1: "B-X", 2: "I-X"})).to(device)
+    task = ner.NerTask(ner.NerSettings(head=head))
+    tags = [[-100, 1, 2, -100], [-100, 0, -100], [-100, 2, -100, 0, -100]]
+    windows = [ner.Window(np.arange(5, 5 + len(row), dtype=np.int32), np.array(row, np.int16), 1) for row in tags]
+    batch = task.collate(windows)
+    assert batch.target_counts == (2, 1, 2)
+    assert batch.num_targets == 5
+
+    on_device = batch.to(torch.device(device))
+    logits = torch.randn(batch.inputs.num_tokens, 3, device=device, requires_grad=True)
+    try:
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("error")
+        losses = task.losses(model, logits, on_device)
+        losses.sum().backward()
+    finally:
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+    assert losses.shape == (3,)

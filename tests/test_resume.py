@@ -47,6 +47,16 @@ def figures(out: Path) -> Any:
     return metrics["final"], epochs
 
 
+def test_to_go_on_names_the_launcher_and_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = ["--out", "a b", "--resume"]
+    assert command.command_line("tasks.ner", argv) == "python -m tasks.ner --out 'a b'"
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "GROUP_WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert command.command_line("tasks.ner", argv) == "torchrun --nproc-per-node 2 -m tasks.ner --out 'a b'"
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "3")
+    assert command.command_line("tasks.ner", argv).startswith("torchrun --nnodes 3 --nproc-per-node 2 -m tasks.ner")
+
+
 def same_weights(a: Path, b: Path) -> bool:
     return (a / "model.safetensors").read_bytes() == (b / "model.safetensors").read_bytes()
 

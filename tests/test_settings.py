@@ -3,21 +3,23 @@
 import dataclasses
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minibert.errors import InputError
-from tasks.classification import ClassificationSettings
+from tasks.options import ClassificationSettings
 from tasks.settings import parse, read_settings, write_settings
 
-SMALL = {"epochs": 7, "lr": 1e-3}
+
+class Settings(ClassificationSettings):
+    if_small: ClassVar[dict[str, Any]] = {"epochs": 7, "lr": 1e-3}
 
 
 def parsed(*argv: str) -> Any:
-    return parse(ClassificationSettings, argv, task="classification", about="", if_small=SMALL)
+    return parse(Settings, argv, task="classification")
 
 
 def toml(tmp_path: Path, text: str) -> str:
@@ -41,6 +43,13 @@ def test_flags_have_a_no_form_and_lists_are_given_again() -> None:
 def test_weights_leave_the_defaults_of_random_weights_aside(tmp_path: Path) -> None:
     assert parsed("--weights", "x").settings.epochs == 3
     assert parsed("--config", toml(tmp_path, 'weights = "x"')).settings.epochs == 3
+
+
+def test_weights_are_compared_before_the_defaults_that_they_change() -> None:
+    """Who resumes with other weights is told so, not that --epochs changed."""
+    random, pretrained = (parsed(*argv).settings.binding() for argv in ((), ("--weights", "x")))
+    assert random["--epochs"] != pretrained["--epochs"]
+    assert next(name for name in pretrained if random[name] != pretrained[name]) == "--weights"
 
 
 def test_a_dry_run_is_no_setting() -> None:

@@ -113,12 +113,6 @@ def test_questions_know_their_line_and_place(
             assert question.line == first_field - 1
 
 
-def test_without_labels_answers_are_not_looked_at(tmp_path: Path) -> None:
-    bare = [{"id": 1, "question": "q"}, {"id": 2, "question": "q", "answers": "hidden", "is_impossible": False}]
-    read = read_span_qa(write(tmp_path, "a.json", json.dumps(document(*bare))), labelled=False)
-    assert [(q.answers, q.golds, q.impossible) for q in read.questions] == [([], [], False)] * 2
-
-
 # -- where answers stand ----------------------------------------------------------------------------------------------
 
 
@@ -284,14 +278,12 @@ WHOLE = (json.dumps(Q), json.dumps(document(WHO, WHY)), json.dumps(document(Q), 
 PIECES = st.sampled_from([*'{}[],:"\\\n\t 3-', "\\ud800", "null", "true", "\ufeff", *map(json.dumps, NAMES), *WHOLE])
 
 
-@given(st.lists(PIECES, max_size=20), st.sampled_from(["a.json", "a.jsonl", "a"]), st.booleans())
+@given(st.lists(PIECES, max_size=20), st.sampled_from(["a.json", "a.jsonl", "a"]))
 @settings(max_examples=400)
-def test_anything_is_read_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, pieces: list[str], name: str, labelled: bool
-) -> None:
+def test_anything_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, pieces: list[str], name: str) -> None:
     path = write(tmp_path_factory.getbasetemp(), name, "".join(pieces))
     with contextlib.suppress(InputError):
-        assert read_span_qa(path, labelled=labelled).questions
+        assert read_span_qa(path).questions
 
 
 VALUES = st.recursive(

@@ -67,6 +67,16 @@ def test_a_run_that_broke_off_ends_as_if_it_had_not(tmp_path: Path, untouched: R
     assert_same_end(again, untouched)
 
 
+@pytest.mark.parametrize("call", [2, 6, 9, 13])
+def test_a_run_of_steps_by_tokens_goes_on(tmp_path: Path, call: int) -> None:
+    settings = {"batch_size": None, "batch_tokens": 40}
+    expected = Run(tmp_path / "expected", settings=settings)
+    expected.start()
+    again = interrupted(tmp_path / "run", call, **settings).go_on()
+    again.start(resume=True)
+    assert_same_end(again, expected)
+
+
 def test_a_run_that_broke_off_thrice(tmp_path: Path, untouched: Run) -> None:
     run = interrupted(tmp_path, 8)
     for call in (6, 8):  # computations after each start

@@ -82,13 +82,6 @@ def test_label_first_leaves_tables_and_json_lines_as_they_are(tmp_path: Path) ->
         assert texts_and_labels(write(tmp_path, name, FORMATS[name]), layout="label-first") == ROWS
 
 
-def test_without_labels_they_are_left_aside(tmp_path: Path) -> None:
-    for name, content in {"a.csv": "text\none\n", "b.csv": "text,label\none,\n", "c.jsonl": '{"text": "one"}'}.items():
-        assert texts_and_labels(write(tmp_path, name, content), labelled=False) == [("one", None)]
-    path = write(tmp_path, "d.txt", "a question\n")
-    assert texts_and_labels(path, layout="label-first", labelled=False) == [("a question", None)]
-
-
 # -- columns ----------------------------------------------------------------------------------------------------------
 
 # The header, and which columns are the text, the second text and the label.
@@ -273,7 +266,6 @@ def test_nothing_left_of_a_labelled_text_is_an_error(tmp_path: Path) -> None:
     cleanups = parse_cleanups([r"\d ->"])
     with pytest.raises(InputError, match=r"line 3: the clean-ups \(--clean\) leave nothing"):
         read_texts(path, kind="single", cleanups=cleanups)
-    assert texts_and_labels(path, labelled=False, cleanups=cleanups) == [("a", None), (" ", None)]
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------

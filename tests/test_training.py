@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from conftest import FAMILIES, scramble
 from torch import Tensor, nn
-from training_runs import CPU, Item, collate, loss, ragged_items, tiny_model, weights
+from training_runs import CPU, Item, collate, examples, loss, ragged_items, tiny_model, weights
 
 from minibert import TokenClassifier
 from minibert.errors import InputError
@@ -28,6 +28,7 @@ from minibert.training import (
     fit,
     predict,
 )
+from minibert.training.data import Plan, shuffled
 from minibert.training.optimizer import build_optimizer, linear_schedule
 
 
@@ -43,7 +44,7 @@ def train(
     given: dict[str, Any] = {"epochs": 2, "batch_size": 8, "lr": 1e-3, "precision": "fp32", **settings}
     fit(
         model,
-        Examples(items or ragged_items(), collate),
+        examples(items or ragged_items()),
         loss=loss,
         evaluate=lambda: {"figure": 0.0},
         metric=Metric("figure"),
@@ -138,6 +139,69 @@ def test_every_example_is_seen_once_an_epoch_in_another_order() -> None:
     first, second, _ = seen
     assert sorted(first) == sorted(second) == list(range(5, 25))
     assert first != second
+
+
+@pytest.mark.parametrize("budget", [1, 7, 30, 10_000])
+def test_steps_of_so_many_tokens(budget: int) -> None:
+    """Each example once an epoch, in the shuffled order; no step above the budget, unless it is one example; and no
+    step has room for the next one's first."""
+    lengths = [len(ids) for ids, _ in ragged_items(50)]
+    plan = Plan(num_examples=50, seed=3, batch_tokens=budget, lengths=lengths)
+    for epoch in (1, 2):
+        steps = plan.steps(epoch)
+        assert [index for step in steps for index in step] == shuffled(50, 3, epoch)
+        totals = [sum(lengths[index] for index in step) for step in steps]
+        for step, total in zip(steps, totals, strict=True):
+            assert total <= budget or len(step) == 1
+        for total, after in zip(totals, steps[1:], strict=False):
+            assert total + lengths[after[0]] > budget
+    assert plan.sizes(2) == [len(step) for epoch in (1, 2) for step in plan.steps(epoch)]
+
+
+def test_a_run_of_steps_of_so_many_tokens() -> None:
+    """Their number is known from the start: the rate rises over the first tenth, and falls to 0 in the end."""
+    items = ragged_items()
+    lengths = [len(ids) for ids, _ in items]
+    steps = Plan(num_examples=len(items), seed=42, batch_tokens=20, lengths=lengths).sizes(2)
+    seen: list[int] = []
+
+    def watched(model: nn.Module, batch: LabelledBatch) -> Tensor:
+        seen.append(batch.inputs.num_tokens)
+        return loss(model, batch)
+
+    whole, parts = tiny_model().double(), tiny_model().double()
+    train(whole, loss=watched, batch_size=None, batch_tokens=20)
+    assert len(seen) == len(steps)
+    assert max(seen) <= 20
+    assert sum(seen) == 2 * sum(lengths)
+    train(parts, batch_size=None, batch_tokens=20, micro_batch_size=2)
+    torch.testing.assert_close(weights(parts), weights(whole), rtol=0, atol=1e-9)
+
+
+def test_the_schedule_ends_with_the_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    step = torch.optim.AdamW.step
+
+    def noted(self: torch.optim.AdamW, *arguments: Any) -> Any:
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", noted)
+    train(tiny_model(), batch_size=None, batch_tokens=20, lr=1.0, warmup_ratio=0.0)
+    assert rates == pytest.approx([1 - done / len(rates) for done in range(len(rates))])
+
+
+def test_steps_are_of_sequences_or_of_tokens() -> None:
+    assert TrainingSettings().batch_size == 32
+    assert TrainingSettings(batch_tokens=100).batch_size is None
+    with pytest.raises(InputError, match="--batch-tokens: of no use beside --batch-size"):
+        TrainingSettings(batch_tokens=100, batch_size=32)
+
+
+def test_the_time_left_falls_to_nothing() -> None:
+    left = [record["seconds_left"] for record in train(tiny_model(), epochs=3) if "train_loss" in record]
+    assert left[-1] == 0
+    assert all(value >= 0 for value in left)
 
 
 def test_examples_may_differ_by_epoch_and_batches_know_their_steps_targets() -> None:
@@ -435,9 +499,9 @@ def test_evaluation_runs_in_the_precision_asked_for() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("epochs", 0), ("batch_size", 0), ("lr", 0.0), ("warmup_ratio", 1.5), ("precision", "fp8"), ("seed", -1),
-     ("micro_batch_size", 0), ("layer_decay", 0.0), ("layer_decay", 1.1), ("early_stopping", 0), ("ema", 1.0),
-     ("fgm", 0.0), ("r_drop", -1.0), ("save_steps", 0), ("save_minutes", 0.0), ("keep_checkpoints", 1),
+    [("epochs", 0), ("batch_size", 0), ("batch_tokens", 0), ("lr", 0.0), ("warmup_ratio", 1.5), ("precision", "fp8"),
+     ("seed", -1), ("micro_batch_size", 0), ("layer_decay", 0.0), ("layer_decay", 1.1), ("early_stopping", 0),
+     ("ema", 1.0), ("fgm", 0.0), ("r_drop", -1.0), ("save_steps", 0), ("save_minutes", 0.0), ("keep_checkpoints", 1),
      ("max_grad_norm", 0.0), ("weight_decay", -0.1), ("head_lr", math.nan), ("lr", math.inf)],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_the_options_name(name: str, value: Any) -> None:

@@ -14,7 +14,7 @@ from training_runs import CPU, Item
 
 from minibert import SequenceClassifier, TokenClassifier, pack
 from minibert.training import Examples, LabelledBatch, Metric, TrainingSettings, fit
-from minibert.training.loop import shuffled
+from minibert.training.data import shuffled
 
 transformers = pytest.importorskip("transformers", reason="transformers is the oracle of these tests")
 transformers.utils.logging.disable_progress_bar()

@@ -15,13 +15,17 @@ from minibert import TokenClassifier, pack
 from minibert.training import Examples, LabelledBatch, Metric, Progress, TrainingSettings, fit, predict
 
 CPU = torch.device("cpu")
-TIMES = ("train_seconds", "tokens_per_second", "deterministic_slowdown")
+TIMES = ("train_seconds", "seconds_left", "tokens_per_second", "deterministic_slowdown")
 Item = tuple[list[int], list[int]]
 
 
 def collate(items: Sequence[Item]) -> LabelledBatch:
     targets = torch.tensor([target for _, row in items for target in row])
     return LabelledBatch(inputs=pack([ids for ids, _ in items]), targets=targets, num_targets=int((targets >= 0).sum()))
+
+
+def examples(items: Sequence[Item]) -> Examples[Item]:
+    return Examples(items, collate, lengths=[len(ids) for ids, _ in items])
 
 
 def loss(model: nn.Module, batch: LabelledBatch) -> Tensor:
@@ -82,7 +86,7 @@ class Run:
             "save_steps": 2, **self.settings,
         }  # fmt: skip
         return fit(
-            self.model, Examples(ragged_items(), collate), loss=self.loss, evaluate=self.figures or self._figures,
+            self.model, examples(ragged_items()), loss=self.loss, evaluate=self.figures or self._figures,
             metric=Metric("loss", higher_is_better=False), settings=TrainingSettings(**given), device=CPU,
             on_best=self.on_best or self._keep_best, on_record=self.log.append, checkpoints=self.folder, resume=resume,
             on_resume=self._cut_log, same=self.same,

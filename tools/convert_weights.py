@@ -22,7 +22,7 @@ from torch import Tensor
 
 from minibert.batch import from_padded
 from minibert.checkpoint import load_model
-from minibert.config import ACTIVATIONS, ARCHITECTURES
+from minibert.config import ARCHITECTURES, HIDDEN_ACTS
 from minibert.conversion import FORMATS, MODELS, Checkpoint, convert, open_checkpoint
 from minibert.errors import InputError
 
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--arch", choices=ARCHITECTURES, help="what you believe it is; says why where it is not")
     parser.add_argument(
         "--hidden-act",
-        choices=tuple(ACTIVATIONS),
+        choices=HIDDEN_ACTS,
         help="the activation, where the settings do not say it rightly: gelu is the erf form, gelu_new the tanh form",
     )
     parser.add_argument("--head", metavar="NAME", help="take this classification head of fairseq's, not the language's")

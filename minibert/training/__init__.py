@@ -1,15 +1,34 @@
 """Fine-tuning: the loop, the optimizer, exact resume, and the devices and precisions it runs on."""
 
-from minibert.training.checks import check_finite, collapse
-from minibert.training.data import Examples, LabelledBatch, Metric
-from minibert.training.loop import fit
-from minibert.training.precision import PRECISIONS, autocast, choose_device, choose_precision
-from minibert.training.prediction import predict
-from minibert.training.regularisation import class_divergence
-from minibert.training.settings import FREE, TrainingSettings
-from minibert.training.signals import Interrupted
-from minibert.training.state import Progress
-from minibert.training.step import Divergence
+from typing import TYPE_CHECKING
+
+from minibert.lazy import by_need
+
+if TYPE_CHECKING:
+    from minibert.training.checks import check_finite, collapse
+    from minibert.training.data import Examples, LabelledBatch, Metric
+    from minibert.training.loop import fit
+    from minibert.training.precision import autocast, choose_device, choose_precision
+    from minibert.training.prediction import predict
+    from minibert.training.regularisation import class_divergence
+    from minibert.training.settings import FREE, PRECISIONS, TrainingSettings
+    from minibert.training.signals import Interrupted
+    from minibert.training.state import Progress
+    from minibert.training.step import Divergence
+else:
+    __getattr__ = by_need(
+        __name__,
+        checks=("check_finite", "collapse"),
+        data=("Examples", "LabelledBatch", "Metric"),
+        loop=("fit",),
+        precision=("autocast", "choose_device", "choose_precision"),
+        prediction=("predict",),
+        regularisation=("class_divergence",),
+        settings=("FREE", "PRECISIONS", "TrainingSettings"),
+        signals=("Interrupted",),
+        state=("Progress",),
+        step=("Divergence",),
+    )
 
 __all__ = [
     "FREE",

@@ -4,8 +4,10 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +27,8 @@ class LabelledBatch:
         lines: where the examples stand in their file, so that a message can name them; may be left out.
         positions: ``(N,)``, the tokens of the pack that an output is wanted of, for a model that can leave out the
             others.
+        target_positions: ``(N,)``, the tokens of the pack that have a target, where the loss chooses them; and
+        target_counts: how many of them are in each sequence, on the host, so that choosing waits for no device.
         targets_per_sequence: in the whole of what is averaged over, which is this batch where nothing is given; an
             optimizer step gives its own. The step divides a loss by its targets, so a second term that has one part for
             each sequence must be multiplied by this to come out as a mean over sequences.
@@ -35,14 +39,20 @@ class LabelledBatch:
     num_targets: int
     lines: tuple[int, ...] = ()
     positions: Tensor | None = None
+    target_positions: Tensor | None = None
+    target_counts: tuple[int, ...] = ()
     targets_per_sequence: float | None = None
 
     def to(self, device: torch.device) -> "LabelledBatch":
+        def moved(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
         return dataclasses.replace(
             self,
             inputs=self.inputs.to(device),
             targets=self.targets.to(device, non_blocking=True),
-            positions=None if self.positions is None else self.positions.to(device, non_blocking=True),
+            positions=moved(self.positions),
+            target_positions=moved(self.target_positions),
         )
 
     def output_of(self, module: nn.Module) -> Any:
@@ -57,6 +67,7 @@ class Examples(Generic[Example]):
     Attributes:
         items: the examples.
         collate: makes a batch of some.
+        lengths: the most tokens that each item comes to, for steps of so many tokens.
         at_epoch: what an example is in an epoch, counted from 1, where it is not the same in each. It must depend on
             nothing else, so that a run can be resumed, and its batches cut in other ways.
     """
@@ -64,11 +75,63 @@ class Examples(Generic[Example]):
     items: Sequence[Example]
     collate: Callable[[Sequence[Example]], LabelledBatch]
     at_epoch: Callable[[Example, int], Example] | None = None
+    lengths: Sequence[int] | None = None
 
     def batches(self, order: Sequence[int], size: int, *, epoch: int = 1) -> Iterator[LabelledBatch]:
         for start in range(0, len(order), size):
             items = [self.items[i] for i in order[start : start + size]]
             yield self.collate(items if self.at_epoch is None else [self.at_epoch(item, epoch) for item in items])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Which examples an optimizer step takes. It depends on these values and the epoch's number alone, so that a
+    resumed run finds its place.
+
+    Attributes:
+        num_examples: in an epoch, all of them once, in an order of its own.
+        seed: of the orders.
+        batch_size: examples in a step; the epoch's last one may have fewer.
+        batch_tokens: where this is given, a step takes what comes next in the order as long as its tokens fit; an
+            example that never fits is a step by itself.
+        lengths: tokens of each example, for ``batch_tokens``.
+    """
+
+    num_examples: int
+    seed: int
+    batch_size: int | None = None
+    batch_tokens: int | None = None
+    lengths: Sequence[int] | None = None
+
+    def steps(self, epoch: int) -> list[list[int]]:
+        """The indices of each step's examples in an epoch, counted from 1."""
+        order = shuffled(self.num_examples, self.seed, epoch)
+        return [order[start:end] for start, end in pairwise(self._borders(order))]
+
+    def sizes(self, epochs: int) -> list[int]:
+        """How many examples each step of a whole run takes."""
+        if self.batch_tokens is None:
+            return [len(step) for step in self.steps(1)] * epochs
+        return [len(step) for epoch in range(1, epochs + 1) for step in self.steps(epoch)]
+
+    def _borders(self, order: Sequence[int]) -> list[int]:
+        if self.batch_tokens is None:
+            assert self.batch_size is not None
+            return [*range(0, len(order), self.batch_size), len(order)]
+        assert self.lengths is not None
+        ends = np.cumsum(np.asarray(self.lengths)[order])
+        borders = [0]
+        while (start := borders[-1]) < len(order):
+            before = ends[start - 1] if start else 0
+            borders.append(max(start + 1, int(np.searchsorted(ends, before + self.batch_tokens, side="right"))))
+        return borders
+
+
+def shuffled(count: int, seed: int, epoch: int) -> list[int]:
+    """The order of an epoch, which depends on nothing but these numbers."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order: list[int] = torch.randperm(count, generator=generator).tolist()
+    return order
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from minibert.errors import InputError
 from minibert.training import distributed
 from minibert.training.checkpoints import Checkpoints, require_none
 from minibert.training.checks import check_finite
-from minibert.training.data import Examples, Metric
+from minibert.training.data import Examples, Metric, Plan
 from minibert.training.optimizer import build_optimizer, linear_schedule
 from minibert.training.precision import choose_precision, cost_of_determinism, determinism
 from minibert.training.regularisation import Ema, weights_of
@@ -55,8 +55,9 @@ def fit(
 ) -> list[dict[str, Any]]:
     """Trains ``model`` in place.
 
-    An optimizer step covers ``batch_size`` sequences; its loss is the sum over their targets divided by the number of
-    targets in the whole step, so that cutting the step into micro-batches changes nothing.
+    An optimizer step covers ``batch_size`` sequences, or ``batch_tokens`` tokens (see :class:`Plan`); its loss is the
+    sum over their targets divided by the number of targets in the whole step, so that cutting the step into
+    micro-batches changes nothing.
 
     Under ``torchrun`` (see :mod:`minibert.training.distributed`) every process calls this with the same arguments. All
     evaluate; process 0 alone calls ``on_best``, ``on_record`` and ``on_resume``, writes, and decides by its figures.
@@ -96,7 +97,14 @@ def fit(
         distributed.from_first(lambda: require_none(checkpoints))
     distributed.begun()
     precision = choose_precision(settings.precision, device)
-    num_steps = settings.epochs * math.ceil(len(data.items) / settings.batch_size)
+    plan = Plan(
+        num_examples=len(data.items),
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        batch_tokens=settings.batch_tokens,
+        lengths=data.lengths,
+    )
+    sizes = plan.sizes(settings.epochs)
     bound = binding(model, {**settings.binding(), "--precision": precision, **(same or {})}, len(data.items))
     require_same_in_all(bound)
     trained = distributed.replicated(model, device)
@@ -111,17 +119,18 @@ def fit(
     state = RunState(
         model=model,
         optimizer=optimizer,
-        schedule=linear_schedule(optimizer, num_steps=num_steps, warmup_ratio=settings.warmup_ratio),
+        schedule=linear_schedule(optimizer, num_steps=len(sizes), warmup_ratio=settings.warmup_ratio),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
         ema=None if settings.ema is None else Ema(model, settings.ema),
-        progress=Progress(micro_batch_size=min(settings.micro_batch_size or settings.batch_size, settings.batch_size)),
+        progress=Progress(micro_batch_size=min(settings.micro_batch_size or max(sizes), max(sizes))),
         binding=bound,
         device=device,
     )
     step = OptimizerStep(state, trained, data, loss=loss, divergence=divergence, settings=settings, precision=precision)
     run = _Run(
         state=state,
-        num_examples=len(data.items),
+        plan=plan,
+        num_steps=len(sizes),
         step=step,
         evaluate=evaluate,
         metric=metric,
@@ -149,7 +158,8 @@ class _Run:
     """A run under way; the attributes are :func:`fit`'s arguments, and those that follow."""
 
     state: RunState
-    num_examples: int
+    plan: Plan
+    num_steps: int
     step: OptimizerStep
     evaluate: Callable[[], Mapping[str, float]]
     metric: Metric
@@ -163,10 +173,13 @@ class _Run:
     unwritten_best: dict[str, Tensor] | None = None
     """The best weights, on the host, while they could not be written."""
     saved_at: float = field(default_factory=time.monotonic)
+    begun: tuple[float, int] = (0.0, 0)
+    """When this process began to train, and after which step."""
 
     def train(self, signals: SignalWatch) -> list[dict[str, Any]]:
         """All epochs from here on."""
         progress, patience = self.state.progress, self.settings.early_stopping
+        self.begun = time.monotonic(), progress.step
         while progress.epoch <= self.settings.epochs:
             if patience is not None and progress.position == 0 and progress.epochs_without_best >= patience:
                 break
@@ -180,19 +193,18 @@ class _Run:
     def _train_epoch(self, signals: SignalWatch) -> None:
         """The steps of an epoch that are still to do."""
         progress, settings = self.state.progress, self.settings
-        order = shuffled(self.num_examples, settings.seed, progress.epoch)
-        num_steps = math.ceil(len(order) / settings.batch_size)
+        steps = self.plan.steps(progress.epoch)
         started = time.perf_counter() - progress.seconds
         self.state.model.train()
         with tqdm(
-            total=num_steps,
+            total=len(steps),
             initial=progress.position,
             desc=f"epoch {progress.epoch}/{settings.epochs}",
             disable=None if self.show_progress and distributed.is_writer() else True,
         ) as bar:
-            for start in range(progress.position * settings.batch_size, len(order), settings.batch_size):
+            for indices in steps[progress.position :]:
                 lr = self.state.schedule.get_last_lr()[0]
-                result = self.step(order[start : start + settings.batch_size])
+                result = self.step(indices)
                 self.waiting.append(result)
                 progress.step += 1
                 progress.position += 1
@@ -200,12 +212,13 @@ class _Run:
                 progress.num_tokens += result.num_tokens
                 progress.seconds = time.perf_counter() - started
                 signal, save = self._asked(signals)
-                due = progress.step % LOG_EVERY == 0 or progress.position == num_steps
+                due = progress.step % LOG_EVERY == 0 or progress.position == len(steps)
                 if due or save or self.state.device.type == "cpu":  # a CPU's figures need no waiting for
                     self._settle()
                     mean = progress.loss_sum / max(1, progress.num_targets)
                     rate = progress.num_tokens / progress.seconds
-                    bar.set_postfix_str(f"loss {mean:.4f}, {rate:,.0f} tokens/s", refresh=False)
+                    left = tqdm.format_interval(self._seconds_left())
+                    bar.set_postfix_str(f"loss {mean:.4f}, {rate:,.0f} tokens/s, run {left} left", refresh=False)
                 if due:
                     self._record({
                         "step": progress.step, "epoch": progress.epoch, "loss": mean, "lr": lr,
@@ -216,6 +229,13 @@ class _Run:
                     self._save()
                 if signal:
                     self._stop(signal)
+
+    def _seconds_left(self) -> float:
+        """How long the run will take yet at the pace that this process has kept, evaluations included, if it does not
+        stop early."""
+        begun_at, first = self.begun
+        done = self.state.progress.step - first
+        return (time.monotonic() - begun_at) / max(1, done) * (self.num_steps - self.state.progress.step)
 
     def _settle(self) -> None:
         """Adds up the figures of the steps that wait, in order; InputError where one is no number."""
@@ -258,7 +278,7 @@ class _Run:
             "best": improved,
         }
         progress.history.append(record)
-        self._record(record)
+        self._record({**record, "seconds_left": round(self._seconds_left())})
         progress.epoch += 1
         progress.position = progress.num_targets = progress.num_tokens = 0
         progress.loss_sum = progress.seconds = 0.0
@@ -359,15 +379,8 @@ class _Run:
 
     def measure_determinism(self) -> None:
         """Records how many times as long a step's gradient takes with deterministic algorithms alone."""
-        order = shuffled(self.num_examples, self.settings.seed, 1)[: self.settings.batch_size]
+        first = self.plan.steps(1)[0]
         self.state.model.train()
-        cost = cost_of_determinism(lambda: self.step.gradients(order), self.state.device)
+        cost = cost_of_determinism(lambda: self.step.gradients(first), self.state.device)
         self.state.optimizer.zero_grad(set_to_none=True)
         self._record({"deterministic_slowdown": round(cost, 3)})
-
-
-def shuffled(count: int, seed: int, epoch: int) -> list[int]:
-    """The order of an epoch, which depends on nothing but these numbers."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    order: list[int] = torch.randperm(count, generator=generator).tolist()
-    return order

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import torch
 
 from minibert.errors import InputError
+from minibert.training.settings import PRECISIONS
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minibert.errors import InputError
-from minibert.training.precision import PRECISIONS
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 FREE = {"free": True}
 """The metadata of settings that may change when a run is resumed: the steps are the same, at most up to rounding."""
@@ -17,7 +18,16 @@ class TrainingSettings:
     """What a training run is set to. The metadata are the command line's help."""
 
     epochs: int = field(default=3, metadata={"help": "passes over the training data"})
-    batch_size: int = field(default=32, metadata={"help": "sequences in an optimizer step, over all processes"})
+    batch_size: int | None = field(
+        default=None, metadata={"help": "sequences in an optimizer step, over all processes (default: 32)"}
+    )
+    batch_tokens: int | None = field(
+        default=None,
+        metadata={
+            "help": "in place of --batch-size: an optimizer step takes as many sequences as fit this many tokens, one "
+            "at least"
+        },
+    )
     micro_batch_size: int | None = field(
         default=None,
         metadata=FREE
@@ -72,9 +82,14 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         """Raises InputError, by the option's name, for a value that cannot be trained with."""
+        if self.batch_tokens is not None and self.batch_size is not None:
+            raise InputError("--batch-tokens: of no use beside --batch-size; leave one of them out.")
+        if self.batch_tokens is None and self.batch_size is None:
+            object.__setattr__(self, "batch_size", 32)
         limits: tuple[tuple[str, bool, str], ...] = (
             ("epochs", self.epochs >= 1, "1 or more"),
-            ("batch_size", self.batch_size >= 1, "1 or more"),
+            ("batch_size", self.batch_size is None or self.batch_size >= 1, "1 or more"),
+            ("batch_tokens", self.batch_tokens is None or self.batch_tokens >= 1, "1 or more"),
             ("micro_batch_size", self.micro_batch_size is None or self.micro_batch_size >= 1, "1 or more"),
             ("lr", 0 < self.lr < math.inf, "a number above 0"),
             ("head_lr", self.head_lr is None or 0 < self.head_lr < math.inf, "a number above 0"),

@@ -1,0 +1,24 @@
+"""Packages whose public names bring their modules, and torch, only when they are asked for (PEP 562)."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def by_need(package: str, **names: Sequence[str]) -> Callable[[str], Any]:
+    """A package's ``__getattr__``: imports the module of a public name when the name is first used.
+
+    Args:
+        package: its ``__name__``.
+        names: the public names in each of its modules, by the module's name.
+    """
+    module_of = {name: module for module, group in names.items() for name in group}
+
+    def get(name: str) -> Any:
+        if name not in module_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{package}.{module_of[name]}"), name)
+        setattr(importlib.import_module(package), name, value)  # so that this is asked once
+        return value
+
+    return get

@@ -1,0 +1,72 @@
+"""Commands begin quickly: help and refusals need none of the packages that take seconds to import."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minibert
+import minibert.training
+
+TASKS = ("ner", "classification", "qa", "span_qa", "pretraining", "predict", "fill_mask", "compare")
+HEAVY = {"torch", "numpy", "sklearn", "matplotlib", "seqeval", "tokenizers", "transformers"}
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments: str) -> tuple[int, str, set[str]]:
+    """Exit status, what was said, and the heavy packages that were imported."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments], cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
+    )
+    lines = done.stderr.splitlines()
+    imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+    said = "\n".join(line for line in lines if not line.startswith("import time:"))
+    assert "argparse" in imported, "the imports are not listed as expected"
+    return done.returncode, done.stdout + said, imported & HEAVY
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_help_needs_nothing_heavy(task: str) -> None:
+    status, said, heavy = run("-m", f"tasks.{task}", "--help")
+    assert (status, heavy) == (0, set())
+    assert f"python -m tasks.{task}" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("ner --epoch 3", "unrecognized arguments: --epoch 3"),
+        ("ner --head tree", "--head tree: use linear or crf."),
+        ("classification --kind none", "--kind none: use one of single, multi, regression."),
+        ("qa --ask why --top-k many", "invalid int value: 'many'"),
+        ("qa --prompt what", "must hold {question} once"),
+        ("span_qa --resume", "--resume: needs --out"),
+        ("pretraining", "--corpus: needed"),
+        ("compare --task ner --lr 0", "--lr 0.0: must be a number above 0."),
+        ("predict", "the following arguments are required: RUN"),
+        ("fill_mask run", "the following arguments are required: TEXT"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_heavy_is_imported(arguments: str, message: str) -> None:
+    task, *options = arguments.split()
+    status, said, heavy = run("-m", f"tasks.{task}", *options)
+    assert (status, heavy) == (2, set())
+    assert message in said
+
+
+def test_a_settings_file_may_be_a_pipe(tmp_path: Path) -> None:
+    """It can be read only once."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.ner", "--config", "/dev/stdin", "--dry-run"],
+        cwd=ROOT, input="epochs = 7", capture_output=True, text=True, encoding="utf-8",
+    )  # fmt: skip
+    assert "epochs = 7" in done.stdout
+
+
+@pytest.mark.parametrize("package", [minibert, minibert.training])
+def test_public_names_are_there(package: object) -> None:
+    for name in package.__all__:  # type: ignore[attr-defined]
+        assert getattr(package, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = package.nothing  # type: ignore[attr-defined]
