@@ -9,7 +9,7 @@ import torch
 from minibert import EncoderConfig, Tokenizer
 from minibert.checkpoint import LoadReport, Pretrained, load_model, read_config
 from minibert.errors import InputError
-from tasks.settings import RANDOM, RunSettings
+from tasks.settings import RunSettings
 from tasks.task import Split, Task
 
 # What `--weights` to name to a person who has none yet.
@@ -19,7 +19,7 @@ OFFICIAL_WEIGHTS = {
     "roberta": "FacebookAI/roberta-base (English)",
 }
 
-# The pre-trained models that come with minibert, beside its packages in a checkout and where it is installed.
+# Where tools/make_bundled_weights.py puts small pre-trained models: beside the packages.
 _BUNDLED = Path(__file__).parents[1] / "weights"
 
 # Shapes for a start from random weights: small enough for a laptop.
@@ -47,8 +47,8 @@ class Start:
 
 
 def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
-    """Loads ``--weights`` or the bundled model of ``--arch``; or makes a small random one, with a tokenizer from the
-    training data.
+    """Loads ``--weights``, or the small pre-trained model of ``--arch`` where there is one; else makes a small random
+    one, with a tokenizer from the training data.
 
     A checkpoint trained with the same labels keeps its own order of them.
 
@@ -58,8 +58,9 @@ def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
     settings: RunSettings = task.settings
     torch.manual_seed(settings.seed)
     labels = task.labels(train)
-    if settings.from_random:
-        arch = settings.arch or "bert"
+    arch = settings.arch or "bert"
+    source = None if settings.from_random else settings.weights or bundled(arch)
+    if source is None:
         tokenizer = task.new_tokenizer(train, arch)
         config = EncoderConfig.from_dict({
             **_SMALL,
@@ -70,9 +71,8 @@ def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
             "pad_token_id": tokenizer.pad_token_id,
         })  # fmt: skip
         model = task.model_class(config if labels is None else config.with_labels(labels))
-        origin = "small and random"
+        origin = f"small and random; for real use pass --weights {OFFICIAL_WEIGHTS[arch]}"
     else:
-        source = bundled(settings.arch or "bert") if settings.weights is None else settings.weights
         config = read_config(source)
         if labels is not None and set(config.id2label.values()) == set(labels.values()):
             labels = config.id2label
@@ -87,19 +87,10 @@ def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
     return Start(model=model, tokenizer=tokenizer, origin=f"{config.model_type}, {millions:.1f} M parameters, {origin}")
 
 
-def bundled(arch: str) -> Path:
-    """The folder of the small pre-trained model of an architecture that comes with minibert.
-
-    Raises:
-        InputError: it is not there.
-    """
+def bundled(arch: str) -> Path | None:
+    """The folder of the small pre-trained model of an architecture, where it has been made."""
     folder = _BUNDLED / f"{arch}-tiny"
-    if not folder.is_dir():
-        raise InputError(
-            f"{folder}: the small model that comes with minibert is not there; install minibert again, or name "
-            f"--weights, such as {OFFICIAL_WEIGHTS[arch]} or {RANDOM}."
-        )
-    return folder
+    return folder if folder.is_dir() else None
 
 
 def _check_length(max_length: int | None, tokenizer: Tokenizer, config: EncoderConfig) -> None:
@@ -114,7 +105,7 @@ def _check_length(max_length: int | None, tokenizer: Tokenizer, config: EncoderC
 def _origin(settings: RunSettings, config: EncoderConfig, report: LoadReport) -> str:
     if settings.weights is None:
         official = OFFICIAL_WEIGHTS[config.model_type]
-        return f"small and pre-trained, comes with minibert ({report}); for real use pass --weights {official}"
+        return f"small, pre-trained by this project ({report}); for real use pass --weights {official}"
     origin = f"from {settings.weights} ({report})"
     if settings.arch not in (None, config.model_type):
         origin += f"; this checkpoint is a {config.model_type}, so --arch {settings.arch} is not used"

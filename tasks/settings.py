@@ -40,7 +40,7 @@ class RunSettings(TrainingSettings):
         default=None,
         metadata={
             "help": "checkpoint folder or hub name to start from; random for a small model without any training "
-            "(default: the small one of --arch that comes with minibert)"
+            "(default: the small pre-trained one of --arch where weights/ has it, else random)"
         },
     )
     train: str | None = field(default=None, metadata=FREE | {"help": "training file (default: the bundled sample)"})

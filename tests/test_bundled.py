@@ -1,0 +1,132 @@
+"""The small pre-trained models that come with minibert, and the tool that makes them."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import FAMILIES, largest_difference, padded
+
+from minibert import PretrainingModel, SequenceClassifier, Tokenizer, pack
+from tasks import classification, fill_mask, model
+from tasks.model import bundled
+from tools import make_bundled_weights
+
+needs_models = pytest.mark.skipif(
+    not all(map(bundled, FAMILIES)), reason="tools/make_bundled_weights.py has not made the small models"
+)
+
+TEXTS = ["臺北是台灣的首都。", "请问在London的住户名簿？", "The cat sat on the mat."]
+
+
+def write_texts(path: Path) -> str:
+    rows = [{"text": f"{'good' if i % 2 else 'bad'} film {i}", "label": i % 2} for i in range(24)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def made(family: str) -> Path:
+    folder = bundled(family)
+    assert folder is not None
+    return folder
+
+
+@needs_models
+def test_all_are_small_and_have_a_card_with_licence_and_command() -> None:
+    sizes = []
+    for family in FAMILIES:
+        sizes.append(sum(file.stat().st_size for file in made(family).iterdir()))
+        card = (made(family) / "README.md").read_text(encoding="utf-8")
+        assert "CC BY-SA 4.0" in card
+        assert "wikipedia.org" in card
+        assert f"python -m tasks.pretraining --arch {family}" in card
+    assert max(sizes) <= 10e6
+    assert sum(sizes) <= 24e6
+
+
+@needs_models
+@pytest.mark.parametrize("family", FAMILIES)
+def test_transformers_reads_tokens_and_words_alike(family: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    folder = made(family)
+    tokenizer = Tokenizer.from_pretrained(folder)
+    theirs_tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    rows = [tokenizer.with_special_tokens(tokenizer.encode(text).ids)[0] for text in TEXTS]
+    assert rows == [theirs_tokenizer(text)["input_ids"] for text in TEXTS]
+
+    ours = PretrainingModel.from_pretrained(folder).eval()
+    theirs = transformers.AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        words, _ = ours(pack(rows))
+        mask = padded([[1] * len(row) for row in rows], 0)
+        reference = theirs(padded(rows, tokenizer.pad_token_id), attention_mask=mask).logits[mask.bool()]
+    assert largest_difference(words, reference) <= 1e-4 * reference.abs().max().item()
+
+
+@needs_models
+@pytest.mark.parametrize("family", FAMILIES)
+def test_characters_are_tokens_in_text_and_as_words(family: str) -> None:
+    """What is learnt of running text serves where characters are labelled."""
+    tokenizer = Tokenizer.from_pretrained(made(family))
+    text = "王小明在北京大學讀書"
+    (pieces,) = tokenizer.encode_words([list(text)])
+    assert pieces.ids == tokenizer.encode(text).ids
+    assert len(pieces.ids) == len(text)
+
+
+@needs_models
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_word_is_told_from_what_stands_around_it(family: str) -> None:
+    """Beside the frequent words that a model without context would name."""
+    loaded = fill_mask.load(str(made(family)))
+    for text, word in (("他出生於西元一九八五[MASK]。", "年"), ("He was born in New [MASK].", "York")):
+        ((*candidates,),) = fill_mask.fill(*loaded, text, top=5)
+        assert word in [candidate.text.strip() for candidate in candidates]
+
+
+@needs_models
+def test_a_task_starts_from_them_and_names_official_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = write_texts(tmp_path / "train.jsonl")
+    options = ["--train", train, "--lr", "1e-12", "--epochs", "1", "--no-baseline", "--out", str(tmp_path / "run")]
+    classification.main([*options, "--arch", "albert"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("model ")]
+    assert "albert" in line
+    assert "pre-trained by this project" in line
+    assert "--weights voidful/albert_chinese_base" in line
+    start, end = (SequenceClassifier.from_pretrained(folder) for folder in (made("albert"), tmp_path / "run"))
+    assert largest_difference(*(m.encoder.embeddings.word_embeddings.weight for m in (start, end))) <= 1e-6
+
+
+def test_where_they_are_missing_a_task_starts_from_random_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(model, "_BUNDLED", tmp_path)
+    train = write_texts(tmp_path / "train.jsonl")
+    classification.main(["--train", train, "--epochs", "1", "--no-baseline", "--out", str(tmp_path / "run")])
+    assert "small and random; for real use pass --weights google-bert" in capsys.readouterr().out
+
+
+# -- the tool ---------------------------------------------------------------------------------------------------------
+
+
+def write_corpus(folder: Path, sources: list[str]) -> Path:
+    folder.mkdir()
+    documents = ["first\nof two lines", "second", "第三"]
+    with gzip.open(folder / "zh.txt.gz", "wt", encoding="utf-8") as file:
+        file.write("\n\n".join(documents) + "\n")
+    with gzip.open(folder / "attribution.tsv.gz", "wt", encoding="utf-8") as file:
+        file.write("en\tbooks\tT\t1\ttitle\n" + "".join(f"zh\t{source}\tT\t1\ttitle\n" for source in sources))
+    return folder
+
+
+def test_documents_of_test_data_are_left_out(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", ["zhwiki", "drcd-dev", "twlaw"])
+    chosen = make_bundled_weights.choose(corpus, "zh", tmp_path)
+    assert chosen.read_text(encoding="utf-8") == "first\nof two lines\n\n第三\n"
+
+
+def test_a_list_of_sources_of_another_corpus_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = write_corpus(tmp_path / "corpus", ["zhwiki", "twlaw"])
+    assert make_bundled_weights.main(["bert", "--corpus", str(corpus), "--work", str(tmp_path / "work")]) == 2
+    assert "has 2 documents of zh, and zh.txt.gz 3" in capsys.readouterr().err
