@@ -63,12 +63,12 @@ def _cpu_rows(files: Mapping[str, str], *, train: str) -> list[Row]:
     for arch, name in (("bert", "BERT-base"), ("albert", "ALBERT-base")):
         common = f"--device cpu --precision bf16 --arch {arch} --rounds 3"
         for lengths, predicting, training in (("uncut lengths", 4.0, 4.0), ("dev lengths", 2.6, 2.5)):
-            run = f"throughput inference {common} --lengths {files[lengths]} --sequences 3442 --peers {_SORTED}"
+            run = f"throughput inference {common} --lengths {files[lengths]} --sequences 640 --peers {_SORTED}"
             what = f"{name} inference, {lengths}, batch 32"
             found.append(Row(work=what, run=run, wanted=predicting))
             found.append(Row(work=f"{what}, peer sorted", run=run, contender=_SORTED, wanted=1.2))
             found.append(Row(work=what, run=run, contender=OURS, column="utilisation", wanted=0.75))
-            run = f"throughput training {common} --lengths {files[lengths]} --sequences 320"
+            run = f"throughput training {common} --lengths {files[lengths]} --sequences 192"
             found.append(Row(work=f"{name} training, {lengths}, batch 32", run=run, wanted=training))
     run = "latency --device cpu --precision bf16 --lengths fixed:20 --rounds 30 --peers"
     found.append(Row(work="BERT-base inference, one text of 20 tokens", run=run, wanted=1.3))

@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
         asked = parse(task.settings_class, [*rest, "--arch", arch, *weights], task=task.name)
         if asked.settings.weights and not weights:
             raise InputError("--config: names weights for one architecture; give --weights, one for each --arch.")
+        if getattr(asked.settings, "shots", ()):
+            raise InputError("--shots: is a comparison of its own; run python -m tasks.cloze.")
         if asked.dry_run:
             raise InputError(f"--dry-run: looks at one task; run python -m tasks.{task.name} --dry-run.")
         variants.append(asked.settings)

@@ -175,4 +175,7 @@ def test_what_cannot_start_leaves_nothing(tmp_path: Path) -> None:
         compare.main(["--task", "ner", "--arch", "bert", "--weights", "a", "b", "--out", str(out)])
     with pytest.raises(InputError, match="looks at one task"):
         compare.main(["--task", "ner", "--dry-run", "--out", str(out)])
+    asked = ["--task", "cloze", "--template", "{text} [MASK]", "--words", "a=x", "b=y", "--shots", "0"]
+    with pytest.raises(InputError, match="--shots: is a comparison of its own"):
+        compare.main([*asked, "--out", str(out)])
     assert not out.exists()

@@ -9,7 +9,7 @@ import pytest
 import minibert
 import minibert.training
 
-TASKS = ("ner", "classification", "qa", "span_qa", "pretraining", "predict", "fill_mask", "compare")
+TASKS = ("ner", "classification", "qa", "span_qa", "cloze", "pretraining", "predict", "fill_mask", "compare")
 HEAVY = {"torch", "numpy", "sklearn", "matplotlib", "seqeval", "tokenizers", "transformers"}
 ROOT = Path(__file__).parents[1]
 
