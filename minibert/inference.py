@@ -72,7 +72,8 @@ class _PackedLinear(nn.Module):
 def _can_pack(dtype: torch.dtype) -> bool:
     """Whether this PyTorch and this CPU have packed linear maps."""
     try:
-        _PackedLinear(nn.Linear(8, 8, dtype=dtype))(torch.zeros(1, 8, dtype=dtype))
+        # Without initial values, which would be drawn, and make a resumed run differ from the one it continues.
+        _PackedLinear(nn.utils.skip_init(nn.Linear, 8, 8, dtype=dtype))(torch.zeros(1, 8, dtype=dtype))
     except (AttributeError, RuntimeError):
         return False
     return True

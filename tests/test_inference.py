@@ -113,6 +113,15 @@ def test_the_model_itself_stays_as_it_was() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+def test_nothing_is_drawn() -> None:
+    """A resumed run makes its first copy where the one it continues had made one already: draws would part them."""
+    module._can_pack.cache_clear()
+    model = TokenClassifier(tiny_config("bert"))
+    before = torch.get_rng_state()
+    for_inference(model, torch.bfloat16)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_model_that_is_ready_is_not_copied_again() -> None:
     model = CrfTokenClassifier(tiny_config("bert"))
     assert for_inference(model, torch.float32) is model
