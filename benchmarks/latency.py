@@ -8,15 +8,12 @@ of the median and of the slowest round. One JSON line comes last.
 
 import argparse
 import statistics
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from benchmarks import peers
-from benchmarks.clock import in_turns
 from benchmarks.ours import OURS
 from benchmarks.record import print_record
-from benchmarks.throughput import inference
+from benchmarks.throughput import inference, measured
 from benchmarks.workload import add_options, read_workload
 from tasks import command
 
@@ -36,11 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     work = read_workload(options)
     wanted = _DEFAULT_PEERS[work.device.type] if options.peers is None else options.peers
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        work.random_model().save_pretrained(folder)
-        works, errors = inference(list(dict.fromkeys([peers.BASELINE, *wanted])), folder, work)
-    seconds = in_turns(works, rounds=options.rounds, device=work.device)
+    seconds, errors = measured(inference, wanted, work, options.rounds)
     median = {name: statistics.median(values) for name, values in seconds.items()}
     to_milliseconds = 1000 / len(work.batches)
     print_record(

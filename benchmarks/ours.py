@@ -1,6 +1,6 @@
 """Our side of a comparison: the model as a user runs it, and the optimizer step that ``fit`` takes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,23 +21,16 @@ from minibert.training.step import OptimizerStep
 OURS = "minibert"
 
 
-def prepare_for_inference(
-    model: TokenClassifier, *, precision: torch.dtype, device: torch.device
-) -> Callable[[Sequence[Ids]], Tensor]:
-    """A function of a batch's sequences that gives the logits ``(T, num_labels)``: the fastest way that we have."""
-    ready = for_inference(model.to(device).eval(), precision)
+def our_predictor(folder: Path, work: Workload) -> Predictor:
+    """Our model as prediction makes it ready."""
+    ready = for_inference(TokenClassifier.from_pretrained(folder).to(work.device).eval(), work.dtype)
 
     @torch.inference_mode()
     def compute(sequences: Sequence[Ids]) -> Tensor:
-        logits: Tensor = ready(pack(sequences).to(device))
+        logits: Tensor = ready(pack(sequences).to(work.device))
         return logits
 
-    return compute
-
-
-def our_predictor(folder: Path, work: Workload) -> Predictor:
-    model = TokenClassifier.from_pretrained(folder)
-    return Predictor(name=OURS, compute=prepare_for_inference(model, precision=work.dtype, device=work.device))
+    return Predictor(name=OURS, compute=compute)
 
 
 def our_trainer(folder: Path, work: Workload, *, checkpointing: bool = False) -> Trainer:

@@ -17,8 +17,9 @@ import transformers
 from torch import Tensor, nn
 
 from benchmarks.contender import Predictor, Trainer
-from benchmarks.workload import DTYPES, Ids, Workload
+from benchmarks.workload import Ids, Workload
 from minibert.training import TrainingSettings
+from minibert.training.precision import DTYPES
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()

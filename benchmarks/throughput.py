@@ -12,7 +12,7 @@ and by the machine's rate of matrix products in the same run. One JSON line come
 import argparse
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from benchmarks.ours import OURS, our_predictor, our_trainer
 from benchmarks.record import available, print_record
 from benchmarks.workload import Workload, add_options, operations, read_workload
 from tasks import command
+
+Prepare = Callable[[Sequence[str], Path, Workload], tuple[dict[str, Work], dict[str, float]]]
 
 _TRAINING_COST = 3  # by that of a forward pass
 _DEFAULT_PEERS = {
@@ -56,14 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     wanted = options.peers
     if wanted is None:
         wanted = _DEFAULT_PEERS[options.work, work.device.type]
-    names = list(dict.fromkeys([peers.BASELINE, *wanted]))
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        work.random_model().save_pretrained(folder)
-        prepare = inference if options.work == "inference" else training
-        works, errors = prepare(names, folder, work)
     peak = matrix_peak(work.device, work.dtype)
-    seconds = in_turns(works, rounds=options.rounds, device=work.device)
+    seconds, errors = measured(inference if options.work == "inference" else training, wanted, work, options.rounds)
     peak = max(peak, matrix_peak(work.device, work.dtype))
     cost = operations(work.config, work.lengths) * (_TRAINING_COST if options.work == "training" else 1)
     print_record(
@@ -73,6 +69,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         matrix_peak=peak,
         contenders=_figures(work, seconds, errors, cost / peak),
     )
+
+
+def measured(
+    prepare: Prepare, wanted: Sequence[str], work: Workload, rounds: int
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """The seconds of each round, and the error, of ours, the baseline, and the peers wanted, on the same weights."""
+    names = list(dict.fromkeys([peers.BASELINE, *wanted]))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        work.random_model().save_pretrained(folder)
+        works, errors = prepare(names, folder, work)
+    return in_turns(works, rounds=rounds, device=work.device), errors
 
 
 def inference(names: Sequence[str], folder: Path, work: Workload) -> tuple[dict[str, Work], dict[str, float]]:

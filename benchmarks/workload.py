@@ -17,10 +17,11 @@ import torch
 from minibert import EncoderConfig, TokenClassifier
 from minibert.errors import InputError
 from minibert.training import choose_device, choose_precision
+from minibert.training.data import borders_by_tokens
+from minibert.training.precision import DTYPES
 from tasks.ner_data import read_ner
 
 Ids = npt.NDArray[np.int64]
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _LABELS = ("O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER")
 _NUM_SPECIAL_TOKENS = 2  # a file's lengths are of texts; the first and the last token come to them
@@ -216,15 +217,8 @@ def cut(sequences: Sequence[Ids], *, size: int, tokens: int | None = None) -> li
     sequence)."""
     if tokens is None:
         return [list(sequences[start : start + size]) for start in range(0, len(sequences), size)]
-    batches: list[list[Ids]] = []
-    room = 0
-    for sequence in sequences:
-        if len(sequence) > room:
-            batches.append([])
-            room = max(tokens, len(sequence))
-        batches[-1].append(sequence)
-        room -= len(sequence)
-    return batches
+    borders = borders_by_tokens([len(sequence) for sequence in sequences], tokens)
+    return [list(sequences[start:end]) for start, end in pairwise(borders)]
 
 
 def operations(config: EncoderConfig, lengths: Sequence[int]) -> float:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
-from minibert.batch import PackedBatch
+from minibert.batch import PackedBatch, to_device
 
 _forced: str | None = None
 
@@ -154,7 +154,7 @@ def _layout(batch: PackedBatch, *, like_lengths: bool) -> _Layout:
     row_of_token[token_of_row[row_is_real]] = np.flatnonzero(row_is_real)
 
     def there(array: Any) -> Tensor:
-        return torch.from_numpy(array).to(batch.device, non_blocking=True)
+        return to_device(torch.from_numpy(array), batch.device)
 
     with torch.inference_mode(False):  # what is kept here may serve a training step next
         return _Layout(

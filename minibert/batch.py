@@ -51,16 +51,24 @@ class PackedBatch:
     def to(self, device: torch.device | str) -> "PackedBatch":
         """The same batch on ``device``."""
         return PackedBatch(
-            input_ids=self.input_ids.to(device, non_blocking=True),
-            position_ids=self.position_ids.to(device, non_blocking=True),
-            token_type_ids=self.token_type_ids.to(device, non_blocking=True),
-            cu_seqlens=self.cu_seqlens.to(device, non_blocking=True),
+            input_ids=to_device(self.input_ids, device),
+            position_ids=to_device(self.position_ids, device),
+            token_type_ids=to_device(self.token_type_ids, device),
+            cu_seqlens=to_device(self.cu_seqlens, device),
             lengths=self.lengths,
         )
 
     def unpack(self, values: Tensor) -> list[Tensor]:
         """Cuts ``values (T, ...)`` into B tensors ``(length, ...)``, as views."""
         return list(values.split(self.lengths))
+
+
+def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """``tensor`` on ``device``, without waiting for it: a copy to a GPU out of memory that is not pinned would wait for
+    all that the GPU still has to do."""
+    if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def pack(sequences: Sequence[IntSequence], token_type_ids: Sequence[IntSequence] | None = None) -> PackedBatch:

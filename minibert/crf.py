@@ -15,6 +15,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from minibert.batch import to_device
+
 Lengths = tuple[int, ...]
 
 
@@ -165,4 +167,4 @@ def _steps(values: Tensor, lengths: Lengths) -> Tensor:
 
 def _real(lengths: Lengths, device: torch.device) -> Tensor:
     """``(S, B)``: whether a sequence has this place."""
-    return torch.arange(max(lengths), device=device).unsqueeze(1) < torch.tensor(lengths).to(device, non_blocking=True)
+    return torch.arange(max(lengths), device=device).unsqueeze(1) < to_device(torch.tensor(lengths), device)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from minibert.errors import InputError
 from tasks import command
-from tasks.options import compare_parser
+from tasks.options import ClozeSettings, compare_parser
 from tasks.registry import TASKS
 from tasks.seeds import repeat
 from tasks.settings import RANDOM, parse
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         asked = parse(task.settings_class, [*rest, "--arch", arch, *weights], task=task.name)
         if asked.settings.weights and not weights:
             raise InputError("--config: names weights for one architecture; give --weights, one for each --arch.")
-        if getattr(asked.settings, "shots", ()):
+        if isinstance(asked.settings, ClozeSettings) and asked.settings.shots:
             raise InputError("--shots: is a comparison of its own; run python -m tasks.cloze.")
         if asked.dry_run:
             raise InputError(f"--dry-run: looks at one task; run python -m tasks.{task.name} --dry-run.")

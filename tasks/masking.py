@@ -39,7 +39,7 @@ class Masking:
     """How sequences of one vocabulary are masked.
 
     Attributes:
-        unit: what is masked as a whole: one of ``MASKING_UNITS``.
+        unit: what is masked as a whole: one of :data:`~tasks.options.MASKING_UNITS`.
         mask_token_id: stands for eight tenths of what is to be predicted.
         special: ``(V,)``, the ids that are never to be predicted and never stand for another.
     """

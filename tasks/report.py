@@ -321,7 +321,7 @@ def _models(comparison: Mapping[str, Any], best: Mapping[str, Any], pictures: Pi
 
     names, values = [line["arch"] for line in rows], [line["values"] for line in rows]
     if len(set(names)) < len(names):
-        names = [f"{line['arch']} {Path(line.get('weights') or 'bundled').name}" for line in rows]
+        names = [f"{line['arch']} {Path(line.get('weights') or 'small').name}" for line in rows]
 
     def draw(name: str) -> plots.Plot:
         level = (baseline["name"], baseline["mean"]) if baseline else None

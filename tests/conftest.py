@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ GOLDEN = Path(__file__).parent / "golden"
 TOKENIZERS = Path(__file__).parents[2] / "shared" / "tokenizers"
 
 FAMILIES = ("bert", "albert", "roberta")
+GOOD, BAD = ["fine", "lovely", "great"], ["awful", "poor", "dull"]
 CPU_BACKENDS = ("plain", "grouped", "padded")
 
 _SIZES = {
@@ -122,3 +123,17 @@ def largest_difference(ours: Tensor, theirs: Tensor) -> float:
     """The largest absolute difference of two tensors, which must have one shape."""
     assert ours.shape == theirs.shape, f"{tuple(ours.shape)} is not {tuple(theirs.shape)}"
     return (ours.double() - theirs.double()).abs().max().item()
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    """Short reviews with their labels, which a word of each tells."""
+    return [
+        {"headline": f"a {(GOOD if i % 2 else BAD)[i // 2 % 3]} thing number {i}", "is_good": i % 2}
+        for i in range(count)
+    ]
+
+
+def write(path: Path, objects: Iterable[Mapping[str, Any]]) -> str:
+    """Writes JSON lines; returns the path."""
+    path.write_text("\n".join(json.dumps(row) for row in objects), encoding="utf-8")
+    return str(path)

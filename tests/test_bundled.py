@@ -1,12 +1,12 @@
 """The small pre-trained models that come with minibert, and the tool that makes them."""
 
 import gzip
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import FAMILIES, largest_difference, padded
+from conftest import FAMILIES, largest_difference, padded, rows, write
+from safetensors.torch import load_file
 
 from minibert import PretrainingModel, SequenceClassifier, Tokenizer, pack
 from tasks import classification, fill_mask, model
@@ -18,12 +18,6 @@ needs_models = pytest.mark.skipif(
 )
 
 TEXTS = ["臺北是台灣的首都。", "请问在London的住户名簿？", "The cat sat on the mat."]
-
-
-def write_texts(path: Path) -> str:
-    rows = [{"text": f"{'good' if i % 2 else 'bad'} film {i}", "label": i % 2} for i in range(24)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
 
 
 def made(family: str) -> Path:
@@ -52,15 +46,15 @@ def test_transformers_reads_tokens_and_words_alike(family: str) -> None:
     folder = made(family)
     tokenizer = Tokenizer.from_pretrained(folder)
     theirs_tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    rows = [tokenizer.with_special_tokens(tokenizer.encode(text).ids)[0] for text in TEXTS]
-    assert rows == [theirs_tokenizer(text)["input_ids"] for text in TEXTS]
+    sequences = [tokenizer.with_special_tokens(tokenizer.encode(text).ids)[0] for text in TEXTS]
+    assert sequences == [theirs_tokenizer(text)["input_ids"] for text in TEXTS]
 
     ours = PretrainingModel.from_pretrained(folder).eval()
     theirs = transformers.AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.no_grad():
-        words, _ = ours(pack(rows))
-        mask = padded([[1] * len(row) for row in rows], 0)
-        reference = theirs(padded(rows, tokenizer.pad_token_id), attention_mask=mask).logits[mask.bool()]
+        words, _ = ours(pack(sequences))
+        mask = padded([[1] * len(sequence) for sequence in sequences], 0)
+        reference = theirs(padded(sequences, tokenizer.pad_token_id), attention_mask=mask).logits[mask.bool()]
     assert largest_difference(words, reference) <= 1e-4 * reference.abs().max().item()
 
 
@@ -87,7 +81,7 @@ def test_a_word_is_told_from_what_stands_around_it(family: str) -> None:
 
 @needs_models
 def test_a_task_starts_from_them_and_names_official_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    train = write_texts(tmp_path / "train.jsonl")
+    train = write(tmp_path / "train.jsonl", rows(24))
     options = ["--train", train, "--lr", "1e-12", "--epochs", "1", "--no-baseline", "--out", str(tmp_path / "run")]
     classification.main([*options, "--arch", "albert"])
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("model ")]
@@ -102,7 +96,7 @@ def test_where_they_are_missing_a_task_starts_from_random_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(model, "_BUNDLED", tmp_path)
-    train = write_texts(tmp_path / "train.jsonl")
+    train = write(tmp_path / "train.jsonl", rows(24))
     classification.main(["--train", train, "--epochs", "1", "--no-baseline", "--out", str(tmp_path / "run")])
     assert "small and random; for real use pass --weights google-bert" in capsys.readouterr().out
 
@@ -130,3 +124,45 @@ def test_a_list_of_sources_of_another_corpus_is_refused(tmp_path: Path, capsys: 
     corpus = write_corpus(tmp_path / "corpus", ["zhwiki", "twlaw"])
     assert make_bundled_weights.main(["bert", "--corpus", str(corpus), "--work", str(tmp_path / "work")]) == 2
     assert "has 2 documents of zh, and zh.txt.gz 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_tool_leaves_a_small_model_that_transformers_reads(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is the oracle of this test")
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for name, sentence in (
+        ("zh", "第{}天小明看見白色的房子。他很喜歡它。\n後來他走了。"),
+        ("en", "Day {} was fine. Ann slept.\nBob read."),
+    ):
+        with gzip.open(corpus / f"{name}.txt.gz", "wt", encoding="utf-8") as file:
+            file.write("\n\n".join(sentence.format(number) for number in range(12)) + "\n")
+    with gzip.open(corpus / "attribution.tsv.gz", "wt", encoding="utf-8") as file:
+        file.write("zh\twiki\tT\t1\ttitle\n" * 12 + "en\twiki\tE\t1\ttitle\n" * 12)
+    shape = {**make_bundled_weights.SHAPES[family], "hidden_size": 24, "intermediate_size": 32}
+    monkeypatch.setattr(make_bundled_weights, "SHAPES", {family: shape})
+    monkeypatch.setattr(make_bundled_weights, "VOCABULARY", 350)
+    monkeypatch.setattr(
+        make_bundled_weights, "TRAINING", ["--dev-share", "0.2", "--epochs", "2", "--precision", "fp32"]
+    )
+    monkeypatch.setattr(make_bundled_weights, "WEIGHTS", tmp_path / "weights")
+    assert make_bundled_weights.main([family, "--corpus", str(corpus), "--work", str(tmp_path / "work")]) == 0
+
+    made_here, run = tmp_path / "weights" / f"{family}-tiny", tmp_path / "work" / f"run-{family}"
+    halved, trained = (load_file(folder / "model.safetensors") for folder in (made_here, run))
+    assert halved.keys() == trained.keys()
+    assert all(torch.equal(halved[name], trained[name].half()) for name in trained)
+    theirs = transformers.AutoModelForMaskedLM.from_pretrained(made_here, dtype=torch.float32)
+    assert theirs.config.hidden_dropout_prob == (0.0 if family == "albert" else 0.1)
+    tokenizer = Tokenizer.from_pretrained(made_here)
+    ids = tokenizer.with_special_tokens(tokenizer.encode("小明看見 Ann").ids)[0]
+    assert transformers.AutoTokenizer.from_pretrained(made_here)("小明看見 Ann")["input_ids"] == ids
+    with torch.no_grad():
+        words, _ = PretrainingModel.from_pretrained(made_here).eval()(pack([ids]))
+        assert largest_difference(words, theirs.eval()(torch.tensor([ids])).logits[0]) <= 1e-5
+    card = (made_here / "README.md").read_text(encoding="utf-8")
+    assert "CC BY-SA 4.0" in card
+    assert f"python -m tasks.pretraining --arch {family} --corpus WORK/zh.txt WORK/en.txt" in card
+    assert str(tmp_path) not in card

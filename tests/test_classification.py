@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import FAMILIES, scramble, tiny_config
+from conftest import FAMILIES, rows, scramble, tiny_config, write
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,19 +19,6 @@ from tasks.classification import ClassificationSettings, ClassificationTask, Jud
 from tasks.text_data import LabelledText
 
 SMALL = ["--weights", "random", "--epochs", "2", "--batch-size", "8", "--precision", "fp32"]
-GOOD, BAD = ["fine", "lovely", "great"], ["awful", "poor", "dull"]
-
-
-def rows(count: int) -> list[dict[str, Any]]:
-    return [
-        {"headline": f"a {(GOOD if i % 2 else BAD)[i // 2 % 3]} thing number {i}", "is_good": i % 2}
-        for i in range(count)
-    ]
-
-
-def write(path: Path, objects: list[dict[str, Any]]) -> str:
-    path.write_text("\n".join(json.dumps(row) for row in objects), encoding="utf-8")
-    return str(path)
 
 
 def metrics_of(out: Path | None) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import FAMILIES, TOKENIZERS, scramble, tiny_config
+from conftest import BAD, FAMILIES, GOOD, TOKENIZERS, rows, scramble, tiny_config, write
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +22,6 @@ from tasks.inference import answers
 from tasks.task import Split
 from tasks.text_data import LabelledText
 
-GOOD, BAD = ["fine", "lovely", "great"], ["awful", "poor", "dull"]
 LINES = [
     *(f"a {word} thing . It was {word}." for word in GOOD + BAD),
     "News: good or bad, yes no",
@@ -44,18 +43,6 @@ def checkpoint(family: str, folder: Path, **changes: Any) -> str:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
-
-
-def rows(count: int) -> list[dict[str, Any]]:
-    return [
-        {"headline": f"a {(GOOD if i % 2 else BAD)[i // 2 % 3]} thing number {i}", "is_good": i % 2}
-        for i in range(count)
-    ]
-
-
-def write(path: Path, objects: list[dict[str, Any]]) -> str:
-    path.write_text("\n".join(json.dumps(row) for row in objects), encoding="utf-8")
-    return str(path)
 
 
 def probabilities(weights: str, template: str, words: tuple[str, ...], texts: list[str]) -> np.ndarray[Any, Any]:
@@ -306,8 +293,6 @@ def test_bad_options_are_one_sentence_and_leave_nothing(tmp_path: Path, options:
     starts = [i for i, option in enumerate(options) if option.startswith("--")]
     for start, end in zip(starts, [*starts[1:], len(options)], strict=True):
         given_options[options[start]] = options[start + 1 : end]
-    if given_options["--weights"] == [""]:
-        del given_options["--weights"]
     with pytest.raises(InputError) as error:
         cloze.main([part for name, values in given_options.items() for part in (name, *values)])
     assert message in str(error.value)

@@ -131,7 +131,6 @@ def export(run: Path, folder: Path) -> None:
 
 def _card(name: str, model: PretrainingModel, metrics: dict[str, Any]) -> str:
     config, figures, data = model.config, metrics["final"]["dev"], metrics["data"]
-    (record,) = metrics["epochs"]
     objective = {
         "bert": "masked words and next sentence",
         "albert": "masked n-grams and sentence order",
@@ -139,7 +138,6 @@ def _card(name: str, model: PretrainingModel, metrics: dict[str, Any]) -> str:
     }[config.model_type]
     shared = "one shared layer, applied" if config.model_type == "albert" else "layers:"
     pairs = f"; pairs told right: {figures['pair_accuracy']:.1%}" if "pair_accuracy" in figures else ""
-    versions = metrics["versions"]
     return f"""---
 license: cc-by-sa-4.0
 language: [zh, en]
@@ -149,17 +147,16 @@ pipeline_tag: fill-mask
 # {name}
 
 A very small {config.model_type.upper()} for Simplified and Traditional Chinese and English, which minibert's tasks
-start from where no `--weights` are named. It makes each task learn something real on a fresh machine; for real use
-take an official checkpoint.
+start from where no `--weights` are named. For real use take an official checkpoint.
 
 - **Shape**: {shared} {config.num_hidden_layers} of width {config.hidden_size}, {config.num_attention_heads} heads,
   embeddings of width {config.embedding_size}, {config.vocab_size:,} tokens, {config.max_length} positions;
   {sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters in half precision.
 - **Objective**: {objective}.
-- **Training**: {metrics["settings"]["epochs"]} pass over {data["train"]["documents"]:,} documents
+- **Training**: passes: {metrics["settings"]["epochs"]}, over {data["train"]["documents"]:,} documents
   ({data["train"]["characters"]:,} characters), {metrics["settings"]["batch_size"]} sequences a step, on
-  {metrics["device"]}, {record["train_seconds"] / 60:.0f} minutes beside other work, {metrics["finished"][:10]}, torch
-  {versions["torch"]}. Without dropout; the config has that of fine-tuning.
+  {metrics["device"]}, {metrics["resources"]["train_seconds"] / 60:.0f} minutes, {metrics["finished"][:10]}, torch
+  {metrics["versions"]["torch"]}. Without dropout; the config has that of fine-tuning.
 - **Figures** on {data["dev"]["documents"]} documents held out: masked words told right
   {figures["masked_accuracy"]:.1%}, perplexity {figures["perplexity"]:.1f}{pairs}.
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minibert.batch import PackedBatch
+from minibert.batch import IntSequence, PackedBatch, to_device
 
 Example = TypeVar("Example")
 
@@ -45,12 +45,12 @@ class LabelledBatch:
 
     def to(self, device: torch.device) -> "LabelledBatch":
         def moved(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
+            return None if tensor is None else to_device(tensor, device)
 
         return dataclasses.replace(
             self,
             inputs=self.inputs.to(device),
-            targets=self.targets.to(device, non_blocking=True),
+            targets=to_device(self.targets, device),
             positions=moved(self.positions),
             target_positions=moved(self.target_positions),
         )
@@ -119,12 +119,18 @@ class Plan:
             assert self.batch_size is not None
             return [*range(0, len(order), self.batch_size), len(order)]
         assert self.lengths is not None
-        ends = np.cumsum(np.asarray(self.lengths)[order])
-        borders = [0]
-        while (start := borders[-1]) < len(order):
-            before = ends[start - 1] if start else 0
-            borders.append(max(start + 1, int(np.searchsorted(ends, before + self.batch_tokens, side="right"))))
-        return borders
+        return borders_by_tokens(np.asarray(self.lengths)[order], self.batch_tokens)
+
+
+def borders_by_tokens(lengths: IntSequence, most: int) -> list[int]:
+    """Where to cut a row of examples so that each piece has ``most`` tokens at most, or one example that has more: 0,
+    then the end of each piece."""
+    ends = np.cumsum(lengths)
+    borders = [0]
+    while (start := borders[-1]) < len(lengths):
+        before = ends[start - 1] if start else 0
+        borders.append(max(start + 1, int(np.searchsorted(ends, before + most, side="right"))))
+    return borders
 
 
 def shuffled(count: int, seed: int, epoch: int) -> list[int]:
