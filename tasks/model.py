@@ -22,13 +22,27 @@ OFFICIAL_WEIGHTS = {
 # Where tools/make_bundled_weights.py puts small pre-trained models: beside the packages.
 _BUNDLED = Path(__file__).parents[1] / "weights"
 
-# Shapes for a start from random weights: small enough for a laptop.
-_SMALL = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512, "classifier_dropout": 0.1}
-_SMALL_BY_ARCH: dict[str, dict[str, Any]] = {
-    "bert": {"num_hidden_layers": 2},
-    "albert": {"num_hidden_layers": 2, "embedding_size": 64, "hidden_dropout_prob": 0.1},
-    "roberta": {"num_hidden_layers": 2, "max_position_embeddings": 514, "type_vocab_size": 1},
+_SMALL = {
+    "hidden_size": 192,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 3,
+    "intermediate_size": 768,
+    "max_position_embeddings": 256,
+    "classifier_dropout": 0.1,
 }
+_WIDER = {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}  # shared layers are few weights
+SMALL_SHAPES: dict[str, dict[str, Any]] = {
+    "bert": _SMALL,
+    "albert": {
+        **_SMALL,
+        "embedding_size": 128,
+        "hidden_size": 256,
+        "num_attention_heads": 4,
+        "intermediate_size": 1024,
+    },
+    "roberta": {**_SMALL, "max_position_embeddings": 258, "type_vocab_size": 1},
+}
+"""Of the small pre-trained models, and of random ones: small enough for a laptop."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,8 +77,7 @@ def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
     if source is None:
         tokenizer = task.new_tokenizer(train, arch)
         config = EncoderConfig.from_dict({
-            **_SMALL,
-            **_SMALL_BY_ARCH[arch],
+            **SMALL_SHAPES[arch],
             **task.new_shape(),
             "model_type": arch,
             "vocab_size": tokenizer.vocab_size,

@@ -141,8 +141,9 @@ def test_the_tool_leaves_a_small_model_that_transformers_reads(
             file.write("\n\n".join(sentence.format(number) for number in range(12)) + "\n")
     with gzip.open(corpus / "attribution.tsv.gz", "wt", encoding="utf-8") as file:
         file.write("zh\twiki\tT\t1\ttitle\n" * 12 + "en\twiki\tE\t1\ttitle\n" * 12)
-    shape = {**make_bundled_weights.SHAPES[family], "hidden_size": 24, "intermediate_size": 32}
-    monkeypatch.setattr(make_bundled_weights, "SHAPES", {family: shape})
+    narrow = {"hidden_size": 96, "num_attention_heads": 3, "intermediate_size": 32}
+    narrow["embedding_size"] = 64 if family == "albert" else 96
+    monkeypatch.setattr(make_bundled_weights, "SMALL_SHAPES", {family: model.SMALL_SHAPES[family] | narrow})
     monkeypatch.setattr(make_bundled_weights, "VOCABULARY", 350)
     monkeypatch.setattr(
         make_bundled_weights, "TRAINING", ["--dev-share", "0.2", "--epochs", "2", "--precision", "fp32"]

@@ -313,8 +313,8 @@ def fails(
     [
         (["--train", "none.txt"], "none.txt: no such file"),
         (["--dev", "dev.txt"], "--dev: of no use without --train"),
-        (["--weights", "random", "--max-length", "513"], "--max-length 513: this model has positions for 512 tokens"),
-        (["--weights", "random", "--max-length", "2"], "from 3 to 512"),
+        (["--weights", "random", "--max-length", "257"], "--max-length 257: this model has positions for 256 tokens"),
+        (["--weights", "random", "--max-length", "2"], "from 3 to 256"),
         (["--metric", "f2"], "--metric f2: use one of strict_f1, default_f1, loss"),
         (["--head", "mlp"], "--head mlp: use linear or crf"),
         (["--seeds", "0"], "--seeds 0: must be 1 or more"),

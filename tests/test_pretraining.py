@@ -203,7 +203,7 @@ def test_one_batch_can_be_learnt_by_heart(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_run_resumes_exactly_and_its_model_is_that_of_transformers(path: str, family: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="transformers is the oracle of this test")
-    (tmp_path / "shape.json").write_text('{"hidden_size": 32, "intermediate_size": 48}')
+    (tmp_path / "shape.json").write_text('{"hidden_size": 24, "num_attention_heads": 3, "intermediate_size": 48}')
     options = ["--arch", family, "--corpus", path, "--max-length", "40", "--epochs", "2", "--batch-size", "16"]
     options += ["--model-config", str(tmp_path / "shape.json"), "--save-steps", "1", "--keep-checkpoints", "50"]
     whole = pretraining.main([*options, "--out", str(tmp_path / "whole")])
@@ -229,7 +229,7 @@ def test_a_run_resumes_exactly_and_its_model_is_that_of_transformers(path: str, 
     theirs, info = getattr(transformers, name).from_pretrained(whole, output_loading_info=True)
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     ours, tokenizer = PretrainingModel.from_pretrained(whole), Tokenizer.from_pretrained(whole)
-    assert ours.config.hidden_size == 32
+    assert ours.config.hidden_size == 24
     second = None if family == "roberta" else tokenizer.encode("一本書.").ids
     ids, types = tokenizer.with_special_tokens(tokenizer.encode("Ann sees").ids, second)
     assert (

@@ -1,0 +1,117 @@
+"""Where the pre-training of a small model starts: at what can be counted, instead of at random.
+
+A small model spends its first hour on what a pass of counting knows. Here are set
+
+- word embeddings: the leading singular vectors of the words' positive pointwise mutual information (Levy and Goldberg
+  2014), in all dimensions but a few;
+- position embeddings: sines and cosines (Vaswani et al. 2017, section 3.5) in those few;
+- queries and keys of some heads: rotations of them, so that the first two layers look at this token, at its neighbours
+  and at theirs (relative positions as rotations: Su et al. 2021);
+- values and outputs of attention: random orthogonal maps, so that what is looked at arrives (Saxe et al. 2014);
+- the language head's bias: the logarithms of the words' frequencies.
+
+All of it is trained on from there.
+"""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from minibert import PretrainingModel
+from minibert.encoder import Layer
+
+WINDOW = 5
+POSITION_WIDTH = 32
+WORD_SCALE, POSITION_SCALE = 0.04, 0.02  # root mean square; their sum is normalised
+FREQUENCIES = (2.0, 0.02)  # radians a token, fastest and slowest
+# Where the first heads of the first layers look; the other heads stay as they were drawn.
+OFFSETS = ((-1, 1, 0), (-2, 2))
+SHARPNESS = 2.0
+GAIN = 0.8
+
+
+def start_from_counts(model: PretrainingModel, ids: NDArray[np.integer], seed: int) -> None:
+    """Sets the weights named above; leaves the others as they are.
+
+    Args:
+        model: of any of the three architectures, with three heads or more of ``POSITION_WIDTH`` dimensions or more.
+        ids: ``(N,)`` the corpus in tokens, its separators among them.
+        seed: of what is drawn.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = model.encoder.embeddings
+    words, positions = embeddings.word_embeddings.weight, embeddings.position_embeddings.weight
+    width = words.shape[1]
+    basis = _orthogonal(width, generator)
+    position_basis, word_basis = basis[:POSITION_WIDTH], basis[POSITION_WIDTH:]  # (P, E), (E - P, E)
+    fastest, slowest = FREQUENCIES
+    turns = torch.logspace(math.log10(fastest), math.log10(slowest), POSITION_WIDTH // 2)  # (P / 2,)
+    frequencies = torch.from_numpy(np.bincount(ids, minlength=len(words))).float()
+    with torch.no_grad():
+        vectors = word_vectors(cooccurrences(ids, len(words)), len(word_basis), generator)
+        seen = frequencies > 0
+        words[seen] = (vectors @ word_basis)[seen] * (WORD_SCALE * width**0.5)
+        waves = _rotate(torch.tensor([1.0, 0.0]).repeat(len(turns)), torch.arange(len(positions))[:, None] * turns)
+        positions.copy_(waves / len(turns) ** 0.5 @ position_basis * (POSITION_SCALE * width**0.5))
+        model.mlm.bias.copy_((frequencies + 1).log() - (frequencies + 1).log().mean())
+        if isinstance(embeddings.projection, nn.Linear):
+            embeddings.projection.weight.copy_(_orthogonal(model.config.hidden_size, generator)[:, :width])
+            position_basis = position_basis @ embeddings.projection.weight.T  # (P, C)
+        for number, layer in enumerate(dict.fromkeys(model.encoder.layers())):
+            _pass_on(layer, generator)
+            if number < len(OFFSETS):
+                _look(layer, OFFSETS[number], position_basis, turns)
+
+
+def cooccurrences(ids: NDArray[np.integer], num_words: int) -> Tensor:
+    """How often two words stand near each other, each time divided by their distance, up to 5: ``(V, V)``."""
+    ids = ids.astype(np.int64)
+    counts = np.zeros(num_words * num_words, dtype=np.float32)
+    for distance in range(1, WINDOW + 1):
+        pairs = ids[:-distance] * num_words + ids[distance:]
+        counts += np.bincount(pairs, minlength=len(counts)).astype(np.float32) / distance
+    one_way = torch.from_numpy(counts).view(num_words, num_words)
+    return one_way + one_way.T
+
+
+def word_vectors(counts: Tensor, width: int, generator: torch.Generator) -> Tensor:
+    """Unit vectors ``(V, width)`` out of counts ``(V, V)``: the truncated singular value decomposition of the positive
+    pointwise mutual information, with contexts' counts to the power of 0.75 and singular values to that of 0.5 (Levy,
+    Goldberg and Dagan 2015)."""
+    contexts = counts.sum(0) ** 0.75
+    expected = counts.sum(1, keepdim=True) * (contexts / contexts.sum())
+    information = (counts / expected.clamp(min=1e-12)).log_().clamp_(min=0)
+    with torch.random.fork_rng(devices=()):  # svd_lowrank draws from the global generator
+        torch.manual_seed(generator.initial_seed())
+        left, values, _ = torch.svd_lowrank(information, q=min(width + 16, len(counts)), niter=3)
+    vectors = left[:, :width] * values[:width] ** 0.5
+    return nn.functional.normalize(vectors - vectors.mean(0), dim=1)
+
+
+def _orthogonal(size: int, generator: torch.Generator) -> Tensor:
+    return nn.init.orthogonal_(torch.empty(size, size), generator=generator)
+
+
+def _rotate(pairs: Tensor, angles: Tensor) -> Tensor:
+    """Turns ``(…, P)``, pairs of coordinates, by ``(…, P / 2)`` angles."""
+    x, y = pairs.unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack([x * cos - y * sin, x * sin + y * cos], -1).flatten(-2)
+
+
+def _pass_on(layer: Layer, generator: torch.Generator) -> None:
+    attention = layer.attention
+    for weight in (attention.qkv.weight.chunk(3)[2], attention.output.weight):
+        weight.copy_(GAIN * _orthogonal(len(weight), generator))
+
+
+def _look(layer: Layer, offsets: tuple[int, ...], position_basis: Tensor, turns: Tensor) -> None:
+    """Adds to heads' queries and keys the positions, turned so that those agree best that are an offset apart."""
+    attention = layer.attention
+    queries, keys, _ = attention.qkv.weight.unflatten(0, (3, attention.num_heads, -1))  # (H, D, C) each
+    for offset, query, key in zip(offsets, queries, keys, strict=False):
+        query[:POSITION_WIDTH] += SHARPNESS * _rotate(position_basis.T, offset * turns).T
+        key[:POSITION_WIDTH] += SHARPNESS * position_basis
