@@ -1,9 +1,11 @@
-"""The study's runs in one go: each task with three architectures, from small random weights, each with its report.
+"""The study's runs in one go: each task with three architectures, from the small pre-trained weights that come with
+minibert or from random ones, with the tasks' defaults, each with its report.
 
 Every run trains on the real files and is scored on data that it has not seen; the linear baseline stands beside it.
 Prints a table and one JSON line last.
 
-    python -m benchmarks.study --data DATA --out runs/study
+    python -m benchmarks.study --data DATA --out runs/study --seeds 3
+    python -m benchmarks.study --data DATA --out runs/random --weights random
 """
 
 import argparse
@@ -17,13 +19,14 @@ from minibert.files import read_json_object
 from minibert.training import choose_device
 from tasks import command, compare
 from tasks.folder import device_name, versions
+from tasks.settings import RANDOM
 
-# Files below --data, and how long to train: small models from random weights, as many epochs as a laptop's patience.
+# Files below --data.
 RUNS: dict[str, list[str]] = {
-    "ner": ["--train", "ner/msra/train.txt.gz", "--dev", "ner/msra/dev.txt.gz", "--epochs", "1"],
-    "classification": ["--train", "sarcasm/sarcasm.jsonl.gz", "--dev-share", "0.2", "--epochs", "3", "--lr", "5e-4"],
-    "qa": ["--train", "taipei_qa/Taipei_QA_new.txt", "--test-share", "0.1", "--epochs", "20"],
-    "span_qa": ["--train", "span_qa/DRCD_dev.json.gz", "--dev-share", "0.15", "--epochs", "3", "--max-length", "384"],
+    "ner": ["--train", "ner/msra/train.txt.gz", "--dev", "ner/msra/dev.txt.gz"],
+    "classification": ["--train", "sarcasm/sarcasm.jsonl.gz", "--dev-share", "0.2"],
+    "qa": ["--train", "taipei_qa/Taipei_QA_new.txt", "--test-share", "0.1"],
+    "span_qa": ["--train", "span_qa/DRCD_dev.json.gz", "--dev-share", "0.15"],
 }
 
 
@@ -31,16 +34,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description="All tasks and architectures.")
     parser.add_argument("--data", required=True, help="folder of the data files")
     parser.add_argument("--out", required=True, help="new folder for the runs")
+    parser.add_argument("--tasks", nargs="+", choices=tuple(RUNS), default=list(RUNS), help="default: all")
+    parser.add_argument("--weights", choices=(RANDOM,), help="default: the small pre-trained ones")
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
     data, out = Path(options.data), Path(options.out)
     results: dict[str, Any] = {}
-    for task, settings in RUNS.items():
-        given = [str(data / value) if "/" in value else value for value in settings]
+    start = [] if options.weights is None else ["--weights", options.weights]
+    for task in options.tasks:
+        given = [str(data / value) if "/" in value else value for value in RUNS[task]]
         if missing := [value for value in given if value.startswith(str(data)) and not Path(value).is_file()]:
             raise InputError(f"--data {data}: holds no {missing[0]}.")
         started = time.perf_counter()
-        folder = compare.main(["--task", task, *given, "--seeds", str(options.seeds), "--out", str(out / task)])
+        folder = compare.main(["--task", task, *given, *start, "--seeds", str(options.seeds), "--out", str(out / task)])
         comparison = read_json_object(folder / "comparison.json")
         results[task] = {**comparison, "seconds": round(time.perf_counter() - started)}
     print("\n| task | figure | architecture | mean | worst | training s | peak MB | linear baseline |")

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
 from minibert.batch import PackedBatch, to_device
+from minibert.dropout import drop
 
 _forced: str | None = None
 
@@ -83,7 +84,7 @@ def _grouped(qkv: Tensor, batch: PackedBatch, dropout: float) -> Tensor:
     times in the backward pass, and no less with dropout, which that kernel lacks.
     """
     half = qkv.dtype in (torch.bfloat16, torch.float16)
-    return _in_grids(qkv, _layout(batch, like_lengths=True), dropout, _products if half else _kernel)
+    return _in_grids(qkv, _layout(batch, like_lengths=True), dropout, _products if half or dropout else _kernel)
 
 
 def _padded(qkv: Tensor, batch: PackedBatch, dropout: float) -> Tensor:
@@ -100,7 +101,7 @@ def _products(query: Tensor, key: Tensor, value: Tensor, real: Tensor, dropout: 
     bias = bias.expand(-1, query.shape[1], -1, -1).flatten(0, 1)
     q, k, v = (x.flatten(0, 1) for x in (query, key, value))
     scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5)  # (b H, s, s)
-    return torch.bmm(F.dropout(scores.softmax(-1), dropout), v).view(query.shape)
+    return torch.bmm(drop(scores.softmax(-1), dropout), v).view(query.shape)
 
 
 def _in_grids(qkv: Tensor, layout: "_Layout", dropout: float, formula: Callable[..., Tensor]) -> Tensor:

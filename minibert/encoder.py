@@ -20,6 +20,7 @@ from minibert.attention import attend
 from minibert.batch import PackedBatch
 from minibert.checkpoint import Pretrained, initialise
 from minibert.config import EncoderConfig
+from minibert.dropout import Dropout
 
 Rows = Tensor | slice  # of a pack: the numbers of some tokens (N,), or all
 ALL_ROWS = slice(None)
@@ -39,7 +40,7 @@ class Embeddings(nn.Module):
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
         self.projection = nn.Linear(width, config.hidden_size) if config.model_type == "albert" else nn.Identity()
         self.position_offset = config.position_offset
 
@@ -93,7 +94,7 @@ class Layer(nn.Module):
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.feed_forward = FeedForward(config)
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, x: Tensor, batch: PackedBatch, rows: Rows = ALL_ROWS) -> Tensor:
         x = self.attention_norm(x[rows] + self.dropout(self.attention(x, batch, rows)))

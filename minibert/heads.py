@@ -12,12 +12,13 @@ from minibert.batch import PackedBatch
 from minibert.checkpoint import Pretrained, PretrainedClassifier, initialise
 from minibert.config import EncoderConfig
 from minibert.crf import LinearChainCRF
+from minibert.dropout import Dropout
 from minibert.encoder import Encoder
 
 
-def _classifier_dropout(config: EncoderConfig) -> nn.Dropout:
+def _classifier_dropout(config: EncoderConfig) -> Dropout:
     given = config.classifier_dropout
-    return nn.Dropout(config.hidden_dropout_prob if given is None else given)
+    return Dropout(config.hidden_dropout_prob if given is None else given)
 
 
 class TokenClassifier(PretrainedClassifier):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import FAMILIES, largest_difference, padded, ragged_ids, ragged_types, scramble, tiny_settings
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from minibert import (
     Tokenizer,
     pack,
 )
+from minibert import dropout as dropout_module
 from minibert.attention import attention_backend
 
 transformers = pytest.importorskip("transformers", reason="transformers is the oracle of these tests")
@@ -139,9 +141,12 @@ class DropoutOfFirst(nn.Dropout):
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_training_draws_the_same_dropouts(family: str, head: str, tmp_path: Path) -> None:
-    """In training mode both draw from one random stream: over one sequence, which needs no padding, equal outputs mean
-    that every dropout stands in its place with its own rate."""
+def test_training_draws_the_same_dropouts(
+    family: str, head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In training mode both draw from one random stream, by PyTorch's dropout: over one sequence, which needs no
+    padding, equal outputs mean that every dropout stands in its place with its own rate."""
+    monkeypatch.setattr(dropout_module, "drop", F.dropout)
     rates = {"attention_probs_dropout_prob": 0.2, "hidden_dropout_prob": 0.3, "classifier_dropout": 0.5}
     if family == "albert":
         # Google's ALBERT drops behind the feed-forward too; transformers does not, so there is nothing to compare.
