@@ -15,7 +15,7 @@ from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
 
 from minibert.config import EncoderConfig
@@ -508,7 +508,10 @@ def _train_unigram(texts: list[str], specials: list[str], vocab_size: int) -> li
 def _finished(backend: Backend, specials: Mapping[str, str], *, trim_offsets: bool = True) -> Backend:
     """Marks the special tokens and adds the frame around a text, so that the saved file is whole for other readers."""
     ids = _special_ids(backend, specials)  # first, because add_special_tokens gives a missing one a new id
-    backend.add_special_tokens(list(specials.values()))
+    others = [token for role, token in specials.items() if role != "mask"]
+    # In byte-level vocabularies a word holds the space before it, and so does the mask that stands for one.
+    mask = AddedToken(specials["mask"], lstrip=isinstance(backend.model, models.BPE), special=True)
+    backend.add_special_tokens([*others, mask])
     cls, sep = ((specials[role], ids[role]) for role in ("cls", "sep"))
     if isinstance(backend.model, models.BPE):
         backend.post_processor = processors.RobertaProcessing(

@@ -19,7 +19,7 @@ OFFICIAL_WEIGHTS = {
     "roberta": "FacebookAI/roberta-base (English)",
 }
 
-# Where tools/make_bundled_weights.py puts small pre-trained models: beside the packages.
+# Where tools/make_bundled_weights.py puts the small pre-trained models: beside the packages.
 _BUNDLED = Path(__file__).parents[1] / "weights"
 
 _SMALL = {
@@ -61,8 +61,8 @@ class Start:
 
 
 def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
-    """Loads ``--weights``, or the small pre-trained model of ``--arch`` where there is one; else makes a small random
-    one, with a tokenizer from the training data.
+    """Loads ``--weights``, or the small pre-trained model of ``--arch``; or makes a new one of the same shape, with a
+    tokenizer from the training data.
 
     A checkpoint trained with the same labels keeps its own order of them.
 
@@ -84,7 +84,8 @@ def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
             "pad_token_id": tokenizer.pad_token_id,
         })  # fmt: skip
         model = task.model_class(config if labels is None else config.with_labels(labels))
-        origin = f"small and random; for real use pass --weights {OFFICIAL_WEIGHTS[arch]}"
+        how = task.start_new(model, tokenizer, train)
+        origin = f"small and {how}; for real use pass --weights {OFFICIAL_WEIGHTS[arch]}"
     else:
         config = read_config(source)
         if labels is not None and set(config.id2label.values()) == set(labels.values()):
@@ -100,10 +101,19 @@ def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
     return Start(model=model, tokenizer=tokenizer, origin=f"{config.model_type}, {millions:.1f} M parameters, {origin}")
 
 
-def bundled(arch: str) -> Path | None:
-    """The folder of the small pre-trained model of an architecture, where it has been made."""
+def bundled(arch: str) -> Path:
+    """The folder of the small pre-trained model of an architecture.
+
+    Raises:
+        InputError: it is not there.
+    """
     folder = _BUNDLED / f"{arch}-tiny"
-    return folder if folder.is_dir() else None
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: the small pre-trained model is not there; fetch minibert whole, or give --weights, such as "
+            f"{OFFICIAL_WEIGHTS[arch]}, or random."
+        )
+    return folder
 
 
 def _check_length(max_length: int | None, tokenizer: Tokenizer, config: EncoderConfig) -> None:

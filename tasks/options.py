@@ -226,13 +226,13 @@ class PretrainingSettings(RunSettings):
     tokenizer: str | None = field(
         default=None,
         metadata={
-            "help": "folder of a tokenizer for random weights, as tools/train_tokenizer.py makes it (default: a small "
+            "help": "folder of a tokenizer for a new model, as tools/train_tokenizer.py makes it (default: a small "
             "one, made from the corpus)"
         },
     )
     model_config: str | None = field(
         default=None,
-        metadata={"help": "JSON file with what should differ from the small random model, by config.json's names"},
+        metadata={"help": "JSON file with what should differ from the small model, by config.json's names"},
     )
     masking: str | None = field(
         default=None,
@@ -243,8 +243,14 @@ class PretrainingSettings(RunSettings):
     )
     static_masks: bool = field(default=False, metadata={"help": "the same masks and pairs in every epoch"})
 
-    # From about 1e-3 on, models of four layers stay at the words' frequencies, whatever stands around a mask.
-    if_small: ClassVar[Mapping[str, Any]] = {"lr": 5e-4}
+    weights: str | None = field(
+        default=None,
+        metadata={
+            "help": "checkpoint folder or hub name to go on from; random for a small model from noise (default: a "
+            "small one that starts from counts of the corpus)"
+        },
+    )
+    if_small: ClassVar[Mapping[str, Any]] = {"lr": 1e-3}
 
     @property
     def on_sample(self) -> bool:

@@ -2,7 +2,8 @@
 
 BERT learns masked words and next sentences, ALBERT masked n-grams and the order of sentences, RoBERTa masked words of
 text without a break. What is masked and what is paired is drawn anew in each epoch, from the seed, the epoch and the
-example's number alone, so that it depends neither on batches nor on processes nor on interruptions.
+example's number alone, so that it depends neither on batches nor on processes nor on interruptions. A new model starts
+from counts of the corpus (see :mod:`tasks.counted_start`), with ``--weights random`` from noise.
 """
 
 if __name__ == "__main__":
@@ -23,15 +24,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minibert import EncoderConfig, PretrainingModel, Tokenizer, pack
+from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
 from minibert.files import read_json_object
 from minibert.training import LabelledBatch
 from tasks import command
 from tasks.chunks import Chunk, Objective
 from tasks.corpus import Document, full_chunks, pair_chunks, read_corpus, tokenise
+from tasks.counted_start import start_from_counts
 from tasks.masking import Masking
 from tasks.options import PretrainingSettings
 from tasks.pairs import NEXT_SENTENCE, SENTENCE_ORDER
+from tasks.settings import RANDOM
 from tasks.task import Details, Encoded, Split, Task
 
 _PAIRS = {"bert": NEXT_SENTENCE, "albert": SENTENCE_ORDER, "roberta": None}
@@ -112,6 +116,14 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
         if unknown := [name for name in shape if name not in known]:
             raise InputError(f"{path}: {unknown[0]} is none of the model's fields: {', '.join(sorted(known))}.")
         return shape
+
+    def start_new(self, model: Pretrained, tokenizer: Tokenizer, train: Split[Document]) -> str:
+        if self.settings.weights == RANDOM:
+            return "random"
+        assert isinstance(model, PretrainingModel)
+        stream = tokenise(train.items, tokenizer, separator=tokenizer.sep_token_id)
+        start_from_counts(model, stream.ids, self.settings.seed)
+        return "started from the corpus' counts"
 
     @property
     def model_class(self) -> type[PretrainingModel]:

@@ -221,6 +221,10 @@ class Task(ABC, Generic[Item, Example, Output]):
         """The fields of ``config.json`` that a random model does not share with all small ones."""
         return {}
 
+    def start_new(self, model: Pretrained, tokenizer: Tokenizer, train: Split[Item]) -> str:
+        """Sets weights of a new model, which are random; says in a word or two where it starts from."""
+        return "random"
+
     @property
     @abstractmethod
     def model_class(self) -> type[Pretrained]: ...

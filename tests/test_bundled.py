@@ -9,29 +9,19 @@ from conftest import FAMILIES, largest_difference, padded, rows, write
 from safetensors.torch import load_file
 
 from minibert import PretrainingModel, SequenceClassifier, Tokenizer, pack
+from minibert.errors import InputError
 from tasks import classification, fill_mask, model
 from tasks.model import bundled
 from tools import make_bundled_weights
 
-needs_models = pytest.mark.skipif(
-    not all(map(bundled, FAMILIES)), reason="tools/make_bundled_weights.py has not made the small models"
-)
-
 TEXTS = ["臺北是台灣的首都。", "请问在London的住户名簿？", "The cat sat on the mat."]
 
 
-def made(family: str) -> Path:
-    folder = bundled(family)
-    assert folder is not None
-    return folder
-
-
-@needs_models
 def test_all_are_small_and_have_a_card_with_licence_and_command() -> None:
     sizes = []
     for family in FAMILIES:
-        sizes.append(sum(file.stat().st_size for file in made(family).iterdir()))
-        card = (made(family) / "README.md").read_text(encoding="utf-8")
+        sizes.append(sum(file.stat().st_size for file in bundled(family).iterdir()))
+        card = (bundled(family) / "README.md").read_text(encoding="utf-8")
         assert "CC BY-SA 4.0" in card
         assert "wikipedia.org" in card
         assert f"python -m tasks.pretraining --arch {family}" in card
@@ -39,11 +29,10 @@ def test_all_are_small_and_have_a_card_with_licence_and_command() -> None:
     assert sum(sizes) <= 24e6
 
 
-@needs_models
 @pytest.mark.parametrize("family", FAMILIES)
 def test_transformers_reads_tokens_and_words_alike(family: str) -> None:
     transformers = pytest.importorskip("transformers")
-    folder = made(family)
+    folder = bundled(family)
     tokenizer = Tokenizer.from_pretrained(folder)
     theirs_tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     sequences = [tokenizer.with_special_tokens(tokenizer.encode(text).ids)[0] for text in TEXTS]
@@ -58,28 +47,25 @@ def test_transformers_reads_tokens_and_words_alike(family: str) -> None:
     assert largest_difference(words, reference) <= 1e-4 * reference.abs().max().item()
 
 
-@needs_models
 @pytest.mark.parametrize("family", FAMILIES)
 def test_characters_are_tokens_in_text_and_as_words(family: str) -> None:
     """What is learnt of running text serves where characters are labelled."""
-    tokenizer = Tokenizer.from_pretrained(made(family))
+    tokenizer = Tokenizer.from_pretrained(bundled(family))
     text = "王小明在北京大學讀書"
     (pieces,) = tokenizer.encode_words([list(text)])
     assert pieces.ids == tokenizer.encode(text).ids
     assert len(pieces.ids) == len(text)
 
 
-@needs_models
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_word_is_told_from_what_stands_around_it(family: str) -> None:
     """Beside the frequent words that a model without context would name."""
-    loaded = fill_mask.load(str(made(family)))
+    loaded = fill_mask.load(str(bundled(family)))
     for text, word in (("他出生於西元一九八五[MASK]。", "年"), ("He was born in New [MASK].", "York")):
         ((*candidates,),) = fill_mask.fill(*loaded, text, top=5)
         assert word in [candidate.text.strip() for candidate in candidates]
 
 
-@needs_models
 def test_a_task_starts_from_them_and_names_official_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = write(tmp_path / "train.jsonl", rows(24))
     options = ["--train", train, "--lr", "1e-12", "--epochs", "1", "--no-baseline", "--out", str(tmp_path / "run")]
@@ -88,16 +74,19 @@ def test_a_task_starts_from_them_and_names_official_weights(tmp_path: Path, caps
     assert "albert" in line
     assert "pre-trained by this project" in line
     assert "--weights voidful/albert_chinese_base" in line
-    start, end = (SequenceClassifier.from_pretrained(folder) for folder in (made("albert"), tmp_path / "run"))
+    start, end = (SequenceClassifier.from_pretrained(folder) for folder in (bundled("albert"), tmp_path / "run"))
     assert largest_difference(*(m.encoder.embeddings.word_embeddings.weight for m in (start, end))) <= 1e-6
 
 
-def test_where_they_are_missing_a_task_starts_from_random_weights(
+def test_where_they_are_missing_one_sentence_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(model, "_BUNDLED", tmp_path)
     train = write(tmp_path / "train.jsonl", rows(24))
-    classification.main(["--train", train, "--epochs", "1", "--no-baseline", "--out", str(tmp_path / "run")])
+    options = ["--train", train, "--epochs", "1", "--no-baseline", "--out", str(tmp_path / "run")]
+    with pytest.raises(InputError, match=r"bert-tiny: .* give --weights, such as google-bert/.*, or random"):
+        classification.main(options)
+    classification.main([*options, "--weights", "random"])
     assert "small and random; for real use pass --weights google-bert" in capsys.readouterr().out
 
 
@@ -141,9 +130,8 @@ def test_the_tool_leaves_a_small_model_that_transformers_reads(
             file.write("\n\n".join(sentence.format(number) for number in range(12)) + "\n")
     with gzip.open(corpus / "attribution.tsv.gz", "wt", encoding="utf-8") as file:
         file.write("zh\twiki\tT\t1\ttitle\n" * 12 + "en\twiki\tE\t1\ttitle\n" * 12)
-    narrow = {"hidden_size": 96, "num_attention_heads": 3, "intermediate_size": 32}
-    narrow["embedding_size"] = 64 if family == "albert" else 96
-    monkeypatch.setattr(make_bundled_weights, "SMALL_SHAPES", {family: model.SMALL_SHAPES[family] | narrow})
+    narrow = {"hidden_size": 24, "num_attention_heads": 3, "intermediate_size": 32}
+    monkeypatch.setattr(make_bundled_weights, "CONFIG", make_bundled_weights.CONFIG | narrow)
     monkeypatch.setattr(make_bundled_weights, "VOCABULARY", 350)
     monkeypatch.setattr(
         make_bundled_weights, "TRAINING", ["--dev-share", "0.2", "--epochs", "2", "--precision", "fp32"]
@@ -151,19 +139,19 @@ def test_the_tool_leaves_a_small_model_that_transformers_reads(
     monkeypatch.setattr(make_bundled_weights, "WEIGHTS", tmp_path / "weights")
     assert make_bundled_weights.main([family, "--corpus", str(corpus), "--work", str(tmp_path / "work")]) == 0
 
-    made_here, run = tmp_path / "weights" / f"{family}-tiny", tmp_path / "work" / f"run-{family}"
-    halved, trained = (load_file(folder / "model.safetensors") for folder in (made_here, run))
+    made, run = tmp_path / "weights" / f"{family}-tiny", tmp_path / "work" / f"run-{family}"
+    halved, trained = (load_file(folder / "model.safetensors") for folder in (made, run))
     assert halved.keys() == trained.keys()
     assert all(torch.equal(halved[name], trained[name].half()) for name in trained)
-    theirs = transformers.AutoModelForMaskedLM.from_pretrained(made_here, dtype=torch.float32)
+    theirs = transformers.AutoModelForMaskedLM.from_pretrained(made, dtype=torch.float32)
     assert theirs.config.hidden_dropout_prob == (0.0 if family == "albert" else 0.1)
-    tokenizer = Tokenizer.from_pretrained(made_here)
+    tokenizer = Tokenizer.from_pretrained(made)
     ids = tokenizer.with_special_tokens(tokenizer.encode("小明看見 Ann").ids)[0]
-    assert transformers.AutoTokenizer.from_pretrained(made_here)("小明看見 Ann")["input_ids"] == ids
+    assert transformers.AutoTokenizer.from_pretrained(made)("小明看見 Ann")["input_ids"] == ids
     with torch.no_grad():
-        words, _ = PretrainingModel.from_pretrained(made_here).eval()(pack([ids]))
+        words, _ = PretrainingModel.from_pretrained(made).eval()(pack([ids]))
         assert largest_difference(words, theirs.eval()(torch.tensor([ids])).logits[0]) <= 1e-5
-    card = (made_here / "README.md").read_text(encoding="utf-8")
+    card = (made / "README.md").read_text(encoding="utf-8")
     assert "CC BY-SA 4.0" in card
     assert f"python -m tasks.pretraining --arch {family} --corpus WORK/zh.txt WORK/en.txt" in card
     assert str(tmp_path) not in card

@@ -7,7 +7,7 @@ from conftest import FAMILIES, largest_difference
 from numpy.typing import NDArray
 
 from minibert import EncoderConfig, PretrainingModel, pack
-from tools.counted_start import OFFSETS, cooccurrences, start_from_counts, word_vectors
+from tasks.counted_start import OFFSETS, cooccurrences, start_from_counts, word_vectors
 
 WORDS = 130
 

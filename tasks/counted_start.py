@@ -1,6 +1,6 @@
-"""Where the pre-training of a small model starts: at what can be counted, instead of at random.
+"""Where pre-training starts: at what can be counted, instead of at random.
 
-A small model spends its first hour on what a pass of counting knows. Here are set
+A small model spends its first hours on what a minute of counting knows. Here are set
 
 - word embeddings: the leading singular vectors of the words' positive pointwise mutual information (Levy and Goldberg
   2014), in all dimensions but a few;
@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from minibert import PretrainingModel
 from minibert.encoder import Layer
 
+MOST_WORDS = 12_000  # the most frequent ones are counted; pairs of them take 4 bytes each, several times over
 WINDOW = 5
-POSITION_WIDTH = 32
+MOST_POSITION_WIDTH = 32
 WORD_SCALE, POSITION_SCALE = 0.04, 0.02  # root mean square; their sum is normalised
 FREQUENCIES = (2.0, 0.02)  # radians a token, fastest and slowest
 # Where the first heads of the first layers look; the other heads stay as they were drawn.
@@ -37,28 +38,32 @@ def start_from_counts(model: PretrainingModel, ids: NDArray[np.integer], seed: i
     """Sets the weights named above; leaves the others as they are.
 
     Args:
-        model: of any of the three architectures, with three heads or more of ``POSITION_WIDTH`` dimensions or more.
+        model: of any of the three architectures.
         ids: ``(N,)`` the corpus in tokens, its separators among them.
         seed: of what is drawn.
     """
     generator = torch.Generator().manual_seed(seed)
     embeddings = model.encoder.embeddings
     words, positions = embeddings.word_embeddings.weight, embeddings.position_embeddings.weight
-    width = words.shape[1]
+    width, head_width = words.shape[1], model.config.hidden_size // model.config.num_attention_heads
+    position_width = min(MOST_POSITION_WIDTH, head_width, width // 2) // 2 * 2
     basis = _orthogonal(width, generator)
-    position_basis, word_basis = basis[:POSITION_WIDTH], basis[POSITION_WIDTH:]  # (P, E), (E - P, E)
+    position_basis, word_basis = basis[:position_width], basis[position_width:]  # (P, E), (E - P, E)
     fastest, slowest = FREQUENCIES
-    turns = torch.logspace(math.log10(fastest), math.log10(slowest), POSITION_WIDTH // 2)  # (P / 2,)
-    frequencies = torch.from_numpy(np.bincount(ids, minlength=len(words))).float()
+    turns = torch.logspace(math.log10(fastest), math.log10(slowest), position_width // 2)  # (P / 2,)
+    frequencies = np.bincount(ids, minlength=len(words))
+    frequent = np.argsort(-frequencies, kind="stable")[: min(MOST_WORDS, np.count_nonzero(frequencies))]
+    ranks = np.full(len(words), len(frequent))
+    ranks[frequent] = np.arange(len(frequent))
     with torch.no_grad():
-        vectors = word_vectors(cooccurrences(ids, len(words)), len(word_basis), generator)
-        seen = frequencies > 0
-        words[seen] = (vectors @ word_basis)[seen] * (WORD_SCALE * width**0.5)
+        vectors = word_vectors(cooccurrences(ranks[ids], len(frequent)), len(word_basis), generator)
+        words[frequent] = vectors @ word_basis[: vectors.shape[1]] * (WORD_SCALE * width**0.5)
         waves = _rotate(torch.tensor([1.0, 0.0]).repeat(len(turns)), torch.arange(len(positions))[:, None] * turns)
         positions.copy_(waves / len(turns) ** 0.5 @ position_basis * (POSITION_SCALE * width**0.5))
-        model.mlm.bias.copy_((frequencies + 1).log() - (frequencies + 1).log().mean())
+        logarithms = torch.from_numpy(frequencies + 1).float().log()
+        model.mlm.bias.copy_(logarithms - logarithms.mean())
         if isinstance(embeddings.projection, nn.Linear):
-            embeddings.projection.weight.copy_(_orthogonal(model.config.hidden_size, generator)[:, :width])
+            nn.init.orthogonal_(embeddings.projection.weight, generator=generator)
             position_basis = position_basis @ embeddings.projection.weight.T  # (P, C)
         for number, layer in enumerate(dict.fromkeys(model.encoder.layers())):
             _pass_on(layer, generator)
@@ -67,20 +72,28 @@ def start_from_counts(model: PretrainingModel, ids: NDArray[np.integer], seed: i
 
 
 def cooccurrences(ids: NDArray[np.integer], num_words: int) -> Tensor:
-    """How often two words stand near each other, each time divided by their distance, up to 5: ``(V, V)``."""
+    """How often two words stand near each other, each time divided by their distance, up to 5: ``(V, V)``.
+
+    Args:
+        ids: ``(N,)``; those from ``num_words`` on are other words.
+        num_words: V.
+    """
     ids = ids.astype(np.int64)
     counts = np.zeros(num_words * num_words, dtype=np.float32)
     for distance in range(1, WINDOW + 1):
-        pairs = ids[:-distance] * num_words + ids[distance:]
-        counts += np.bincount(pairs, minlength=len(counts)).astype(np.float32) / distance
+        first, second = ids[:-distance], ids[distance:]
+        pairs = (first * num_words + second)[(first < num_words) & (second < num_words)]
+        counts += (np.bincount(pairs, minlength=len(counts)) / distance).astype(np.float32)
     one_way = torch.from_numpy(counts).view(num_words, num_words)
     return one_way + one_way.T
 
 
 def word_vectors(counts: Tensor, width: int, generator: torch.Generator) -> Tensor:
-    """Unit vectors ``(V, width)`` out of counts ``(V, V)``: the truncated singular value decomposition of the positive
-    pointwise mutual information, with contexts' counts to the power of 0.75 and singular values to that of 0.5 (Levy,
-    Goldberg and Dagan 2015)."""
+    """Unit vectors ``(V, width)``, or narrower for fewer words, out of counts ``(V, V)``.
+
+    The truncated singular value decomposition of the positive pointwise mutual information, with contexts' counts to
+    the power of 0.75 and singular values to that of 0.5 (Levy, Goldberg and Dagan 2015).
+    """
     contexts = counts.sum(0) ** 0.75
     expected = counts.sum(1, keepdim=True) * (contexts / contexts.sum())
     information = (counts / expected.clamp(min=1e-12)).log_().clamp_(min=0)
@@ -113,5 +126,5 @@ def _look(layer: Layer, offsets: tuple[int, ...], position_basis: Tensor, turns:
     attention = layer.attention
     queries, keys, _ = attention.qkv.weight.unflatten(0, (3, attention.num_heads, -1))  # (H, D, C) each
     for offset, query, key in zip(offsets, queries, keys, strict=False):
-        query[:POSITION_WIDTH] += SHARPNESS * _rotate(position_basis.T, offset * turns).T
-        key[:POSITION_WIDTH] += SHARPNESS * position_basis
+        query[: len(position_basis)] += SHARPNESS * _rotate(position_basis.T, offset * turns).T
+        key[: len(position_basis)] += SHARPNESS * position_basis
