@@ -171,7 +171,7 @@ def test_each_label_has_its_k_examples_and_smaller_draws_are_parts_of_larger_one
 def _quickly() -> Iterator[None]:
     """Without plots, and in fewer steps than is right."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.few_shot._LEAST_STEPS", 80)
+        patch.setattr("tasks.few_shot._LEAST_STEPS", 120)
         patch.setattr("tasks.training.write_run_report", lambda folder, *_: (folder / "report.html").touch())
         yield
 
@@ -179,7 +179,7 @@ def _quickly() -> Iterator[None]:
 def compare(folder: Path, *more: str) -> Path:
     out = cloze.main([
         "--weights", str(folder / "weights"), "--train", str(folder / "train.jsonl"), "--template", TEMPLATE,
-        "--words", *WORDS, "--shots", "0", "8", "all", "--seeds", "2", "--lr", "2e-3", "--epochs", "8",
+        "--words", *WORDS, "--shots", "0", "8", "all", "--seeds", "2", "--lr", "1e-3", "--epochs", "8",
         "--precision", "fp32", "--out", str(folder / "out"), *more,
     ])  # fmt: skip
     assert out is not None

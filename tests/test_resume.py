@@ -110,7 +110,7 @@ def test_what_changed_is_refused_by_name_and_nothing_is_lost(train: str, tmp_pat
     options = ["--train", train, *SMALL, "--out", str(out), "--save-steps", "30"]
     classification.main(options)
     kept = contents(out)
-    with pytest.raises(InputError, match=r"--resume: --lr changed: was 0\.001, is now 0\.002"):
+    with pytest.raises(InputError, match=r"--resume: --lr changed: was 0\.0005, is now 0\.002"):
         classification.main([*options, "--resume", "--lr", "2e-3"])
     with open(train, "a", encoding="utf-8") as file:
         file.write('\n{"text": "a good new thing", "label": "1"}')
@@ -273,7 +273,7 @@ def test_two_processes_leave_the_run_of_one(tmp_path: Path) -> None:
     )
     (tmp_path / "train.txt").write_text(text, encoding="utf-8")
     start = ner.main(["--train", str(tmp_path / "train.txt"), "--dev", str(tmp_path / "train.txt"), "--epochs", "1",
-                      "--precision", "fp32", "--out", str(tmp_path / "start")])  # fmt: skip
+                      "--weights", "random", "--precision", "fp32", "--out", str(tmp_path / "start")])  # fmt: skip
     config = json.loads((start / "config.json").read_text())
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
     (start / "config.json").write_text(json.dumps(config))
