@@ -22,6 +22,7 @@ OFFICIAL_WEIGHTS = {
 # Where tools/make_bundled_weights.py puts the small pre-trained models: beside the packages.
 _BUNDLED = Path(__file__).parents[1] / "weights"
 
+# Of the small pre-trained models, and of random ones: small enough for a laptop.
 _SMALL = {
     "hidden_size": 192,
     "num_hidden_layers": 4,
@@ -30,19 +31,12 @@ _SMALL = {
     "max_position_embeddings": 256,
     "classifier_dropout": 0.1,
 }
-_WIDER = {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}  # shared layers are few weights
-SMALL_SHAPES: dict[str, dict[str, Any]] = {
+_WIDER = {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}  # a shared layer is few weights
+_SMALL_BY_ARCH: dict[str, dict[str, Any]] = {
     "bert": _SMALL,
-    "albert": {
-        **_SMALL,
-        "embedding_size": 128,
-        "hidden_size": 256,
-        "num_attention_heads": 4,
-        "intermediate_size": 1024,
-    },
+    "albert": {**_SMALL, **_WIDER, "embedding_size": 128},
     "roberta": {**_SMALL, "max_position_embeddings": 258, "type_vocab_size": 1},
 }
-"""Of the small pre-trained models, and of random ones: small enough for a laptop."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,7 +71,7 @@ def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
     if source is None:
         tokenizer = task.new_tokenizer(train, arch)
         config = EncoderConfig.from_dict({
-            **SMALL_SHAPES[arch],
+            **_SMALL_BY_ARCH[arch],
             **task.new_shape(),
             "model_type": arch,
             "vocab_size": tokenizer.vocab_size,
