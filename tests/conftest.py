@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from minibert import EncoderConfig
+from tasks import model
 
 GOLDEN = Path(__file__).parent / "golden"
 TOKENIZERS = Path(__file__).parents[2] / "shared" / "tokenizers"
@@ -49,6 +50,14 @@ def _one_thread() -> None:
 @pytest.fixture(autouse=True)
 def _same_start_for_every_test() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def narrow_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random models of two layers in place of four, where what they learn matters little: a third of the time."""
+    two = {"num_hidden_layers": 2, "hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512}
+    shapes = {arch: {**shape, **two} for arch, shape in model._SMALL_BY_ARCH.items()}
+    monkeypatch.setattr(model, "_SMALL_BY_ARCH", shapes)
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,8 @@ from tasks import classification, predict
 from tasks.classification import ClassificationSettings, ClassificationTask, Judgement, cut_to_fit
 from tasks.text_data import LabelledText
 
+pytestmark = pytest.mark.usefixtures("narrow_models")
+
 SMALL = ["--weights", "random", "--epochs", "2", "--batch-size", "8", "--precision", "fp32"]
 
 

@@ -16,6 +16,8 @@ from tasks.classification import ClassificationTask
 from tasks.folder import forget_peak_memory, peak_memory
 from tasks.seeds import spread
 
+pytestmark = pytest.mark.usefixtures("narrow_models")
+
 SMALL = ["--weights", "random", "--epochs", "1", "--batch-size", "8", "--precision", "fp32"]
 
 

@@ -22,6 +22,8 @@ from minibert.files import read_json_object
 from tasks import command, ner
 from tasks.ner_data import Entity, Sentence, bio_tags
 
+pytestmark = pytest.mark.usefixtures("narrow_models")
+
 SMALL = ["--weights", "random", "--epochs", "2", "--precision", "fp32", "--batch-size", "8"]
 
 TRAIN = [

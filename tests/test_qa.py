@@ -16,6 +16,8 @@ from tasks.text_data import LabelledText
 
 PLACES = {"交通局": "公車路燈停車", "環保局": "垃圾回收空氣", "衛生局": "疫苗醫院食品"}
 LINES = [f"{place} 請問{a}的{b}怎麼辦？" for place, words in PLACES.items() for a in words for b in words]
+pytestmark = pytest.mark.usefixtures("narrow_models")
+
 SMALL = ["--weights", "random", "--epochs", "10", "--batch-size", "8", "--lr", "2e-3"]
 PROMPT = "關於{question}該問誰"
 

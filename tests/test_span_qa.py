@@ -24,6 +24,8 @@ TOKENIZERS = {
     family: Tokenizer.train([[" ".join(WORDS)]] * 3, model_type=family, vocab_size=300, running_text=True)
     for family in FAMILIES
 }
+pytestmark = pytest.mark.usefixtures("narrow_models")
+
 SMALL = ["--weights", "random", "--epochs", "2", "--batch-size", "8", "--precision", "fp32"]
 
 
