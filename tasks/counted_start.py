@@ -1,6 +1,6 @@
 """Where pre-training starts: at what can be counted, instead of at random.
 
-A small model spends its first hours on what a minute of counting knows. Here are set
+A small model spends long on what a minute of counting knows. Here are set
 
 - word embeddings: the leading singular vectors of the words' positive pointwise mutual information (Levy and Goldberg
   2014), in all dimensions but a few;

@@ -54,7 +54,7 @@ def _same_start_for_every_test() -> None:
 
 @pytest.fixture
 def narrow_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Random models of two layers in place of four, where what they learn matters little: a third of the time."""
+    """Random models of two layers in place of four, where what they learn matters little, to save time."""
     two = {"num_hidden_layers": 2, "hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512}
     shapes = {arch: {**shape, **two} for arch, shape in model._SMALL_BY_ARCH.items()}
     monkeypatch.setattr(model, "_SMALL_BY_ARCH", shapes)

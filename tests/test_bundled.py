@@ -31,7 +31,7 @@ def test_all_are_small_and_have_a_card_with_licence_and_command() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_transformers_reads_tokens_and_words_alike(family: str) -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", reason="transformers is the oracle of this test")
     folder = bundled(family)
     tokenizer = Tokenizer.from_pretrained(folder)
     theirs_tokenizer = transformers.AutoTokenizer.from_pretrained(folder)

@@ -266,7 +266,10 @@ def torchrun(processes: int, arguments: list[str], restarts: int = 0) -> subproc
 
 
 def test_two_processes_leave_the_run_of_one(tmp_path: Path) -> None:
-    """Without dropout, so that their random numbers do not matter; windows and words of entities are shared out."""
+    """Without dropout, so that their random numbers do not matter; windows and words of entities are shared out.
+
+    From random weights, whose gradients stand well above rounding: Adam divides by their size.
+    """
     words = [("Ann went to Rome .", "B-PER O O B-LOC O"), ("Bob saw York and Ann .", "B-PER O B-LOC O B-PER O")] * 20
     text = "\n\n".join(
         "\n".join(f"{w} {t}" for w, t in zip(text.split(), tags.split(), strict=True)) for text, tags in words
