@@ -5,7 +5,7 @@ Everything else calls :func:`attend` and does not know which back-end ran; paddi
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -84,12 +84,13 @@ def _grouped(qkv: Tensor, batch: PackedBatch, dropout: float) -> Tensor:
     times in the backward pass, and no less with dropout, which that kernel lacks.
     """
     half = qkv.dtype in (torch.bfloat16, torch.float16)
-    return _in_grids(qkv, _layout(batch, like_lengths=True), dropout, _products if half or dropout else _kernel)
+    formula = _products if half or dropout else _kernel
+    return _in_grids(qkv, _layout(batch, qkv.shape[2], like_lengths=True), dropout, formula)
 
 
 def _padded(qkv: Tensor, batch: PackedBatch, dropout: float) -> Tensor:
     """One masked kernel over sequences padded to the longest: CUDA in fp32, and with dropout (most training)."""
-    return _in_grids(qkv, _layout(batch, like_lengths=False), dropout, _kernel)
+    return _in_grids(qkv, _layout(batch, qkv.shape[2], like_lengths=False), dropout, _kernel)
 
 
 def _kernel(query: Tensor, key: Tensor, value: Tensor, real: Tensor, dropout: float) -> Tensor:
@@ -101,45 +102,77 @@ def _products(query: Tensor, key: Tensor, value: Tensor, real: Tensor, dropout: 
     bias = bias.expand(-1, query.shape[1], -1, -1).flatten(0, 1)
     q, k, v = (x.flatten(0, 1) for x in (query, key, value))
     scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5)  # (b H, s, s)
-    return torch.bmm(drop(scores.softmax(-1), dropout), v).view(query.shape)
+    # Of rows as short as these, PyTorch's softmax in half precision takes longer than two casts and one in fp32.
+    probabilities = (scores.float() if scores.shape[-1] < 128 else scores).softmax(-1).to(scores.dtype)
+    return torch.bmm(drop(probabilities, dropout), v).view(query.shape)
 
 
 def _in_grids(qkv: Tensor, layout: "_Layout", dropout: float, formula: Callable[..., Tensor]) -> Tensor:
     """Attention by a formula of ``query, key, value (b, H, s, D)``, of which keys are real ``(b, 1, 1, s)``, and
     dropout."""
-    rows = cast(Tensor, _ToRows.apply(qkv.flatten(1), layout))
+    num_heads, width = qkv.shape[2:]
+    rows = cast(Tensor, _Move.apply(qkv.reshape(-1, width), layout.enter))
     outputs = []
-    for grid, real in zip(rows.split([real.numel() for real in layout.real]), layout.real, strict=True):
-        query, key, value = grid.view(len(real), -1, *qkv.shape[1:]).permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = formula(query, key, value, real, dropout)
-        outputs.append(mixed.transpose(1, 2).flatten(2).flatten(0, 1))  # (b s, H D)
-    return cast(Tensor, _ToTokens.apply(torch.cat(outputs), layout)).view(qkv.shape[0], *qkv.shape[2:])
+    for grid, real in zip(rows.split([3 * num_heads * real.numel() for real in layout.real]), layout.real, strict=True):
+        query, key, value = grid.view(3, len(real), num_heads, -1, width).unbind(0)
+        outputs.append(formula(query, key, value, real, dropout).flatten(0, 2))
+    return cast(Tensor, _Move.apply(torch.cat(outputs), layout.leave)).view(-1, num_heads, width)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Way:
+    """How N rows move to M places, each row to one of them at most.
+
+    Attributes:
+        rows: ``(M,)``, the row that comes to each place. At padding some row, whose gradient it does not get.
+        places: ``(N,)``, the place of each row; any where it has none.
+        left: ``(L,)``, the rows that have none.
+    """
+
+    rows: Tensor
+    places: Tensor
+    left: Tensor
+
+
+class _Move(torch.autograd.Function):
+    """Rows ``(N, D)`` -> places ``(M, D)``.
+
+    The gradient is the way back. PyTorch's own for index_select would be a sum, row by row.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, way: _Way) -> Tensor:
+        ctx.way = way
+        return values.index_select(0, way.rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient.index_select(0, ctx.way.places).index_fill_(0, ctx.way.left, 0), None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Layout:
-    """How sequences lie in padded grids ``(b, s)``, which lie end to end in N rows.
+    """How sequences lie in padded grids, which lie end to end.
 
     Attributes:
-        tokens: ``(N,)``, the token in each row; 0 where it is padding.
-        padding: which rows are padding.
-        rows: ``(T,)``, the row of each token.
+        enter: from the heads ``(T, 3, H)`` of a pack to those of the grids, ``(3, b, H, s)`` each.
+        leave: from the heads ``(b, H, s)`` of the grids to those of the pack, ``(T, H)``.
         real: of each grid ``(b, 1, 1, s)``, false at padding.
     """
 
-    tokens: Tensor
-    padding: Tensor
-    rows: Tensor
+    enter: _Way
+    leave: _Way
     real: tuple[Tensor, ...]
 
 
 @lru_cache(maxsize=1)  # every layer asks for the same batch; a batch is equal to itself alone
-def _layout(batch: PackedBatch, *, like_lengths: bool) -> _Layout:
+def _layout(batch: PackedBatch, num_heads: int, *, like_lengths: bool) -> _Layout:
     """One grid, or as many as it takes to have sequences of like lengths in each."""
     lengths = np.array(batch.lengths)
     starts = np.cumsum(lengths) - lengths
     waiting = np.argsort(-lengths, kind="stable") if like_lengths else np.arange(len(lengths))
-    tokens, real = [], []
+    heads, parts = np.arange(num_heads)[:, None], np.arange(3)[:, None, None, None]
+    grids, entering, leaving = [], [], []
     while len(waiting):
         longest = int(lengths[waiting].max())
         # Padding is a quarter of a row at most, or so little that another grid would cost more.
@@ -147,53 +180,42 @@ def _layout(batch: PackedBatch, *, like_lengths: bool) -> _Layout:
         members = waiting[together]
         waiting = waiting[len(members) :]
         place = np.arange(longest)
-        real.append(place < lengths[members, None])
-        tokens.append(np.where(real[-1], starts[members, None] + place, 0))
-    token_of_row = np.concatenate([grid.ravel() for grid in tokens])
-    row_is_real = np.concatenate([grid.ravel() for grid in real])
-    row_of_token = np.empty(batch.num_tokens, np.int64)
-    row_of_token[token_of_row[row_is_real]] = np.flatnonzero(row_is_real)
+        real = (place < lengths[members, None])[:, None]  # (b, 1, s)
+        # In padding stands the first token of the same sequence, so that no other's infinities come in.
+        tokens = starts[members, None, None] + np.where(real, place, 0)
+        grids.append(real)
+        entering.append((3 * tokens + parts) * num_heads + heads)  # (3, b, H, s)
+        leaving.append(tokens * num_heads + heads)  # (b, H, s)
 
     def there(array: Any) -> Tensor:
         return to_device(torch.from_numpy(array), batch.device)
 
+    heads_in, real_in = _end_to_end(entering, grids)
+    heads_out, real_out = _end_to_end(leaving, grids)
     with torch.inference_mode(False):  # what is kept here may serve a training step next
         return _Layout(
-            tokens=there(token_of_row),
-            padding=there(np.flatnonzero(~row_is_real)),
-            rows=there(row_of_token),
-            real=tuple(there(grid[:, None, None]) for grid in real),
+            enter=_Way(rows=there(heads_in), places=there(_places(heads_in, real_in)), left=there(heads_in[:0])),
+            leave=_Way(
+                rows=there(_places(heads_out, real_out)),
+                places=there(heads_out),
+                left=there(np.flatnonzero(~real_out)),
+            ),
+            real=tuple(there(real[:, None]) for real in grids),
         )
 
 
-class _ToRows(torch.autograd.Function):
-    """Values of tokens ``(T, C)`` -> of rows ``(N, C)``, 0 in padding.
-
-    Each row is of one token, so that either way is the other's gradient. PyTorch's own for index_select would be a sum,
-    row by row.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, layout: _Layout) -> Tensor:
-        ctx.layout = layout
-        return values.index_select(0, layout.tokens).index_fill_(0, layout.padding, 0)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return cast(Tensor, _ToTokens.apply(gradient, ctx.layout)), None
+def _end_to_end(grids: Sequence[Any], real: Sequence[Any]) -> tuple[Any, Any]:
+    """Grids' numbers one behind the other, and which of them are real."""
+    flat = [(grid.ravel(), np.broadcast_to(mask, grid.shape).ravel()) for grid, mask in zip(grids, real, strict=True)]
+    numbers, masks = zip(*flat, strict=True)
+    return np.concatenate(numbers), np.concatenate(masks)
 
 
-class _ToTokens(torch.autograd.Function):
-    """The way back: ``(N, C)`` -> ``(T, C)``."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, layout: _Layout) -> Tensor:
-        ctx.layout = layout
-        return values.index_select(0, layout.rows)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return cast(Tensor, _ToRows.apply(gradient, ctx.layout)), None
+def _places(numbers: Any, real: Any) -> Any:
+    """Where each number stands; it is real in one place."""
+    places = np.empty(np.count_nonzero(real), np.int64)
+    places[numbers[real]] = np.flatnonzero(real)
+    return places
 
 
 def _varlen(qkv: Tensor, batch: PackedBatch, dropout: float) -> Tensor:

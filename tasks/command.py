@@ -4,6 +4,7 @@ Nothing here needs torch before the options have been read, so that help and ref
 """
 
 import contextlib
+import ctypes
 import importlib
 import io
 import os
@@ -101,6 +102,7 @@ def run(main: Callable[[], object]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without Chinese must not end a run
             stream.reconfigure(errors="backslashreplace")
+    _keep_freed_memory()
     # Leave by way of the clean-ups that an exception would run; training has a better answer of its own.
     before = signal.signal(signal.SIGTERM, _stop)
     try:
@@ -116,6 +118,19 @@ def run(main: Callable[[], object]) -> None:
         sys.exit(128 + stopped_by(stop))
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _keep_freed_memory() -> None:
+    """Has the C library keep what is freed, for what is allocated next, instead of giving it back to the system.
+
+    An optimizer step on a CPU frees and allocates the same memory as the one before it, and the system clears each page
+    of it anew: for small models that is a tenth of the time. Does nothing where the C library is not glibc.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # glibc's malloc.h
+    with contextlib.suppress(OSError, TypeError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_threshold, 2**25)  # the largest that it takes; larger blocks go back
 
 
 def stopped_by(stop: KeyboardInterrupt) -> int:

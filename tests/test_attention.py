@@ -57,6 +57,24 @@ def test_backends_equal_plain_in_values_and_gradients(
         assert largest_difference(ours, plain) <= tolerance
 
 
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+def test_what_is_not_a_number_stays_in_its_sequence(backend: str, first: bool) -> None:
+    """Its neighbours are longer, and padded beside it, or shorter."""
+    lengths = (6, 11, 9, 4)
+    batch = pack(ragged_ids(lengths, 50))
+    qkv = torch.randn(batch.num_tokens, 3, 4, 16)
+    spoilt = qkv.clone()
+    batch.unpack(spoilt)[0 if first else 1].fill_(float("nan"))
+    with attention_backend(backend):
+        before, after = batch.unpack(attend(qkv, batch)), batch.unpack(attend(spoilt, batch))
+    for number, (one, other) in enumerate(zip(before, after, strict=True)):
+        if number == (0 if first else 1):
+            assert other.isnan().all()
+        else:
+            assert largest_difference(one, other) <= 1e-6
+
+
 def largest_effect_of_neighbours(encoder: Encoder, backend: str) -> float:
     """How far a sentence's states and pooler output in packs of several orders are from those of it alone."""
     rows = ragged_ids(LENGTHS, encoder.config.vocab_size)

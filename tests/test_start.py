@@ -1,5 +1,6 @@
 """Commands begin quickly: help and refusals need none of the packages that take seconds to import."""
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -70,3 +71,25 @@ def test_public_names_are_there(package: object) -> None:
         assert getattr(package, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = package.nothing  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_a_command_does_not_get_the_same_memory_from_the_system_again_and_again() -> None:
+    script = """
+import resource
+import numpy as np
+from tasks import command
+
+def work():
+    for _ in range(11):
+        blocks = [np.ones(2_000_000) for _ in range(4)]
+        del blocks
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+
+faults = []
+command.run(work)
+print(faults[-1] - faults[0])
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    pages_of_a_round = 4 * 16_000_000 / 4096
+    assert int(done.stdout) < pages_of_a_round  # in ten rounds
