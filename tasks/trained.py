@@ -12,6 +12,7 @@ from minibert.inference import for_inference
 from minibert.training import choose_device, choose_precision
 from minibert.training.precision import DTYPES
 from tasks.inference import answers
+from tasks.options import INT8
 from tasks.task import Task
 
 
@@ -28,7 +29,9 @@ class Trained:
     def load(cls, task: Task[Any, Any, Any], run: str, *, device: str, precision: str = "auto") -> "Trained":
         """Loads the model of a run folder (or a fine-tuned checkpoint).
 
-        A model that was trained in fp32 by choice answers in fp32 where ``precision`` is ``auto``.
+        Args:
+            precision: as in training, or int8, which only prediction on a CPU has. Where it is ``auto``, a model that
+                was trained in fp32 by choice answers in fp32.
 
         Raises:
             InputError: it cannot be used, or its head was never trained for this task.
@@ -44,8 +47,9 @@ class Trained:
         if precision == "auto" and task.settings.precision == "fp32":
             precision = "fp32"
         place = choose_device(device)
-        precision = choose_precision(precision, place)
-        ready = for_inference(model.to(place), DTYPES[precision])
+        int8 = precision == INT8
+        precision = choose_precision("auto" if int8 else precision, place)
+        ready = for_inference(model.to(place), DTYPES[precision], int8=int8)
         return cls(task=task, model=ready, tokenizer=tokenizer, precision=precision)
 
     def answer(self, items: Sequence[Any]) -> list[dict[str, Any]]:

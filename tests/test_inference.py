@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from minibert import CrfTokenClassifier, Encoder, PretrainingModel, SequenceClassifier, TokenClassifier, pack
 from minibert import inference as module
 from minibert.attention import attention_backend
+from minibert.errors import InputError
 from minibert.inference import for_inference
 
 LENGTHS = (6, 20, 1, 11)
@@ -157,6 +158,54 @@ def test_without_packed_maps_in_pytorch_the_linear_maps_stay(monkeypatch: pytest
     ready = for_inference(Encoder(tiny_config("bert")), torch.bfloat16)
     assert not packed_maps(ready)
     assert ready(pack([[3, 4]])).last_hidden_state.dtype == torch.bfloat16
+
+
+# -- 8 bits ----------------------------------------------------------------------------------------------------------
+
+needs_int8 = pytest.mark.skipif(
+    not module._can_quantize(), reason="this PyTorch or this CPU has no linear maps in 8 bits"
+)
+
+
+@needs_int8
+@pytest.mark.parametrize("lowest", [-3.0, 0.5])
+@pytest.mark.parametrize("activation", ["none", "gelu"])
+@torch.no_grad()
+def test_a_map_in_8_bits_errs_no_further_than_its_roundings(activation: str, lowest: float) -> None:
+    """What is rounded is off by half a step at most, weights and inputs; GELU's slope is 1.13 at most."""
+    linear = nn.Linear(48, 24)
+    linear.weight[3] = 0
+    x = torch.rand(7, 48) * 4 + lowest
+    step_of_weights = linear.weight.abs().amax(1) / 127  # (24,)
+    step_of_inputs = (max(float(x.max()), 0) - min(float(x.min()), 0)) / 254
+    off_weights = x.abs().sum(1)[:, None] * step_of_weights / 2
+    off_inputs = (linear.weight.abs() + step_of_weights[:, None] / 2).sum(1) * step_of_inputs / 2
+    ours = module._Int8Linear(linear, activation, "none" if activation == "gelu" else "")(x)
+    exact = linear(x) if activation == "none" else F.gelu(linear(x))
+    assert ((ours - exact).abs() <= 1.13 * (off_weights + off_inputs) + 1e-4).all()
+    assert largest_difference(ours, exact) > 0
+
+
+@needs_int8
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu", "silu"])
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_a_model_in_8_bits_gives_nearly_the_same(family: str, activation: str) -> None:
+    model = TokenClassifier(tiny_config(family, hidden_act=activation)).eval()
+    scramble(model)
+    batch = pack(ragged_ids(LENGTHS * 4, 90))
+    exact = model(batch)
+    ready = for_inference(model, torch.float32, int8=True)
+    assert not any(isinstance(part, nn.Linear) for layer in ready.encoder.layers() for part in layer.modules())
+    assert ready.classifier.weight is not None
+    assert 0 < float((ready(batch) - exact).norm() / exact.norm()) < 0.05
+    assert for_inference(ready, torch.float32) is ready
+
+
+def test_8_bits_are_refused_where_they_cannot_be_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_can_quantize", lambda: False)
+    with pytest.raises(InputError, match="--precision int8: needs a CPU"):
+        for_inference(Encoder(tiny_config("bert")), torch.float32, int8=True)
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------
