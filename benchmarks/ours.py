@@ -19,18 +19,19 @@ from minibert.training.state import Progress, RunState
 from minibert.training.step import OptimizerStep
 
 OURS = "minibert"
+OURS_INT8 = f"{OURS}-int8"
 
 
-def our_predictor(folder: Path, work: Workload) -> Predictor:
+def our_predictor(folder: Path, work: Workload, *, int8: bool = False) -> Predictor:
     """Our model as prediction makes it ready."""
-    ready = for_inference(TokenClassifier.from_pretrained(folder).to(work.device).eval(), work.dtype)
+    ready = for_inference(TokenClassifier.from_pretrained(folder).to(work.device).eval(), work.dtype, int8=int8)
 
     @torch.inference_mode()
     def compute(sequences: Sequence[Ids]) -> Tensor:
         logits: Tensor = ready(pack(sequences).to(work.device))
         return logits
 
-    return Predictor(name=OURS, compute=compute)
+    return Predictor(name=OURS_INT8 if int8 else OURS, compute=compute, exact=not int8)
 
 
 def our_trainer(folder: Path, work: Workload, *, checkpointing: bool = False) -> Trainer:

@@ -223,7 +223,8 @@ def _export(folder: Path, path: Path, example: Padded) -> None:
         )  # fmt: skip
 
 
-PREDICTORS = tuple(name + suffix for name in (*_MODULES, *_ONNX) for suffix in ("", _SORTED))
+TRAINERS = tuple(_MODULES)
+PREDICTORS = tuple(name + suffix for name in (*TRAINERS, *_ONNX) for suffix in ("", _SORTED))
 
 
 # -- training ---------------------------------------------------------------------------------------------------------

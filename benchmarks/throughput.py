@@ -19,17 +19,20 @@ from typing import Any
 from benchmarks import peers
 from benchmarks.clock import Work, in_turns, matrix_peak
 from benchmarks.contender import Predictor, Trainer, gradient_errors, logit_errors, require_agreement
-from benchmarks.ours import OURS, our_predictor, our_trainer
+from benchmarks.ours import OURS, OURS_INT8, our_predictor, our_trainer
 from benchmarks.record import available, print_record
 from benchmarks.workload import Workload, add_options, operations, read_workload
+from minibert.errors import InputError
 from tasks import command
 
 Prepare = Callable[[Sequence[str], Path, Workload], tuple[dict[str, Work], dict[str, float]]]
 
+_CHOICES = (*peers.PREDICTORS, OURS_INT8)
 _TRAINING_COST = 3  # by that of a forward pass
 _DEFAULT_PEERS = {
     ("inference", "cpu"): (
         "transformers-sdpa-sorted", "transformers-eager", "torch-encoder", "onnx-fp32-sorted", "onnx-int8-sorted",
+        OURS_INT8,
     ),
     ("inference", "cuda"): ("transformers-sdpa-sorted", "transformers-compiled-sorted", "transformers-flash"),
     ("training", "cpu"): (),
@@ -50,14 +53,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--peers",
         nargs="*",
         metavar="PEER",
-        choices=peers.PREDICTORS,
-        help=f"beside {peers.BASELINE}; of {', '.join(peers.PREDICTORS)} (for training the first without -sorted)",
+        choices=_CHOICES,
+        help=f"beside {peers.BASELINE}; of {', '.join(_CHOICES)} (for training, of {', '.join(peers.TRAINERS)})",
     )
     options = parser.parse_args(argv)
     work = read_workload(options)
     wanted = options.peers
     if wanted is None:
         wanted = _DEFAULT_PEERS[options.work, work.device.type]
+    if options.work == "training" and (unfit := [name for name in wanted if name not in peers.TRAINERS]):
+        raise InputError(f"--peers {unfit[0]}: does not train; of {', '.join(peers.TRAINERS)}.")
     peak = matrix_peak(work.device, work.dtype)
     seconds, errors = measured(inference if options.work == "inference" else training, wanted, work, options.rounds)
     peak = max(peak, matrix_peak(work.device, work.dtype))
@@ -88,7 +93,16 @@ def inference(names: Sequence[str], folder: Path, work: Workload) -> tuple[dict[
 
     Exits with status 1 where one computes something else.
     """
-    contenders = [our_predictor(folder, work), *available(names, lambda name: peers.predictor(name, folder, work))]
+
+    def contender(name: str) -> Predictor:
+        if name != OURS_INT8:
+            return peers.predictor(name, folder, work)
+        try:
+            return our_predictor(folder, work, int8=True)
+        except InputError as reason:
+            raise peers.Unavailable(str(reason).removesuffix(".")) from None
+
+    contenders = [our_predictor(folder, work), *available(names, contender)]
     errors = logit_errors(peers.reference_predictor(folder, work), contenders, work.batches[0])
     inexact = [contender.name for contender in contenders if not contender.exact]
     require_agreement(errors, yardstick=peers.BASELINE, precision=work.precision, inexact=inexact)

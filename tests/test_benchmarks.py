@@ -19,7 +19,7 @@ pytest.importorskip("transformers", reason="transformers is the peer that is mea
 
 from benchmarks import clock, contender, figures, first_step, latency, memory, ours, peers, throughput
 from benchmarks.workload import Workload, add_options, cut, operations, read_lengths, read_workload
-from minibert import EncoderConfig, TokenClassifier, pack
+from minibert import EncoderConfig, TokenClassifier, inference, pack
 from minibert.attention import attention_backend
 from minibert.errors import InputError
 
@@ -191,6 +191,28 @@ def test_onnx_runtime_takes_part_where_it_is_installed(tmp_path: Path) -> None:
         assert errors["onnx-fp32"] < 1e-5 < errors["onnx-int8-sorted"] < 0.5
     assert [runner.exact for runner in runners] == [True, False]
     assert [runner.sorts for runner in runners] == [False, True]
+
+
+@pytest.mark.parametrize("can", [True, False])
+def test_ours_in_8_bits_takes_part_or_is_left_out(
+    can: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not can:
+        monkeypatch.setattr(inference, "_can_quantize", lambda: False)
+    elif not inference._can_quantize():
+        pytest.skip("this PyTorch or this CPU has no linear maps in 8 bits")
+    work = workload("--precision", "fp32")
+    work.random_model().save_pretrained(tmp_path)
+    works, errors = throughput.inference([peers.BASELINE, "minibert-int8"], tmp_path, work)
+    assert ("minibert-int8" in works) is can
+    assert ("minibert-int8 is left out" in capsys.readouterr().out) is not can
+    if can:
+        assert errors["minibert"] < 1e-5 < errors["minibert-int8"] < 0.5
+
+
+def test_peers_that_do_not_train_are_refused() -> None:
+    with pytest.raises(InputError, match="--peers onnx-fp32: does not train"):
+        throughput.main(["training", "--size", "trial", "--peers", "onnx-fp32"])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

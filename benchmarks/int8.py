@@ -1,0 +1,65 @@
+"""What ``--precision int8`` gives and costs: a trained run's figures and its rate, in 8 bits and without.
+
+Both answer the same labelled file, in turns; the rate is the median over rounds. Prints a table and one JSON line last.
+
+    python -m benchmarks.int8 runs/my-ner dev.txt
+"""
+
+import argparse
+import functools
+import json
+import statistics
+from typing import Any
+
+from benchmarks.clock import in_turns
+from minibert.training import choose_device
+from tasks import command
+from tasks.folder import device_name, now, versions
+from tasks.inference import answers
+from tasks.options import INT8
+from tasks.predict import load
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.int8", description="What 8 bits give and cost.")
+    parser.add_argument("run", help="run folder")
+    parser.add_argument("file", help="labelled file, as the run's task reads it")
+    parser.add_argument("--items", type=int, default=2000, help="how many, the last of the file (default: 2000)")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    contenders = {name: load(options.run, device="cpu", precision=name) for name in ("auto", INT8)}
+    task, config = contenders["auto"].task, contenders["auto"].model.config
+    items = task.read(options.file).items[-options.items :]
+    encoded = task.encode(items, contenders["auto"].tokenizer, config)
+    outputs: dict[str, list[Any]] = {}
+
+    def answer(name: str) -> None:
+        trained = contenders[name]
+        outputs[name] = answers(task, trained.model, items, encoded, precision=trained.precision).outputs
+
+    works = {name: functools.partial(answer, name) for name in contenders}
+    device = choose_device("cpu")
+    seconds = in_turns(works, rounds=options.rounds, device=device)
+    num_tokens = sum(encoded.lengths)
+    found = {
+        name: {
+            "tokens_per_second": num_tokens / statistics.median(seconds[name]),
+            **{metric: task.figures(items, outputs[name])[metric] for metric in task.metrics},
+            "seconds": seconds[name],
+        }
+        for name in contenders
+    }
+    print(f"{len(items)} items, {num_tokens} tokens; auto is {contenders['auto'].precision}")
+    columns = ("tokens_per_second", *task.metrics)
+    print(f"| precision | {' | '.join(columns)} |\n{'|---' * (1 + len(columns))}|")
+    for name, figures in found.items():
+        print(f"| {name} | {' | '.join(format(figures[column], '.6g') for column in columns)} |")
+    print(json.dumps({
+        "benchmark": "int8", "command": command.command_line("benchmarks.int8", None), "items": len(items),
+        "tokens": num_tokens, "contenders": found, "device": device_name(device), "finished": now(),
+        "versions": versions(),
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    command.run(main)
