@@ -146,7 +146,10 @@ def parse(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task
     if config is not None:
         given = {**read_settings(Path(config), settings_class, task), **given}
     if given.get("weights") in (None, RANDOM):
-        given = {**settings_class.if_small, **given}
+        small = dict(settings_class.if_small)
+        if "batch_tokens" in given:  # stands in place of the other
+            small.pop("batch_size", None)
+        given = {**small, **given}
     settings = settings_class(**given)
     if resume and settings.out is None:
         raise InputError("--resume: needs --out, the folder of the run to go on with.")
