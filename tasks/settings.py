@@ -177,9 +177,11 @@ def _parser(settings_class: type[RunSettings], task: str) -> argparse.ArgumentPa
     shared = {f.name for f in dataclasses.fields(TrainingSettings)}
     for option in sorted(dataclasses.fields(settings_class), key=lambda f: f.name in shared):
         text = option.metadata["help"]
+        small = settings_class.if_small.get(option.name)
         if option.default is not None and option.default != () and option.default is not False:
-            small = settings_class.if_small.get(option.name)
             text += f" (default: {option.default}{'' if small is None else f'; {small} without --weights'})"
+        elif small is not None:
+            text += f" ({small} without --weights)"
         add_option(parser, option.name, kinds[option.name], text)
     return parser
 

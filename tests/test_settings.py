@@ -15,7 +15,7 @@ from tasks.settings import parse, read_settings, write_settings
 
 
 class Settings(ClassificationSettings):
-    if_small: ClassVar[dict[str, Any]] = {"epochs": 7, "lr": 1e-3}
+    if_small: ClassVar[dict[str, Any]] = {"epochs": 7, "lr": 1e-3, "batch_size": 6}
 
 
 def parsed(*argv: str) -> Any:
@@ -33,6 +33,13 @@ def test_the_command_line_goes_before_the_file_and_the_file_before_the_defaults(
     settings = parsed("--config", path, "--batch-size", "4").settings
     assert (settings.batch_size, settings.lr, settings.clean, settings.baseline) == (4, 1.0, ("a -> b",), False)
     assert (settings.epochs, settings.seed) == (7, 42)  # from random weights, and the default
+
+
+def test_a_small_models_batch_size_gives_way_to_tokens() -> None:
+    settings = parsed("--batch-tokens", "512").settings
+    assert (settings.batch_size, settings.batch_tokens) == (None, 512)
+    assert parsed().settings.batch_size == 6
+    assert parsed("--weights", "elsewhere", "--batch-tokens", "512").settings.epochs == 3
 
 
 def test_flags_have_a_no_form_and_lists_are_given_again() -> None:
