@@ -95,7 +95,7 @@ class QaSettings(ClassificationSettings):
         "be given again) and --weights RUN, answer from a trained run."
     )
 
-    # Many labels with few questions each: larger steps or fewer of them leave a small model far behind.
+    # Many labels with few questions each: a small model needs many steps, and a head that learns faster than the rest.
     if_small: ClassVar[Mapping[str, Any]] = {"epochs": 12, "batch_size": 16, "lr": 3e-4, "head_lr": 3e-3}
 
     prompt: tuple[str, ...] = field(

@@ -16,7 +16,7 @@ from conftest import scramble, tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minibert import CrfTokenClassifier, SequenceClassifier, SpanClassifier, TokenClassifier, Tokenizer
+from minibert import CrfTokenClassifier, SequenceClassifier, SpanClassifier, TokenClassifier, Tokenizer, inference
 from minibert.errors import InputError
 from tasks import predict
 from tasks.inference import batches_by_length
@@ -177,6 +177,20 @@ def test_the_output_is_utf8_and_ends_quietly_where_its_reader_has_enough(runs: d
 
 BLANKS = [" ", "\t", "\n", "\u00a0", "\u3000", "\u200b", "\u200d", "\x01"]
 ALPHABET = st.sampled_from(["Ann", "Rome", *BLANKS, "😀", "👩\u200d👧", "臺", "北", "e\u0301", "é", ",", "."])
+
+
+@pytest.mark.skipif(not inference._can_quantize(), reason="this PyTorch or this CPU has no linear maps in 8 bits")
+def test_answers_in_8_bits_are_nearly_those_in_fp32(
+    runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "in.txt"
+    path.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+    exact = answered(runs["classification"], path, capsys)
+    rounded = answered(runs["classification"], path, capsys, "--precision", "int8")
+    for one, other in zip(exact, rounded, strict=True):
+        assert other["text"] == one["text"]
+        assert other["probabilities"] == pytest.approx(one["probabilities"], abs=0.05)
+    assert [row["probabilities"] for row in rounded] != [row["probabilities"] for row in exact]
 
 
 @given(text=st.lists(ALPHABET, max_size=25).map("".join))
