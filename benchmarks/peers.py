@@ -223,8 +223,7 @@ def _export(folder: Path, path: Path, example: Padded) -> None:
         )  # fmt: skip
 
 
-TRAINERS = tuple(_MODULES)
-PREDICTORS = tuple(name + suffix for name in (*TRAINERS, *_ONNX) for suffix in ("", _SORTED))
+PREDICTORS = tuple(name + suffix for name in (*_MODULES, *_ONNX) for suffix in ("", _SORTED))
 
 
 # -- training ---------------------------------------------------------------------------------------------------------

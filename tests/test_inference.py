@@ -197,7 +197,6 @@ def test_a_model_in_8_bits_gives_nearly_the_same(family: str, activation: str) -
     exact = model(batch)
     ready = for_inference(model, torch.float32, int8=True)
     assert not any(isinstance(part, nn.Linear) for layer in ready.encoder.layers() for part in layer.modules())
-    assert ready.classifier.weight is not None
     assert 0 < float((ready(batch) - exact).norm() / exact.norm()) < 0.05
     assert for_inference(ready, torch.float32) is ready
 
