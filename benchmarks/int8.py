@@ -9,6 +9,7 @@ import argparse
 import functools
 import json
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.clock import in_turns
@@ -20,13 +21,13 @@ from tasks.options import INT8
 from tasks.predict import load
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.int8", description="What 8 bits give and cost.")
     parser.add_argument("run", help="run folder")
     parser.add_argument("file", help="labelled file, as the run's task reads it")
     parser.add_argument("--items", type=int, default=2000, help="how many, the last of the file (default: 2000)")
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     contenders = {name: load(options.run, device="cpu", precision=name) for name in ("auto", INT8)}
     task, config = contenders["auto"].task, contenders["auto"].model.config
     items = task.read(options.file).items[-options.items :]
@@ -55,7 +56,7 @@ def main() -> None:
     for name, figures in found.items():
         print(f"| {name} | {' | '.join(format(figures[column], '.6g') for column in columns)} |")
     print(json.dumps({
-        "benchmark": "int8", "command": command.command_line("benchmarks.int8", None), "items": len(items),
+        "benchmark": "int8", "command": command.command_line("benchmarks.int8", argv), "items": len(items),
         "tokens": num_tokens, "contenders": found, "device": device_name(device), "finished": now(),
         "versions": versions(),
     }))  # fmt: skip

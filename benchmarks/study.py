@@ -11,6 +11,7 @@ Prints a table and one JSON line last.
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,14 @@ RUNS: dict[str, list[str]] = {
 }
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description="All tasks and architectures.")
     parser.add_argument("--data", required=True, help="folder of the data files")
     parser.add_argument("--out", required=True, help="new folder for the runs")
     parser.add_argument("--tasks", nargs="+", choices=tuple(RUNS), default=list(RUNS), help="default: all")
     parser.add_argument("--weights", choices=(RANDOM,), help="default: the small pre-trained ones")
     parser.add_argument("--seeds", type=int, default=1)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     data, out = Path(options.data), Path(options.out)
     results: dict[str, Any] = {}
     start = [] if options.weights is None else ["--weights", options.weights]

@@ -3,6 +3,7 @@ them."""
 
 import copy
 import functools
+import math
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -123,6 +124,8 @@ class _Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         low, high = (float(end) for end in torch.aminmax(x))
+        if not math.isfinite(high - low):
+            raise InputError("--precision int8: what the model computes is not finite, so its weights are damaged.")
         low, high = min(low, 0.0), max(high, 0.0)
         scale = (high - low) / 254 or 1.0  # with the two roundings, 255 at most
         zero = round(-low / scale)

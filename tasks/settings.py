@@ -178,10 +178,14 @@ def _parser(settings_class: type[RunSettings], task: str) -> argparse.ArgumentPa
     for option in sorted(dataclasses.fields(settings_class), key=lambda f: f.name in shared):
         text = option.metadata["help"]
         small = settings_class.if_small.get(option.name)
-        if option.default is not None and option.default != () and option.default is not False:
-            text += f" (default: {option.default}{'' if small is None else f'; {small} without --weights'})"
-        elif small is not None:
-            text += f" ({small} without --weights)"
+        notes = [] if small is None else [f"{small} without --weights"]
+        if option.default is not None and option.default != () and not isinstance(option.default, bool):
+            notes.insert(0, f"default: {option.default}")
+        elif text.endswith(")"):  # has its default in words
+            text, in_words = text[:-1].rsplit(" (", 1)
+            notes.insert(0, in_words)
+        if notes:
+            text += f" ({'; '.join(notes)})"
         add_option(parser, option.name, kinds[option.name], text)
     return parser
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import FAMILIES
 
+from benchmarks import study
 from minibert.errors import InputError
 from minibert.training import Metric, check_finite
 from tasks import classification, compare
@@ -59,6 +60,24 @@ def test_architectures_and_seeds_beside_the_baseline(tmp_path: Path, capsys: pyt
     shown = capsys.readouterr().out
     assert "linear SVM" in shown
     assert "worst" in shown
+
+
+def test_the_study_runs_tasks_on_the_files_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(
+        study.RUNS, "classification", ["--train", "texts/train.jsonl", "--epochs", "1", "--precision", "fp32"]
+    )
+    chosen = ["--tasks", "classification", "--weights", "random", "--out", str(tmp_path / "out")]
+    with pytest.raises(InputError, match=r"holds no .*texts/train\.jsonl"):
+        study.main(["--data", str(tmp_path), *chosen])
+    (tmp_path / "texts").mkdir()
+    write_texts(tmp_path / "texts" / "train.jsonl")
+    study.main(["--data", str(tmp_path), *chosen])
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    comparison = read(tmp_path / "out" / "classification", "comparison.json")
+    assert record["results"]["classification"]["rows"] == comparison["rows"]
+    assert [row["arch"] for row in comparison["rows"]] == list(FAMILIES)
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux forgets a peak of memory")

@@ -201,6 +201,15 @@ def test_a_model_in_8_bits_gives_nearly_the_same(family: str, activation: str) -
     assert for_inference(ready, torch.float32) is ready
 
 
+@needs_int8
+@torch.no_grad()
+def test_damaged_weights_are_told_in_8_bits() -> None:
+    model = TokenClassifier(tiny_config("bert")).eval()
+    model.encoder.embeddings.norm.bias[0] = torch.inf
+    with pytest.raises(InputError, match="not finite"):
+        for_inference(model, torch.float32, int8=True)(pack([[3, 4]]))
+
+
 def test_8_bits_are_refused_where_they_cannot_be_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_can_quantize", lambda: False)
     with pytest.raises(InputError, match="--precision int8: needs a CPU"):

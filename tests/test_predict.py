@@ -16,6 +16,7 @@ from conftest import scramble, tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import int8
 from minibert import CrfTokenClassifier, SequenceClassifier, SpanClassifier, TokenClassifier, Tokenizer, inference
 from minibert.errors import InputError
 from tasks import predict
@@ -191,6 +192,26 @@ def test_answers_in_8_bits_are_nearly_those_in_fp32(
         assert other["text"] == one["text"]
         assert other["probabilities"] == pytest.approx(one["probabilities"], abs=0.05)
     assert [row["probabilities"] for row in rounded] != [row["probabilities"] for row in exact]
+
+
+@pytest.mark.skipif(not inference._can_quantize(), reason="this PyTorch or this CPU has no linear maps in 8 bits")
+def test_the_cost_of_8_bits_is_measured_on_a_run(
+    runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"text": text, "label": "good" if "Rome" in text else "bad"} for text in TEXTS]
+    path = tmp_path / "dev.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    predict.main([runs["classification"], str(path), "--precision", "fp32"])
+    answers = [row["label"] for row in lines(capsys.readouterr().out)]
+    int8.main([runs["classification"], str(path), "--items", "50", "--rounds", "1"])
+    shown = capsys.readouterr().out.splitlines()
+    record = json.loads(shown[-1])
+    right = [answer == row["label"] for answer, row in zip(answers, rows, strict=True)][-50:]
+    assert record["items"] == 50
+    for name in ("auto", "int8"):
+        assert record["contenders"][name]["accuracy"] == pytest.approx(np.mean(right), abs=0.1)
+        assert len(record["contenders"][name]["seconds"]) == 1
+        assert any(line.startswith(f"| {name} |") for line in shown)
 
 
 @given(text=st.lists(ALPHABET, max_size=25).map("".join))

@@ -116,3 +116,7 @@ def test_every_setting_is_an_option_with_a_help_text(capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     for field in dataclasses.fields(ClassificationSettings):
         assert f"--{field.name.replace('_', '-')}" in shown
+    said = " ".join(shown.split())
+    assert "peak learning rate of the encoder (default: 5e-05; 0.001 without --weights)" in said
+    assert "over all processes (default: 32; 6 without --weights)" in said  # its default stands in the text
+    assert "to hold the result against (default: yes) " in said
