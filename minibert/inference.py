@@ -1,5 +1,5 @@
-"""A model made ready to answer: its weights in half precision or in 8 bits, on a CPU in the order in which oneDNN reads
-them."""
+"""A model made ready to answer: its weights in the precision that is asked for, or in 8 bits, and on a CPU in the order in
+which oneDNN reads them."""
 
 import copy
 import functools
@@ -29,7 +29,8 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
     """A copy of ``model`` for answering: in evaluation mode, on the same device, with weights of ``dtype``.
 
     It computes in ``dtype`` by itself: autocast would cast each weight at each use. A CRF, which computes in fp32,
-    keeps its weights. On a CPU the linear maps are packed, so that the copy can be neither saved nor moved.
+    keeps its weights. On a CPU the linear maps are packed, so that the copy can be neither saved nor moved. What need
+    not change is shared with ``model``.
 
     Args:
         model: a model with its weights in fp32.
@@ -39,14 +40,16 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
             the batch they come in.
 
     Returns:
-        The copy, or ``model`` itself where its weights are of ``dtype`` already and 8 bits are not asked for.
+        The copy, or ``model`` itself where there is nothing to do.
 
     Raises:
         InputError: ``int8`` where that cannot be computed.
     """
     if int8 and (next(model.parameters()).device.type != "cpu" or not _can_quantize()):
         raise InputError("--precision int8: needs a CPU that multiplies 8-bit integers (VNNI); use auto.")
-    if not int8 and all(parameter.dtype == dtype for parameter in _parameters(model)):
+    packs = next(model.parameters()).device.type == "cpu" and _can_pack(dtype)
+    to_pack = packs and any(isinstance(part, nn.Linear) for part in model.modules())
+    if not int8 and not to_pack and all(parameter.dtype == dtype for parameter in _parameters(model)):
         return model
     exact = {id(p) for part in _maps_of_layers(model) for p in part.parameters()} if int8 else set()
     copies: dict[int, Any] = {
@@ -56,7 +59,7 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
         for parameter in _parameters(model)
     }
     ready = copy.deepcopy(model, copies).eval()  # takes from `copies` what is there
-    if int8 or (next(ready.parameters()).device.type == "cpu" and _can_pack(dtype)):
+    if int8 or packs:
         _pack(ready, dtype, int8=int8)
     return ready
 

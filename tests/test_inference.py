@@ -123,12 +123,27 @@ def test_nothing_is_drawn() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_model_that_is_ready_is_not_copied_again() -> None:
+@pytest.mark.usefixtures("_either_way")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_model_that_is_ready_is_not_copied_again(dtype: torch.dtype) -> None:
     model = CrfTokenClassifier(tiny_config("bert"))
-    assert for_inference(model, torch.float32) is model
-    ready = for_inference(model, torch.bfloat16)
-    assert ready is not model
-    assert for_inference(ready, torch.bfloat16) is ready
+    ready = for_inference(model, dtype)
+    assert (ready is model) is (dtype == torch.float32 and not module._can_pack(dtype))
+    assert for_inference(ready, dtype) is ready
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu", "silu"])
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_a_packed_model_in_fp32_gives_the_same_to_rounding(family: str, activation: str) -> None:
+    if not module._can_pack(torch.float32):
+        pytest.skip("this PyTorch has no packed linear maps")
+    model = TokenClassifier(tiny_config(family, hidden_act=activation)).eval()
+    scramble(model)
+    batch = pack(ragged_ids(LENGTHS * 4, 90))
+    ready = for_inference(model, torch.float32)
+    assert packed_maps(ready)
+    torch.testing.assert_close(ready(batch), model(batch), rtol=0, atol=1e-5)
 
 
 def test_a_crf_keeps_its_weights() -> None:

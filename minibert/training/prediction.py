@@ -17,8 +17,8 @@ def predict(
 ) -> Iterator[tuple[LabelledBatch, Any]]:
     """Gives each batch, in order, with the model's output for it in evaluation mode, both on ``device``.
 
-    In half precision that is the output of :func:`~minibert.inference.for_inference`'s copy; who calls this often makes
-    it once and gives it as ``model``.
+    That is the output of :func:`~minibert.inference.for_inference`'s copy; who calls this often makes it once and gives
+    it as ``model``.
     """
     model.eval()
     ready = for_inference(model, DTYPES[choose_precision(precision, device)])
