@@ -1,5 +1,5 @@
-"""A model made ready to answer: its weights in the precision that is asked for, or in 8 bits, and on a CPU in the order in
-which oneDNN reads them."""
+"""A model made ready to answer: its weights in the precision that is asked for, or in 8 bits, and on a CPU in the order
+in which oneDNN reads them."""
 
 import copy
 import functools

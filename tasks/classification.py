@@ -95,6 +95,17 @@ class Judgement(NamedTuple):
         return float(self.mean[self.names.index(prediction)]) if isinstance(prediction, str) else None
 
 
+def _label_divergence(first: Tensor, second: Tensor, batch: LabelledBatch) -> Tensor:
+    """``(KL(p || q) + KL(q || p)) / 2`` of each label's probabilities, averaged over labels as their loss is, and
+    summed over texts; from logits ``(B, K)``."""
+    p, q = first.float(), second.float()
+    return ((p.sigmoid() - q.sigmoid()) * (p - q)).mean(-1).sum() / 2
+
+
+def _squared_distance(first: Tensor, second: Tensor, batch: LabelledBatch) -> Tensor:
+    return ((first.float() - second.float()) ** 2).sum()
+
+
 class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
     """Labels for texts; see the module."""
 
@@ -246,8 +257,12 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
             return F.binary_cross_entropy_with_logits(logits, batch.targets, reduction="none").mean(-1)
         return (logits.squeeze(-1) - batch.targets) ** 2
 
-    def divergence(self, model: nn.Module) -> Divergence | None:
-        return class_divergence if self.settings.kind == "single" else None
+    def divergence(self, model: nn.Module) -> Divergence:
+        """Of two predictions of classes; of each label by itself; or of two numbers, their squared distance (as the
+        paper of R-Drop has it for STS-B)."""
+        return {"single": class_divergence, "multi": _label_divergence, "regression": _squared_distance}[
+            self.settings.kind
+        ]
 
     # -- answers -----------------------------------------------------------------------------------------------------
 

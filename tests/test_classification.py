@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from minibert import SequenceClassifier, Tokenizer
 from minibert.errors import InputError
 from tasks import classification, predict
-from tasks.classification import ClassificationSettings, ClassificationTask, Judgement, cut_to_fit
+from tasks.classification import ClassificationSettings, ClassificationTask, Judgement, TextExample, cut_to_fit
 from tasks.text_data import LabelledText
 
 pytestmark = pytest.mark.usefixtures("narrow_models")
@@ -55,6 +55,26 @@ def test_a_run_learns_and_its_folder_is_hugging_faces_too(arch: str, tmp_path: P
 
 
 LABELS = {"single": ["b", "a", "b"], "multi": [("a",), (), ("a", "b")], "regression": [0.5, -2.0, 3.25]}
+
+
+@pytest.mark.parametrize("kind", ["single", "multi", "regression"])
+def test_two_passes_differ_by_their_divergence(kind: str) -> None:
+    """Against torch's distributions; of numbers the squared distance."""
+    task = ClassificationTask(ClassificationSettings(kind=kind))
+    width = 1 if kind == "regression" else 3
+    first, second = torch.randn(4, width), torch.randn(4, width)
+    batch = task.collate(
+        [TextExample(np.array([3]), np.array([0]), 0 if kind != "multi" else np.zeros(3), i) for i in range(4)]
+    )
+    found = task.divergence(torch.nn.Identity())(first, second, batch)
+    if kind == "regression":
+        assert float(found) == pytest.approx(float(((first - second) ** 2).sum()))
+        return
+    law = torch.distributions.Categorical if kind == "single" else torch.distributions.Bernoulli
+    p, q = law(logits=first), law(logits=second)
+    both = (torch.distributions.kl_divergence(p, q) + torch.distributions.kl_divergence(q, p)) / 2
+    expected = both.sum() if kind == "single" else both.mean(-1).sum()
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", LABELS)
