@@ -26,7 +26,7 @@ from tasks.settings import RANDOM
 RUNS: dict[str, list[str]] = {
     # The defaults of a small model are for few examples.
     "ner": ["--train", "ner/msra/train.txt.gz", "--dev", "ner/msra/dev.txt.gz", "--epochs", "3"],
-    "classification": ["--train", "sarcasm/sarcasm.jsonl.gz", "--dev-share", "0.2", "--epochs", "3", "--lr", "3e-4"],
+    "classification": ["--train", "sarcasm/sarcasm.jsonl.gz", "--dev-share", "0.2", "--epochs", "5", "--lr", "3e-4"],
     "qa": ["--train", "taipei_qa/Taipei_QA_new.txt", "--test-share", "0.1"],
     "span_qa": ["--train", "span_qa/DRCD_dev.json.gz", "--dev-share", "0.15"],
 }

@@ -32,9 +32,11 @@ _SMALL = {
     "classifier_dropout": 0.1,
 }
 _WIDER = {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}  # a shared layer is few weights
+# ALBERT's own default is none, as its later versions had; so small a model does better with it.
+_DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
 _SMALL_BY_ARCH: dict[str, dict[str, Any]] = {
     "bert": _SMALL,
-    "albert": {**_SMALL, **_WIDER, "embedding_size": 128},
+    "albert": {**_SMALL, **_WIDER, **_DROPOUT, "embedding_size": 128},
     "roberta": {**_SMALL, "max_position_embeddings": 258, "type_vocab_size": 1},
 }
 

@@ -64,6 +64,8 @@ class ClassificationSettings(RunSettings):
 
     about = "Fine-tune BERT, ALBERT or RoBERTa to label sentences."
 
+    if_small: ClassVar[Mapping[str, Any]] = {**RunSettings.if_small, "r_drop": 1.0}
+
     kind: str = field(
         default="single",
         metadata={"help": "single (one label a text), multi (any number of labels) or regression (a number)"},
@@ -96,7 +98,9 @@ class QaSettings(ClassificationSettings):
     )
 
     # Many labels with few questions each: a small model needs many steps, and a head that learns faster than the rest.
-    if_small: ClassVar[Mapping[str, Any]] = {"epochs": 12, "batch_size": 16, "lr": 3e-4, "head_lr": 3e-3}
+    if_small: ClassVar[Mapping[str, Any]] = {
+        "epochs": 12, "batch_size": 16, "lr": 3e-4, "head_lr": 3e-3, "r_drop": 1.0,
+    }  # fmt: skip
 
     prompt: tuple[str, ...] = field(
         default=(),
@@ -163,6 +167,8 @@ class ClozeSettings(ClassificationSettings):
     """The options of this task."""
 
     about = "Label sentences by what a pre-trained model expects in a gap, with no training or a few examples."
+
+    if_small: ClassVar[Mapping[str, Any]] = RunSettings.if_small
 
     template: str = field(
         default="",

@@ -27,7 +27,7 @@ VARIANTS = ("albert", "bert", "fgm", "r_drop", "checkpointing", "ema", "tokens")
 def run(command: list[str]) -> None:
     paths = os.pathsep.join([str(WORKER.parents[1]), str(WORKER.parent), os.environ.get("PYTHONPATH", "")])
     values = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=values, check=False, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, env=values, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
 
 

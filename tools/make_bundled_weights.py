@@ -109,8 +109,7 @@ def choose(corpus: Path, name: str, work: Path) -> Path:
 def export(run: Path, folder: Path) -> None:
     """Writes the model of a run in half precision, with the dropout of fine-tuning, its tokenizer, and its card."""
     model, tokenizer = PretrainingModel.from_pretrained(run), Tokenizer.from_pretrained(run)
-    if model.config.model_type != "albert":  # ALBERT's later versions are fine-tuned without dropout, too
-        model.config = dataclasses.replace(model.config, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+    model.config = dataclasses.replace(model.config, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     records = map(json.loads, (run / "train_log.jsonl").read_text(encoding="utf-8").splitlines())

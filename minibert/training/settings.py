@@ -55,9 +55,9 @@ class TrainingSettings:
         default=None,
         metadata={"help": "add to each step the gradient at word embeddings moved by this distance for the worse"},
     )
-    r_drop: float | None = field(
-        default=None,
-        metadata={"help": "weight of the divergence between two passes that differ in dropout, such as 1"},
+    r_drop: float = field(
+        default=0.0,
+        metadata={"help": "weight of the divergence between two passes that differ in dropout, such as 1; 0 for none"},
     )
     precision: str = field(
         default="auto", metadata={"help": "auto, fp32, bf16 or fp16; auto is bf16 where the device computes in it"}
@@ -100,7 +100,7 @@ class TrainingSettings:
             ("early_stopping", self.early_stopping is None or self.early_stopping >= 1, "1 or more"),
             ("ema", self.ema is None or 0 < self.ema < 1, "between 0 and 1"),
             ("fgm", self.fgm is None or 0 < self.fgm < math.inf, "a number above 0"),
-            ("r_drop", self.r_drop is None or 0 < self.r_drop < math.inf, "a number above 0"),
+            ("r_drop", 0 <= self.r_drop < math.inf, "0 or more"),
             ("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
             ("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295"),
             ("save_steps", self.save_steps is None or self.save_steps >= 1, "1 or more"),

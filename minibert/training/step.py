@@ -60,7 +60,7 @@ class OptimizerStep:
         settings: TrainingSettings,
         precision: str,
     ) -> None:
-        if settings.r_drop is not None and divergence is None:
+        if settings.r_drop and divergence is None:
             raise InputError("--r-drop: this task has no measure of how far two predictions lie apart; leave it out.")
         self._state = state
         self._data = data
@@ -139,7 +139,7 @@ class OptimizerStep:
 
     def _objective(self, batch: LabelledBatch) -> tuple[Tensor, Tensor]:
         """What is minimised, and the loss in it, both summed over the batch's targets."""
-        if self._settings.r_drop is None or self._divergence is None:
+        if not self._settings.r_drop or self._divergence is None:
             loss = self._loss(self._trained, batch)
             return loss, loss
         outputs: list[Any] = []
