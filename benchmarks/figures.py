@@ -1,7 +1,7 @@
 """All figures that are aimed at, in one command: what is wanted and what is reached.
 
 Runs the other scripts, each in a process of its own, and looks their figures up. Needs a quiet machine for an hour or
-two. Prints what they print, then a table, and one JSON line with all their records last.
+two. Prints what they print, each with its JSON line at once, then a table, and one JSON line of it last.
 
     python -m benchmarks.figures --data DATA                      # the CPU's rows
     python -m benchmarks.figures --data DATA --device cuda
@@ -146,14 +146,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"| {number} | {row.work} | {row.column.replace('_', ' ')} | {wanted} | {reached} | {verdict} |")
     print(json.dumps({
         "benchmark": "figures", "command": command.command_line("benchmarks.figures", argv),
-        "rows": figures, "records": [record for record in records.values() if record is not None],
+        "rows": figures,
     }))  # fmt: skip
     if None in records.values():
         sys.exit(1)
 
 
 def record_of(run: str) -> Any:
-    """The JSON line of a script's run, which is shown as it goes; None where it failed."""
+    """The JSON line of a script's run, which is shown as it goes, that line too; None where it failed."""
     print(f"\n$ python -m benchmarks.{run}", flush=True)
     script, *arguments = shlex.split(run)
     line = ""
@@ -162,8 +162,7 @@ def record_of(run: str) -> Any:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if not line.startswith("{"):
-                print(line, end="", flush=True)
+            print(line, end="", flush=True)
     return json.loads(line) if process.returncode == 0 else None
 
 
