@@ -1,7 +1,7 @@
 """All figures that are aimed at, in one command: what is wanted and what is reached.
 
 Runs the other scripts, each in a process of its own, and looks their figures up. Needs a quiet machine for an hour or
-two. Prints what they print, each with its JSON line at once, then a table, and one JSON line of it last.
+two. Prints what they print, their JSON lines at once, then a table, and one JSON line of it last.
 
     python -m benchmarks.figures --data DATA                      # the CPU's rows
     python -m benchmarks.figures --data DATA --device cuda
@@ -153,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def record_of(run: str) -> Any:
-    """The JSON line of a script's run, which is shown as it goes, that line too; None where it failed."""
+    """Shows a script's run as it goes, and gives its last line, which is JSON; None where it failed."""
     print(f"\n$ python -m benchmarks.{run}", flush=True)
     script, *arguments = shlex.split(run)
     line = ""

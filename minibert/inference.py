@@ -45,11 +45,11 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
     Raises:
         InputError: ``int8`` where that cannot be computed.
     """
-    if int8 and (next(model.parameters()).device.type != "cpu" or not _can_quantize()):
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    if int8 and not (on_cpu and _can_quantize()):
         raise InputError("--precision int8: needs a CPU that multiplies 8-bit integers (VNNI); use auto.")
-    packs = next(model.parameters()).device.type == "cpu" and _can_pack(dtype)
-    to_pack = packs and any(isinstance(part, nn.Linear) for part in model.modules())
-    if not int8 and not to_pack and all(parameter.dtype == dtype for parameter in _parameters(model)):
+    packs = on_cpu and (int8 or _can_pack(dtype)) and any(isinstance(part, nn.Linear) for part in model.modules())
+    if not packs and all(parameter.dtype == dtype for parameter in _parameters(model)):
         return model
     exact = {id(p) for part in _maps_of_layers(model) for p in part.parameters()} if int8 else set()
     copies: dict[int, Any] = {
@@ -59,7 +59,7 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
         for parameter in _parameters(model)
     }
     ready = copy.deepcopy(model, copies).eval()  # takes from `copies` what is there
-    if int8 or packs:
+    if packs:
         _pack(ready, dtype, int8=int8)
     return ready
 
@@ -128,7 +128,10 @@ class _Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         low, high = (float(end) for end in torch.aminmax(x))
         if not math.isfinite(high - low):
-            raise InputError("--precision int8: what the model computes is not finite, so its weights are damaged.")
+            raise InputError(
+                "--precision int8: what the model computes is not finite; look for damaged weights with "
+                "tools/inspect_weights.py."
+            )
         low, high = min(low, 0.0), max(high, 0.0)
         scale = (high - low) / 254 or 1.0  # with the two roundings, 255 at most
         zero = round(-low / scale)

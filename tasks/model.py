@@ -22,6 +22,9 @@ OFFICIAL_WEIGHTS = {
 # Where tools/make_bundled_weights.py puts the small pre-trained models: beside the packages.
 _BUNDLED = Path(__file__).parents[1] / "weights"
 
+DROPOUT: dict[str, Any] = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+"""Of small models in fine-tuning; ALBERT's too, whose own default is none."""
+
 # Of the small pre-trained models, and of random ones: small enough for a laptop.
 _SMALL = {
     "hidden_size": 192,
@@ -30,13 +33,12 @@ _SMALL = {
     "intermediate_size": 768,
     "max_position_embeddings": 256,
     "classifier_dropout": 0.1,
+    **DROPOUT,
 }
 _WIDER = {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}  # a shared layer is few weights
-# ALBERT's own default is none, as its later versions had; so small a model does better with it.
-_DROPOUT = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
 _SMALL_BY_ARCH: dict[str, dict[str, Any]] = {
     "bert": _SMALL,
-    "albert": {**_SMALL, **_WIDER, **_DROPOUT, "embedding_size": 128},
+    "albert": {**_SMALL, **_WIDER, "embedding_size": 128},
     "roberta": {**_SMALL, "max_position_embeddings": 258, "type_vocab_size": 1},
 }
 

@@ -168,7 +168,7 @@ class ClozeSettings(ClassificationSettings):
 
     about = "Label sentences by what a pre-trained model expects in a gap, with no training or a few examples."
 
-    if_small: ClassVar[Mapping[str, Any]] = RunSettings.if_small
+    if_small: ClassVar[Mapping[str, Any]] = RunSettings.if_small  # R-Drop has not been tried on so few examples
 
     template: str = field(
         default="",

@@ -22,6 +22,7 @@ from minibert import PretrainingModel, Tokenizer
 from minibert.errors import InputError
 from minibert.files import read_json_object, write_json, write_whole
 from tasks import pretraining
+from tasks.model import DROPOUT
 from tools.train_tokenizer import train
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -33,7 +34,7 @@ VOCABULARY = 12_000
 TOKENIZERS = {"bert": "wordpiece", "albert": "wordpiece", "roberta": "bpe"}
 
 # So little training does not overfit.
-CONFIG = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+CONFIG = dict.fromkeys(DROPOUT, 0.0)
 TRAINING = [
     *("--dev-share", "0.005", "--epochs", "1", "--batch-size", "8", "--lr", "1e-3"),
     *("--precision", "bf16", "--save-minutes", "10"),
@@ -109,7 +110,7 @@ def choose(corpus: Path, name: str, work: Path) -> Path:
 def export(run: Path, folder: Path) -> None:
     """Writes the model of a run in half precision, with the dropout of fine-tuning, its tokenizer, and its card."""
     model, tokenizer = PretrainingModel.from_pretrained(run), Tokenizer.from_pretrained(run)
-    model.config = dataclasses.replace(model.config, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+    model.config = dataclasses.replace(model.config, **DROPOUT)
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     records = map(json.loads, (run / "train_log.jsonl").read_text(encoding="utf-8").splitlines())
