@@ -25,9 +25,10 @@ import torch
 from safetensors.torch import save_file
 
 from minibert import EncoderConfig
-from minibert.conversion import FORMATS, convert, open_checkpoint
+from minibert.conversion import convert
 from minibert.files import write_json
 from minibert.formats.huggingface import class_name, name_table
+from minibert.formats.opened import FORMATS, open_checkpoint
 from minibert.formats.table import from_parameters
 from minibert.heads import PretrainingModel
 

@@ -27,11 +27,13 @@ from torch import Tensor, nn
 from minibert import CrfTokenClassifier, EncoderConfig, TokenClassifier, Tokenizer, pack
 from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
-from minibert.tokenizer import split_words, windows
+from minibert.tokenizer import split_words
 from minibert.training import Divergence, LabelledBatch, class_divergence
+from minibert.windows import windows
 from tasks import command
-from tasks.ner_data import Sentence, bio_tags, entities_from_tags, entity_counts, read_ner
+from tasks.ner_data import Sentence, bio_tags, entity_counts, read_ner
 from tasks.options import CRF_LR, NerSettings
+from tasks.tagging import entities_from_tags
 from tasks.task import Details, Encoded, ErrorCase, Mark, Split, Task, sum_by_sequence, worst
 
 _NO_TARGET = -100  # a token that carries no tag; F.cross_entropy passes over it

@@ -17,9 +17,8 @@ from minibert.errors import InputError
 from minibert.tokenizer import split_words
 from tasks import tables
 from tasks.files import TextFile, read_text
+from tasks.tagging import PREFIXES, SCHEMES, Entity, detect_scheme, entities_from_tags
 from tasks.task import Split
-
-SCHEMES = ("auto", "iob1", "bio", "bioes", "bmes")
 
 # Column and field names that are recognised, in lower case.
 _WORD_COLUMNS = ("word", "token", "char", "character")
@@ -28,14 +27,6 @@ _TEXT_COLUMNS = ("text", "sentence", "tokens", "words", "content")
 _TAG_COLUMNS = ("tags", "labels", "ner_tags", "tag", "label", "ner")
 _IS_CHINESE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]").match
 _SPAN_FIELDS = ("entities", "spans", "labels", "label")
-
-
-class Entity(NamedTuple):
-    """Words ``start:end`` of a sentence name something of type ``type``."""
-
-    start: int
-    end: int
-    type: str
 
 
 class Sentence(NamedTuple):
@@ -124,75 +115,6 @@ def entity_counts(sentences: Iterable[Sentence]) -> dict[str, int]:
 
 # -- tags -------------------------------------------------------------------------------------------------------------
 
-_PREFIXES = {"iob1": "BI", "bio": "BI", "bioes": "BIES", "bmes": "BMES"}
-
-
-def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
-    """Tells the scheme from all tags of a file.
-
-    M marks BMES, E or S without it BIOES. IOB1 and BIO share their letters: in IOB1 a ``B-`` stands only right behind
-    an entity of its own type.
-    """
-    prefixes: set[str] = set()
-    free_begins = inside_starts = 0
-    for tags in sentences:
-        previous = "O"
-        for tag in tags:
-            if tag == previous == "O":
-                continue
-            prefixes.add(tag[:2])
-            after_own_type = previous[2:] == tag[2:] and previous != "O"
-            free_begins += tag.startswith("B-") and not after_own_type
-            inside_starts += tag.startswith("I-") and not after_own_type
-            previous = tag
-    if "M-" in prefixes:
-        return "bmes"
-    if prefixes & {"E-", "S-"}:
-        return "bioes"
-    return "iob1" if inside_starts and not free_begins else "bio"
-
-
-def entities_from_tags(tags: Sequence[str], scheme: str) -> tuple[list[Entity], int]:
-    """Reads entities off a sentence's tags.
-
-    A tag that continues no entity of its type starts one, and an entity that is not closed ends where the next thing
-    begins; both are counted as repairs.
-
-    Returns:
-        The entities in order, and the number of repairs.
-    """
-    entities: list[Entity] = []
-    repairs = 0
-    start, type_ = -1, ""  # the open entity, if any
-
-    def close(end: int) -> None:
-        nonlocal start
-        if start >= 0:
-            entities.append(Entity(start, end, type_))
-            start = -1
-
-    closes = scheme in ("bioes", "bmes")
-    for index, tag in enumerate(tags):
-        if tag == "O" and start < 0:
-            continue
-        prefix, tag_type = tag[:1], tag[2:]
-        continues = prefix in "IME" and start >= 0 and tag_type == type_
-        if not continues:
-            if start >= 0 and closes:
-                repairs += 1
-            close(index)
-            if prefix == "O":
-                continue
-            if prefix in "ME" or (prefix == "I" and scheme != "iob1"):
-                repairs += 1
-            start, type_ = index, tag_type
-        if prefix in "ES":
-            close(index + 1)
-    if start >= 0 and closes:
-        repairs += 1
-    close(len(tags))
-    return entities, repairs
-
 
 def bio_tags(sentence: Sentence) -> list[str]:
     """A sentence's entities as BIO tags, one a word."""
@@ -206,10 +128,10 @@ def bio_tags(sentence: Sentence) -> list[str]:
 def _check_tag(file: TextFile, line: int, tag: str, scheme: str) -> None:
     if tag == "O":
         return
-    if tag[1:2] != "-" or tag[:1] not in _PREFIXES[scheme]:
+    if tag[1:2] != "-" or tag[:1] not in PREFIXES[scheme]:
         raise file.error(
             line,
-            f"unknown tag {tag!r}; in the {scheme} scheme a tag is O, or one of {', '.join(_PREFIXES[scheme])} with a "
+            f"unknown tag {tag!r}; in the {scheme} scheme a tag is O, or one of {', '.join(PREFIXES[scheme])} with a "
             f"hyphen and a type, such as B-PER. The schemes that can be read are {', '.join(SCHEMES[1:])} (--scheme).",
         )
     _check_type(file, line, tag[2:])

@@ -27,8 +27,9 @@ from torch.nn.utils.rnn import pad_sequence
 from minibert import EncoderConfig, SpanClassifier, Tokenizer, pack
 from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
-from minibert.tokenizer import Pieces, windows
+from minibert.tokenizer import Pieces
 from minibert.training import LabelledBatch
+from minibert.windows import windows
 from tasks import command
 from tasks.options import SpanQaSettings
 from tasks.span_data import Question, read_span_qa

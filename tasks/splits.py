@@ -97,4 +97,4 @@ def hold_out(
         items = [item for index, item in enumerate(split.items) if (index in held) is keep]
         return replace(split, part=what, items=items)
 
-    return part("what is not held out", False), part(f"{share:.0%} held out, seed {seed}", True)
+    return part("what is not held out", False), part(f"{100 * share:.3g}% held out, seed {seed}", True)

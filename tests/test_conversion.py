@@ -26,8 +26,9 @@ from torch import Tensor
 from minibert import Encoder, PretrainingModel, SequenceClassifier, SpanClassifier, TokenClassifier, Tokenizer
 from minibert.batch import from_padded
 from minibert.checkpoint import Pretrained, load_model, save_model
-from minibert.conversion import Report, convert, open_checkpoint, open_tensors
+from minibert.conversion import Report, convert
 from minibert.errors import InputError
+from minibert.formats.opened import open_checkpoint, open_tensors
 from minibert.formats.tensor_bundle import write_bundle
 from tools import convert_weights, inspect_weights
 

@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 from minibert import CrfTokenClassifier, EncoderConfig, TokenClassifier, Tokenizer
 from minibert.files import read_json_object
 from tasks import command, ner
-from tasks.ner_data import Entity, Sentence, bio_tags
+from tasks.ner_data import Sentence, bio_tags
+from tasks.tagging import Entity
 
 pytestmark = pytest.mark.usefixtures("narrow_models")
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minibert.errors import InputError
-from tasks.ner_data import Entity, Sentence, bio_tags, detect_scheme, entities_from_tags, entity_counts, read_ner
+from tasks.ner_data import Sentence, bio_tags, entity_counts, read_ner
+from tasks.tagging import Entity, detect_scheme, entities_from_tags
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "ner"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data/ner is not here")

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import minibert
 from minibert import Tokenizer
 from minibert.errors import InputError
-from minibert.tokenizer import Window, split_words, windows
+from minibert.tokenizer import split_words
+from minibert.windows import Window, windows
 
 LINES = [
     "Hello, World! It isn't 3.14, is it?",

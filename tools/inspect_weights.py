@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minibert.conversion import open_tensors
 from minibert.errors import InputError
+from minibert.formats.opened import open_tensors
 from minibert.hub import resolve
 
 

@@ -1,0 +1,153 @@
+"""What the ``tokenizers`` library runs, put together from the files that checkpoints ship, or piece by piece."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer as Backend
+
+from minibert.errors import InputError
+
+BERT_SPECIALS = {"cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "unk": "[UNK]", "mask": "[MASK]"}
+ROBERTA_SPECIALS = {"cls": "<s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
+ALBERT_SPECIALS = {"cls": "[CLS]", "sep": "[SEP]", "pad": "<pad>", "unk": "<unk>", "mask": "[MASK]"}
+
+
+def read_backend(folder: Path, settings: Mapping[str, Any]) -> tuple[Backend, dict[str, str]]:
+    if (folder / "tokenizer.json").is_file():
+        backend = Backend.from_file(str(folder / "tokenizer.json"))
+        families = (BERT_SPECIALS, ROBERTA_SPECIALS, ALBERT_SPECIALS)
+        known = [sum(backend.token_to_id(token) is not None for token in family.values()) for family in families]
+        return backend, _named_specials(families[known.index(max(known))], settings)
+    if (folder / "vocab.txt").is_file():
+        lines = (folder / "vocab.txt").read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+        vocab = {line.removesuffix("\r"): index for index, line in enumerate(lines)}
+        specials = _named_specials(BERT_SPECIALS, settings)
+        backend = wordpiece(
+            models.WordPiece(vocab, unk_token=specials["unk"]),
+            lowercase=settings.get("do_lower_case", not _is_cased(vocab)),
+            strip_accents=settings.get("strip_accents"),
+            chinese_characters=settings.get("tokenize_chinese_chars", True),
+        )
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        specials = _named_specials(ROBERTA_SPECIALS, settings)
+        backend = byte_level(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+    elif (folder / "spiece.model").is_file():
+        specials = _named_specials(ALBERT_SPECIALS, settings)
+        backend = _sentencepiece(folder / "spiece.model", settings)
+    else:
+        raise InputError(
+            f"{folder}: no tokenizer found; the folder should hold tokenizer.json, vocab.txt, vocab.json with "
+            "merges.txt, or spiece.model, as the checkpoint ships them."
+        )
+    return finished(backend, specials), specials
+
+
+def _named_specials(family: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, str]:
+    """A family's special tokens, with those that the checkpoint's settings name otherwise."""
+    named = dict(family)
+    for role in family:
+        given = settings.get(f"{role}_token")
+        content = given.get("content") if isinstance(given, dict) else given
+        if isinstance(content, str):
+            named[role] = content
+    return named
+
+
+def _is_cased(vocab: Iterable[str]) -> bool:
+    """Whether a WordPiece vocabulary knows capital letters (its special tokens aside)."""
+    return any(re.search("[A-Z]", token) and token[0] not in "[<" for token in vocab)
+
+
+def wordpiece(
+    model: models.WordPiece, *, lowercase: bool, strip_accents: bool | None = None, chinese_characters: bool = True
+) -> Backend:
+    backend = Backend(model)
+    backend.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=chinese_characters, strip_accents=strip_accents, lowercase=lowercase
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    return backend
+
+
+def byte_level(model: models.BPE) -> Backend:
+    backend = Backend(model)
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def _sentencepiece(path: Path, settings: Mapping[str, Any]) -> Backend:
+    """A Unigram tokenizer from ALBERT's ``spiece.model``, cleaned up as Google's ``preprocess_text`` does."""
+    try:
+        from sentencepiece import sentencepiece_model_pb2
+    except ImportError:
+        raise InputError(
+            f"{path}: reading a SentencePiece model needs two more packages: pip install 'minibert[sentencepiece]'."
+        ) from None
+    proto = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
+    vocab = [(piece.piece, piece.score) for piece in proto.pieces]
+    steps: list[normalizers.Normalizer] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+    if not settings.get("keep_accents", False):
+        steps += [normalizers.NFKD(), normalizers.StripAccents()]
+    if settings.get("do_lower_case", True):
+        steps.append(normalizers.Lowercase())
+    if charsmap := proto.normalizer_spec.precompiled_charsmap:
+        steps.append(normalizers.Precompiled(charsmap))
+    return metaspace(models.Unigram(vocab, unk_id=proto.trainer_spec.unk_id, byte_fallback=False), steps)
+
+
+def metaspace(model: models.Unigram, steps: list[normalizers.Normalizer]) -> Backend:
+    backend = Backend(model)
+    backend.normalizer = normalizers.Sequence(steps)
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
+    )
+    backend.decoder = decoders.Metaspace(prepend_scheme="always")
+    return backend
+
+
+def finished(backend: Backend, specials: Mapping[str, str], *, trim_offsets: bool = True) -> Backend:
+    """Marks the special tokens and adds the frame around a text, so that the saved file is whole for other readers."""
+    ids = special_ids(backend, specials)  # first, because add_special_tokens gives a missing one a new id
+    others = [token for role, token in specials.items() if role != "mask"]
+    # In byte-level vocabularies a word holds the space before it, and so does the mask that stands for one.
+    mask = AddedToken(specials["mask"], lstrip=isinstance(backend.model, models.BPE), special=True)
+    backend.add_special_tokens([*others, mask])
+    cls, sep = ((specials[role], ids[role]) for role in ("cls", "sep"))
+    if isinstance(backend.model, models.BPE):
+        backend.post_processor = processors.RobertaProcessing(
+            sep, cls, trim_offsets=trim_offsets, add_prefix_space=False
+        )
+    else:
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{cls[0]}:0 $A:0 {sep[0]}:0",
+            pair=f"{cls[0]}:0 $A:0 {sep[0]}:0 $B:1 {sep[0]}:1",
+            special_tokens=[cls, sep],
+        )
+    return backend
+
+
+def special_ids(backend: Backend, specials: Mapping[str, str]) -> dict[str, int]:
+    ids = {role: backend.token_to_id(token) for role, token in specials.items()}
+    if absent := [specials[role] for role, index in ids.items() if index is None]:
+        raise InputError(f"the vocabulary lacks the special tokens {', '.join(absent)}.")
+    return {role: index for role, index in ids.items() if index is not None}
+
+
+def with_leading_space(backend: Backend) -> Backend:
+    """The same tokenizer with a space before each word, where it is byte-level; else the tokenizer itself."""
+    description = json.loads(backend.to_str())
+    pre_tokenizer = description.get("pre_tokenizer") or {}
+    steps = [
+        step for step in [pre_tokenizer, *pre_tokenizer.get("pretokenizers", [])] if step.get("type") == "ByteLevel"
+    ]
+    if all(step["add_prefix_space"] for step in steps):
+        return backend
+    for step in steps:
+        step["add_prefix_space"] = True
+    return Backend.from_str(json.dumps(description))
