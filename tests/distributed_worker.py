@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from training_runs import CPU, collate, examples, loss, ragged_items, tiny_model, without_times
 
 from minibert import TokenClassifier
+from minibert.errors import InputError
 from minibert.training import (
     Examples,
     Interrupted,
@@ -74,6 +75,7 @@ def _fork(rank: int, size: int, port: int, folder: Path) -> int:
             loop.OptimizerStep = StepWatch  # type: ignore[misc]
             results = {name: trained(name, settings, device) for name, settings in VARIANTS.items()}
             results["untrained"] = evaluated(tiny_model())
+            results["refusals"] = [heard(InputError("use auto.")), heard(PermissionError(13, "Permission denied", "f"))]
             if size == 2:
                 in_a_group_of_two(folder / "untouched", device)
                 results["interrupted"] = interrupted_group_of_two(folder / "interrupted", device)
@@ -121,6 +123,19 @@ def evaluated(model: TokenClassifier) -> dict[str, Any]:
         here.append((F.cross_entropy(logits, batch.targets, reduction="sum").item(), right, batch.num_targets))
     batches = distributed.gather(here)
     return {"loss": sum(value for value, _, _ in batches), "right": sum(n for _, n, _ in batches), "batches": batches}
+
+
+def heard(error: Exception) -> list[str]:
+    """What each process hears of an error in process 0."""
+
+    def fail() -> None:
+        raise error
+
+    try:
+        distributed.from_first(fail)
+    except type(error) as arrived:
+        return distributed.gather([str(arrived)])
+    return []
 
 
 class StepWatch(OptimizerStep):

@@ -77,6 +77,11 @@ def test_an_evaluation_in_shards_is_the_same_to_the_last_bit(results: dict[int, 
         assert [targets for _, _, targets in record["batches"]] == counted
 
 
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_what_stops_the_writer_stops_all(results: dict[int, Any], size: int) -> None:
+    assert results[size]["refusals"] == [["use auto."] * size, ["[Errno 13] Permission denied: 'f'"] * size]
+
+
 def test_a_group_that_loses_a_member_comes_back_and_ends_the_same(groups: Path, tmp_path: Path) -> None:
     """The process that died and the others are started again, and go on from the last checkpoint."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -153,18 +153,18 @@ def total(values: Sequence[float]) -> list[float]:
 
 
 def from_first(make: Callable[[], Value]) -> Value:
-    """What ``make`` returns in process 0, in every process; also where it raises InputError."""
+    """What ``make`` returns in process 0, in every process; also where it raises InputError or OSError."""
     if world_size() == 1:
         return make()
     made: list[Any] = [None, None]
     if rank() == 0:
         try:
             made[0] = make()
-        except InputError as error:
-            made[1] = str(error)
+        except (InputError, OSError) as error:
+            made[1] = error
     dist.broadcast_object_list(made)
     if made[1] is not None:
-        raise InputError(made[1])
+        raise made[1]
     return made[0]
 
 
