@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 
 from minibert.batch import PackedBatch, to_device
 from minibert.dropout import drop
@@ -222,6 +221,8 @@ def _varlen(qkv: Tensor, batch: PackedBatch, dropout: float) -> Tensor:
     """Variable-length flash attention: CUDA, half precision, no dropout."""
     if dropout:
         raise ValueError("the varlen attention back-end has no dropout; use padded.")
+    from torch.nn.attention.varlen import varlen_attn  # brings PyTorch's compiler, which takes a second and more
+
     query, key, value = qkv.unbind(1)
     longest = batch.max_seqlen
     output = varlen_attn(query, key, value, batch.cu_seqlens, batch.cu_seqlens, longest, longest)

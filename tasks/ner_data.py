@@ -151,24 +151,28 @@ def _columns(file: TextFile) -> Iterator[_TaggedSentence]:
     tags: list[str] = []
     lines: list[int] = []
     width = 0
+    known: dict[str, tuple[str, str]] = {}  # few lines differ from all before them, and equal ones share their strings
     for number, line in enumerate(file.lines, 1):
-        if not line or line.isspace() or line.startswith("-DOCSTART-"):
-            if words:
-                yield _TaggedSentence(words, tags, lines)
-                words, tags, lines = [], [], []
-            continue
-        # Only tab and space separate: str.split would also cut at a no-break or ideographic space that is a word.
-        cells = line.split("\t" if "\t" in line else " ")
-        if len(cells) != width or "" in cells:
-            if "\t" not in line:
-                cells = [cell for cell in cells if cell]
-            if len(cells) < 2:
-                raise file.error(number, f"only one column ({line[:40]!r}); expected a word and its tag.")
-            if width and len(cells) != width:
-                raise file.error(number, f"{len(cells)} columns, but {width} in the lines before.")
-            width = len(cells)
-        words.append(cells[0])
-        tags.append(cells[-1])
+        pair = known.get(line)
+        if pair is None:
+            if not line or line.isspace() or line.startswith("-DOCSTART-"):
+                if words:
+                    yield _TaggedSentence(words, tags, lines)
+                    words, tags, lines = [], [], []
+                continue
+            # Only tab and space separate: str.split would also cut at a no-break or ideographic space that is a word.
+            cells = line.split("\t" if "\t" in line else " ")
+            if len(cells) != width or "" in cells:
+                if "\t" not in line:
+                    cells = [cell for cell in cells if cell]
+                if len(cells) < 2:
+                    raise file.error(number, f"only one column ({line[:40]!r}); expected a word and its tag.")
+                if width and len(cells) != width:
+                    raise file.error(number, f"{len(cells)} columns, but {width} in the lines before.")
+                width = len(cells)
+            pair = known[line] = cells[0], cells[-1]
+        words.append(pair[0])
+        tags.append(pair[1])
         lines.append(number)
     if words:
         yield _TaggedSentence(words, tags, lines)

@@ -133,16 +133,19 @@ def test_the_tool_leaves_a_small_model_that_transformers_reads(
     narrow = {"hidden_size": 24, "num_attention_heads": 3, "intermediate_size": 32}
     monkeypatch.setattr(make_bundled_weights, "CONFIG", make_bundled_weights.CONFIG | narrow)
     monkeypatch.setattr(make_bundled_weights, "VOCABULARY", 350)
-    monkeypatch.setattr(
-        make_bundled_weights, "TRAINING", ["--dev-share", "0.2", "--epochs", "2", "--precision", "fp32"]
-    )
+    monkeypatch.setattr(make_bundled_weights, "TRAINING", ["--dev-share", "0.2", "--precision", "fp32"])
+    monkeypatch.setattr(make_bundled_weights, "EPOCHS", {family: (1, 2)})
     monkeypatch.setattr(make_bundled_weights, "WEIGHTS", tmp_path / "weights")
     assert make_bundled_weights.main([family, "--corpus", str(corpus), "--work", str(tmp_path / "work")]) == 0
 
-    made, run = tmp_path / "weights" / f"{family}-tiny", tmp_path / "work" / f"run-{family}"
+    made, run = tmp_path / "weights" / f"{family}-tiny", tmp_path / "work" / f"run-{family}-2"
     halved, trained = (load_file(folder / "model.safetensors") for folder in (made, run))
     assert halved.keys() == trained.keys()
     assert all(torch.equal(halved[name], trained[name].half()) for name in trained)
+    card = (made / "README.md").read_text(encoding="utf-8")
+    assert "3 epochs in runs of 1 and 2" in card
+    assert card.count(f"python -m tasks.pretraining --arch {family}") == 2
+    assert f"--weights WORK/run-{family}-1" in card
     theirs = transformers.AutoModelForMaskedLM.from_pretrained(made, dtype=torch.float32)
     assert theirs.config.hidden_dropout_prob == 0.1
     tokenizer = Tokenizer.from_pretrained(made)

@@ -3,7 +3,7 @@
     python tools/make_bundled_weights.py bert --corpus FOLDER --work FOLDER
 
 The corpus folder holds zh.txt.gz, en.txt.gz (a paragraph a line, a blank line between documents) and attribution.tsv.gz
-(file and source of each document, in order). In the work folder appear the chosen text, the tokenizer and the run of
+(file and source of each document, in order). In the work folder appear the chosen text, the tokenizer and the runs of
 tasks.pretraining; what is there already is used again, and a run that was stopped goes on. In weights/ARCH-tiny: the
 model in half precision, its tokenizer, and its card.
 """
@@ -36,9 +36,11 @@ TOKENIZERS = {"bert": "wordpiece", "albert": "wordpiece", "roberta": "bpe"}
 # So little training does not overfit.
 CONFIG = dict.fromkeys(DROPOUT, 0.0)
 TRAINING = [
-    *("--dev-share", "0.005", "--epochs", "1", "--batch-size", "8", "--lr", "1e-3"),
+    *("--dev-share", "0.005", "--batch-size", "8", "--lr", "1e-3"),
     *("--precision", "bf16", "--save-minutes", "10"),
 ]
+# The epochs of each run: the first starts from counts of the text, each other one from the one before it.
+EPOCHS = {"bert": (1, 2), "albert": (1, 1), "roberta": (1, 2)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,16 +73,21 @@ def make(arch: str, corpus: Path, work: Path) -> None:
     if not tokenizer.exists():
         train(TOKENIZERS[arch], texts, VOCABULARY).save_pretrained(tokenizer)
     write_json(work / f"{arch}.json", CONFIG)
-    run = pretraining.main([*_arguments(arch, work), "--resume"])
-    assert run is not None
-    export(run, WEIGHTS / f"{arch}-tiny")
+    for arguments in _runs(arch, work):
+        pretraining.main([*arguments, "--resume"])
+    export([work / f"run-{arch}-{number}" for number in range(1, len(EPOCHS[arch]) + 1)], WEIGHTS / f"{arch}-tiny")
 
 
-def _arguments(arch: str, work: Path) -> list[str]:
+def _runs(arch: str, work: Path) -> list[list[str]]:
+    """The arguments of each run of tasks.pretraining."""
+    new = ["--tokenizer", f"{work}/tokenizer-{TOKENIZERS[arch]}", "--model-config", f"{work}/{arch}.json"]
     return [
-        *("--arch", arch, "--corpus", f"{work}/zh.txt", f"{work}/en.txt"),
-        *("--tokenizer", f"{work}/tokenizer-{TOKENIZERS[arch]}", "--model-config", f"{work}/{arch}.json"),
-        *("--out", f"{work}/run-{arch}", *TRAINING),
+        [
+            *("--arch", arch, "--corpus", f"{work}/zh.txt", f"{work}/en.txt"),
+            *(new if number == 1 else ["--weights", f"{work}/run-{arch}-{number - 1}"]),
+            *("--epochs", str(epochs), *TRAINING, "--out", f"{work}/run-{arch}-{number}"),
+        ]
+        for number, epochs in enumerate(EPOCHS[arch], start=1)
     ]
 
 
@@ -107,23 +114,32 @@ def choose(corpus: Path, name: str, work: Path) -> Path:
     return chosen
 
 
-def export(run: Path, folder: Path) -> None:
-    """Writes the model of a run in half precision, with the dropout of fine-tuning, its tokenizer, and its card."""
-    model, tokenizer = PretrainingModel.from_pretrained(run), Tokenizer.from_pretrained(run)
+def export(runs: Sequence[Path], folder: Path) -> None:
+    """Writes the model of the last of some runs in half precision, with the dropout of fine-tuning, its tokenizer, and
+    its card."""
+    model, tokenizer = PretrainingModel.from_pretrained(runs[-1]), Tokenizer.from_pretrained(runs[-1])
     model.config = dataclasses.replace(model.config, **DROPOUT)
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    records = map(json.loads, (run / "train_log.jsonl").read_text(encoding="utf-8").splitlines())
-    steps = max(record.get("step", 0) for record in records)
-    card = _card(folder.name, model, read_json_object(run / "metrics.json") | {"steps": steps})
+    card = _card(folder.name, model, [_metrics(run) for run in runs])
     write_whole(folder / "README.md", lambda path: path.write_text(card, encoding="utf-8"))
+
+
+def _metrics(run: Path) -> dict[str, Any]:
+    """A run's metrics, with its steps."""
+    records = map(json.loads, (run / "train_log.jsonl").read_text(encoding="utf-8").splitlines())
+    return read_json_object(run / "metrics.json") | {"steps": max(record.get("step", 0) for record in records)}
 
 
 _NAMES = {"bert": "BERT", "albert": "ALBERT", "roberta": "RoBERTa"}
 
 
-def _card(name: str, model: PretrainingModel, metrics: dict[str, Any]) -> str:
-    config, figures, data = model.config, metrics["final"]["dev"], metrics["data"]
+def _card(name: str, model: PretrainingModel, runs: Sequence[dict[str, Any]]) -> str:
+    config, last = model.config, runs[-1]
+    figures, data = last["final"]["dev"], last["data"]
+    epochs = [run["settings"]["epochs"] for run in runs]
+    passes = f"{sum(epochs)} epochs in runs of {' and '.join(map(str, epochs))}" if runs[1:] else f"{epochs[0]} epochs"
+    minutes = sum(run["resources"]["train_seconds"] for run in runs) / 60
     objective = {
         "bert": "masked words and next sentence",
         "albert": "masked n-grams and sentence order",
@@ -132,6 +148,10 @@ def _card(name: str, model: PretrainingModel, metrics: dict[str, Any]) -> str:
     layers = config.num_hidden_layers
     shape = f"one layer, used {layers} times," if config.model_type == "albert" else f"{layers} layers"
     pairs = f"; pairs told right: {figures['pair_accuracy']:.1%}" if "pair_accuracy" in figures else ""
+    commands = "\n".join(
+        shlex.join(["python", "-m", "tasks.pretraining", *arguments])
+        for arguments in _runs(config.model_type, Path("WORK"))
+    )
     return f"""---
 license: cc-by-sa-4.0
 language: [zh, en]
@@ -147,11 +167,11 @@ start from where no `--weights` are named. For real use take an official checkpo
   embeddings of width {config.embedding_size}, {config.vocab_size:,} tokens, {config.max_length} positions;
   {sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters in half precision.
 - **Objective**: {objective}.
-- **Training**: {metrics["settings"]["epochs"]} epoch, from counts of the text on, over
-  {data["train"]["documents"]:,} documents ({data["train"]["characters"]:,} characters); {metrics["steps"]:,} steps of
-  {metrics["settings"]["batch_size"]} sequences, {metrics["resources"]["train_seconds"] / 60:.0f} minutes on
-  {metrics["device"]}, {metrics["finished"][:10]}, torch {metrics["versions"]["torch"]}. Without dropout; the config has
-  that of fine-tuning.
+- **Training**: {passes}, from counts of the text on, over
+  {data["train"]["documents"]:,} documents ({data["train"]["characters"]:,} characters);
+  {sum(run["steps"] for run in runs):,} steps of {last["settings"]["batch_size"]} sequences, {minutes:.0f} minutes on
+  {last["device"]}, {last["finished"][:10]}, torch {last["versions"]["torch"]}. Without dropout; the config has that of
+  fine-tuning.
 - **Figures** on {data["dev"]["documents"]} documents held out: masked words told right
   {figures["masked_accuracy"]:.1%}, perplexity {figures["perplexity"]:.1f}{pairs}.
 
@@ -172,7 +192,7 @@ python tools/make_bundled_weights.py {config.model_type} --corpus CORPUS --work 
 which chooses the text, trains the tokenizer, and runs
 
 ```
-{shlex.join(["python", "-m", "tasks.pretraining", *_arguments(config.model_type, Path("WORK"))])}
+{commands}
 ```
 """
 
