@@ -17,12 +17,13 @@ def timed(work: Work, device: torch.device) -> float:
         started = time.perf_counter()
         work()
         return time.perf_counter() - started
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize(device)
-    start.record()
-    work()
-    end.record()
-    end.synchronize()
+    with torch.cuda.device(device):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        start.record()
+        work()
+        end.record()
+        end.synchronize()
     return start.elapsed_time(end) / 1000
 
 

@@ -1,8 +1,8 @@
 """The most memory that training or inference takes, against the tools people would use instead.
 
 Each contender runs in a process of its own and reports by how much its memory rises above what it holds once everything
-is imported: weights, optimizer, gradients and activations. On CUDA that is what torch has allocated. One pass over the
-batches, the model's loading left out. One JSON line comes last.
+is imported: weights, optimizer, gradients and activations. On CUDA that is what torch has allocated. What counts is
+the second pass over the batches, without the model's loading. One JSON line comes last.
 
     python -m benchmarks.memory training --arch albert --size xxlarge --lengths fixed:512 --batch 16 --sequences 16
 """
@@ -71,6 +71,7 @@ def rise(name: str, folder: Path, work: Workload) -> int:
     forget_peak_memory(work.device)
     before = peak_memory(work.device)
     run = one_pass(name, folder, work)
+    run()  # the optimizer makes its states at the end of the first step
     forget_peak_memory(work.device)
     run()
     after = peak_memory(work.device)

@@ -13,6 +13,7 @@ if __name__ == "__main__":
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from minibert import EncoderConfig, PackedBatch, PretrainingModel, Tokenizer
+from minibert.batch import to_device
 from minibert.checkpoint import LoadReport
 from minibert.errors import InputError
 from minibert.tokenizer import Pieces
@@ -179,7 +181,9 @@ class ClozeTask(ClassificationTask):
 
     def _scores(self, logits: Tensor) -> Tensor:
         """The labels' logits ``(B, num_labels)``: of each the mean over its words, as in PET's reference code."""
-        return torch.stack([logits[:, words].float().mean(-1) for words in self._answers], -1)
+        words = to_device(torch.tensor(list(chain.from_iterable(self._answers))), logits.device)
+        of_words = logits.index_select(1, words).float().split(list(map(len, self._answers)), dim=1)
+        return torch.stack([of_label.mean(-1) for of_label in of_words], -1)
 
     def losses(self, model: nn.Module, logits: Tensor, batch: LabelledBatch) -> Tensor:
         return super().losses(model, self._scores(logits), batch)

@@ -1,12 +1,14 @@
 """Attention stays within each sequence, whichever back-end computes it."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from conftest import CPU_BACKENDS, FAMILIES, largest_difference, ragged_ids, ragged_types, scramble, tiny_config
 from torch import Tensor
 
 from minibert import Encoder, PackedBatch, pack
-from minibert.attention import attend, attention_backend
+from minibert.attention import attend, attention_backend, choose_backend
 
 LENGTHS = (5, 1, 17, 8, 2)
 UNLIKE_LENGTHS = (5, 70, 1, 33, 8, 69, 2, 130)  # in several groups of like lengths
@@ -186,8 +188,54 @@ def test_backends_in_bf16_err_at_most_three_times_as_far_as_plain(device: str, b
 
 
 @needs_cuda
-def test_varlen_refuses_dropout() -> None:
-    batch = pack([[3, 4]]).to("cuda")
-    qkv = [x.detach().cuda().bfloat16() for x in random_qkv(2, torch.float32)]
-    with attention_backend("varlen"), pytest.raises(ValueError, match="dropout"):
-        attend(torch.stack(qkv, 1), batch, 0.1)
+def test_dropout_of_varlen_keeps_the_expectation_and_draws_anew() -> None:
+    batch = pack(ragged_ids((3, 6), 50)).to("cuda")
+    qkv = torch.stack(random_qkv(batch.num_tokens, torch.float32), 1).detach().cuda().half()
+    with attention_backend("varlen"):
+        draws = torch.stack([attend(qkv, batch, 0.3) for _ in range(1000)]).float()
+        without = attend(qkv, batch).float()
+    assert not torch.equal(draws[0], draws[1])
+    standard_error = draws.std(0) / len(draws) ** 0.5
+    rounding = 2e-3 * qkv.abs().max().item()
+    assert ((draws.mean(0) - without).abs() <= 5 * standard_error + rounding).all()
+
+
+def test_varlen_is_called_as_this_pytorch_has_it() -> None:
+    """On the meta device: shapes without values, forwards and backwards, also where there is no GPU."""
+    batch = pack([[5] * 3, [5] * 6]).to("meta")
+    qkv = torch.empty(9, 3, 2, 64, dtype=torch.bfloat16, device="meta", requires_grad=True)
+    with attention_backend("varlen"):
+        mixed = attend(qkv, batch, 0.1)
+    mixed.sum().backward()
+    assert (mixed.shape, mixed.dtype) == ((9, 2, 64), torch.bfloat16)
+    assert qkv.grad is not None
+    assert qkv.grad.shape == qkv.shape
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "width", "capability", "expected"),
+    [
+        ("cpu", torch.bfloat16, 64, (9, 0), "grouped"),
+        ("cuda", torch.bfloat16, 64, (9, 0), "varlen"),
+        ("cuda", torch.float16, 64, (8, 0), "varlen"),
+        ("cuda", torch.float16, 64, (7, 5), "padded"),
+        ("cuda", torch.float32, 64, (9, 0), "padded"),
+        ("cuda", torch.bfloat16, 26, (9, 0), "padded"),
+        ("cuda", torch.bfloat16, 136, (9, 0), "padded"),
+    ],
+)
+def test_the_backend_is_one_that_the_device_can_run(
+    device: str,
+    dtype: torch.dtype,
+    width: int,
+    capability: tuple[int, int],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Flash attention takes half precision, widths that are multiples of 8, and an A100 or newer."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
+    qkv = SimpleNamespace(device=torch.device(device), dtype=dtype, shape=(9, 3, 2, width))
+    assert choose_backend(qkv) == expected  # type: ignore[arg-type]
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: False)
+    assert choose_backend(qkv) != "varlen"  # type: ignore[arg-type]

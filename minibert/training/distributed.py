@@ -57,13 +57,17 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         rank=rank,
         world_size=size,
     )
+    whole = False
     try:
         # The hosts that lost no process may not count the restart.
         _restarted = total([is_restart])[0] > 0
         yield device
+        whole = True
     finally:
         _store = None
-        dist.destroy_process_group()
+        # Where one process fails alone, nccl would wait here for the others, which wait for this one.
+        if whole or device.type != "cuda":
+            dist.destroy_process_group()
 
 
 def _without_leftovers(store: Store, rank: int, size: int) -> Store:

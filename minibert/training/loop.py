@@ -78,7 +78,8 @@ def fit(
         divergence: of two outputs of the model, summed over a batch's targets; for ``settings.r_drop``.
         checkpoints: the folder for them; without it, none are written, and signals are left alone.
         resume: go on from the newest whole checkpoint, where there is one, to the same end as without the interruption,
-            bit for bit. ``torchrun``'s restarts of a lost process imply it.
+            bit for bit (on CUDA only with ``settings.deterministic``). ``torchrun``'s restarts of a lost process imply
+            it.
         same: what a resumed run must have in common with this one beside the training settings, as plain values by the
             name that a message should use.
         on_resume: called where ``resume`` holds, before training goes on, with how far the run had come (nowhere, where
@@ -215,6 +216,7 @@ class _Run:
                 due = progress.step % LOG_EVERY == 0 or progress.position == len(steps)
                 if due or save or self.state.device.type == "cpu":  # a CPU's figures need no waiting for
                     self._settle()
+                    progress.seconds = time.perf_counter() - started  # with what the device had still to do
                     mean = progress.loss_sum / max(1, progress.num_targets)
                     rate = progress.num_tokens / progress.seconds
                     left = tqdm.format_interval(self._seconds_left())

@@ -4,8 +4,10 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
+import torch.utils.deterministic
 
 from minibert.errors import InputError
 from minibert.training.settings import PRECISIONS
@@ -68,12 +70,15 @@ def determinism(on: bool) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at cuBLAS's first call
-    before = torch.are_deterministic_algorithms_enabled()
+    options: Any = torch.utils.deterministic
+    before, fills = torch.are_deterministic_algorithms_enabled(), options.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
+    options.fill_uninitialized_memory = False  # a help to find errors, which costs time
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+        options.fill_uninitialized_memory = fills
 
 
 def cost_of_determinism(work: Callable[[], object], device: torch.device, *, repeats: int = 3) -> float:
