@@ -1,6 +1,6 @@
 """Makes the small pre-trained models in weights/ from a bilingual corpus.
 
-    python tools/make_bundled_weights.py bert --corpus FOLDER --work FOLDER
+    python -m tools.make_bundled_weights bert --corpus FOLDER --work FOLDER
 
 The corpus folder holds zh.txt.gz, en.txt.gz (a paragraph a line, a blank line between documents) and attribution.tsv.gz
 (file and source of each document, in order). In the work folder appear the chosen text, the tokenizer and the runs of
@@ -40,7 +40,7 @@ TRAINING = [
     *("--precision", "bf16", "--save-minutes", "10"),
 ]
 # The epochs of each run: the first starts from counts of the text, each other one from the one before it.
-EPOCHS = {"bert": (1, 2), "albert": (1, 1), "roberta": (1, 2)}
+EPOCHS = {"bert": (1, 2), "albert": (1,), "roberta": (1, 2)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -138,7 +138,7 @@ def _card(name: str, model: PretrainingModel, runs: Sequence[dict[str, Any]]) ->
     config, last = model.config, runs[-1]
     figures, data = last["final"]["dev"], last["data"]
     epochs = [run["settings"]["epochs"] for run in runs]
-    passes = f"{sum(epochs)} epochs in runs of {' and '.join(map(str, epochs))}" if runs[1:] else f"{epochs[0]} epochs"
+    passes = f"{sum(epochs)} epochs in runs of {' and '.join(map(str, epochs))}" if runs[1:] else f"epochs: {epochs[0]}"
     minutes = sum(run["resources"]["train_seconds"] for run in runs) / 60
     objective = {
         "bert": "masked words and next sentence",
@@ -186,7 +186,7 @@ model may be used under CC BY-SA 4.0.
 ## The command
 
 ```
-python tools/make_bundled_weights.py {config.model_type} --corpus CORPUS --work WORK
+python -m tools.make_bundled_weights {config.model_type} --corpus CORPUS --work WORK
 ```
 
 which chooses the text, trains the tokenizer, and runs
