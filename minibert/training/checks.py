@@ -1,6 +1,7 @@
 """Runs that went wrong, said in words: losses that are no number, and models that learnt nothing."""
 
 import math
+import operator
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 
@@ -35,15 +36,17 @@ def collapse(
         train_loss: mean cross-entropy over an epoch's targets.
         num_classes: the head chooses among.
         predicted: classes, on data that holds several.
-        gold: the right ones.
+        gold: the right ones, in the same order.
     """
+    answers, right = list(predicted), list(gold)
     advice = (
         "such a run has collapsed: try another --seed, a lower --lr or a longer warm-up (--warmup-ratio), and look "
         "at the labels."
     )
-    if num_classes > 1 and train_loss >= _STUCK * math.log(num_classes):
+    # The loss is a mean over the whole epoch, so that a short run may end far below it.
+    told, most_frequent = sum(map(operator.eq, answers, right)), max(Counter(right).values(), default=0)
+    if num_classes > 1 and train_loss >= _STUCK * math.log(num_classes) and told <= most_frequent:
         return f"the training loss {train_loss:.4f} is still that of guessing, ln {num_classes}; {advice}"
-    answers = Counter(predicted)
-    if len(answers) == 1 and len(set(gold)) > 1:
-        return f"every prediction is {next(iter(answers))}, though the data hold {len(set(gold))} classes; {advice}"
+    if len(set(answers)) == 1 and len(set(right)) > 1:
+        return f"every prediction is {answers[0]}, though the data hold {len(set(right))} classes; {advice}"
     return None
