@@ -1,15 +1,17 @@
 """A model folder on disk: strict loading with a report, and saving that cannot leave half a file."""
 
+import contextlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from minibert.config import EncoderConfig
 from minibert.errors import InputError
@@ -185,7 +187,7 @@ def build_model(
         InputError: a tensor is missing, unknown or misshapen.
     """
     try:
-        with torch.device("meta"):
+        with shapes_alone():
             model = model_class(table.config)
         buffers = dict(model.named_buffers())  # constants, which a module makes on the CPU; the next line drops them
         model.to_empty(device="cpu")
@@ -195,6 +197,25 @@ def build_model(
         buffer.copy_(buffers[name])
     report = _fill(model, table, tensors, source, why_no_head)
     return model.eval(), report
+
+
+class _NoInitialValues(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def shapes_alone() -> Iterator[None]:
+    """Within the block, modules are made as shapes without values, on the meta device.
+
+    Drawing values there would bring in PyTorch's compiler, which takes more than a second.
+    """
+    with torch.device("meta"), _NoInitialValues():
+        yield
 
 
 def _why_head_cannot_be_used(

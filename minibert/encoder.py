@@ -36,9 +36,9 @@ class Embeddings(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         width = config.embedding_size
-        self.word_embeddings = _table(config.vocab_size, width)
-        self.position_embeddings = _table(config.max_position_embeddings, width)
-        self.token_type_embeddings = _table(config.type_vocab_size, width)
+        self.word_embeddings = nn.Embedding(config.vocab_size, width)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.projection = nn.Linear(width, config.hidden_size) if config.model_type == "albert" else nn.Identity()
@@ -51,12 +51,6 @@ class Embeddings(nn.Module):
         x = self.word_embeddings(batch.input_ids) + self.token_type_embeddings(types)  # (T, E)
         x = x + self.position_embeddings(batch.position_ids + self.position_offset)
         return self.projection(self.dropout(self.norm(x)))  # (T, C)
-
-
-def _table(rows: int, width: int) -> nn.Embedding:
-    """Without values, which :func:`initialise` gives: drawing them without memory behind, as where a checkpoint is
-    loaded, brings in PyTorch's compiler, which takes a second."""
-    return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
 
 
 class SelfAttention(nn.Module):

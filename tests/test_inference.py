@@ -74,8 +74,7 @@ def test_bf16_errs_at_most_three_times_as_far_as_transformers_in_bf16(
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
 def test_every_head_answers_nearly_as_in_fp32(family: str, head: Any) -> None:
-    # With many labels, no chance of signs makes all logits small beside what they are summed from.
-    model = head(tiny_config(family).with_labels({index: str(index) for index in range(20)})).eval()
+    model = head(tiny_config(family)).eval()
     scramble(model.encoder)
     batch = pack(ragged_ids(LENGTHS, 90))
     exact, ours = model(batch), for_inference(model, torch.bfloat16)(batch)

@@ -11,7 +11,8 @@ import minibert
 import minibert.training
 
 TASKS = ("ner", "classification", "qa", "span_qa", "cloze", "pretraining", "predict", "fill_mask", "compare")
-HEAVY = {"torch", "numpy", "sklearn", "matplotlib", "seqeval", "tokenizers", "transformers"}
+COMPILER = "torch._dynamo.convert_frame"
+HEAVY = {"torch", COMPILER, "numpy", "sklearn", "matplotlib", "seqeval", "tokenizers", "transformers"}
 ROOT = Path(__file__).parents[1]
 
 
@@ -63,6 +64,11 @@ def test_a_settings_file_may_be_a_pipe(tmp_path: Path) -> None:
         cwd=ROOT, input="epochs = 7", capture_output=True, text=True, encoding="utf-8",
     )  # fmt: skip
     assert "epochs = 7" in done.stdout
+
+
+def test_answers_need_no_compiler() -> None:
+    status, said, heavy = run("-m", "tasks.fill_mask", "weights/bert-tiny", "臺北是[MASK]灣的首都")
+    assert (status, COMPILER in heavy) == (0, False), said
 
 
 @pytest.mark.parametrize("package", [minibert, minibert.training])

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minibert.checkpoint import Pretrained
+from minibert.checkpoint import Pretrained, shapes_alone
 from minibert.config import EncoderConfig
 from minibert.encoder import Encoder
 from minibert.errors import InputError
@@ -257,7 +257,7 @@ def _parameters(table: NameTable) -> dict[str, Tensor]:
     """Our parameters, and the pooler's where the head does without, as shapes without values."""
     width, owner = table.config.hidden_size, owner_of_encoder(table.head)
     try:
-        with torch.device("meta"):
+        with shapes_alone():
             model = MODELS[table.head](table.config)
             pooler = {f"{owner}pooler.weight": torch.empty(width, width), f"{owner}pooler.bias": torch.empty(width)}
     except (RuntimeError, TypeError, OverflowError):

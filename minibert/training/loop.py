@@ -211,7 +211,6 @@ class _Run:
                 progress.position += 1
                 progress.num_targets += result.num_targets
                 progress.num_tokens += result.num_tokens
-                progress.seconds = time.perf_counter() - started
                 signal, save = self._asked(signals)
                 due = progress.step % LOG_EVERY == 0 or progress.position == len(steps)
                 if due or save or self.state.device.type == "cpu":  # a CPU's figures need no waiting for
