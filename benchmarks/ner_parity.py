@@ -17,10 +17,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from benchmarks.reference import transformers
 from minibert.training import Examples, LabelledBatch, autocast, choose_device, choose_precision, fit
 from minibert.training.data import shuffled
 from minibert.training.optimizer import linear_schedule

@@ -13,16 +13,13 @@ from typing import cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-import transformers
 from torch import Tensor, nn
 
 from benchmarks.contender import Predictor, Trainer
+from benchmarks.reference import transformers
 from benchmarks.workload import Ids, Workload
 from minibert.training import TrainingSettings
 from minibert.training.precision import DTYPES
-
-transformers.utils.logging.set_verbosity_error()
-transformers.utils.logging.disable_progress_bar()
 
 Padded = tuple[Tensor, Tensor]  # ids and attention mask, (B, S)
 
@@ -189,7 +186,7 @@ def _onnx_predictor(name: str, folder: Path, work: Workload) -> Predictor:
         import onnxruntime
         from onnxruntime.quantization import QuantType, quantize_dynamic
     except ImportError as error:
-        raise Unavailable(f'{error.name} is not installed (pip install "minibert[bench]")') from None
+        raise Unavailable(f'{error.name} is not installed (pip install -e ".[bench]")') from None
     quantised = _ONNX[name.removesuffix(_SORTED)]
     path = folder / "model.onnx"
     fill = work.config.pad_token_id

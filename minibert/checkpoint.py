@@ -38,8 +38,8 @@ class Pretrained(nn.Module):
 
     @classmethod
     def from_pretrained(cls: type["Model"], path_or_name: PathOrName) -> "Model":
-        """Loads a checkpoint folder or hub name, with a warning where a part of it starts at random; see
-        :func:`load_model`."""
+        """Loads a checkpoint folder or hub name, with a warning where a part of it starts at random or its CRF is left
+        out; see :func:`load_model`."""
         return _loaded(cls, path_or_name, None)
 
     def save_pretrained(self, folder: PathOrName) -> None:
@@ -83,7 +83,9 @@ class PretrainedClassifier(Pretrained):
 
 def _loaded(model_class: type[Model], path_or_name: PathOrName, labels: Mapping[int, str] | None) -> Model:
     model, report = load_model(model_class, path_or_name, labels=labels)
-    if report.fresh:
+    # A token classifier without the CRF over it answers otherwise than it was trained to.
+    without_crf = model.head == "ForTokenClassification" and any(name.startswith("crf.") for name in report.ignored)
+    if report.fresh or without_crf:
         logger.warning("%s: %s", path_or_name, report)
     return model
 

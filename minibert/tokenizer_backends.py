@@ -87,7 +87,8 @@ def _sentencepiece(path: Path, settings: Mapping[str, Any]) -> Backend:
         from sentencepiece import sentencepiece_model_pb2
     except ImportError:
         raise InputError(
-            f"{path}: reading a SentencePiece model needs two more packages: pip install 'minibert[sentencepiece]'."
+            f"{path}: reading a SentencePiece model needs two more packages: pip install -e "
+            "'.[sentencepiece]' in minibert's folder."
         ) from None
     proto = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
     vocab = [(piece.piece, piece.score) for piece in proto.pieces]

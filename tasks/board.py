@@ -22,7 +22,9 @@ class Board:
             # Imported here because it is an extra, and takes a second.
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise InputError("--tensorboard: needs one more package: pip install 'minibert[tensorboard]'.") from None
+            raise InputError(
+                "--tensorboard: needs one more package: pip install -e '.[tensorboard]' in minibert's folder."
+            ) from None
         self._make: Any = SummaryWriter
         self._folder = str(folder)
         self._writer: Any = None

@@ -113,11 +113,26 @@ def run(main: Callable[[], object]) -> None:
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        print(
+            f"error: out of memory; give less at a time (--max-length, --micro-batch-size) or stop what else fills it. "
+            f"{error}",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except KeyboardInterrupt as stop:
         print("stopped.", file=sys.stderr)
         sys.exit(128 + stopped_by(stop))
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, or PyTorch (which need not have been imported), could not get memory."""
+    named = type(error).__name__ in ("MemoryError", "OutOfMemoryError")
+    return named or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def _keep_freed_memory() -> None:

@@ -277,7 +277,9 @@ def _json_lines(file: TextFile) -> Iterator[_TaggedSentence | Sentence]:
         if words is not None:
             tags: Any = next((row[name] for name in _TAG_COLUMNS if name in row), None)
             if not (_all_strings(words) and _all_strings(tags)):
-                raise file.error(number, "tokens and tags must be lists of strings.")
+                raise file.error(
+                    number, "tokens and tags must be lists of strings; where tags are numbers, write their names."
+                )
             if not words or len(words) != len(tags):
                 raise file.error(number, f"{len(tags)} tags for {len(words)} tokens.")
             yield _TaggedSentence(words, tags, [number] * len(words))

@@ -54,6 +54,8 @@ class NerSettings(RunSettings):
         super().__post_init__()
         if self.head not in ("linear", "crf"):
             raise InputError(f"--head {self.head}: use linear or crf.")
+        if self.head == "crf" and self.r_drop:
+            raise InputError("--r-drop: compares two answers word by word, which --head crf does not give; choose one.")
         if self.overlap < 0:
             raise InputError(f"--overlap {self.overlap}: must be 0 or more.")
 

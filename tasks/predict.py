@@ -31,6 +31,7 @@ from tasks.options import predict_parser
 from tasks.registry import TASKS
 from tasks.settings import SETTINGS_FILE, read_settings, saved_task
 from tasks.stream import Record, records
+from tasks.task import counted
 from tasks.trained import Trained
 
 _CHUNK = 2048  # inputs
@@ -144,7 +145,7 @@ def chunks(inputs: Iterable[Record]) -> Iterator[list[Record]]:
 
 
 def write_answers(trained: Trained, parts: Iterable[tuple[int, Sequence[Record]]], file: IO[str], mark: bool) -> None:
-    """Writes a JSON line for each input, and the speed to standard error.
+    """Writes a JSON line for each input; to standard error the speed, and how much of the input was cut or unknown.
 
     Args:
         trained: gives the answers.
@@ -163,7 +164,8 @@ def write_answers(trained: Trained, parts: Iterable[tuple[int, Sequence[Record]]
         file.flush()
         count += len(chunk)
     seconds = time.perf_counter() - started
-    print(f"{count:,} inputs in {seconds:.1f} s, {count / seconds:,.0f} a second", file=sys.stderr)
+    speed = f"{count:,} inputs in {seconds:.1f} s, {count / seconds:,.0f} a second"
+    print("; ".join([speed, *counted(trained.notes)]), file=sys.stderr)
 
 
 def _join(parts: Sequence[Path], out: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from tasks.model import Start, starting_model
 from tasks.settings import RunSettings
 from tasks.splits import read_splits
-from tasks.task import Encoded, Split, Task
+from tasks.task import Encoded, Split, Task, counted
 
 AnyTask = Task[Any, Any, Any]
 
@@ -92,9 +92,8 @@ def data_lines(task: AnyTask, prepared: Prepared) -> list[str]:
         described = prepared.described[name]
         counts = {key: described.get(key, 0) for key in ("also_in_train", "duplicates")}
         counts |= {**split.notes, **prepared.encoded[name].notes}
-        noted = [f"{value:,} {key.replace('_', ' ')}" for key, value in counts.items() if type(value) is int and value]
         tokens = described["tokens"]
-        lines.append("; ".join([f"{name:5} {split.source}: {task.headline(split)}", *noted]))
+        lines.append("; ".join([f"{name:5} {split.source}: {task.headline(split)}", *counted(counts)]))
         lines.append(f"      tokens: median {tokens['median']}, 99% {tokens['p99']}, longest {tokens['longest']}")
     return lines
 

@@ -13,7 +13,7 @@ from tasks.markup import Html, element, join, named_row, number, table, verbatim
 LONG_TABLE = 30
 """Rows; a longer table scrolls on a screen."""
 _STYLE = Path(__file__).with_name("report.css")
-_NO_PLOTS = "There are no plots, because matplotlib is not installed: pip install 'minibert[report]' adds them."
+_NO_PLOTS = "There are no plots without matplotlib: pip install -e '.[report]' in minibert's folder adds them."
 
 
 class Section(NamedTuple):

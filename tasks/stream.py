@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,9 @@ from typing import IO, Any, NamedTuple
 
 from minibert.errors import InputError
 from tasks import tables
+from tasks.text_columns import is_header
+
+logger = logging.getLogger(__name__)
 
 FORMATS = ("auto", "text", "jsonl", "csv", "tsv")
 _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv"}
@@ -44,6 +48,12 @@ def records(path: str, format: str = "auto") -> Iterator[Record]:
         if format == "auto":
             ending = Path(path.removesuffix(".gz")).suffix.lower()
             format = _ENDINGS.get(ending, "jsonl" if tables.starts_json(first) else "text")
+            if (
+                ending not in _ENDINGS
+                and format == "text"
+                and is_header(tables.header(first, tables.delimiter_of(first, "")))
+            ):
+                logger.warning("%s: begins as a table does (%s); for its rows, give --format csv or tsv.", name, first)
         whole = chain([first], lines)
         if format == "jsonl":
             yield from _json_objects(whole, name)

@@ -81,6 +81,11 @@ class Encoded(Generic[Example]):
         return [len(example.ids) for example in self.examples]
 
 
+def counted(notes: Mapping[str, Any]) -> list[str]:
+    """The counts in ``notes`` that are not 0, in words, such as ``3 cut texts``."""
+    return [f"{value:,} {name.replace('_', ' ')}" for name, value in notes.items() if type(value) is int and value]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mark:
     """Characters ``start:end`` of a text, and what they are: ``gold``, ``predicted`` or ``both``."""

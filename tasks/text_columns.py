@@ -23,6 +23,12 @@ _LABELS = (
 _YES_NO = "is_"  # is_sarcastic, is_duplicate; looked for last
 
 
+def is_header(cells: Sequence[str]) -> bool:
+    """Whether the cells of a line are several, and one is a usual name of a text's column."""
+    usual = {name for names in (*_PAIRS, *_TEXTS) for name in names}
+    return len(cells) > 1 and any(cell.lower() in usual for cell in cells)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Columns:
     """The names in a file, and what its messages say of them.

@@ -1,8 +1,9 @@
 """A trained run, ready to answer."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from minibert import Tokenizer
@@ -18,12 +19,18 @@ from tasks.task import Task
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A task with its trained model and tokenizer."""
+    """A task with its trained model and tokenizer.
+
+    Attributes:
+        task, model, tokenizer, precision: what answers.
+        notes: what there was to count in all that was asked, such as ``cut_texts``.
+    """
 
     task: Task[Any, Any, Any]
     model: Pretrained
     tokenizer: Tokenizer
     precision: str
+    notes: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def load(cls, task: Task[Any, Any, Any], run: str, *, device: str, precision: str = "auto") -> "Trained":
@@ -56,6 +63,7 @@ class Trained:
         """The answer to each item, with the mean time that one took in ``milliseconds``."""
         started = time.perf_counter()
         encoded = self.task.encode(items, self.tokenizer, self.model.config)
+        self.notes.update(encoded.notes)
         given = answers(self.task, self.model, items, encoded, precision=self.precision)
         lines = [self.task.answer(item, output) for item, output in zip(items, given.outputs, strict=True)]
         per_item = 1000 * (time.perf_counter() - started) / max(1, len(items))

@@ -17,7 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import int8
-from minibert import CrfTokenClassifier, SequenceClassifier, SpanClassifier, TokenClassifier, Tokenizer, inference
+from minibert import (
+    CrfTokenClassifier,
+    Encoder,
+    SequenceClassifier,
+    SpanClassifier,
+    TokenClassifier,
+    Tokenizer,
+    inference,
+)
 from minibert.errors import InputError
 from tasks import predict
 from tasks.inference import batches_by_length
@@ -249,6 +257,33 @@ def test_long_texts_are_read_in_windows_to_their_end(runs: dict[str, str]) -> No
     (answer,) = trained.answer([trained.task.item_from({"text": text}, "here")])
     assert answer["entities"]
     assert answer["entities"][-1]["end"] > len(text) - 60
+
+
+def test_what_was_cut_of_the_input_is_said(
+    runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 40 positions two are special tokens': each word here is one token. Counted over all chunks."""
+    monkeypatch.setattr(predict, "_CHUNK", 1)
+    (tmp_path / "in.txt").write_text("\n".join([" ".join(["Rome"] * 41), " ".join(["Ann"] * 45), "Bob 好"]) + "\n")
+    predict.main([runs["classification"], str(tmp_path / "in.txt")])
+    said = capsys.readouterr().err
+    assert said.endswith(" a second; 2 cut texts; 10 cut tokens; 1 unknown tokens\n")
+    (tmp_path / "in.txt").write_text("Bob saw Ann .\n")
+    predict.main([runs["classification"], str(tmp_path / "in.txt")])
+    assert capsys.readouterr().err.endswith(" a second\n")
+
+
+def test_a_model_that_is_read_without_its_crf_is_warned_of(
+    runs: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    CrfTokenClassifier.from_pretrained(runs["crf"])
+    Encoder.from_pretrained(runs["crf"])
+    assert [message for message in caplog.messages if "pooler" not in message] == []
+    caplog.clear()
+    TokenClassifier.from_pretrained(runs["crf"])
+    (message,) = caplog.messages
+    assert "not used" in message
+    assert "crf.transitions" in message
 
 
 def test_crf_decoding_reads_a_whole_sentence_across_windows() -> None:

@@ -205,7 +205,7 @@ def test_a_page_is_complete_but_for_the_plots_without_matplotlib(tmp_path: Path)
     for source in (read(tmp_path), run_page(tmp_path)):
         page = check(source)
         assert "svg" not in page.tags
-        assert "pip install 'minibert[report]'" in page.text
+        assert "pip install -e '.[report]' in minibert's folder" in page.text
     assert not (tmp_path / "plots").exists()
     assert {"learning", "classes-test", "confusion-test", "worst-errors-test", "classes-dev", "data"} <= set(page.ids)
 

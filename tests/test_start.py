@@ -40,6 +40,7 @@ def test_help_needs_nothing_heavy(task: str) -> None:
     [
         ("ner --epoch 3", "unrecognized arguments: --epoch 3"),
         ("ner --head tree", "--head tree: use linear or crf."),
+        ("ner --head crf --r-drop 1", "which --head crf does not give; choose one."),
         ("classification --kind none", "--kind none: use one of single, multi, regression."),
         ("qa --ask why --top-k many", "invalid int value: 'many'"),
         ("qa --prompt what", "must hold {question} once"),
@@ -99,3 +100,28 @@ print(faults[-1] - faults[0])
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     pages_of_a_round = 4 * 16_000_000 / 4096
     assert int(done.stdout) < pages_of_a_round  # in ten rounds
+
+
+@pytest.mark.parametrize(
+    "allocation",
+    [
+        "import torch; torch.empty(2**60)",
+        "b'x' * 2**50",
+        "import torch; raise torch.OutOfMemoryError('CUDA out of memory')",
+    ],
+)
+def test_no_memory_is_one_sentence(allocation: str) -> None:
+    program = f"from tasks import command\ndef work():\n    {allocation}\ncommand.run(work)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: out of memory; give less at a time")
+    assert "Traceback" not in done.stderr
+
+
+def test_benchmarks_without_their_peer_end_in_one_sentence() -> None:
+    program = "import sys; sys.modules['transformers'] = None; import benchmarks.throughput"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 2
+    assert (
+        done.stderr == "error: transformers is missing, which is measured beside minibert: pip install -e '.[bench]'\n"
+    )

@@ -59,6 +59,24 @@ def test_gzip_and_standard_input_give_the_same(tmp_path: Path, monkeypatch: pyte
     assert fields(tmp_path / "a.txt.gz") == [{"text": "eins"}, {"text": "zwei"}] == [r.fields for r in records("-")]
 
 
+def test_a_table_that_is_read_as_text_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for content, warned in (
+        ("id,text\n1,a\n", True),
+        ("Text\tLabel\na\tb\n", True),
+        ("Yes, text me.\nNo, sir\n", False),
+    ):
+        caplog.clear()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+        assert [record.fields["text"] for record in records("-")] == content.splitlines()
+        assert ["--format csv or tsv" in message for message in caplog.messages] == [True] * warned
+    caplog.clear()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"id,text\n1,a\n")))
+    assert [record.fields for record in records("-", "csv")] == [{"id": "1", "text": "a"}]
+    assert caplog.messages == []
+
+
 def test_an_empty_file_has_no_inputs(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     assert fields(tmp_path / "a.txt") == []
