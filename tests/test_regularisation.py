@@ -103,8 +103,8 @@ def test_the_adversarial_step_is_taken_at_the_worst_place_nearby(micro_batch_siz
 
 
 def test_r_drop_adds_the_divergence_of_two_passes() -> None:
-    """With the dropout of two passes, one after the other, from the run's seed; the order of a batch decides it, so the
-    step has one sequence."""
+    """Two passes are two copies of each sequence in a batch, with the dropout that the run's seed gives them; the order
+    of a batch decides it, so the step has one sequence, again and again."""
     item = ragged_items(8)[:1] * 8
     ours, plain = tiny_model(0.3).double(), tiny_model(0.3).double()
     fit(
@@ -116,7 +116,8 @@ def test_r_drop_adds_the_divergence_of_two_passes() -> None:
     )  # fmt: skip
     torch.manual_seed(7)
     batch = collate(item)
-    first, second = (plain(batch.inputs)[batch.targets >= 0] for _ in range(2))
+    both = plain(collate(item * 2).inputs).chunk(2)
+    first, second = (logits[batch.targets >= 0] for logits in both)
     targets = batch.targets[batch.targets >= 0]
     likelihood = (F.cross_entropy(first, targets) + F.cross_entropy(second, targets)) / 2
     p, q = first.log_softmax(-1), second.log_softmax(-1)

@@ -77,10 +77,13 @@ class Examples(Generic[Example]):
     at_epoch: Callable[[Example, int], Example] | None = None
     lengths: Sequence[int] | None = None
 
-    def batches(self, order: Sequence[int], size: int, *, epoch: int = 1) -> Iterator[LabelledBatch]:
+    def batches(self, order: Sequence[int], size: int, *, epoch: int = 1, copies: int = 1) -> Iterator[LabelledBatch]:
+        """Cuts ``order`` into batches of ``size`` items, and has all of a batch in it ``copies`` times."""
         for start in range(0, len(order), size):
             items = [self.items[i] for i in order[start : start + size]]
-            yield self.collate(items if self.at_epoch is None else [self.at_epoch(item, epoch) for item in items])
+            if self.at_epoch is not None:
+                items = [self.at_epoch(item, epoch) for item in items]
+            yield self.collate(items * copies)
 
 
 @dataclass(frozen=True, kw_only=True)
