@@ -27,6 +27,7 @@ from minibert import (
     inference,
 )
 from minibert.errors import InputError
+from tasks import inference as inference_of_tasks
 from tasks import predict
 from tasks.inference import batches_by_length
 from tasks.ner import NerSettings, NerTask
@@ -87,7 +88,7 @@ def test_answers_come_in_order_and_do_not_depend_on_the_cut(
     assert all(row["milliseconds"] > 0 for row in whole)
     monkeypatch.setattr(predict, "_CHUNK", 7)
     in_chunks = answered(runs[name], path, capsys)
-    monkeypatch.setattr("tasks.inference._BATCH_TOKENS", 1)
+    monkeypatch.setitem(inference_of_tasks._BATCH_TOKENS, "cpu", 1)
     one_by_one = answered(runs[name], path, capsys)
     for rows in (in_chunks, one_by_one):
         for row, expected in zip(without_times(rows), without_times(whole), strict=True):
@@ -376,10 +377,10 @@ def test_folders_that_hold_no_run_are_refused(runs: dict[str, str], tmp_path: Pa
         Trained.load(task, runs["ner"], device="cpu")
 
 
-@given(lengths=st.lists(st.integers(1, 9000), max_size=40))
-def test_batches_hold_every_sequence_once_and_no_more_tokens_than_they_may(lengths: list[int]) -> None:
-    batches = list(batches_by_length(lengths))
+@given(lengths=st.lists(st.integers(1, 9000), max_size=40), most=st.integers(1, 20_000))
+def test_batches_hold_every_sequence_once_and_no_more_tokens_than_they_may(lengths: list[int], most: int) -> None:
+    batches = batches_by_length(lengths, most)
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
-    assert all(len(batch) == 1 or sum(lengths[i] for i in batch) <= 8192 for batch in batches)
+    assert all(len(batch) == 1 or sum(lengths[i] for i in batch) <= most for batch in batches)
     in_order = [lengths[index] for batch in batches for index in batch]
     assert in_order == sorted(lengths, reverse=True)
