@@ -11,12 +11,18 @@ from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from minibert.batch import PackedBatch, to_device
 from minibert.dropout import drop
+
+IntArray = npt.NDArray[np.integer]
+
+_GRID = 80_000
+"""What a padded grid of sequences costs on a CPU by itself, in scores: measured."""
 
 _forced: str | None = None
 
@@ -168,16 +174,12 @@ def _layout(batch: PackedBatch, num_heads: int, *, like_lengths: bool) -> _Layou
     """One grid, or as many as it takes to have sequences of like lengths in each."""
     lengths = np.array(batch.lengths)
     starts = np.cumsum(lengths) - lengths
-    waiting = np.argsort(-lengths, kind="stable") if like_lengths else np.arange(len(lengths))
+    order = np.argsort(-lengths, kind="stable") if like_lengths else np.arange(len(lengths))
+    cuts = _cheapest_cuts(lengths, num_heads) if like_lengths else []
     heads, parts = np.arange(num_heads)[:, None], np.arange(3)[:, None, None, None]
     grids, entering, leaving = [], [], []
-    while len(waiting):
-        longest = int(lengths[waiting].max())
-        # Padding is a quarter of a row at most, or so little that another grid would cost more.
-        together = lengths[waiting] >= min(0.75 * longest, longest - 16) if like_lengths else slice(None)
-        members = waiting[together]
-        waiting = waiting[len(members) :]
-        place = np.arange(longest)
+    for members in np.split(order, cuts):
+        place = np.arange(lengths[members].max())
         real = (place < lengths[members, None])[:, None]  # (b, 1, s)
         # In padding stands the first token of the same sequence, so that no other's infinities come in.
         tokens = starts[members, None, None] + np.where(real, place, 0)
@@ -200,6 +202,24 @@ def _layout(batch: PackedBatch, num_heads: int, *, like_lengths: bool) -> _Layou
             ),
             real=tuple(there(real[:, None]) for real in grids),
         )
+
+
+def _cheapest_cuts(lengths: IntArray, num_heads: int) -> list[int]:
+    """Where to cut a batch's sequences, longest first, into grids so that all their scores ``(b, H, s, s)``, and what
+    each grid costs beside them, come to the least."""
+    values, counts = np.unique(lengths, return_counts=True)
+    of_each = num_heads * values[::-1].astype(float) ** 2  # scores, in a grid whose longest this is
+    before = np.cumsum([0, *counts[::-1]])  # sequences that are longer
+    least, start = np.zeros(len(before)), np.zeros(len(before), int)
+    for end in range(1, len(before)):
+        costs = least[:end] + (before[end] - before[:end]) * of_each[:end] + _GRID
+        start[end] = costs.argmin()
+        least[end] = costs[start[end]]
+    cuts, end = [], start[-1]
+    while end:
+        cuts.append(int(before[end]))
+        end = start[end]
+    return cuts[::-1]
 
 
 def _end_to_end(grids: Sequence[Any], real: Sequence[Any]) -> tuple[Any, Any]:
