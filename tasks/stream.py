@@ -48,11 +48,7 @@ def records(path: str, format: str = "auto") -> Iterator[Record]:
         if format == "auto":
             ending = Path(path.removesuffix(".gz")).suffix.lower()
             format = _ENDINGS.get(ending, "jsonl" if tables.starts_json(first) else "text")
-            if (
-                ending not in _ENDINGS
-                and format == "text"
-                and is_header(tables.header(first, tables.delimiter_of(first, "")))
-            ):
+            if format == "text" and is_header(tables.header(first, tables.delimiter_of(first, ""))):
                 logger.warning("%s: begins as a table does (%s); for its rows, give --format csv or tsv.", name, first)
         whole = chain([first], lines)
         if format == "jsonl":
