@@ -245,7 +245,7 @@ def test_a_plain_run_trains_all_it_is_given(family: str, tmp_path: Path) -> None
     weights = checkpoint(family, tmp_path / "weights")
     out = cloze.main([
         "--weights", weights, "--train", write(tmp_path / "t.jsonl", rows(80)), "--template", TEMPLATE, "--words",
-        *WORDS, "--epochs", "8", "--batch-size", "8", "--lr", "2e-3", "--precision", "fp32", "--no-baseline",
+        *WORDS, "--epochs", "12", "--batch-size", "8", "--lr", "2e-3", "--precision", "fp32", "--no-baseline",
         "--r-drop", "0.1", "--out", str(tmp_path / "run"),
     ])  # fmt: skip
     assert out is not None

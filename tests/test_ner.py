@@ -321,7 +321,7 @@ def fails(
         (["--metric", "f2"], "--metric f2: use one of strict_f1, default_f1, loss"),
         (["--head", "mlp"], "--head mlp: use linear or crf"),
         (["--seeds", "0"], "--seeds 0: must be 1 or more"),
-        (["--config", "none.toml"], "none.toml: cannot be read"),
+        (["--config", "none.toml"], "none.toml: no such file"),
         (["--arch", "gpt"], "--arch gpt: use one of bert, albert, roberta"),
         (["--scheme", "iob9"], "--scheme iob9: use one of"),
         (["--overlap", "-5"], "--overlap -5: must be 0 or more"),
