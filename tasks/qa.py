@@ -110,7 +110,10 @@ def ask(questions: Sequence[str], arguments: Sequence[str]) -> None:
     options = ask_parser().parse_args(arguments)
     if options.weights is None:
         raise InputError("--ask: needs --weights RUN, the folder of a trained run to answer from.")
-    settings = read_settings(Path(options.weights) / SETTINGS_FILE, QaSettings, QaTask.name)
+    file = Path(options.weights) / SETTINGS_FILE
+    if not file.is_file():
+        raise InputError(f"{file}: no such file. A folder of a run holds one.")
+    settings = read_settings(file, QaSettings, QaTask.name)
     settings.pop("metric", None)  # it chose the best epoch, and may go by the run's own top-k
     settings |= {name: value for name in ("top_k", "unknown") if (value := getattr(options, name)) is not None}
     task = QaTask(QaSettings(**settings))
