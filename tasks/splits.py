@@ -89,8 +89,9 @@ def hold_out(
                 left -= labels
                 held.update(group)
     if not held:
+        different = "" if len(groups) == len(split.items) else f", of which {len(groups)} can be told apart"
         raise InputError(
-            f"{split.path}: too few examples ({len(split.items)}) to hold some out; give a file with --{name}."
+            f"{split.path}: too few examples ({len(split.items)}{different}) to hold some out; give a file with --{name}."
         )
 
     def part(what: str, keep: bool) -> Split[Item]:
