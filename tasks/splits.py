@@ -89,10 +89,10 @@ def hold_out(
                 left -= labels
                 held.update(group)
     if not held:
-        different = "" if len(groups) == len(split.items) else f", of which {len(groups)} can be told apart"
-        raise InputError(
-            f"{split.path}: too few examples ({len(split.items)}{different}) to hold some out; give a file with --{name}."
-        )
+        number = str(len(split.items))
+        if len(groups) < len(split.items):
+            number += f", of which {len(groups)} can be told apart"
+        raise InputError(f"{split.path}: too few examples ({number}) to hold some out; give a file with --{name}.")
 
     def part(what: str, keep: bool) -> Split[Item]:
         items = [item for index, item in enumerate(split.items) if (index in held) is keep]
