@@ -104,7 +104,7 @@ class QaSettings(ClassificationSettings):
 
     # Many labels with few questions each: a small model needs many steps, and a head that learns faster than the rest.
     if_small: ClassVar[Mapping[str, Any]] = {
-        "epochs": 12, "batch_size": 16, "lr": 3e-4, "head_lr": 3e-3, "r_drop": 1.0,
+        "epochs": 12, "batch_size": 16, "lr": 6e-4, "head_lr": 3e-3, "r_drop": 1.0,
     }  # fmt: skip
 
     prompt: tuple[str, ...] = field(
