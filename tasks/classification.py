@@ -119,6 +119,7 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
         self._cleanups = parse_cleanups(settings.clean)
+        self._separator: str | None = None  # of several labels: that of the file which is read first, the training data
 
     @property
     def metrics(self) -> Sequence[str]:
@@ -136,7 +137,9 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
             label_column=settings.label_column,
             layout=self.layout,
             cleanups=self._cleanups,
+            separator=self._separator,
         )
+        self._separator = file.separator
         columns = {f"{role}_column": name for role, name in file.columns.items()}
         return Split(path=path, sha256=file.sha256, items=file.items, notes={**columns, **file.notes})
 
@@ -180,8 +183,15 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
         return SequenceClassifier
 
     def labels(self, train: Split[LabelledText]) -> dict[int, str]:
-        """All labels of the training data in alphabetical order."""
-        return dict(enumerate(self._counts(train)))
+        """All labels of the training data in alphabetical order.
+
+        Raises:
+            InputError: each text has the same single label.
+        """
+        names = list(self._counts(train))
+        if self.settings.kind == "single" and len(names) == 1:
+            raise InputError(f"{train.source}: every text has the label {names[0]}; add texts of another one.")
+        return dict(enumerate(names))
 
     @classmethod
     def settings_of(cls, config: EncoderConfig) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def read_text(path: str) -> TextFile:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         byte = f"byte {error.start} (0x{content[error.start]:02x})"
-        raise InputError(f"{path}, line {line}: {byte} is not UTF-8. {_advice(path, content)}") from None
+        raise InputError(f"{path}, line {line}: {byte} is not UTF-8. {encoding_advice(path, content)}") from None
     # Not str.splitlines, which also cuts at characters that stand inside sentences, such as U+2028.
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     if lines[-1] == "":
@@ -69,7 +69,10 @@ def read_text(path: str) -> TextFile:
     return file
 
 
-def _advice(path: str, content: bytes) -> str:
+def encoding_advice(path: str, content: bytes) -> str:
+    """What to do with a file that is not UTF-8, by what it, or its first line that is not, may be instead."""
+    if content[:4] == b"PK\x03\x04":
+        return "It is a spreadsheet or an archive; export it as CSV in UTF-8."
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encoding = "utf-16"
     else:

@@ -7,6 +7,7 @@ with ``text`` and spans, or ``tokens`` and ``tags``. Tags may be IOB1, BIO, BIOE
 
 import ast
 import contextlib
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,8 @@ from tasks import tables
 from tasks.files import TextFile, read_text
 from tasks.tagging import PREFIXES, SCHEMES, Entity, detect_scheme, entities_from_tags
 from tasks.task import Split
+
+logger = logging.getLogger(__name__)
 
 # Column and field names that are recognised, in lower case.
 _WORD_COLUMNS = ("word", "token", "char", "character")
@@ -92,6 +95,7 @@ def read_ner(path: str, scheme: str = "auto") -> Split[Sentence]:
     tagged = [sentence for sentence in read if isinstance(sentence, _TaggedSentence)]
     if tagged and scheme == "auto":
         scheme = detect_scheme(sentence.tags for sentence in tagged)
+    _warn_of_odd_lengths(path, [len(sentence.words) for sentence in tagged])
     sentences = []
     valid_tags = {"O"}
     for row in read:
@@ -106,6 +110,20 @@ def read_ner(path: str, scheme: str = "auto") -> Split[Sentence]:
     if not sentences:
         raise InputError(f"{path}: holds no sentence.")
     return Split(path=path, sha256=file.sha256, items=sentences, notes={"scheme": scheme if tagged else "spans"})
+
+
+def _warn_of_odd_lengths(path: str, lengths: Sequence[int]) -> None:
+    """Says so where the ends of sentences seem to be missing, or each word to be a sentence of its own."""
+    if len(lengths) == 1 and lengths[0] >= 500:
+        logger.warning(
+            "%s: all of its %s words are one sentence; put a blank line behind each sentence, or in a table a "
+            "sentence_id before it.", path, f"{lengths[0]:,}",
+        )  # fmt: skip
+    if len(lengths) >= 20 and max(lengths) == 1:
+        logger.warning(
+            "%s: each of its %s sentences is a single word; blank lines, or a sentence_id (here perhaps of words), "
+            "end a sentence.", path, f"{len(lengths):,}",
+        )  # fmt: skip
 
 
 def entity_counts(sentences: Iterable[Sentence]) -> dict[str, int]:

@@ -35,7 +35,10 @@ def read_splits(task: Task[Item, Any, Any]) -> dict[str, Split[Item]]:
     known = {label for item in splits["train"].items for label in task.classes(item)}
     for split in splits.values():
         if not any(True for item in split.items for _ in task.classes(item)):
-            raise InputError(f"{split.path}: holds no {task.unit} at all, so there is nothing to learn or to score.")
+            raise InputError(
+                f"{split.source}: holds no {task.unit} at all, so there is nothing to learn or to score."
+                + (" Name a file of its own (--dev, --test), or hold out a larger part." if split.part else "")
+            )
         for item in split.items:
             for label in task.classes(item):
                 if label not in known:
@@ -92,7 +95,10 @@ def hold_out(
         number = str(len(split.items))
         if len(groups) < len(split.items):
             number += f", of which {len(groups)} can be told apart"
-        raise InputError(f"{split.path}: too few examples ({number}) to hold some out; give a file with --{name}.")
+        larger = f", or a larger --{name}-share than {share:g}" if count < 1 else ""
+        raise InputError(
+            f"{split.path}: too few examples ({number}) to hold some out; give a file with --{name}{larger}."
+        )
 
     def part(what: str, keep: bool) -> Split[Item]:
         items = [item for index, item in enumerate(split.items) if (index in held) is keep]

@@ -1,18 +1,20 @@
 """Inputs for prediction, read as they come: plain text, JSON lines, CSV or TSV, from a file or standard input."""
 
+import contextlib
 import gzip
 import json
 import logging
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from minibert.errors import InputError
 from tasks import tables
+from tasks.files import encoding_advice
+from tasks.tagging import is_tag
 from tasks.text_columns import is_header
 
 logger = logging.getLogger(__name__)
@@ -45,11 +47,15 @@ def records(path: str, format: str = "auto") -> Iterator[Record]:
         first = next(lines, None)
         if first is None:
             return
+        if "\r" in first:
+            raise InputError(f"{name}, line 1: a carriage return stands inside the line; end lines with LF or CRLF.")
         if format == "auto":
             ending = Path(path.removesuffix(".gz")).suffix.lower()
             format = _ENDINGS.get(ending, "jsonl" if tables.starts_json(first) else "text")
             if format == "text" and is_header(tables.header(first, tables.delimiter_of(first, ""))):
                 logger.warning("%s: begins as a table does (%s); for its rows, give --format csv or tsv.", name, first)
+            elif format == "text" and is_tag(first.split()[-1] if len(first.split()) == 2 else ""):
+                logger.warning("%s: begins as tagged words do (%s), but each line is read as a text.", name, first)
         whole = chain([first], lines)
         if format == "jsonl":
             yield from _json_objects(whole, name)
@@ -60,17 +66,16 @@ def records(path: str, format: str = "auto") -> Iterator[Record]:
             yield from _rows(whole, first, name, f".{format}")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _opened(path: str, name: str) -> Iterator[IO[bytes]]:
     try:
         if path == "-":
             yield sys.stdin.buffer
-        elif path.endswith(".gz"):
-            with gzip.open(path, "rb") as file:
-                yield file  # type: ignore[misc]  # a GzipFile reads bytes
-        else:
-            with open(path, "rb") as plain:
-                yield plain
+            return
+        with open(path, "rb") as file:
+            is_gzip = path.endswith(".gz") or file.peek(2)[:2] == b"\x1f\x8b"
+            with gzip.open(file) if is_gzip else contextlib.nullcontext(file) as opened:
+                yield opened  # type: ignore[misc]  # a GzipFile reads bytes
     except FileNotFoundError:
         raise InputError(f"{name}: no such file.") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -85,8 +90,8 @@ def _decoded(file: Iterable[bytes], name: str) -> Iterator[str]:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise InputError(
-                f"{name}, line {number}: byte {error.start} of the line (0x{raw[error.start]:02x}) is not UTF-8; save "
-                "the input as UTF-8 (iconv converts it)."
+                f"{name}, line {number}: byte {error.start} of the line (0x{raw[error.start]:02x}) is not UTF-8. "
+                f"{encoding_advice('FILE' if file is sys.stdin.buffer else name, raw)}"
             ) from None
         yield line.removesuffix("\n").removesuffix("\r")
 
@@ -102,7 +107,7 @@ def _json_objects(lines: Iterable[str], name: str) -> Iterator[Record]:
         except UnicodeEncodeError:
             raise InputError(rf"{place}: an escape \uD800 to \uDFFF stands alone, which is no character.") from None
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{place}: not JSON ({error}).") from None
+            raise InputError(f"{place}: not JSON ({error}); write one object a line.") from None
         if not isinstance(fields, dict):
             raise InputError(f"{place}: not a JSON object; write one object a line.")
         yield Record(fields, place)

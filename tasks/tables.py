@@ -89,7 +89,9 @@ def _quoted_cells(lines: Iterable[str], delimiter: str, error: Error) -> Iterato
             yield line, row
             line = reader.line_num + 1
     except csv.Error as problem:
-        raise error(line, f"not a row of this table ({problem}).") from None
+        raise error(
+            line, f"not a row of this table ({problem}); quotation marks come in pairs, and inside a cell doubled."
+        ) from None
 
 
 # -- JSON lines -------------------------------------------------------------------------------------------------------
@@ -123,9 +125,9 @@ def json_rows(file: TextFile) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise file.error(number, f"not JSON ({error}).") from None
+            raise file.error(number, f"not JSON ({error}); write one object a line.") from None
         if not isinstance(row, dict):
-            raise file.error(number, "not a JSON object.")
+            raise file.error(number, "not a JSON object; write one object a line.")
         if "\\ud" in line.lower() and not _is_unicode(json.dumps(row, ensure_ascii=False)):
             raise file.error(number, r"an escape \uD800 to \uDFFF stands alone, which is no character.")
         yield number, row

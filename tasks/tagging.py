@@ -16,11 +16,17 @@ class Entity(NamedTuple):
     type: str
 
 
+def is_tag(text: str) -> bool:
+    """Whether a text is a tag of any scheme: O, or a prefix, a hyphen and a type."""
+    return text == "O" or (text[:1] in "BIESM" and text[1:2] == "-" and len(text) > 2)
+
+
 def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
     """Tells the scheme from all tags of a file.
 
     M marks BMES, E or S without it BIOES. IOB1 and BIO share their letters: in IOB1 a ``B-`` stands only right behind
-    an entity of its own type.
+    an entity of its own type, in BIO an ``I-`` never opens one. CoNLL-2003 itself breaks its rule twice in 23,427
+    entities, so IOB1 is a file where ten times as many are opened by an ``I-``.
     """
     prefixes: set[str] = set()
     free_begins = inside_starts = 0
@@ -38,7 +44,7 @@ def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
         return "bmes"
     if prefixes & {"E-", "S-"}:
         return "bioes"
-    return "iob1" if inside_starts and not free_begins else "bio"
+    return "iob1" if inside_starts > 10 * free_begins else "bio"
 
 
 def entities_from_tags(tags: Sequence[str], scheme: str) -> tuple[list[Entity], int]:

@@ -53,6 +53,8 @@ class Columns:
         """
         label = self._given("label", label_column) if label_column else None
         roles = self.texts(text_column, pair_column, besides=label)
+        if label in roles.values():
+            raise InputError(f"--label-column {label}: is the column of the text, too; name another.")
         rest = [name for name in self.names if name not in roles.values()]
         yes_no = [name.lower() for name in rest if name.lower().startswith(_YES_NO)]
         roles["label"] = label or self._recognised("label", rest, (*_LABELS, yes_no))
@@ -74,6 +76,8 @@ class Columns:
         roles = {"pair": self._given("pair", pair_column)} if pair_column else {}
         rest = [name for name in free if name not in roles.values()]
         text = self._given("text", text_column) if text_column else self._recognised("text", rest, _TEXTS)
+        if text in roles.values():
+            raise InputError(f"--pair-column {text}: is the column of the first text, too; name another.")
         return {"text": text, **roles}
 
     def _given(self, role: str, column: str) -> str:

@@ -49,6 +49,7 @@ class ReadTexts:
         sha256: of the file.
         items: in file order.
         columns: which of the file's columns was read as ``text``, ``pair`` and ``label``.
+        separator: what stands between several labels of a cell; None where no cell has several.
         notes: ``texts_with_several_labels`` (different ones in different rows) and ``cleaned_texts`` (those that the
             clean-ups changed), where there are any.
     """
@@ -57,6 +58,7 @@ class ReadTexts:
     sha256: str
     items: list[LabelledText]
     columns: dict[str, str]
+    separator: str | None
     notes: dict[str, int]
 
 
@@ -117,6 +119,7 @@ def read_texts(
     label_column: str | None = None,
     layout: str = "auto",
     cleanups: Sequence[Cleanup] = (),
+    separator: str | None = None,
 ) -> ReadTexts:
     """Reads a file of texts.
 
@@ -129,6 +132,7 @@ def read_texts(
         layout: one of :data:`LAYOUTS`; ``label-first`` reads files that are neither JSON lines nor ``.csv`` or ``.tsv``
             as lines of a label, one or more spaces or tabs, and the text.
         cleanups: applied to the texts.
+        separator: of names in a cell, in place of what the file's own cells suggest.
 
     Raises:
         InputError: with file and line, where something in it cannot be used.
@@ -141,7 +145,8 @@ def read_texts(
     rows = list(records)
     if not rows:
         raise InputError(f"{path}: holds no text.")
-    label_of = _label_reader(kind, [record.get(columns["label"]) for _, record in rows])
+    separator = separator or _separator(record.get(columns["label"]) for _, record in rows)
+    label_of = _label_reader(kind, separator)
     items = []
     num_cleaned = 0
     for line, record in rows:
@@ -161,6 +166,7 @@ def read_texts(
         sha256=file.sha256,
         items=items,
         columns=columns,
+        separator=separator,
         notes={name: count for name, count in notes.items() if count},
     )
 
@@ -250,14 +256,17 @@ class _LabelError(ValueError):
     """Says what a label is, and what it should be."""
 
 
-def _label_reader(kind: str, values: Sequence[Any]) -> Callable[[Any], str | tuple[str, ...] | float]:
-    """What reads one label of a column that holds ``values``."""
+def _separator(values: Iterable[Any]) -> str | None:
+    cells = [value for value in values if isinstance(value, str)]
+    return next((mark for mark in _SEPARATORS if any(mark in cell for cell in cells)), None)
+
+
+def _label_reader(kind: str, separator: str | None) -> Callable[[Any], str | tuple[str, ...] | float]:
+    """What reads one label."""
     if kind == "single":
         return _name
     if kind == "regression":
         return _number
-    cells = [value for value in values if isinstance(value, str)]
-    separator = next((mark for mark in _SEPARATORS if any(mark in cell for cell in cells)), None)
 
     def names(value: Any) -> tuple[str, ...]:
         if isinstance(value, str):

@@ -193,6 +193,22 @@ def test_what_was_trained_on_pairs_wants_pairs_and_what_was_not_wants_none(
     assert json.loads(capsys.readouterr().out)["pair"] == "why"
 
 
+def test_one_label_for_all_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", [{"text": f"text {i}", "label": "good"} for i in range(20)])
+    with pytest.raises(InputError, match=r"t\.jsonl .*: every text has the label good; add texts of another one"):
+        classification.main(["--train", path, "--out", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_training_data_say_what_separates_labels(tmp_path: Path) -> None:
+    train = write(
+        tmp_path / "t.jsonl", [{"text": f"t{i}", "labels": "a, inc;b" if i % 2 else "inc;a"} for i in range(9)]
+    )
+    dev = write(tmp_path / "d.jsonl", [{"text": "d", "labels": "a, inc"}])
+    task = ClassificationTask(ClassificationSettings(kind="multi", train=train, dev=dev))
+    assert [item.label for item in task.read_given()["dev"].items] == [("a, inc",)]
+
+
 def test_a_dry_run_shows_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

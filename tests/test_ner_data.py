@@ -152,6 +152,18 @@ def test_tags_that_continue_nothing_are_repaired_and_counted(tmp_path: Path) -> 
     assert entities_from_tags(["B-X", "I-X", "O", "E-X"], "bioes") == ([Entity(0, 2, "X"), Entity(3, 4, "X")], 2)
 
 
+def test_lengths_that_tell_of_lost_borders_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    read_ner(write(tmp_path, "a.txt", "a O\n" * 500))
+    read_ner(write(tmp_path, "b.csv", "id,word,tag\n" + "".join(f"{n},a,O\n" for n in range(20))))
+    read_ner(write(tmp_path, "c.txt", "a O\n\nb O\nc O\n" * 20))
+    assert [message.split(": ")[1] for message in caplog.messages] == [
+        "all of its 500 words are one sentence; put a blank line behind each sentence, or in a table a sentence_id "
+        "before it.",
+        "each of its 20 sentences is a single word; blank lines, or a sentence_id (here perhaps of words), end a "
+        "sentence.",
+    ]
+
+
 # -- real files -------------------------------------------------------------------------------------------------------
 
 
@@ -165,10 +177,12 @@ def test_msra_has_the_published_number_of_entities() -> None:
 
 @needs_data
 def test_conll2003_is_iob1_and_has_the_published_number_of_entities() -> None:
-    """Counts of Tjong Kim Sang and De Meulder 2003, table 2."""
-    split = read_ner(str(DATA / "conll2003" / "eng.testa.gz"))
-    assert split.notes["scheme"] == "iob1"
-    assert entity_counts(split.items) == {"LOC": 1837, "MISC": 922, "ORG": 1341, "PER": 1842}
+    """Counts of Tjong Kim Sang and De Meulder 2003, table 2; two tags of the training file are not IOB1's."""
+    for name, counts in (("train", (7140, 3438, 6321, 6600)), ("testa", (1837, 922, 1341, 1842))):
+        split = read_ner(str(DATA / "conll2003" / f"eng.{name}.gz"))
+        assert split.notes["scheme"] == "iob1"
+        assert sum(sentence.num_repaired for sentence in split.items) == 0
+        assert entity_counts(split.items) == dict(zip(("LOC", "MISC", "ORG", "PER"), counts, strict=True))
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------

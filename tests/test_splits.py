@@ -110,6 +110,9 @@ def test_too_little_data_and_unknown_labels_are_refused(tmp_path: Path) -> None:
     few = write_texts(tmp_path / "few.jsonl", "ab")
     with pytest.raises(InputError, match=r"few\.jsonl: too few examples \(2\) .* --dev"):
         read_splits(ClassificationTask(ClassificationSettings(train=few)))
+    larger = r"too few examples \(2\) .*, or a larger --dev-share than 0\.01"
+    with pytest.raises(InputError, match=larger):
+        read_splits(ClassificationTask(ClassificationSettings(train=few, dev_share=0.01)))
     alike = ClassificationSettings(train=few, clean=(".* -> same",))
     with pytest.raises(InputError, match=r"few\.jsonl: too few examples \(2, of which 1 can be told apart\)"):
         read_splits(ClassificationTask(alike))

@@ -56,7 +56,9 @@ def test_gzip_and_standard_input_give_the_same(tmp_path: Path, monkeypatch: pyte
     content = b"eins\nzwei\n"
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(content))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    (tmp_path / "a.txt").write_bytes(gzip.compress(content))
     assert fields(tmp_path / "a.txt.gz") == [{"text": "eins"}, {"text": "zwei"}] == [r.fields for r in records("-")]
+    assert fields(tmp_path / "a.txt") == fields(tmp_path / "a.txt.gz")
 
 
 def test_a_table_that_is_read_as_text_is_warned_of(
@@ -77,6 +79,14 @@ def test_a_table_that_is_read_as_text_is_warned_of(
     assert caplog.messages == []
 
 
+def test_tagged_words_that_are_read_as_texts_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for line, warned in (("王 B-PER", True), ("The\tO", True), ("Vitamin C", False), ("B-PER", False)):
+        caplog.clear()
+        (tmp_path / "a.txt").write_text(f"{line}\n", encoding="utf-8")
+        assert fields(tmp_path / "a.txt") == [{"text": line}]
+        assert ["begins as tagged words do" in message for message in caplog.messages] == [True] * warned
+
+
 def test_an_empty_file_has_no_inputs(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     assert fields(tmp_path / "a.txt") == []
@@ -84,7 +94,14 @@ def test_an_empty_file_has_no_inputs(tmp_path: Path) -> None:
 
 BAD = {
     "a.txt": ("好\n".encode() + "坏\n".encode("gbk"), "line 2: byte 0 of the line (0xbb) is not UTF-8"),
-    "a.jsonl": (b'{"text": "a"}\n{"text": \n', "line 2: not JSON"),
+    "gbk.txt": ("好的\n".encode("gbk"), "It may be gb18030: iconv -f gb18030 -t utf-8"),
+    "wide.txt": ("好\n".encode("utf-16"), "It may be utf-16: iconv -f utf-16 -t utf-8"),
+    "old.txt": (b"eins\rzwei\r", "line 1: a carriage return stands inside the line; end lines with LF or CRLF"),
+    "sheet.csv": (b"PK\x03\x04\x14\xff", "It is a spreadsheet or an archive; export it as CSV"),
+    "a.jsonl": (
+        b'{"text": "a"}\n{"text": \n',
+        "line 2: not JSON (Expecting value: line 1 column 10 (char 9)); write one object a line",
+    ),
     "b.jsonl": (b'{"text": "a"}\n["a"]\n', "line 2: not a JSON object"),
     "c.jsonl": (b'{"text": "\\ud800"}\n', "line 1: an escape"),
     "a.csv": (b"id,text\n1,a\n2,b,c\n", "line 3: 3 cells, but the header names 2 columns"),

@@ -144,6 +144,8 @@ def test_named_columns_go_before_recognised_ones(tmp_path: Path) -> None:
         ("text,label\na,b\n", {"text_column": "body"}, r"--text-column body is not among the columns \(text, label\)"),
         ("text,label\na,b\n", {"pair_column": "body"}, "--pair-column body is not among"),
         ("text,label\na,b\n", {"label_column": "body"}, "--label-column body is not among"),
+        ("text,label\na,b\n", {"text_column": "label", "label_column": "label"}, "--label-column label: is the column"),
+        ("text,label\na,b\n", {"text_column": "text", "pair_column": "text"}, "--pair-column text: is the column"),
         ("text,label,text\na,b,c\n", {}, "line 1: two columns are called text"),
         ("\ntext,label\na,b\n", {}, r"line 1: none of the columns \(\)"),
     ],
