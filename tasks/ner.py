@@ -33,7 +33,7 @@ from minibert.windows import windows
 from tasks import command
 from tasks.ner_data import Sentence, bio_tags, entity_counts, read_ner
 from tasks.options import CRF_LR, NerSettings
-from tasks.tagging import entities_from_tags
+from tasks.tagging import entities_from_tags, is_tag
 from tasks.task import Details, Encoded, ErrorCase, Mark, Split, Task, sum_by_sequence, worst
 
 _NO_TARGET = -100  # a token that carries no tag; F.cross_entropy passes over it
@@ -106,6 +106,17 @@ class NerTask(Task[Sentence, Window, Tags]):
     def labels(self, train: Split[Sentence]) -> dict[int, str]:
         """O, then B- and I- of each type in alphabetical order."""
         return dict(enumerate(["O", *chain.from_iterable((f"B-{t}", f"I-{t}") for t in entity_counts(train.items))]))
+
+    @classmethod
+    def settings_of(cls, config: EncoderConfig) -> dict[str, Any]:
+        """None; but the labels of a checkpoint that another tool has fine-tuned must be tags."""
+        names = list(config.id2label.values())
+        if "O" not in names or not all(is_tag(name) for name in names):
+            raise InputError(
+                f"the checkpoint's labels ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''}) are not O and "
+                "tags such as B-PER and I-PER; name them so, in id2label and label2id of its config.json."
+            )
+        return {}
 
     def encode(self, items: Sequence[Sentence], tokenizer: Tokenizer, config: EncoderConfig) -> Encoded[Window]:
         """Cuts sentences into windows.

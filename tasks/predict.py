@@ -57,6 +57,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError("--out: needed where several processes predict, to put their parts together.")
     if options.out is not None and not Path(options.out).parent.is_dir():
         raise InputError(f"--out {options.out}: there is no folder {Path(options.out).parent}; make it first.")
+    if options.out is not None and Path(options.out).is_dir():
+        raise InputError(f"--out {options.out}: is a folder; name a file in it.")
+    if options.out is not None and is_same_file(options.out, options.file):
+        raise InputError(f"--out {options.out}: is the input itself, which the answers would replace; name another.")
     if world > 1 and options.file == "-":
         raise InputError("FILE: several processes cannot share standard input; name a file.")
     device = own_device() if world > 1 and options.device == "auto" else options.device
@@ -84,6 +88,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             with contextlib.suppress(OSError):
                 part.unlink()
         dist.destroy_process_group()
+
+
+def is_same_file(first: str, second: str) -> bool:
+    """Whether both are there and are one file, under whatever names."""
+    return Path(first).exists() and Path(second).exists() and Path(first).samefile(second)
 
 
 def own_device() -> str:

@@ -31,6 +31,7 @@ from tasks import inference as inference_of_tasks
 from tasks import predict
 from tasks.inference import batches_by_length
 from tasks.ner import NerSettings, NerTask
+from tasks.ner_data import Sentence
 from tasks.stream import Record
 from tasks.trained import Trained
 
@@ -323,6 +324,31 @@ def test_span_answers_and_other_tools_checkpoints(
     assert "Ann went to Rome, and saw Bob."[row["start"] : row["end"]] == row["answer"] == row["n_best"][0]["text"]
 
 
+@pytest.mark.parametrize(
+    ("names", "readable"),
+    [
+        (["O", "B-PER", "I-PER"], True),
+        (["S-PER", "O", "B-PER", "E-PER", "I-PER"], True),
+        (["LABEL_0", "LABEL_1"], False),
+        (["o", "b-per", "i-per"], False),
+        (["O", "LOC", "PER"], False),
+        (["O", "PER-B", "PER-I"], False),
+        (["B-PER", "I-PER"], False),
+    ],
+)
+def test_labels_that_are_no_tags_are_not_read_as_tags(tmp_path: Path, names: list[str], readable: bool) -> None:
+    config = tiny_config("bert", vocab_size=80, max_position_embeddings=40).with_labels(dict(enumerate(names)))
+    TokenClassifier(config).save_pretrained(tmp_path)
+    Tokenizer.train([WORDS] * 2, model_type="bert", vocab_size=80).save_pretrained(tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    if readable:
+        trained = predict.load(str(tmp_path), device="cpu", precision="fp32")
+        assert {entity["type"] for entity in trained.answer([Sentence(WORDS, [], 0)])[0]["entities"]} <= {"PER"}
+        return
+    with pytest.raises(InputError, match=f"{stored['id2label']['0']}.* are not O and tags such as B-PER"):
+        predict.load(str(tmp_path), device="cpu", precision="fp32")
+
+
 def test_one_label_means_a_number_where_the_checkpoint_does_not_say(tmp_path: Path) -> None:
     model = SequenceClassifier(tiny_config("bert", vocab_size=80).with_labels({0: "LABEL_0"}))
     model.save_pretrained(tmp_path)
@@ -360,6 +386,16 @@ def test_a_bad_input_is_one_sentence_and_leaves_no_file(
 def test_the_folder_of_the_output_must_be_there(runs: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--out .*: there is no folder .*none; make it first"):
         predict.main([runs["ner"], str(tmp_path / "in.txt"), "--out", str(tmp_path / "none" / "out.jsonl")])
+    with pytest.raises(InputError, match=r"--out .*: is a folder; name a file in it"):
+        predict.main([runs["ner"], str(tmp_path / "in.txt"), "--out", str(tmp_path)])
+
+
+def test_the_input_is_not_replaced_by_the_output(runs: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("Ann went to Rome", encoding="utf-8")
+    (tmp_path / "link.txt").symlink_to("in.txt")
+    with pytest.raises(InputError, match=r"--out .*link\.txt: is the input itself"):
+        predict.main([runs["ner"], str(tmp_path / "in.txt"), "--out", str(tmp_path / "link.txt")])
+    assert (tmp_path / "in.txt").read_text(encoding="utf-8") == "Ann went to Rome"
 
 
 def test_folders_that_hold_no_run_are_refused(runs: dict[str, str], tmp_path: Path) -> None:
