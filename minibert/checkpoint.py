@@ -262,6 +262,12 @@ def _fill(model: Pretrained, table: NameTable, tensors: Readers, source: Path, w
                     f"{source}: {found.spelled[name]} holds no plain floating-point numbers ({values.dtype})."
                 )
             block.copy_(values)
+            # The sum tells at a glance; a sum of huge numbers may overflow, so that each number has to be looked at.
+            if not block.sum().isfinite() and not block.isfinite().all():
+                raise InputError(
+                    f"{source}: {found.spelled[name]} holds numbers that are not finite, so the weights are damaged; "
+                    "fetch or convert them again (tools/inspect_weights.py shows where)."
+                )
             loaded.append(found.spelled[name])
             filled.add(slot)
 

@@ -1,6 +1,7 @@
 """Model folders: what is read, what is refused and why, and saving that leaves no half file."""
 
 import json
+import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -287,6 +288,20 @@ def test_a_missing_tensor_is_named(name: str, tensors: Tensors, settings: dict[s
 def test_an_unknown_tensor_is_named(name: str, tensors: Tensors, settings: dict[str, Any], tmp_path: Path) -> None:
     write_checkpoint(tmp_path, {**tensors, name: torch.ones(2)}, settings)
     with pytest.raises(InputError, match=name):
+        Encoder.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(("value", "is_damaged"), [(math.nan, True), (-math.inf, True), (3e38, False)])
+def test_numbers_that_are_none_are_named(
+    value: float, is_damaged: bool, tensors: Tensors, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    damaged = tensors[QUERY].clone()
+    damaged[:2, :3] = value  # whose finite sum is none
+    write_checkpoint(tmp_path, {**tensors, QUERY: damaged}, settings)
+    if not is_damaged:
+        Encoder.from_pretrained(tmp_path)
+        return
+    with pytest.raises(InputError, match=f"{QUERY} holds numbers that are not finite"):
         Encoder.from_pretrained(tmp_path)
 
 
