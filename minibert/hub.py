@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from minibert.errors import InputError
 from minibert.files import read_json_object
@@ -72,10 +73,14 @@ def resolve(path_or_name: str | os.PathLike[str], *, revision: str | None = None
 
 def known_sha256(name: str) -> dict[str, str]:
     """The sha256 of a known checkpoint's files, by file name; empty where nothing is known of ``name``."""
-    if not _MANIFEST.is_file():
-        return {}
-    hashes = read_json_object(_MANIFEST).get(name, {}).get("sha256", {})
+    hashes = _known(name).get("sha256", {})
     return {file: sha256.lower() for file, sha256 in hashes.items()}
+
+
+def _known(name: str) -> dict[str, Any]:
+    """The facts of a known checkpoint."""
+    facts: dict[str, Any] = read_json_object(_MANIFEST).get(name, {}) if _MANIFEST.is_file() else {}
+    return facts
 
 
 def _verify(folder: Path, hashes: Mapping[str, str], name: str) -> None:
@@ -258,7 +263,7 @@ def _not_fetched(name: str, revision: str | None, error: Exception, lacking: lis
 
     why = _why(error, downloading=bool(files))
     part = f"; the cache has a part, without {', '.join(lacking)}" if lacking else ""
-    wanted = ", ".join([*_small(files), *_weights(files)]) or _USUAL_FILES
+    wanted = ", ".join([*_small(files), *_weights(files)] or _known(name).get("files", [])) or _USUAL_FILES
     return InputError(
         f"{name}{f', revision {revision}' if revision else ''}: not here, and not fetched from {constants.ENDPOINT}: "
         f"{why}{part}. By hand: put {wanted} from {constants.ENDPOINT}/{name}/tree/{revision or 'main'} into "

@@ -531,6 +531,13 @@ def test_without_a_connection_the_files_to_fetch_are_listed(unreachable: Asker, 
         assert "Retrying" not in asker.errors.read_text()
 
 
+def test_of_a_known_checkpoint_just_its_own_files_are_listed(offline: Asker, name: str, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(json.dumps({name: {"files": ["config.json", "pytorch_model.bin", "vocab.txt"]}}))
+    error = offline.error_of(name, manifest=manifest)
+    assert "By hand: put config.json, pytorch_model.bin, vocab.txt from" in error
+
+
 def test_the_files_put_where_the_message_says_are_found(offline: Asker, name: str, files: Files) -> None:
     offline.error_of(name)
     (offline.folder / name).mkdir(parents=True)
