@@ -106,6 +106,7 @@ def run(main: Callable[[], object]) -> None:
     # Leave by way of the clean-ups that an exception would run; training has a better answer of its own.
     before = signal.signal(signal.SIGTERM, _stop)
     try:
+        _check_arguments()
         main()
     except BrokenPipeError:  # who reads the output has read enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still wants to write
@@ -127,6 +128,18 @@ def run(main: Callable[[], object]) -> None:
         sys.exit(128 + stopped_by(stop))
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _check_arguments() -> None:
+    for argument in sys.argv[1:]:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            encoding = sys.getfilesystemencoding()
+            raise InputError(
+                f"the argument {argument!r} is not {encoding}, which this terminal is said to write; write it so, or "
+                "set LC_ALL=C.UTF-8."
+            ) from None
 
 
 def _is_out_of_memory(error: Exception) -> bool:

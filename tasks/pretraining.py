@@ -144,7 +144,9 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
         if pair is None:
             chunks = full_chunks(stream, room, tokenizer.sep_token_id)
         elif room < 2:
-            raise InputError(f"--max-length {self.settings.max_length}: leaves no room for a pair; give a larger one.")
+            given, positions = self.settings.max_length, config.max_length
+            what = f"--max-length {given}" if given else f"max_position_embeddings: {positions} tokens"
+            raise InputError(f"{what}: leaves no room for a pair; give a larger one.")
         else:
             stream, chunks = pair_chunks(stream, room)
         if not any(chunks) or (pair == NEXT_SENTENCE and np.count_nonzero(np.diff(stream.documents)) < 2):

@@ -87,6 +87,12 @@ class RunSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("weights", "train", "dev", "test", "out"):
+            if getattr(self, name) == "":
+                raise InputError(
+                    f"{option_name(name)}: is empty, as a shell variable is that is not set; name something, or leave "
+                    "the option out."
+                )
         if self.arch is not None and self.arch not in ARCHITECTURES:
             raise InputError(f"--arch {self.arch}: use one of {', '.join(ARCHITECTURES)}.")
         if self.on_sample:

@@ -77,6 +77,8 @@ def test_a_dry_run_is_no_setting() -> None:
         ("clean = [1]", "clean must be a list of texts"),
         ('task = "ner"', "holds settings of the task 'ner'; run python -m tasks.ner"),
         ("epochs 3", "not TOML"),
+        ('weights = ""', "--weights: is empty, as a shell variable is that is not set"),
+        ('train = ""', "--train: is empty"),
         ("epochs = 0", "--epochs 0: must be 1 or more"),
         ("[epochs]\na = 1", "epochs must be a whole number"),
     ],

@@ -102,6 +102,13 @@ print(faults[-1] - faults[0])
     assert int(done.stdout) < pages_of_a_round  # in ten rounds
 
 
+def test_an_argument_that_is_no_text_is_refused() -> None:
+    program = [sys.executable, "-m", "tasks.qa", "--ask", b"caf\xe9"]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "the argument 'caf\\udce9' is not utf-8" in done.stderr
+
+
 @pytest.mark.parametrize(
     "allocation",
     [

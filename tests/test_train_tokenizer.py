@@ -77,5 +77,11 @@ def test_unigram_pieces_are_words_and_parts_of_them_with_places_in_the_text(corp
 def test_a_vocabulary_too_small_for_the_characters_is_refused(corpus: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match=r"vocab_size 100: the texts have \d+ different characters"):
         train("unigram", [corpus], 100)
+    for kind, size in (("bpe", 200), ("wordpiece", 5)):
+        with pytest.raises(InputError, match=rf"--vocab-size {size}: special tokens and single characters alone are"):
+            train(kind, [corpus], size)
+    for size in (0, -5, 10**20):
+        with pytest.raises(InputError, match=f"--vocab-size {size}: give a positive number"):
+            train("bpe", [corpus], size)
     assert main(["bpe", "--corpus", "no.txt", "--vocab-size", "9", "--out", "never"]) == 2
     assert capsys.readouterr().err == "error: no.txt: no such file.\n"

@@ -49,10 +49,19 @@ def train(kind: str, corpus: Sequence[str], vocab_size: int) -> Tokenizer:
     Raises:
         InputError: a file cannot be used, or ``vocab_size`` is too small.
     """
+    if not 0 < vocab_size < 2**31:
+        raise InputError(f"--vocab-size {vocab_size}: give a positive number below 2^31, such as 12000.")
     paragraphs = [paragraph for document in read_corpus(corpus).items for paragraph in document.paragraphs]
     if kind == "unigram":
-        return Tokenizer.train_unigram(paragraphs, vocab_size=vocab_size)
-    return Tokenizer.train([paragraphs], model_type=KINDS[kind], vocab_size=vocab_size, running_text=True)
+        tokenizer = Tokenizer.train_unigram(paragraphs, vocab_size=vocab_size)
+    else:
+        tokenizer = Tokenizer.train([paragraphs], model_type=KINDS[kind], vocab_size=vocab_size, running_text=True)
+    if tokenizer.vocab_size > vocab_size:
+        raise InputError(
+            f"--vocab-size {vocab_size}: special tokens and single characters alone are {tokenizer.vocab_size:,} "
+            "entries; give more."
+        )
+    return tokenizer
 
 
 if __name__ == "__main__":
