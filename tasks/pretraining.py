@@ -115,6 +115,8 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
         known = {each.name for each in dataclasses.fields(EncoderConfig)}
         if unknown := [name for name in shape if name not in known]:
             raise InputError(f"{path}: {unknown[0]} is none of the model's fields: {', '.join(sorted(known))}.")
+        if settled := [name for name in ("model_type", "vocab_size", "pad_token_id") if name in shape]:
+            raise InputError(f"{path}: {settled[0]} comes from --arch or the tokenizer; leave it out.")
         return shape
 
     def start_new(self, model: Pretrained, tokenizer: Tokenizer, train: Split[Document]) -> str:

@@ -277,6 +277,9 @@ def test_what_cannot_be_used_is_named(path: str, tmp_path: Path) -> None:
     (tmp_path / "shape.json").write_text('{"hidden_sise": 32}')
     with pytest.raises(InputError, match=r"shape\.json: hidden_sise is none of the model's fields: .*hidden_size"):
         pretraining.main(["--corpus", path, "--model-config", str(tmp_path / "shape.json")])
+    (tmp_path / "shape.json").write_text('{"hidden_size": 32, "vocab_size": 5}')
+    with pytest.raises(InputError, match=r"shape\.json: vocab_size comes from --arch or the tokenizer; leave it out"):
+        pretraining.main(["--corpus", path, "--model-config", str(tmp_path / "shape.json")])
     single = tmp_path / "single.txt"
     single.write_text("One document.\nOnly one.\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"single\.txt: too little text"):
