@@ -5,7 +5,7 @@ import copy
 import functools
 import math
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from minibert.crf import LinearChainCRF
 from minibert.encoder import Encoder, FeedForward, Layer
 from minibert.errors import InputError
+from minibert.heads import Fp32Linear
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -28,9 +29,9 @@ _FUSED = {
 def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> Module:
     """A copy of ``model`` for answering: in evaluation mode, on the same device, with weights of ``dtype``.
 
-    It computes in ``dtype`` by itself: autocast would cast each weight at each use. A CRF, which computes in fp32,
-    keeps its weights. On a CPU the linear maps are packed, so that the copy can be neither saved nor moved. What need
-    not change is shared with ``model``.
+    It computes in ``dtype`` by itself: autocast would cast each weight at each use. What computes in fp32, a CRF and
+    the last map of a classifier of texts, keeps its weights. On a CPU the linear maps are packed, so that the copy can
+    be neither saved nor moved. What need not change is shared with ``model``.
 
     Args:
         model: a model with its weights in fp32.
@@ -48,7 +49,7 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
     on_cpu = next(model.parameters()).device.type == "cpu"
     if int8 and not (on_cpu and _can_quantize()):
         raise InputError("--precision int8: needs a CPU that multiplies 8-bit integers (VNNI); use auto.")
-    packs = on_cpu and (int8 or _can_pack(dtype)) and any(isinstance(part, nn.Linear) for part in model.modules())
+    packs = on_cpu and (int8 or _can_pack(dtype)) and any(_is_to_pack(part) for part in model.modules())
     if not packs and all(parameter.dtype == dtype for parameter in _parameters(model)):
         return model
     exact = {id(p) for part in _maps_of_layers(model) for p in part.parameters()} if int8 else set()
@@ -65,9 +66,14 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
 
 
 def _parameters(model: nn.Module) -> Iterator[nn.Parameter]:
-    """Those of ``model`` but a CRF's."""
-    of_crf = {id(p) for module in model.modules() if isinstance(module, LinearChainCRF) for p in module.parameters()}
-    return (parameter for parameter in model.parameters() if id(parameter) not in of_crf)
+    """Those of ``model`` but of what computes in fp32."""
+    exact = [module for module in model.modules() if isinstance(module, (LinearChainCRF, Fp32Linear))]
+    of_exact = {id(parameter) for module in exact for parameter in module.parameters()}
+    return (parameter for parameter in model.parameters() if id(parameter) not in of_exact)
+
+
+def _is_to_pack(part: nn.Module) -> TypeGuard[nn.Linear]:
+    return isinstance(part, nn.Linear) and not isinstance(part, Fp32Linear)
 
 
 def _maps_of_layers(model: nn.Module) -> Iterator[nn.Linear]:
@@ -166,6 +172,6 @@ def _pack(model: nn.Module, dtype: torch.dtype, *, int8: bool) -> None:
     in_8_bits = {id(part) for part in _maps_of_layers(model)} if int8 else set()
     for parent in list(model.modules()):
         for name, child in parent.named_children():
-            if isinstance(child, nn.Linear) and (id(child) in in_8_bits or _can_pack(dtype)):
+            if _is_to_pack(child) and (id(child) in in_8_bits or _can_pack(dtype)):
                 packed = _Int8Linear if id(child) in in_8_bits else _PackedLinear
                 setattr(parent, name, packed(child, *activation_behind.get(child, ())))

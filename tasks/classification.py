@@ -297,6 +297,18 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
     def figures(self, items: Sequence[LabelledText], outputs: Sequence[Judgement]) -> dict[str, float]:
         return text_figures(self.settings.kind, items, self._predictions(outputs))
 
+    def doubts(self, items: Sequence[LabelledText], figures: Mapping[str, float]) -> list[str]:
+        if self.settings.kind != "regression":
+            return []
+        variance = float(np.var([float(item.label) for item in items]))  # type: ignore[arg-type]  # all are numbers
+        if figures["mse"] < variance:
+            return []
+        return [
+            f"The numbers are no nearer than their mean would be (mean squared error {figures['mse']:.4g}, variance "
+            f"{variance:.4g}), whatever their order (pearson, spearman) says. Scale the labels to about -1 to 1, or "
+            "train longer."
+        ]
+
     def choices(self, item: LabelledText, output: Judgement) -> Iterable[tuple[str, str]]:
         if isinstance(item.label, str):
             yield item.label, output.prediction("single")

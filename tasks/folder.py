@@ -44,7 +44,10 @@ def new_run_folder(out: str | None, task: str, arch: str, *, resume: bool = Fals
         if out is not None:
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()) and not resume:
-                raise InputError(f"--out {folder}: is not empty; name a new folder, so that nothing in it is lost.")
+                go_on = "go on with the run in it by --resume, or " if any(folder.glob(mark)) else ""
+                raise InputError(
+                    f"--out {folder}: is not empty; {go_on}name a new folder, so that nothing in it is lost."
+                )
             remove_unfinished_files(folder)
             if any(path.is_file() for path in folder.rglob("*")) and not any(folder.glob(mark)):
                 raise InputError(

@@ -88,6 +88,7 @@ class NerTask(Task[Sentence, Window, Tags]):
             "words": sum(len(sentence.words) for sentence in split.items),
             "entities": entity_counts(split.items),
             "repaired_tags": sum(sentence.num_repaired for sentence in split.items),
+            "widened_spans": sum(sentence.num_widened for sentence in split.items),
         }
 
     def settle(self, train: Split[Sentence]) -> None:
@@ -232,8 +233,8 @@ class NerTask(Task[Sentence, Window, Tags]):
     # -- new text ----------------------------------------------------------------------------------------------------
 
     def item_from(self, record: Mapping[str, Any], place: str) -> Sentence:
-        """``text``, or ``tokens``: a list of words."""
-        tokens, text = record.get("tokens"), record.get("text")
+        """``text``, or a list of words: ``tokens`` or ``words``."""
+        tokens, text = record.get("tokens", record.get("words")), record.get("text")
         if isinstance(tokens, list) and tokens and all(isinstance(token, str) for token in tokens):
             return Sentence(tokens, [], 0)
         if not isinstance(text, str):

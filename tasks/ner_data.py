@@ -40,6 +40,7 @@ class Sentence(NamedTuple):
         entities: in order, side by side.
         line: where the sentence starts in its file.
         num_repaired: tags that continue no entity (an ``I-`` first, say) and were read as the start of one.
+        num_widened: spans that begin or end inside a word, and were read as whole words.
         text: the running text that the words are cut from, where there is one.
         places: where each word stands in it, ``(start, end)`` by character.
     """
@@ -48,6 +49,7 @@ class Sentence(NamedTuple):
     entities: list[Entity]
     line: int
     num_repaired: int = 0
+    num_widened: int = 0
     text: str | None = None
     places: Sequence[tuple[int, int]] = ()
 
@@ -109,6 +111,11 @@ def read_ner(path: str, scheme: str = "auto") -> Split[Sentence]:
         sentences.append(row)
     if not sentences:
         raise InputError(f"{path}: holds no sentence.")
+    if widened := [sentence for sentence in sentences if sentence.num_widened]:
+        logger.warning(
+            "%s: %s spans begin or end inside a word of running text, the first in line %d; they are learnt, "
+            "scored and answered as whole words.", path, f"{sum(s.num_widened for s in widened):,}", widened[0].line,
+        )  # fmt: skip
     return Split(path=path, sha256=file.sha256, items=sentences, notes={"scheme": scheme if tagged else "spans"})
 
 
@@ -329,26 +336,41 @@ def _spans(file: TextFile, number: int, row: dict[str, Any]) -> list[Entity]:
     return sorted(spans)
 
 
+def _index_by_character(places: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """The index of the word that a character stands in."""
+    return {character: index for index, (start, end) in enumerate(places) for character in range(start, end)}
+
+
 def _spans_to_words(file: TextFile, number: int, text: str, spans: list[Entity]) -> Sentence:
-    # A span's borders are word borders, also where running text has none there ("Parisian" with Paris marked).
-    borders = {border for span in spans for border in span[:2]}
-    places = []
-    for start, end in split_words(text):
-        cuts = [start, *sorted(border for border in borders if start < border < end), end]
-        places += list(pairwise(cuts))
-    if not places:
+    """Running text cut as for prediction, and its spans as whole words ("Parisian" with Paris marked), which is all
+    that a prediction can give. A word is cut at borders only where it holds parts of several spans."""
+    whole = split_words(text)
+    if not whole:
         raise file.error(number, "the text holds no word.")
-    first_at = {start: index for index, (start, _) in enumerate(places)}
-    last_at = {end: index for index, (_, end) in enumerate(places)}
+    word_at = _index_by_character(whole)
+    ends_in: dict[int | None, list[Entity]] = {}
+    for span in spans:
+        for index in {word_at.get(span.start), word_at.get(span.end - 1)}:
+            ends_in.setdefault(index, []).append(span)
+    places: list[tuple[int, int]] = []
+    for index, (start, end) in enumerate(whole):
+        inside = ends_in.get(index, [])
+        borders = {border for span in inside for border in span[:2] if start < border < end}
+        places += pairwise([start, *(sorted(borders) if len(inside) > 1 else []), end])
+    word_at = _index_by_character(places)
+    num_widened = 0
     entities: list[Entity] = []
     for start, end, type_ in spans:
         if not 0 <= start < end <= len(text):
             raise file.error(number, f"the span {start}:{end} lies outside the text of {len(text)} characters.")
-        if start not in first_at or end not in last_at:
+        if start not in word_at or end - 1 not in word_at:
             raise file.error(number, f"the span {start}:{end} ({text[start:end]!r}) starts or ends with white space.")
-        if entities and first_at[start] < entities[-1].end:
+        first, last = word_at[start], word_at[end - 1]
+        if entities and first < entities[-1].end:
             raise file.error(
                 number, f"the span {start}:{end} overlaps the one before; nested entities are not supported."
             )
-        entities.append(Entity(first_at[start], last_at[end] + 1, type_))
-    return Sentence([text[start:end] for start, end in places], entities, number, text=text, places=places)
+        entities.append(Entity(first, last + 1, type_))
+        num_widened += (start, end) != (places[first][0], places[last][1])
+    words = [text[start:end] for start, end in places]
+    return Sentence(words, entities, number, text=text, places=places, num_widened=num_widened)

@@ -54,7 +54,7 @@ def records(path: str, format: str = "auto") -> Iterator[Record]:
             format = _ENDINGS.get(ending, "jsonl" if tables.starts_json(first) else "text")
             if format == "text" and is_header(tables.header(first, tables.delimiter_of(first, ""))):
                 logger.warning("%s: begins as a table does (%s); for its rows, give --format csv or tsv.", name, first)
-            elif format == "text" and is_tag(first.split()[-1] if len(first.split()) == 2 else ""):
+            elif format == "text" and _is_tagged_word(first):
                 logger.warning("%s: begins as tagged words do (%s), but each line is read as a text.", name, first)
         whole = chain([first], lines)
         if format == "jsonl":
@@ -64,6 +64,12 @@ def records(path: str, format: str = "auto") -> Iterator[Record]:
                 yield Record({"text": line}, f"{name}, line {number}")
         else:
             yield from _rows(whole, first, name, f".{format}")
+
+
+def _is_tagged_word(line: str) -> bool:
+    """Whether a line is the first of a file that names entities: a word and its tag, or CoNLL's mark."""
+    columns = line.split()
+    return columns[:1] == ["-DOCSTART-"] or (len(columns) == 2 and is_tag(columns[1]))
 
 
 @contextlib.contextmanager

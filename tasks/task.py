@@ -287,6 +287,10 @@ class Task(ABC, Generic[Item, Example, Output]):
     def details(self, split: Split[Item], outputs: Sequence[Output], losses: Sequence[float]) -> Details:
         """What the report shows of the final evaluation."""
 
+    def doubts(self, items: Sequence[Item], figures: Mapping[str, float]) -> list[str]:
+        """What to know of figures that look better than the answers are."""
+        return []
+
     def choices(self, item: Item, output: Output) -> Iterable[tuple[str, str]]:
         """Gold and predicted class of each choice the model makes in an item, where it chooses among ``labels``; they
         tell a model that has learnt nothing."""

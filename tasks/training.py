@@ -145,7 +145,12 @@ def train(
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
             },
             "collapsed": bool(collapsed),
-            "warnings": [*([collapsed] if collapsed else []), *_warnings(prepared)],
+            "warnings": [
+                *([collapsed] if collapsed else []),
+                *task.doubts(split.items, figures),
+                *_stopped_early(task, history),
+                *_warnings(prepared),
+            ],
         }
         # Said before it is written: a full disk does not cost the figures.
         print(f"\n{name}: {split.source}, best epoch, {details[name].title}\n\n{details[name].table}")
@@ -303,6 +308,15 @@ def _epoch_line(entry: Mapping[str, Any], lead: str) -> str:
         + (f", {tqdm.format_interval(entry['seconds_left'])} left" if entry["seconds_left"] else "")
         + (" (best so far)" if entry["best"] else "")
     )
+
+
+def _stopped_early(task: AnyTask, history: Sequence[Mapping[str, Any]]) -> list[str]:
+    if len(history) == task.settings.epochs:
+        return []
+    return [
+        f"Stopped after {len(history)} of {task.settings.epochs} epochs: {task.settings.early_stopping} in a row "
+        f"brought no better {task.metric.name.replace('_', ' ')} (--early-stopping)."
+    ]
 
 
 def _warnings(prepared: Prepared) -> list[str]:

@@ -1,6 +1,7 @@
 """Sentence classification: what is lost and learnt, what a run leaves, and that Hugging Face reads it."""
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from conftest import FAMILIES, rows, scramble, tiny_config, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibert import SequenceClassifier, Tokenizer
+from minibert import SequenceClassifier, Tokenizer, pack
 from minibert.errors import InputError
+from minibert.inference import for_inference
+from minibert.training import autocast
 from tasks import classification, predict
 from tasks.classification import ClassificationSettings, ClassificationTask, Judgement, TextExample, cut_to_fit
 from tasks.text_data import LabelledText
@@ -160,6 +163,39 @@ def test_several_labels_and_numbers_run_from_file_to_report(tmp_path: Path) -> N
     )
     assert {"mse", "pearson", "spearman"} <= set(metrics_of(out)["final"]["dev"])
     assert SequenceClassifier.from_pretrained(tmp_path / "r").config.problem_type == "regression"
+
+
+def test_numbers_far_from_one_are_doubted_and_an_early_stop_is_said(tmp_path: Path) -> None:
+    far = [{"text": row["headline"], "score": 400 + row["is_good"] * 200} for row in rows(40)]
+    options = ["--kind", "regression", "--train", write(tmp_path / "r.jsonl", far), "--metric", "loss"]
+    options += [*SMALL, "--lr", "1e-9", "--early-stopping", "1", "--epochs", "20", "--dev-share", "0.5"]
+    metrics = metrics_of(classification.main([*options, "--out", str(tmp_path / "r")]))
+    told, stopped, _ = metrics["warnings"]
+    errors = re.search(r"no nearer than their mean would be \(mean squared error (.*), variance (.*)\), whatever", told)
+    assert errors
+    assert float(errors[1]) > 1e5 > float(errors[2]) > 0
+    number = len(metrics["epochs"])
+    assert number < 20
+    assert stopped == f"Stopped after {number} of 20 epochs: 1 in a row brought no better loss (--early-stopping)."
+
+
+def test_numbers_are_not_rounded_to_half_precision() -> None:
+    """Near 600, bf16 knows every fourth number."""
+    config = tiny_config("bert", vocab_size=80).with_labels({0: "LABEL_0"})
+    model = SequenceClassifier(config).eval()
+    scramble(model.encoder)
+    model.classifier.weight.data *= 500
+    model.classifier.bias.data.fill_(600.0)
+    batch = pack([[2, 5 + n, 3] for n in range(50)])
+    with torch.inference_mode():
+        exact = model(batch)
+        copied = for_inference(model, torch.bfloat16)(batch)
+        with autocast(torch.device("cpu"), "bf16"):
+            cast = model(batch)
+    assert exact.max() - exact.min() < 20  # a handful of numbers of bf16
+    for answers in (copied, cast):
+        assert len(set(answers.flatten().tolist())) > 40
+        assert (answers - exact).abs().max() < 1
 
 
 def test_clean_ups_reach_training_and_prediction(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minibert.errors import InputError
+from minibert.tokenizer import split_words
 from tasks.ner_data import Sentence, bio_tags, entity_counts, read_ner
 from tasks.tagging import Entity, detect_scheme, entities_from_tags
 
@@ -81,10 +83,32 @@ def test_a_space_that_is_a_word_stays_one(tmp_path: Path) -> None:
     assert split.items[0].words == ["北", "\u3000", "\u00a0", "\u2028"]
 
 
-def test_span_borders_are_word_borders(tmp_path: Path) -> None:
-    row = json.dumps({"text": "pro-Parisian 😀李明", "entities": [[4, 9, "LOC"], [14, 16, "PER"]]})
-    (sentence,) = read_ner(write(tmp_path, "a.jsonl", row)).items
-    assert [sentence.words[e.start : e.end] for e in sentence.entities] == [["Paris"], ["李", "明"]]
+@pytest.mark.parametrize(
+    ("text", "spans", "words", "num_widened"),
+    [
+        ("pro-Parisian 😀李明", [[4, 9, "LOC"], [14, 16, "PER"]], [["Parisian"], ["李", "明"]], 1),
+        ("오늘 울산에서 왔다.", [[3, 5, "LOC"]], [["울산에서"]], 1),
+        ("UNaided in Rome", [[0, 2, "ORG"], [11, 15, "LOC"]], [["UNaided"], ["Rome"]], 1),
+        ("in NewYork now", [[3, 6, "A"], [6, 10, "B"]], [["New"], ["York"]], 0),
+        ("in NewYorker now", [[3, 6, "A"], [6, 10, "B"]], [["New"], ["York"]], 0),
+    ],
+)
+def test_spans_are_whole_words_of_running_text(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    text: str,
+    spans: list[Any],
+    words: list[list[str]],
+    num_widened: int,
+) -> None:
+    (sentence,) = read_ner(write(tmp_path, "a.jsonl", json.dumps({"text": text, "entities": spans}))).items
+    assert [sentence.words[e.start : e.end] for e in sentence.entities] == words
+    assert sentence.num_widened == num_widened
+    assert [f"{num_widened} spans begin or end inside a word" in message for message in caplog.messages] == (
+        [True] * num_widened
+    )
+    if num_widened:  # then the words are those that a prediction would read
+        assert list(sentence.places) == split_words(text)
 
 
 # -- schemes ----------------------------------------------------------------------------------------------------------

@@ -80,7 +80,13 @@ def test_a_table_that_is_read_as_text_is_warned_of(
 
 
 def test_tagged_words_that_are_read_as_texts_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for line, warned in (("王 B-PER", True), ("The\tO", True), ("Vitamin C", False), ("B-PER", False)):
+    for line, warned in (
+        ("王 B-PER", True),
+        ("The\tO", True),
+        ("-DOCSTART- -X- O O", True),
+        ("Vitamin C", False),
+        ("B-PER", False),
+    ):
         caplog.clear()
         (tmp_path / "a.txt").write_text(f"{line}\n", encoding="utf-8")
         assert fields(tmp_path / "a.txt") == [{"text": line}]
