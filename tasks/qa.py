@@ -10,7 +10,7 @@ if __name__ == "__main__":
 
     start("qa")  # before what follows brings torch; does not come back
 
-
+import dataclasses
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -75,20 +75,20 @@ class QaTask(ClassificationTask):
 
     def details(self, split: Split[LabelledText], outputs: Sequence[Judgement], losses: Sequence[float]) -> Details:
         details = super().details(split, outputs, losses)
-        if not self.settings.prompt:
-            return details
         figures = self.figures(split.items, outputs)
-        lines = [
-            f"  {figures[f'accuracy_prompt_{number}']:.4f}  {prompt}" for number, prompt in enumerate(self.prompts)
-        ]
-        agreement = f"two prompts agree on {figures['agreement_of_two']:.1%}, all on {figures['agreement_of_all']:.1%}"
-        table = "\n".join([
-            details.table, "", "accuracy under each prompt", *lines,
-            f"  {figures['accuracy']:.4f}  the vote (mean probability); {agreement}",
-        ])  # fmt: skip
-        return Details(
-            title=details.title, rows=details.rows, table=table, confusion=details.confusion, errors=details.errors
-        )
+        lines = [details.table]
+        if self.settings.prompt:
+            lines += ["", "accuracy under each prompt"]
+            for number, prompt in enumerate(self.prompts):
+                lines.append(f"  {figures[f'accuracy_prompt_{number}']:.4f}  {prompt}")
+            agreement = (
+                f"two prompts agree on {figures['agreement_of_two']:.1%}, all on {figures['agreement_of_all']:.1%}"
+            )
+            lines.append(f"  {figures['accuracy']:.4f}  the vote (mean probability); {agreement}")
+        if self.settings.unknown:
+            right = f"{figures['accuracy_of_answered']:.4f} of them rightly"
+            lines += ["", f"with --unknown {self.settings.unknown:g}, {figures['answered']:.1%} are answered, {right}"]
+        return dataclasses.replace(details, table="\n".join(lines))
 
     def answer(self, item: LabelledText, output: Judgement) -> dict[str, Any]:
         best = output.ranked()[: self.settings.top_k]

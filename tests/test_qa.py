@@ -12,6 +12,7 @@ from minibert.errors import InputError
 from tasks import qa
 from tasks.classification import Judgement
 from tasks.qa import QaSettings, QaTask
+from tasks.task import Split
 from tasks.text_data import LabelledText
 
 PLACES = {"交通局": "公車路燈停車", "環保局": "垃圾回收空氣", "衛生局": "疫苗醫院食品"}
@@ -89,6 +90,8 @@ def test_figures_of_prompts_by_hand() -> None:
     assert figures["agreement_of_two"] == pytest.approx((2 / 3 + 2 / 3 + 1 / 3) / 3)
     assert figures["answered"] == pytest.approx(2 / 3)
     assert figures["accuracy_of_answered"] == pytest.approx(1 / 2)
+    table = task.details(Split(path="q.txt", sha256="", items=items), outputs, [0.0] * 3).table
+    assert "with --unknown 0.5, 66.7% are answered, 0.5000 of them rightly" in table
     answers = [task.answer(item, output) for item, output in zip(items, outputs, strict=True)]
     assert [answer["label"] for answer in answers] == ["b", "b", "unknown"]
     assert [answer["answers"][0]["label"] for answer in answers] == ["b", "b", "c"]
