@@ -152,15 +152,14 @@ class ClozeTask(ClassificationTask):
         before = MASK.split(self.settings.template)[0]
         blank = " " if before[-1:].isspace() else ""
         found: dict[int, str] = {}
+        several: list[str] = []
         for label, words in verbaliser.items():
             for word in words:
                 ids = (_inside(tokenizer, blank + word) if before.strip() else tokenizer.encode(word)).ids
                 pieces = ", ".join(tokenizer.tokens_of(ids))
                 if len(ids) != 1:
-                    raise InputError(
-                        f"--words {label}: {word!r} is {len(ids)} tokens of this model ({pieces}), and a gap has room "
-                        "for one; choose another word."
-                    )
+                    several.append(f"{word!r} ({pieces})")
+                    continue
                 if ids[0] in tokenizer.special_ids:
                     raise InputError(
                         f"--words {label}: {word!r} is unknown to this model's vocabulary; choose another."
@@ -171,6 +170,11 @@ class ClozeTask(ClassificationTask):
                         "leave one of them out."
                     )
                 found[ids[0]] = word
+        if several:
+            raise InputError(
+                f"--words: a gap has room for one token, and this model has more for {', '.join(several)}; choose "
+                "other words."
+            )
         id_of = {word: index for index, word in found.items()}
         return [[id_of[word] for word in verbaliser[config.id2label[i]]] for i in range(config.num_labels)]
 

@@ -267,7 +267,7 @@ def test_a_plain_run_trains_all_it_is_given(family: str, tmp_path: Path) -> None
         (["--words", "1=great", "0=poor", "2=dull"], "--words 2: is no label of"),
         (
             ["--words", "1=great", "0=greatest"],
-            "--words 0: 'greatest' is 3 tokens of this model (great, ##es, ##t)",
+            "a gap has room for one token, and this model has more for 'greatest' (great, ##es, ##t); choose",
         ),
         (["--words", "1=great", "0=囍"], "--words 0: '囍' is unknown to this model's vocabulary"),
         (["--words", "1=great", "0=poor,great"], "'great' and 'great' are one token of this model (great)"),
