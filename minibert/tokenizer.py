@@ -133,9 +133,7 @@ class Tokenizer:
             "tokenizer_class": "PreTrainedTokenizerFast",
             **{f"{role}_token": token for role, token in self.specials.items()},
         }
-        if (
-            not self._two_separators
-        ):  # BERT's and ALBERT's second text has a type, which this class leaves out by itself
+        if not self._two_separators:  # the second text of a pair has a type, which this class leaves out by itself
             config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
         write_whole(folder / "tokenizer.json", lambda path: path.write_text(backend.to_str(pretty=True), "utf-8"))
         write_whole(folder / "tokenizer_config.json", lambda path: write_json(path, config))

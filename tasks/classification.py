@@ -301,7 +301,7 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
         if self.settings.kind != "regression":
             return []
         variance = float(np.var([float(item.label) for item in items]))  # type: ignore[arg-type]  # all are numbers
-        if figures["mse"] < variance:
+        if figures["mse"] < variance or variance == 0:
             return []
         return [
             f"The numbers are no nearer than their mean would be (mean squared error {figures['mse']:.4g}, variance "
