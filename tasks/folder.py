@@ -115,10 +115,13 @@ class RunLog:
             logger.warning("%s: cannot be written (%s); the run goes on.", self._path, error.strerror)
 
     def keep(self, count: int) -> None:
-        """Takes away all but the first ``count`` records, which a resumed run will make again."""
+        """Takes away all but the first ``count`` records, which a resumed run will make again; seconds count on from
+        the last of them."""
         if self._path.exists():
             kept = self._path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
             write_whole(self._path, lambda path: path.write_text("".join(kept), encoding="utf-8"))
+            if kept:
+                self._started = time.perf_counter() - json.loads(kept[-1])["seconds"]
 
 
 def versions() -> dict[str, str]:

@@ -245,6 +245,17 @@ def test_a_log_that_cannot_be_written_is_written_later(tmp_path: Path, caplog: p
     assert [record["step"] for record in records] == [1, 2, 3]
 
 
+def test_the_seconds_of_a_log_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "train_log.jsonl"
+    path.write_text('{"step": 1, "seconds": 500.0}\n{"step": 2, "seconds": 1000.0}\n', encoding="utf-8")
+    log = folder.RunLog(tmp_path)
+    log.keep(1)
+    log({"step": 2})
+    first, second = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    assert first == {"step": 1, "seconds": 500.0}
+    assert 500 <= second["seconds"] < 1000
+
+
 def test_a_comparison_goes_on_where_it_stopped(train: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     options = ["--task", "classification", "--arch", "bert", "albert", "--train", train, *SMALL, "--epochs", "1"]
