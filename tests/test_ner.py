@@ -334,7 +334,7 @@ def fails(
         (["--device", "cuda:99"], "--device cuda:99: no such CUDA device"),
         (["--weights", "./none"], "none: no such folder"),
         (["--weights", "empty"], "empty: no weights found"),
-        (["--out", "full"], "--out full: is not empty"),
+        (["--out", "full"], "--out full: is not empty; name a new folder"),
         (["--out", "train.txt/run"], "--out train.txt/run: cannot be written"),
     ],
 )

@@ -248,6 +248,7 @@ def test_tokens_are_answered_with_places_in_the_laid_out_text(runs: dict[str, st
         (["", "Ann"], "Ann"),
     ):
         (answer,) = trained.answer([trained.task.item_from({"tokens": tokens}, "here")])
+        assert trained.task.item_from({"words": tokens}, "here").words == tokens
         assert answer["text"].strip() == text
         assert all(answer["text"][e["start"] : e["end"]] == e["text"] for e in answer["entities"])
 

@@ -116,7 +116,9 @@ def test_what_changed_is_refused_by_name_and_nothing_is_lost(train: str, tmp_pat
         file.write('\n{"text": "a good new thing", "label": "1"}')
     with pytest.raises(InputError, match=r"--resume: the .* changed"):
         classification.main([*options, "--resume"])
-    with pytest.raises(InputError, match=r"--out .*: is not empty"):
+    with pytest.raises(
+        InputError, match=r"--out .*: is not empty; go on with the run in it by --resume, or name a new folder"
+    ):
         classification.main(options)
     assert contents(out) == kept
     (tmp_path / "other").mkdir()
