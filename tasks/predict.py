@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"--out {options.out}: there is no folder {Path(options.out).parent}; make it first.")
     if options.out is not None and Path(options.out).is_dir():
         raise InputError(f"--out {options.out}: is a folder; name a file in it.")
-    if options.out is not None and is_same_file(options.out, options.file):
+    if options.out is not None and _is_same_file(options.out, options.file):
         raise InputError(f"--out {options.out}: is the input itself, which the answers would replace; name another.")
     if world > 1 and options.file == "-":
         raise InputError("FILE: several processes cannot share standard input; name a file.")
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         dist.destroy_process_group()
 
 
-def is_same_file(first: str, second: str) -> bool:
+def _is_same_file(first: str, second: str) -> bool:
     """Whether both are there and are one file, under whatever names."""
     return Path(first).exists() and Path(second).exists() and Path(first).samefile(second)
 
