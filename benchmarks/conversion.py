@@ -25,11 +25,11 @@ import torch
 from safetensors.torch import save_file
 
 from minibert import EncoderConfig
-from minibert.conversion import convert
 from minibert.files import write_json
+from minibert.formats.conversion import convert
 from minibert.formats.huggingface import class_name, name_table
-from minibert.formats.opened import FORMATS, open_checkpoint
-from minibert.formats.table import from_parameters
+from minibert.formats.names import from_parameters
+from minibert.formats.source import FORMATS, open_checkpoint
 from minibert.heads import PretrainingModel
 
 CASES = ("huggingface -> huggingface", "huggingface -> google", "google -> huggingface", "transformers, load and save")

@@ -21,7 +21,8 @@ from typing import Any
 from benchmarks.ours import OURS
 from benchmarks.peers import BASELINE
 from minibert.errors import InputError
-from tasks import command
+from tasks.run.console import run_main
+from tasks.run.interrupts import command_line
 
 _SORTED = f"{BASELINE}-sorted"
 
@@ -145,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         reached = "" if figure is None else format(figure, ".2f")
         print(f"| {number} | {row.work} | {row.column.replace('_', ' ')} | {wanted} | {reached} | {verdict} |")
     print(json.dumps({
-        "benchmark": "figures", "command": command.command_line("benchmarks.figures", argv),
+        "benchmark": "figures", "command": command_line("benchmarks.figures", argv),
         "rows": figures,
     }))  # fmt: skip
     if None in records.values():
@@ -167,4 +168,4 @@ def record_of(run: str) -> Any:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

@@ -23,9 +23,10 @@ import torch
 from benchmarks.record import all_versions
 from benchmarks.workload import add_options, read_workload
 from minibert import TokenClassifier, Tokenizer
-from tasks import command
-from tasks.folder import device_name, now
-from tasks.ner_data import read_ner
+from tasks.ner.data import read_ner
+from tasks.run.console import run_main
+from tasks.run.folder import device_name, now
+from tasks.run.interrupts import command_line
 
 OURS, THEIRS = "minibert", "transformers"
 _MODULES = {OURS: "benchmarks.ner_until_step", THEIRS: "benchmarks.plain_ner"}
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, value in median.items():
         print(f"| {name} | {value:.2f} | {value / median[OURS]:.2f} |")
     print(json.dumps({
-        "benchmark": "first step", "command": command.command_line("benchmarks.first_step", argv),
+        "benchmark": "first step", "command": command_line("benchmarks.first_step", argv),
         "options": vars(options), "sentences": sentences,
         "contenders": {
             name: {"median_seconds": value, "speedup_of_ours": value / median[OURS], "seconds": seconds[name]}
@@ -96,4 +97,4 @@ def seconds_to_first_step(module: str, arguments: Sequence[str]) -> float:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

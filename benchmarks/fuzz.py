@@ -1,6 +1,6 @@
 """Feeds damaged checkpoints to the four readers: a long run of what the tests do briefly.
 
-    PYTHONPATH=.:tests python -m benchmarks.fuzz --inputs 1000000 --seed 0
+    PYTHONPATH=.:tests:tests/minibert/formats/google python -m benchmarks.fuzz --inputs 1000000 --seed 0
 
 Each input is a good file with seeded damage, half of it repaired to pass the checksums. Anything but InputError that
 escapes is a failure, and so is a process that dies. Prints a row per reader with what was refused, what was read, the
@@ -25,9 +25,10 @@ from mutations import mutate
 from test_tensor_bundle import DATA, GOOD, MUTATIONS, block_of, mangled, place, table_of
 
 from minibert.errors import InputError
-from minibert.formats import fairseq, huggingface
-from minibert.formats.tensor_bundle import TensorBundle
-from tasks.folder import device_name, now, versions
+from minibert.formats import huggingface
+from minibert.formats.fairseq import checkpoint as fairseq
+from minibert.formats.google.tensor_bundle import TensorBundle
+from tasks.run.folder import device_name, now, versions
 
 # Inputs out of a hundred: the bundle's reader is all our own, the others lean on libraries.
 SHARES = {"tensor_bundle": 55, "safetensors": 25, "torch_bin": 10, "fairseq": 10}

@@ -14,11 +14,12 @@ from typing import Any
 
 from benchmarks.clock import in_turns
 from minibert.training import choose_device
-from tasks import command
-from tasks.folder import device_name, now, versions
-from tasks.inference import answers
-from tasks.options import INT8
-from tasks.predict import load
+from tasks.predict.command import load
+from tasks.run.console import run_main
+from tasks.run.evaluate import answers
+from tasks.run.folder import device_name, now, versions
+from tasks.run.interrupts import command_line
+from tasks.settings import INT8
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -56,11 +57,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, figures in found.items():
         print(f"| {name} | {' | '.join(format(figures[column], '.6g') for column in columns)} |")
     print(json.dumps({
-        "benchmark": "int8", "command": command.command_line("benchmarks.int8", argv), "items": len(items),
+        "benchmark": "int8", "command": command_line("benchmarks.int8", argv), "items": len(items),
         "tokens": num_tokens, "contenders": found, "device": device_name(device), "finished": now(),
         "versions": versions(),
     }))  # fmt: skip
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

@@ -15,7 +15,8 @@ from benchmarks.ours import OURS
 from benchmarks.record import print_record
 from benchmarks.throughput import inference, measured
 from benchmarks.workload import add_options, read_workload
-from tasks import command
+from tasks.run.console import run_main
+from tasks.run.interrupts import command_line
 
 _DEFAULT_PEERS = {
     "cpu": ("transformers-eager", "torch-encoder", "onnx-fp32", "onnx-int8"),
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     to_milliseconds = 1000 / len(work.batches)
     print_record(
         "latency",
-        command.command_line("benchmarks.latency", argv),
+        command_line("benchmarks.latency", argv),
         work,
         contenders={
             name: {
@@ -54,4 +55,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

@@ -19,8 +19,9 @@ from benchmarks.clock import Work
 from benchmarks.ours import OURS, our_predictor, our_trainer
 from benchmarks.record import print_record
 from benchmarks.workload import Workload, add_options, read_workload
-from tasks import command
-from tasks.folder import forget_peak_memory, peak_memory
+from tasks.run.console import run_main
+from tasks.run.folder import forget_peak_memory, peak_memory
+from tasks.run.interrupts import command_line
 
 _CHECKPOINTED = " checkpointed"  # behind a name: layers are computed twice, and their activations not kept
 _CONTENDERS = {
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         found = {name: in_own_process([*arguments, "--case", name, folder]) for name in names}
     print_record(
         f"memory {options.work}",
-        command.command_line("benchmarks.memory", argv),
+        command_line("benchmarks.memory", argv),
         work,
         contenders={
             name: {"peak_megabytes": peak / 1e6, "part_of_transformers": peak / found[peers.BASELINE]}
@@ -98,4 +99,4 @@ def one_pass(name: str, folder: Path, work: Workload) -> Work:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

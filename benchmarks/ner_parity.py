@@ -24,12 +24,13 @@ from benchmarks.reference import transformers
 from minibert.training import Examples, LabelledBatch, autocast, choose_device, choose_precision, fit
 from minibert.training.data import shuffled
 from minibert.training.optimizer import linear_schedule
-from tasks import command, ner
-from tasks.folder import device_name, versions
-from tasks.inference import answers
-from tasks.ner_data import bio_tags
-from tasks.options import NerSettings
-from tasks.preparation import prepare
+from tasks.ner import task as ner
+from tasks.ner.data import bio_tags
+from tasks.ner.settings import NerSettings
+from tasks.run.console import run_main
+from tasks.run.evaluate import answers
+from tasks.run.folder import device_name, versions
+from tasks.run.prepare import prepare
 
 
 def padded(windows: Sequence[ner.Window], pad_token_id: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -158,4 +159,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

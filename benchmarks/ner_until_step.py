@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from minibert.training.step import OptimizerStep
-from tasks import ner
+from tasks import registry
 
 _step = OptimizerStep.__call__
 
@@ -18,4 +18,4 @@ def _one_step(step: OptimizerStep, indices: Sequence[int]) -> NoReturn:
 
 if __name__ == "__main__":
     OptimizerStep.__call__ = _one_step  # type: ignore[assignment, method-assign]
-    ner.main()
+    registry.run("ner")

@@ -11,7 +11,7 @@ from benchmarks.contender import Predictor, Trainer
 from benchmarks.workload import Ids, Workload
 from minibert import TokenClassifier, pack
 from minibert.formats.huggingface import name_table
-from minibert.formats.table import from_parameters
+from minibert.formats.names import from_parameters
 from minibert.inference import for_inference
 from minibert.training import Examples, LabelledBatch, TrainingSettings
 from minibert.training.optimizer import build_optimizer, linear_schedule

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.peers import Unavailable
 from benchmarks.workload import Workload, operations
-from tasks.folder import device_name, now, versions
+from tasks.run.folder import device_name, now, versions
 
 Contender = TypeVar("Contender")
 

@@ -18,8 +18,9 @@ from typing import Any
 from minibert.errors import InputError
 from minibert.files import read_json_object
 from minibert.training import choose_device
-from tasks import command, compare
-from tasks.folder import device_name, versions
+from tasks.compare import command as compare
+from tasks.run.console import run_main
+from tasks.run.folder import device_name, versions
 from tasks.settings import RANDOM
 
 # Files below --data.
@@ -69,4 +70,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

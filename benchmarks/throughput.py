@@ -23,7 +23,8 @@ from benchmarks.ours import OURS, OURS_INT8, our_predictor, our_trainer
 from benchmarks.record import available, print_record
 from benchmarks.workload import Workload, add_options, operations, read_workload
 from minibert.errors import InputError
-from tasks import command
+from tasks.run.console import run_main
+from tasks.run.interrupts import command_line
 
 Prepare = Callable[[Sequence[str], Path, Workload], tuple[dict[str, Work], dict[str, float]]]
 
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cost = operations(work.config, work.lengths) * (_TRAINING_COST if options.work == "training" else 1)
     print_record(
         f"throughput {options.work}",
-        command.command_line("benchmarks.throughput", argv),
+        command_line("benchmarks.throughput", argv),
         work,
         matrix_peak=peak,
         contenders=_figures(work, seconds, errors, cost / peak),
@@ -149,4 +150,4 @@ def _figures(
 
 
 if __name__ == "__main__":
-    command.run(main)
+    run_main(main)

@@ -19,7 +19,7 @@ from minibert.errors import InputError
 from minibert.training import choose_device, choose_precision
 from minibert.training.data import borders_by_tokens
 from minibert.training.precision import DTYPES
-from tasks.ner_data import read_ner
+from tasks.ner.data import read_ner
 
 Ids = npt.NDArray[np.int64]
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from minibert.config import EncoderConfig
     from minibert.encoder import Encoder
     from minibert.heads import CrfTokenClassifier, PretrainingModel, SequenceClassifier, SpanClassifier, TokenClassifier
-    from minibert.tokenizer import Tokenizer
+    from minibert.tokenizer.tokenizer import Tokenizer
 else:
     __getattr__ = by_need(
         __name__,

@@ -17,7 +17,7 @@ from minibert.config import EncoderConfig
 from minibert.errors import InputError
 from minibert.files import read_json_object, write_json, write_whole
 from minibert.formats.huggingface import class_name, family_of, name_table, open_tensors
-from minibert.formats.table import NameTable, Readers, Slot, from_parameters, listed, match
+from minibert.formats.names import NameTable, Readers, Slot, from_parameters, listed, match
 from minibert.hub import resolve
 
 logger = logging.getLogger(__name__)

@@ -1,15 +1,104 @@
-"""All tasks by name."""
+"""Every task and command by its name: the only list. Nothing is imported before it is asked for, so help comes at once.
 
-from typing import Any
+``python -m tasks.NAME`` and ``minibert NAME`` are :func:`main`; :func:`run` is the same within a process.
+"""
 
-from tasks.classification import ClassificationTask
-from tasks.cloze import ClozeTask
-from tasks.ner import NerTask
-from tasks.pretraining import PretrainingTask
-from tasks.qa import QaTask
-from tasks.span_qa import SpanQaTask
-from tasks.task import Task
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-TASKS: dict[str, type[Task[Any, Any, Any]]] = {
-    task.name: task for task in (NerTask, ClassificationTask, QaTask, SpanQaTask, ClozeTask, PretrainingTask)
+from tasks.run.console import run_main
+from tasks.run.options import check
+from tasks.settings import RunSettings
+
+if TYPE_CHECKING:
+    from tasks.task import Task
+
+
+class TaskEntry(NamedTuple):
+    """Where a task's two classes are, as ``module:name``. The module of the settings must not import torch."""
+
+    settings: str
+    task: str
+
+
+class CommandEntry(NamedTuple):
+    """Where a command's functions are, as ``module:name``.
+
+    Attributes:
+        main: runs it on a list of arguments.
+        check: shows the help or refuses, without torch; where absent, the options are those of training the task.
+    """
+
+    main: str
+    check: str | None = None
+
+
+TASKS = {
+    "ner": TaskEntry("tasks.ner.settings:NerSettings", "tasks.ner.task:NerTask"),
+    "classification": TaskEntry(
+        "tasks.classification.settings:ClassificationSettings", "tasks.classification.task:ClassificationTask"
+    ),
+    "qa": TaskEntry("tasks.qa.settings:QaSettings", "tasks.qa.task:QaTask"),
+    "span_qa": TaskEntry("tasks.span_qa.settings:SpanQaSettings", "tasks.span_qa.task:SpanQaTask"),
+    "cloze": TaskEntry("tasks.cloze.settings:ClozeSettings", "tasks.cloze.task:ClozeTask"),
+    "pretraining": TaskEntry(
+        "tasks.pretraining.settings:PretrainingSettings", "tasks.pretraining.task:PretrainingTask"
+    ),
 }
+
+# Commands that are no task, and tasks whose command does more than train.
+COMMANDS = {
+    "qa": CommandEntry("tasks.qa.ask:main", check="tasks.qa.settings:check_arguments"),
+    "cloze": CommandEntry("tasks.cloze.command:main"),
+    "predict": CommandEntry("tasks.predict.command:main", check="tasks.predict.arguments:check_arguments"),
+    "compare": CommandEntry("tasks.compare.command:main", check="tasks.compare.arguments:check_arguments"),
+    "fill_mask": CommandEntry("tasks.fill_mask.command:main", check="tasks.fill_mask.arguments:check_arguments"),
+}
+
+
+def settings_class(task: str) -> type[RunSettings]:
+    """The settings of a task; imports no torch."""
+    found: type[RunSettings] = _load(TASKS[task].settings)
+    return found
+
+
+def task_class(task: str) -> "type[Task[Any, Any, Any]]":
+    """The class of a task."""
+    found: type[Task[Any, Any, Any]] = _load(TASKS[task].task)
+    return found
+
+
+def main(name: str) -> NoReturn:
+    """Runs a command with the arguments of the process, and ends the process.
+
+    The options are read first, so that help and refusals need not wait for torch.
+    """
+
+    def check_and_run() -> None:
+        own = COMMANDS[name].check if name in COMMANDS else None
+        if own is not None:
+            _load(own)(sys.argv[1:])
+        else:
+            check(settings_class(name), sys.argv[1:], task=name)
+        run(name)
+
+    run_main(check_and_run)
+    sys.exit()
+
+
+def run(name: str, argv: Sequence[str] | None = None) -> Any:
+    """Runs a command, with the arguments of the process where none are given; returns its run folder, where it has one.
+
+    Raises:
+        InputError: something that was given cannot be used.
+    """
+    if name in COMMANDS:
+        return _load(COMMANDS[name].main)(argv)
+    return _load("tasks.run.command:run_task")(task_class(name), argv)
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

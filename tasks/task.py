@@ -1,6 +1,7 @@
 """What a task must offer: its data, its model, its loss, its figures, and its answers to new text.
 
-One training run (:mod:`tasks.training`) and one prediction run (:mod:`tasks.predict`) serve every task through this.
+One training run (:mod:`tasks.run.train`) and one prediction run (:mod:`tasks.predict.command`) serve every task
+through this.
 """
 
 from abc import ABC, abstractmethod

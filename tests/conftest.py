@@ -13,10 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from minibert import EncoderConfig
-from tasks import model
+from tasks.run import start_model as model
 
 GOLDEN = Path(__file__).parent / "golden"
-TOKENIZERS = Path(__file__).parents[2] / "shared" / "tokenizers"
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+TOKENIZERS = SHARED / "tokenizers"
 
 FAMILIES = ("bert", "albert", "roberta")
 GOOD, BAD = ["fine", "lovely", "great"], ["awful", "poor", "dull"]

@@ -4,13 +4,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tasks.classification import ClassificationSettings, ClassificationTask
-from tasks.ner import NerSettings, NerTask
-from tasks.qa import QaSettings, QaTask
-from tasks.span_qa import SpanQaSettings, SpanQaTask
+from conftest import ROOT
+
+from tasks.classification.settings import ClassificationSettings
+from tasks.classification.task import ClassificationTask
+from tasks.ner.settings import NerSettings
+from tasks.ner.task import NerTask
+from tasks.qa.settings import QaSettings
+from tasks.qa.task import QaTask
+from tasks.span_qa.settings import SpanQaSettings
+from tasks.span_qa.task import SpanQaTask
 from tasks.task import Task
 
-README = Path(__file__).parents[1] / "README.md"
+README = ROOT / "README.md"
 TASKS: dict[str, Task[Any, Any, Any]] = {
     "ner": NerTask(NerSettings()),
     "classification": ClassificationTask(ClassificationSettings()),

@@ -23,9 +23,9 @@ from torch import Tensor
 from minibert.batch import from_padded
 from minibert.checkpoint import load_model
 from minibert.config import ARCHITECTURES, HIDDEN_ACTS
-from minibert.conversion import convert
 from minibert.errors import InputError
-from minibert.formats.opened import FORMATS, MODELS, Checkpoint, open_checkpoint
+from minibert.formats.conversion import convert
+from minibert.formats.source import FORMATS, MODELS, Checkpoint, open_checkpoint
 
 _TOLERANCE = 1e-5  # of the largest value, and no less than this
 _LENGTHS = ((1, 9, 24, 5), (16, 2), (31,))  # of the sequences in each batch, where the model has so many positions

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from minibert.errors import InputError
-from minibert.formats.opened import open_tensors
+from minibert.formats.source import open_tensors
 from minibert.hub import resolve
 
 

@@ -21,8 +21,8 @@ from typing import Any
 from minibert import PretrainingModel, Tokenizer
 from minibert.errors import InputError
 from minibert.files import read_json_object, write_json, write_whole
-from tasks import pretraining
-from tasks.model import DROPOUT
+from tasks import registry
+from tasks.run.start_model import DROPOUT
 from tools.train_tokenizer import train
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -74,7 +74,7 @@ def make(arch: str, corpus: Path, work: Path) -> None:
         train(TOKENIZERS[arch], texts, VOCABULARY).save_pretrained(tokenizer)
     write_json(work / f"{arch}.json", CONFIG)
     for arguments in _runs(arch, work):
-        pretraining.main([*arguments, "--resume"])
+        registry.run("pretraining", [*arguments, "--resume"])
     export([work / f"run-{arch}-{number}" for number in range(1, len(EPOCHS[arch]) + 1)], WEIGHTS / f"{arch}-tiny")
 
 

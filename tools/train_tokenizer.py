@@ -15,7 +15,7 @@ from pathlib import Path
 
 from minibert import Tokenizer
 from minibert.errors import InputError
-from tasks.corpus import read_corpus
+from tasks.pretraining.corpus import read_corpus
 
 KINDS = {"wordpiece": "bert", "unigram": "albert", "bpe": "roberta"}
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from minibert.config import EncoderConfig
 from minibert.errors import InputError
 from minibert.files import read_json_object
-from minibert.formats.table import OTHER_HEAD, NameTable, Rows, Slot, expand, owner_of_encoder, under
+from minibert.formats.names import OTHER_HEAD, NameTable, Rows, Slot, expand, owner_of_encoder, under
 from minibert.formats.torch_file import plain_tensors, read_torch_file
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")

@@ -1,0 +1,255 @@
+"""Checkpoints from one format to another: read through one table of names, written through another, accounted for.
+
+One tensor at a time where the format allows it; no model is built, and no number changes.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from minibert.config import EncoderConfig
+from minibert.errors import InputError
+from minibert.files import read_json_object, write_json
+from minibert.formats import huggingface
+from minibert.formats.fairseq import checkpoint as fairseq
+from minibert.formats.fairseq.dictionary import Vocabulary
+from minibert.formats.google import checkpoint as google
+from minibert.formats.names import NameTable, Slot
+from minibert.formats.source import Checkpoint, part_of_model
+from minibert.tokenizer.tokenizer import Tokenizer
+
+_FAIRSEQ_HEAD = "sentence_classification_head"  # the default of fairseq's sentence_prediction criterion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What became of every tensor of a conversion.
+
+    Attributes:
+        source, destination: the folders.
+        format, to: their formats.
+        architecture: Hugging Face's class for what was in the source.
+        num_parameters: the numbers written.
+        read: each name that was read -> the names that it was written to.
+        ignored: each other name of the source -> by which rule.
+        made: each name that was written without one of the source -> what it is.
+        absent: parts of the architecture that the source does not have -> why that is expected.
+        tokenizer: the tokenizer's files that were written.
+        notes: what else a person should know.
+    """
+
+    source: str
+    destination: str
+    format: str
+    to: str
+    architecture: str
+    num_parameters: int
+    read: Mapping[str, list[str]]
+    ignored: Mapping[str, str]
+    made: Mapping[str, str]
+    absent: Mapping[str, str]
+    tokenizer: list[str]
+    notes: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [f"{self.source} ({self.format}, {self.architecture}) -> {self.destination} ({self.to})"]
+        lines += [f"  {name} -> {', '.join(names)}" for name, names in self.read.items()]
+        lines += [f"  {why} -> {name}" for name, why in self.made.items()]
+        for why in dict.fromkeys(self.ignored.values()):
+            names = [name for name, reason in self.ignored.items() if reason == why]
+            lines.append(f"not read, {why}: {f'{len(names)} names' if len(names) > 8 else ', '.join(names)}")
+        lines += [f"absent: {part} ({why})" for part, why in self.absent.items()]
+        lines += [f"note: {note}" for note in self.notes]
+        lines.append(f"tokenizer: {', '.join(self.tokenizer) or 'none in the source'}")
+        lines.append(f"{len(self.read)} tensors read, {self.num_parameters:,} numbers written")
+        return "\n".join(lines)
+
+
+def convert(source: Checkpoint, destination: str | os.PathLike[str], *, to: str = "huggingface") -> Report:
+    """Writes a checkpoint to a new folder in another format; the folder appears whole or not at all.
+
+    Args:
+        source: the opened checkpoint; its files are only read.
+        destination: the folder to make; it may be there if it is empty.
+        to: one of :data:`FORMATS`.
+
+    Raises:
+        InputError: the destination is not empty, a tensor is damaged or misshapen, the format cannot hold this model,
+            or the tokenizer does not fit it.
+        OSError: the folder cannot be written.
+    """
+    destination = Path(destination).absolute()
+    if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
+        raise InputError(f"{destination}: is there already and is not an empty folder; choose another.")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    staging = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
+    staging.mkdir()
+    try:
+        table = _table(source, to)
+        report = _report(source, destination, table, to)
+        _write(source, staging, table, to)
+        tokenizer = _write_tokenizer(source, staging, to)
+        if destination.is_dir():
+            destination.rmdir()
+        os.replace(staging, destination)
+    except SafetensorError as error:
+        raise InputError(f"{destination}: cannot be written ({error}).") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return replace(report, tokenizer=tokenizer)
+
+
+def _table(source: Checkpoint, to: str) -> NameTable:
+    head = source.table.head
+    if to == "huggingface":
+        return huggingface.name_table(source.config, head)
+    if to == "google":
+        google.check_writable(source.config, head)
+        return google.name_table(source.config, head)
+    fairseq.check_writable(source.config)
+    return fairseq.name_table(
+        source.config, head, classification_head=_FAIRSEQ_HEAD if head == "ForSequenceClassification" else None
+    )
+
+
+def _write(source: Checkpoint, folder: Path, table: NameTable, to: str) -> None:
+    if to == "google":
+        google.write_checkpoint(folder, table, source.take)
+    elif to == "fairseq":
+        fairseq.write_checkpoint(folder / "model.pt", table, source.take)
+    else:
+        tensors: dict[str, Tensor] = {}
+        for name, slot in table.slots.items():  # a turned tensor is copied, and its original let go, one by one
+            tensor = source.take(slot)
+            if tensor is not None:
+                tensors[name] = tensor.contiguous()
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
+        write_json(folder / "config.json", _huggingface_settings(source, min(dtypes) if len(dtypes) == 1 else None))
+
+
+def _huggingface_settings(source: Checkpoint, dtype: str | None) -> dict[str, Any]:
+    """The fields of ``config.json``: the source's own, unknown ones too, with what they lack."""
+    own = {name: value for name, value in source.settings.items() if name not in ("torch_dtype", "dtype")}
+    values = {**source.config.to_dict(), **own, "architectures": [source.architecture]}
+    return {**values, "dtype": dtype} if dtype else values
+
+
+def _report(source: Checkpoint, destination: Path, table: NameTable, to: str) -> Report:
+    targets = list(table.slots.items())
+    read = {name: _filled_from(slot, targets) for name, slot in source.read.items()}
+    dropped = {name: source.read[name].name for name, names in read.items() if not names}
+    if lost := sorted({part_of_model(ours) for ours in dropped.values()} - {"pooler", "encoder"}):
+        raise InputError(f"{source.folder}: the format {to} has no place for its {' and '.join(lost)}.")
+    no_place = {
+        name: "added to the positions, where it is not 0" if ours in table.zeros else f"{to} has no place for it"
+        for name, ours in dropped.items()
+    }
+    made = {name: why for ours, why in source.made.items() for name in _filled_from(Slot(ours), targets)}
+    written = {slot.name for _, slot in targets if part_of_model(slot.name) not in source.absent}
+    return Report(
+        source=str(source.folder),
+        destination=str(destination),
+        format=source.format,
+        to=to,
+        architecture=source.architecture,
+        num_parameters=sum(source.parameters[name].numel() for name in written),
+        read={name: names for name, names in read.items() if names},
+        ignored={**source.ignored, **no_place},
+        made=made,
+        absent={part: _why_absent(part, source) for part in source.absent},
+        tokenizer=[],
+        notes=[*source.notes, *_notes_on_activation(source.config, to)],
+    )
+
+
+def _filled_from(slot: Slot, targets: Iterable[tuple[str, Slot]]) -> list[str]:
+    """The names whose slots share numbers with ``slot``."""
+    return [
+        name
+        for name, target in targets
+        if target.name == slot.name
+        and (1 in (slot.parts, target.parts) or (slot.part, slot.parts) == (target.part, target.parts))
+    ]
+
+
+def _why_absent(part: str, source: Checkpoint) -> str:
+    if part == "pooler" and source.table.head == "Model":
+        return "a checkpoint may come without; it starts at random where a task needs it"
+    return f"{source.architecture} has none"
+
+
+def _notes_on_activation(config: EncoderConfig, to: str) -> list[str]:
+    if to == "google" and config.hidden_act != google.act_read_back(config):
+        return [f"hidden_act {config.hidden_act} is written as gelu, the one name that Google's programs have for it"]
+    return []
+
+
+# -- tokenizers --------------------------------------------------------------------------------------------------------
+
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model")
+_TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_GOOGLE_SENTENCEPIECE = "30k-clean.model"  # Google's name for what Hugging Face calls spiece.model
+
+
+def _write_tokenizer(source: Checkpoint, folder: Path, to: str) -> list[str]:
+    """Writes the tokenizer in the form that a format expects; gives the names of its files."""
+    before = set(folder.iterdir())
+    if to == "huggingface":
+        _gather_tokenizer(source, folder)
+    else:
+        with tempfile.TemporaryDirectory() as temporary:
+            if _gather_tokenizer(source, Path(temporary)):
+                _rewrite_tokenizer(Path(temporary), folder, to)
+    return sorted(path.name for path in set(folder.iterdir()) - before)
+
+
+def _gather_tokenizer(source: Checkpoint, folder: Path) -> bool:
+    """Puts a checkpoint's tokenizer into a folder as Hugging Face ships it; False where it has none.
+
+    Raises:
+        InputError: it cannot be read, or does not fit the embedding.
+    """
+    if source.format == "fairseq":
+        if not (source.folder / "dict.txt").is_file():
+            return False
+        Vocabulary.from_fairseq(source.folder, source.config.vocab_size).save_huggingface(folder)
+    else:
+        for name in (*_VOCABULARIES, *_TOKENIZER_SETTINGS):
+            if (source.folder / name).is_file():
+                shutil.copyfile(source.folder / name, folder / name)
+        if (source.folder / _GOOGLE_SENTENCEPIECE).is_file():
+            shutil.copyfile(source.folder / _GOOGLE_SENTENCEPIECE, folder / "spiece.model")
+    if not any((folder / name).is_file() for name in _VOCABULARIES):
+        return False
+    tokenizer = Tokenizer.from_pretrained(folder)
+    tokenizer.check_fits(source.config, source.folder)
+    if not (folder / "tokenizer.json").is_file():
+        path = folder / "tokenizer_config.json"
+        shipped = read_json_object(path) if path.is_file() else {}
+        tokenizer.save_pretrained(folder)
+        write_json(path, {**shipped, **read_json_object(path)})
+    return True
+
+
+def _rewrite_tokenizer(huggingface_folder: Path, folder: Path, to: str) -> None:
+    if not any((huggingface_folder / name).is_file() for name in _VOCABULARIES[1:]):
+        tokenizers.Tokenizer.from_file(str(huggingface_folder / "tokenizer.json")).model.save(str(huggingface_folder))
+    if to == "fairseq":
+        Vocabulary.from_huggingface(huggingface_folder).save_fairseq(folder)
+        return
+    for name, theirs in (("vocab.txt", "vocab.txt"), ("spiece.model", _GOOGLE_SENTENCEPIECE)):
+        if (huggingface_folder / name).is_file():
+            shutil.copyfile(huggingface_folder / name, folder / theirs)

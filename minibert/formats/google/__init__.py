@@ -1,0 +1,1 @@
+"""Google's TensorFlow checkpoints, read and written without TensorFlow."""

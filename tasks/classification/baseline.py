@@ -1,0 +1,86 @@
+"""A linear model on word n-grams: what a fine-tuned model has to beat to be worth its cost."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tasks.classification.data import LabelledText
+from tasks.classification.scores import text_figures
+
+Predict = Callable[[Any], list[Any]]
+"""Features by text (a sparse matrix of scikit-learn's) -> a prediction for each."""
+
+# Chinese, Japanese and Korean writing by the character, as most of it has no spaces between words; other letters and
+# digits by the run; and each mark, which tells much of style.
+_CJK = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+_TOKEN = rf"[{_CJK}]|[^\W{_CJK}]+|[^\w\s]"
+
+
+def linear_baseline(
+    train: Sequence[LabelledText], tests: Mapping[str, Sequence[LabelledText]], *, kind: str, seed: int
+) -> dict[str, Any]:
+    """Fits TF-IDF n-grams (1 and 2 tokens; logarithmic counts) and a linear support-vector machine.
+
+    With several labels there is a machine for each; for numbers, ridge regression instead. Of a pair, both texts are
+    read one behind the other.
+
+    Args:
+        train: to learn from.
+        tests: to score, by name.
+        kind: one of :data:`tasks.classification.data.KINDS`.
+        seed: of the machine's coordinate order; the same one gives the same figures.
+
+    Returns:
+        ``name``; ``seconds`` for all of it; and for each of ``tests`` its figures, as
+        :func:`tasks.classification.scores.text_figures` gives them.
+    """
+    # Imported here because scikit-learn takes a second.
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    started = time.perf_counter()
+    vectorizer = TfidfVectorizer(token_pattern=_TOKEN, ngram_range=(1, 2), sublinear_tf=True)
+    features = vectorizer.fit_transform(map(_text, train))
+    labels: list[Any] = [item.label for item in train]
+    predict = _FITS[kind](features, labels, seed)
+    figures = {
+        split: text_figures(kind, items, predict(vectorizer.transform(map(_text, items))))
+        for split, items in tests.items()
+    }
+    name = "ridge regression" if kind == "regression" else "linear SVM"
+    return {"name": f"TF-IDF 1-2-grams + {name}", "seconds": time.perf_counter() - started, **figures}
+
+
+def _text(item: LabelledText) -> str:
+    return item.text if item.pair is None else f"{item.text}\n{item.pair}"
+
+
+def _svm(features: Any, labels: Sequence[str], seed: int) -> Predict:
+    """One of several labels: one machine a label, the surest one answers."""
+    from sklearn.svm import LinearSVC
+
+    if len(set(labels)) == 1:  # which a machine refuses to learn
+        return lambda texts: [labels[0]] * texts.shape[0]
+    machine = LinearSVC(random_state=seed).fit(features, labels)
+    return lambda texts: list(map(str, machine.predict(texts)))
+
+
+def _svm_by_label(features: Any, labels: Sequence[tuple[str, ...]], seed: int) -> Predict:
+    """Any number of labels: a machine for each that says whether a text has it."""
+    names = sorted({name for of_text in labels for name in of_text})
+    machines = [_svm(features, [name if name in of_text else "" for of_text in labels], seed) for name in names]
+
+    def predict(texts: Any) -> list[tuple[str, ...]]:
+        answers = [machine(texts) for machine in machines]
+        return [tuple(answer[row] for answer in answers if answer[row]) for row in range(texts.shape[0])]
+
+    return predict
+
+
+def _ridge(features: Any, labels: Sequence[float], seed: int) -> Predict:
+    from sklearn.linear_model import Ridge
+
+    model = Ridge(random_state=seed).fit(features, labels)
+    return lambda texts: [float(number) for number in model.predict(texts)]
+
+
+_FITS: dict[str, Callable[[Any, Any, int], Predict]] = {"single": _svm, "multi": _svm_by_label, "regression": _ridge}

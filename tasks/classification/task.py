@@ -1,0 +1,370 @@
+"""Sentence classification: ``python -m tasks.classification --arch bert``.
+
+One text or a pair of texts; one label of several, several labels at once, or a number. The head is a linear map over
+the pooled first token.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minibert import EncoderConfig, SequenceClassifier, Tokenizer, pack
+from minibert.checkpoint import Pretrained
+from minibert.errors import InputError
+from minibert.training import Divergence, LabelledBatch, class_divergence
+from tasks.classification.baseline import linear_baseline
+from tasks.classification.data import LabelledText, clean, parse_cleanups, read_texts, text_fields
+from tasks.classification.scores import in_words, text_figures, text_scores
+from tasks.classification.settings import ClassificationSettings
+from tasks.task import Details, Encoded, ErrorCase, Split, Task, worst
+
+Floats = npt.NDArray[np.float32]
+
+# Hugging Face's names for the kinds, which its models read in config.json.
+_PROBLEM_TYPES = {
+    "single": "single_label_classification",
+    "multi": "multi_label_classification",
+    "regression": "regression",
+}
+_METRICS = {
+    "single": ("accuracy", "macro_f1"),
+    "multi": ("micro_f1", "macro_f1", "subset_accuracy"),
+    "regression": ("pearson", "spearman"),
+}
+_SHOWN_LABELS = 20
+SCORE = "score"  # the name of a regression's one label
+
+
+class TextExample(NamedTuple):
+    """A text as the model sees it: ids with special tokens, their types, the label, and the text's line in its file.
+
+    ``target`` is a label's index, 0 or 1 for each label, or a number.
+    """
+
+    ids: npt.NDArray[np.int32]
+    types: npt.NDArray[np.int8]
+    target: int | float | Floats
+    line: int
+
+
+class Judgement(NamedTuple):
+    """What the model makes of an item.
+
+    Attributes:
+        names: of the labels.
+        values: ``(n, num_labels)``: a row for each text under which the item was shown; probabilities, or a number.
+    """
+
+    names: tuple[str, ...]
+    values: Floats
+
+    @property
+    def mean(self) -> Floats:
+        """``(num_labels,)``."""
+        mean: Floats = self.values.mean(axis=0)
+        return mean
+
+    def prediction(self, kind: str) -> Any:
+        """A label, a tuple of the labels that are likelier than not, or a number."""
+        if kind == "single":
+            return self.names[int(self.mean.argmax())]
+        if kind == "multi":
+            return tuple(name for name, value in zip(self.names, self.mean, strict=True) if value >= 0.5)
+        return float(self.mean[0])
+
+    def ranked(self) -> list[tuple[str, float]]:
+        """The labels with their probabilities, likeliest first."""
+        return sorted(zip(self.names, self.mean.tolist(), strict=True), key=lambda pair: -pair[1])
+
+    def probability_of(self, prediction: Any) -> float | None:
+        """The probability of a single label."""
+        return float(self.mean[self.names.index(prediction)]) if isinstance(prediction, str) else None
+
+
+def _label_divergence(first: Tensor, second: Tensor, batch: LabelledBatch) -> Tensor:
+    """``(KL(p || q) + KL(q || p)) / 2`` of each label's probabilities, averaged over labels as their loss is, and
+    summed over texts; from logits ``(B, K)``."""
+    p, q = first.float(), second.float()
+    return ((p.sigmoid() - q.sigmoid()) * (p - q)).mean(-1).sum() / 2
+
+
+def _squared_distance(first: Tensor, second: Tensor, batch: LabelledBatch) -> Tensor:
+    return ((first.float() - second.float()) ** 2).sum()
+
+
+class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
+    """Labels for texts; see the module."""
+
+    name = "classification"
+    settings_class = ClassificationSettings
+    unit = "label"
+    layout: ClassVar[str] = "auto"
+    """How plain text files are laid out; see ``read_texts``."""
+    settings: ClassificationSettings
+
+    def __init__(self, settings: Any) -> None:
+        super().__init__(settings)
+        self._cleanups = parse_cleanups(settings.clean)
+        self._separator: str | None = None  # of several labels: that of the file which is read first, the training data
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        return _METRICS[self.settings.kind]
+
+    # -- data --------------------------------------------------------------------------------------------------------
+
+    def read(self, path: str) -> Split[LabelledText]:
+        settings = self.settings
+        file = read_texts(
+            path,
+            kind=settings.kind,
+            text_column=settings.text_column,
+            pair_column=settings.pair_column,
+            label_column=settings.label_column,
+            layout=self.layout,
+            cleanups=self._cleanups,
+            separator=self._separator,
+        )
+        self._separator = file.separator
+        columns = {f"{role}_column": name for role, name in file.columns.items()}
+        return Split(path=path, sha256=file.sha256, items=file.items, notes={**columns, **file.notes})
+
+    def key(self, item: LabelledText) -> tuple[str, str | None]:
+        return item.text, item.pair
+
+    def classes(self, item: LabelledText) -> Iterable[str]:
+        if isinstance(item.label, tuple):
+            return item.label
+        return [item.label if isinstance(item.label, str) else SCORE]
+
+    def stratum(self, item: LabelledText) -> str | None:
+        return item.label if isinstance(item.label, str) else None
+
+    def headline(self, split: Split[LabelledText]) -> str:
+        counts = self._counts(split)
+        if len(counts) > _SHOWN_LABELS:
+            return f"{len(split.items):,} texts, {len(counts):,} labels"
+        return f"{len(split.items):,} texts, " + ", ".join(f"{label} {count:,}" for label, count in counts.items())
+
+    def describe(self, split: Split[LabelledText]) -> dict[str, Any]:
+        return {"texts": len(split.items), "labels": self._counts(split)}
+
+    def _counts(self, split: Split[LabelledText]) -> dict[str, int]:
+        return dict(sorted(Counter(label for item in split.items for label in self.classes(item)).items()))
+
+    def settle(self, train: Split[LabelledText]) -> None:
+        """Settles which columns hold the text or the pair, so that the model is asked as it was trained."""
+        names = ("text_column", "pair_column")
+        if not any(getattr(self.settings, name) for name in names):
+            recognised = {name: train.notes[name] for name in names if name in train.notes}
+            self.settings = dataclasses.replace(self.settings, **recognised)
+
+    def strings(self, item: LabelledText) -> list[str]:
+        return [item.text] if item.pair is None else [item.text, item.pair]
+
+    # -- model -------------------------------------------------------------------------------------------------------
+
+    @property
+    def model_class(self) -> type[Pretrained]:
+        return SequenceClassifier
+
+    def labels(self, train: Split[LabelledText]) -> dict[int, str]:
+        """All labels of the training data in alphabetical order.
+
+        Raises:
+            InputError: each text has the same single label.
+        """
+        names = list(self._counts(train))
+        if self.settings.kind == "single" and len(names) == 1:
+            raise InputError(f"{train.source}: every text has the label {names[0]}; add texts of another one.")
+        return dict(enumerate(names))
+
+    @classmethod
+    def settings_of(cls, config: EncoderConfig) -> dict[str, Any]:
+        kinds = {problem_type: kind for kind, problem_type in _PROBLEM_TYPES.items()}
+        by_size = "regression" if config.num_labels == 1 else "single"  # as in Hugging Face's models
+        return {"kind": kinds.get(config.problem_type or "", by_size)}
+
+    def configured(self, config: EncoderConfig) -> EncoderConfig:
+        return config.with_problem_type(_PROBLEM_TYPES[self.settings.kind])
+
+    def dressed(self, item: LabelledText) -> list[str]:
+        """The texts under which an item is shown to the model, each as an example of its own."""
+        return [item.text]
+
+    def encode(
+        self, items: Sequence[LabelledText], tokenizer: Tokenizer, config: EncoderConfig
+    ) -> Encoded[TextExample]:
+        """The notes count unknown tokens, and texts that are cut to fit with the tokens that this loses."""
+        most = self.settings.max_length or config.max_length
+        label2id = {label: index for index, label in config.id2label.items()}
+        examples, counts = [], []
+        notes: Counter[str] = Counter()
+        for item in items:
+            texts = self.dressed(item)
+            counts.append(len(texts))
+            for text in texts:
+                first = tokenizer.encode(text).ids
+                second = None if item.pair is None else tokenizer.encode(item.pair).ids
+                room = most - tokenizer.num_special_tokens(pair=second is not None)
+                if room < 2 and second is not None:
+                    raise InputError(f"--max-length {most}: no room for a pair of texts; raise it by {2 - room}.")
+                kept, kept_second = cut_to_fit(first, second, room)
+                lost = len(first) + len(second or []) - len(kept) - len(kept_second or [])
+                notes["cut_texts"] += lost > 0
+                notes["cut_tokens"] += lost
+                ids, types = tokenizer.with_special_tokens(kept, kept_second)
+                notes["unknown_tokens"] += ids.count(tokenizer.unk_token_id)
+                examples.append(
+                    TextExample(
+                        np.array(ids, np.int32), np.array(types, np.int8), self._target(item, label2id), item.line
+                    )
+                )
+        return Encoded(examples=examples, counts=counts, notes=notes)
+
+    def _target(self, item: LabelledText, label2id: Mapping[str, int]) -> int | float | Floats:
+        label = item.label
+        if self.settings.kind == "multi":
+            target = np.zeros(len(label2id), np.float32)
+            if isinstance(label, tuple):
+                target[[label2id[name] for name in label]] = 1
+            return target
+        if isinstance(label, tuple) or label is None:  # an item to predict has none
+            return 0
+        return label2id[label] if isinstance(label, str) else label
+
+    def collate(self, examples: Sequence[TextExample]) -> LabelledBatch:
+        """Packs texts; the targets are ``(B,)``, or ``(B, num_labels)`` where a text may have several labels."""
+        single = self.settings.kind == "single"
+        targets = np.array([example.target for example in examples], np.int64 if single else np.float32)
+        return LabelledBatch(
+            inputs=pack([example.ids for example in examples], [example.types for example in examples]),
+            targets=torch.from_numpy(targets),
+            num_targets=len(examples),
+            lines=tuple(example.line for example in examples),
+        )
+
+    def losses(self, model: nn.Module, logits: Tensor, batch: LabelledBatch) -> Tensor:
+        """Cross-entropy, binary cross-entropy averaged over the labels, or squared error, as Hugging Face has them."""
+        logits = logits.float()
+        if self.settings.kind == "single":
+            return F.cross_entropy(logits, batch.targets, reduction="none")
+        if self.settings.kind == "multi":
+            return F.binary_cross_entropy_with_logits(logits, batch.targets, reduction="none").mean(-1)
+        return (logits.squeeze(-1) - batch.targets) ** 2
+
+    def divergence(self, model: nn.Module) -> Divergence:
+        """Of two predictions of classes; of each label by itself; or of two numbers, their squared distance (as the
+        paper of R-Drop has it for STS-B)."""
+        return {"single": class_divergence, "multi": _label_divergence, "regression": _squared_distance}[
+            self.settings.kind
+        ]
+
+    # -- answers -----------------------------------------------------------------------------------------------------
+
+    def decode(
+        self, model: nn.Module, logits: Tensor, batch: LabelledBatch, examples: Sequence[TextExample]
+    ) -> list[Floats]:
+        logits = logits.float()
+        if self.settings.kind == "single":
+            logits = logits.softmax(-1)
+        elif self.settings.kind == "multi":
+            logits = logits.sigmoid()
+        return list(logits.cpu().numpy())
+
+    def outputs(
+        self, model: nn.Module, items: Sequence[LabelledText], decoded: Sequence[Sequence[Floats]]
+    ) -> list[Judgement]:
+        config = model.config
+        assert isinstance(config, EncoderConfig)
+        names = tuple(config.id2label[index] for index in range(config.num_labels))
+        return [Judgement(names, np.array(parts)) for parts in decoded]
+
+    def figures(self, items: Sequence[LabelledText], outputs: Sequence[Judgement]) -> dict[str, float]:
+        return text_figures(self.settings.kind, items, self._predictions(outputs))
+
+    def doubts(self, items: Sequence[LabelledText], figures: Mapping[str, float]) -> list[str]:
+        if self.settings.kind != "regression":
+            return []
+        variance = float(np.var([float(item.label) for item in items]))  # type: ignore[arg-type]  # all are numbers
+        if figures["mse"] < variance or variance == 0:
+            return []
+        return [
+            f"The numbers are no nearer than their mean would be (mean squared error {figures['mse']:.4g}, variance "
+            f"{variance:.4g}), whatever their order (pearson, spearman) says. Scale the labels to about -1 to 1, or "
+            "train longer."
+        ]
+
+    def choices(self, item: LabelledText, output: Judgement) -> Iterable[tuple[str, str]]:
+        if isinstance(item.label, str):
+            yield item.label, output.prediction("single")
+
+    def details(self, split: Split[LabelledText], outputs: Sequence[Judgement], losses: Sequence[float]) -> Details:
+        predictions = self._predictions(outputs)
+        scored = text_scores(self.settings.kind, split.items, predictions)
+        errors = [
+            ErrorCase(
+                place=f"{split.path}, line {item.line}",
+                text=item.text if item.pair is None else f"{item.text} \u2016 {item.pair}",
+                gold=in_words(item.label),
+                predicted=f"{in_words(prediction)}{'' if sure is None else f' ({sure:.1%})'}",
+                loss=loss,
+            )
+            for item, prediction, output, loss in zip(split.items, predictions, outputs, losses, strict=True)
+            if item.label != prediction
+            for sure in [output.probability_of(prediction)]
+        ]
+        return Details(
+            title=scored.title, rows=scored.rows, table=scored.table, confusion=scored.confusion, errors=worst(errors)
+        )
+
+    def _predictions(self, outputs: Sequence[Judgement]) -> list[Any]:
+        return [output.prediction(self.settings.kind) for output in outputs]
+
+    def baseline(self, splits: Mapping[str, Split[LabelledText]]) -> dict[str, Any] | None:
+        if not self.settings.baseline:
+            return None
+        evaluated = {name: split.items for name, split in splits.items() if name != "train"}
+        return linear_baseline(splits["train"].items, evaluated, kind=self.settings.kind, seed=self.settings.seed)
+
+    # -- new text ----------------------------------------------------------------------------------------------------
+
+    def item_from(self, record: Mapping[str, Any], place: str) -> LabelledText:
+        """The text, and the second one of a pair, under the names they had in training or under usual ones."""
+        text, pair = text_fields(
+            record, place, text_column=self.settings.text_column, pair_column=self.settings.pair_column
+        )
+        return LabelledText(clean(text, self._cleanups), None if pair is None else clean(pair, self._cleanups), None, 0)
+
+    def answer(self, item: LabelledText, output: Judgement) -> dict[str, Any]:
+        """The prediction, and the probabilities: of all labels, or of the likeliest where there are many."""
+        kind = self.settings.kind
+        given: dict[str, Any] = {"text": item.text} if item.pair is None else {"text": item.text, "pair": item.pair}
+        prediction = output.prediction(kind)
+        if kind == "regression":
+            return {**given, "score": prediction}
+        if kind == "single":
+            given |= {"label": prediction, "probability": output.probability_of(prediction)}
+        else:
+            given["labels"] = list(prediction)
+        return {**given, "probabilities": dict(output.ranked()[:_SHOWN_LABELS])}
+
+
+def cut_to_fit(first: list[int], second: list[int] | None, room: int) -> tuple[list[int], list[int] | None]:
+    """Shortens one or two segments to ``room`` tokens, at the end, the longer one first (Google BERT's
+    ``_truncate_seq_pair``)."""
+    if second is None:
+        return first[:room], None
+    excess = max(0, len(first) + len(second) - room)
+    from_longer = min(excess, abs(len(first) - len(second)))
+    rest = excess - from_longer
+    from_first = (from_longer if len(first) > len(second) else 0) + rest // 2
+    from_second = (from_longer if len(second) >= len(first) else 0) + rest - rest // 2
+    return first[: len(first) - from_first], second[: len(second) - from_second]

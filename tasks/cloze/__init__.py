@@ -1,0 +1,1 @@
+"""Labels by filling a gap: ``python -m tasks.cloze``."""

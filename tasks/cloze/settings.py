@@ -1,0 +1,79 @@
+"""What ``python -m tasks.cloze`` can be set to."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from minibert.errors import InputError
+from minibert.training.settings import FREE
+from tasks.classification.settings import ClassificationSettings
+from tasks.settings import RunSettings
+
+MASK = re.compile(r"\[MASK\]|<mask>")
+"""BERT's and ALBERT's mask, and RoBERTa's; each model may be asked with either."""
+TEXT = "{text}"
+"""Its place in a template."""
+ALL_SHOTS = "all"
+"""The number of examples of ``--shots`` that stands for all there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClozeSettings(ClassificationSettings):
+    """The options of this task."""
+
+    about = "Label sentences by what a pre-trained model expects in a gap, with no training or a few examples."
+
+    if_small: ClassVar[Mapping[str, Any]] = RunSettings.if_small  # R-Drop has not been tried on so few examples
+
+    template: str = field(
+        default="",
+        metadata={"help": "sentence with {text} and [MASK] in it, once each, such as '{text} It was [MASK].'"},
+    )
+    words: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "label=word or label=word,word for each label; a word is one token, several are averaged"},
+    )
+    shots: tuple[str, ...] = field(
+        default=(),
+        metadata=FREE
+        | {
+            "help": "compare with fine-tuning on this many examples of each label, such as 0 8 64 all; as many again "
+            "choose the best epoch"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind != "single":
+            raise InputError(f"--kind {self.kind}: a gap has one answer; python -m tasks.classification has others.")
+        if self.pair_column is not None:
+            raise InputError(f"--pair-column {self.pair_column}: a template has room for one text; leave it out.")
+        if self.template.count(TEXT) != 1 or len(MASK.findall(self.template)) != 1:
+            raise InputError(
+                f"--template {self.template!r}: must hold {TEXT} once, where the text goes, and [MASK] once, where "
+                "the word is asked for."
+            )
+        self.verbaliser()
+        for shots in self.shots:
+            if shots != ALL_SHOTS and not (shots.isdecimal() and shots.isascii()):
+                raise InputError(f"--shots {shots}: give numbers of examples, 0 or more, or {ALL_SHOTS}.")
+
+    def verbaliser(self) -> dict[str, list[str]]:
+        """The words of each label, in alphabetical order of the labels.
+
+        Raises:
+            InputError: ``words`` cannot be read, or gives a label twice or fewer than two of them.
+        """
+        words: dict[str, list[str]] = {}
+        for given in self.words:
+            label, _, listed = given.rpartition("=")
+            label, found = label.strip(), [word.strip() for word in listed.split(",")]
+            if not label or not all(found):
+                raise InputError(f"--words {given!r}: write it as LABEL=WORD or LABEL=WORD,WORD.")
+            if label in words:
+                raise InputError(f"--words {given!r}: {label} has words already; give all of them at once.")
+            words[label] = found
+        if len(words) < 2:
+            raise InputError("--words: needed for each label, as in --words positive=great,good negative=bad.")
+        return dict(sorted(words.items()))

@@ -1,0 +1,1 @@
+"""Several runs of a task compared: ``python -m tasks.compare``."""

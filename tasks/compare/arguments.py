@@ -1,0 +1,36 @@
+"""The arguments of ``python -m tasks.compare``."""
+
+import argparse
+from collections.abc import Sequence
+
+from minibert.config import ARCHITECTURES
+from tasks.registry import TASKS, settings_class
+from tasks.run.options import check
+from tasks.settings import RANDOM
+
+
+def parser() -> argparse.ArgumentParser:
+    """``python -m tasks.compare``; the options that it does not know are the task's."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tasks.compare",
+        description="Run a task with several architectures and seeds, and compare.",
+        epilog="All other options are those of the task (python -m tasks.NAME --help), and go to every run.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--task", required=True, choices=tuple(TASKS))
+    parser.add_argument(
+        "--arch", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES), help="(default: all three)"
+    )
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        default=[],
+        help=f"checkpoints to start from, one for each --arch in its order, or one word, {RANDOM}, for all",
+    )
+    return parser
+
+
+def check_arguments(argv: Sequence[str]) -> None:
+    """Shows the help, or refuses, also for the options of the task that is compared."""
+    given, rest = parser().parse_known_args(argv)
+    check(settings_class(given.task), rest, task=given.task)

@@ -1,0 +1,20 @@
+"""The arguments of ``python -m tasks.fill_mask``."""
+
+import argparse
+from collections.abc import Sequence
+
+
+def parser() -> argparse.ArgumentParser:
+    """``python -m tasks.fill_mask``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tasks.fill_mask", description="Show what a pre-trained model expects in place of each mask."
+    )
+    parser.add_argument("run", metavar="RUN_OR_WEIGHTS", help="run of tasks.pretraining, checkpoint folder or hub name")
+    parser.add_argument("text", metavar="TEXT", help="with [MASK] or <mask> where a word is missing")
+    parser.add_argument("--top", type=int, default=5, help="how many words to show (default: 5)")
+    return parser
+
+
+def check_arguments(argv: Sequence[str]) -> None:
+    """Shows the help, or refuses."""
+    parser().parse_args(argv)

@@ -1,0 +1,76 @@
+"""What a pre-trained model expects in a gap: ``python -m tasks.fill_mask RUN_OR_WEIGHTS "臺北是[MASK]灣的首都"``."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from minibert import PretrainingModel, Tokenizer, pack
+from minibert.checkpoint import load_model
+from minibert.errors import InputError
+from tasks.cloze.settings import MASK
+from tasks.fill_mask.arguments import parser
+from tasks.run.start_model import require_trained_head
+
+
+class Candidate(NamedTuple):
+    """A token for a gap, as text, and its probability."""
+
+    text: str
+    probability: float
+
+
+def load(path: str) -> tuple[PretrainingModel, Tokenizer]:
+    """A run of pre-training or a checkpoint, with its tokenizer.
+
+    Raises:
+        InputError: it cannot be used, or has no trained head for masked words.
+    """
+    model, report = load_model(PretrainingModel, path)
+    require_trained_head(report, path)
+    tokenizer = Tokenizer.from_pretrained(path)
+    tokenizer.check_fits(model.config, path)
+    return model, tokenizer
+
+
+@torch.inference_mode()
+def fill(model: PretrainingModel, tokenizer: Tokenizer, text: str, *, top: int) -> list[list[Candidate]]:
+    """The likeliest tokens for each mask in a text, by itself.
+
+    Raises:
+        InputError: the text has no mask, or is too long for the model.
+    """
+    ids = torch.tensor(tokenizer.with_special_tokens(tokenizer.encode(_with_mask_of(tokenizer, text)).ids)[0])
+    positions = (ids == tokenizer.mask_token_id).nonzero().flatten()
+    if not len(positions):
+        raise InputError(f"TEXT: holds no {tokenizer.specials['mask']} to fill; write it where a word is missing.")
+    if len(ids) > model.config.max_length:
+        raise InputError(
+            f"TEXT: has {len(ids)} tokens, and the model has positions for {model.config.max_length}; shorten it."
+        )
+    words, _ = model(pack([ids.tolist()]), positions)
+    # An embedding may have rows that the tokenizer has no token for.
+    probabilities, tokens = words.softmax(-1)[:, : tokenizer.vocab_size].topk(min(top, tokenizer.vocab_size))
+    return [
+        [Candidate(tokenizer.decode([token]), value) for token, value in zip(*row, strict=True)]
+        for row in zip(tokens.tolist(), probabilities.tolist(), strict=True)
+    ]
+
+
+def _with_mask_of(tokenizer: Tokenizer, text: str) -> str:
+    return MASK.sub(lambda _: tokenizer.specials["mask"], text)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Shows the likeliest words for each mask.
+
+    Raises:
+        InputError: the model or the text cannot be used.
+    """
+    options = parser().parse_args(argv)
+    if options.top < 1:
+        raise InputError(f"--top {options.top}: must be 1 or more.")
+    for number, candidates in enumerate(fill(*load(options.run), options.text, top=options.top), start=1):
+        print(f"mask {number}")
+        for candidate in candidates:
+            print(f"  {candidate.probability:6.1%}  {candidate.text}")

@@ -1,0 +1,84 @@
+"""Tags of words, such as ``B-PER``, and the entities that they mark."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+SCHEMES = ("auto", "iob1", "bio", "bioes", "bmes")
+# What a tag begins with, before its hyphen.
+PREFIXES = {"iob1": "BI", "bio": "BI", "bioes": "BIES", "bmes": "BMES"}
+
+
+class Entity(NamedTuple):
+    """Words ``start:end`` of a sentence name something of type ``type``."""
+
+    start: int
+    end: int
+    type: str
+
+
+def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
+    """Tells the scheme from all tags of a file.
+
+    M marks BMES, E or S without it BIOES. IOB1 and BIO share their letters: in IOB1 a ``B-`` stands only right behind
+    an entity of its own type, in BIO an ``I-`` never opens one. CoNLL-2003 itself breaks its rule twice in 23,427
+    entities, so IOB1 is a file where ten times as many are opened by an ``I-``.
+    """
+    prefixes: set[str] = set()
+    free_begins = inside_starts = 0
+    for tags in sentences:
+        previous = "O"
+        for tag in tags:
+            if tag == previous == "O":
+                continue
+            prefixes.add(tag[:2])
+            after_own_type = previous[2:] == tag[2:] and previous != "O"
+            free_begins += tag.startswith("B-") and not after_own_type
+            inside_starts += tag.startswith("I-") and not after_own_type
+            previous = tag
+    if "M-" in prefixes:
+        return "bmes"
+    if prefixes & {"E-", "S-"}:
+        return "bioes"
+    return "iob1" if inside_starts > 10 * free_begins else "bio"
+
+
+def entities_from_tags(tags: Sequence[str], scheme: str) -> tuple[list[Entity], int]:
+    """Reads entities off a sentence's tags.
+
+    A tag that continues no entity of its type starts one, and an entity that is not closed ends where the next thing
+    begins; both are counted as repairs.
+
+    Returns:
+        The entities in order, and the number of repairs.
+    """
+    entities: list[Entity] = []
+    repairs = 0
+    start, type_ = -1, ""  # the open entity, if any
+
+    def close(end: int) -> None:
+        nonlocal start
+        if start >= 0:
+            entities.append(Entity(start, end, type_))
+            start = -1
+
+    closes = scheme in ("bioes", "bmes")
+    for index, tag in enumerate(tags):
+        if tag == "O" and start < 0:
+            continue
+        prefix, tag_type = tag[:1], tag[2:]
+        continues = prefix in "IME" and start >= 0 and tag_type == type_
+        if not continues:
+            if start >= 0 and closes:
+                repairs += 1
+            close(index)
+            if prefix == "O":
+                continue
+            if prefix in "ME" or (prefix == "I" and scheme != "iob1"):
+                repairs += 1
+            start, type_ = index, tag_type
+        if prefix in "ES":
+            close(index + 1)
+    if start >= 0 and closes:
+        repairs += 1
+    close(len(tags))
+    return entities, repairs

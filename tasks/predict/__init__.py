@@ -1,0 +1,1 @@
+"""Answers from a trained run: ``python -m tasks.predict``."""

@@ -1,0 +1,36 @@
+"""The arguments of ``python -m tasks.predict``."""
+
+import argparse
+from collections.abc import Sequence
+
+from minibert.training.settings import PRECISIONS
+from tasks.read.stream import FORMATS
+from tasks.settings import INT8
+
+
+def parser() -> argparse.ArgumentParser:
+    """``python -m tasks.predict``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tasks.predict",
+        description="Answers from a trained run: one JSON line for each input, in the input's order.",
+    )
+    parser.add_argument("run", metavar="RUN", help="run folder, or a fine-tuned checkpoint's folder or hub name")
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", default="-",
+        help="text (an input a line), JSON lines, CSV or TSV, also .gz; - is standard input (default)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--format", choices=FORMATS, default="auto", help="of the input (default: by ending and content)"
+    )
+    parser.add_argument("--out", metavar="FILE", help="write here, whole or not at all (default: standard output)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--precision", choices=(*PRECISIONS, INT8), default="auto",
+        help="int8: on a CPU, in 8-bit integers, which is faster and a little less exact (default: auto)",
+    )  # fmt: skip
+    return parser
+
+
+def check_arguments(argv: Sequence[str]) -> None:
+    """Shows the help, or refuses."""
+    parser().parse_args(argv)

@@ -1,0 +1,1 @@
+"""Pre-training on plain text: ``python -m tasks.pretraining``."""

@@ -1,0 +1,229 @@
+"""Plain text to pre-train on: documents, their tokens, and the chunks of them that a model sees at a time."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from minibert import Tokenizer
+from minibert.errors import InputError
+from minibert.tokenizer.tokenizer import split_words
+from tasks.read.text_file import read_text
+from tasks.task import Split
+
+# A sentence ends behind a mark and the quotation marks and brackets that follow it; a full stop needs a blank, too.
+_SENTENCE_END = re.compile(r"""(?:[。！？；!?]+|\.(?=[”’"')\]]*\s))[”’」』）】"')\]]*\s*""")
+
+
+class Document(NamedTuple):
+    """A document of a corpus.
+
+    Attributes:
+        paragraphs: its lines.
+        path: its file.
+        line: where it starts there.
+    """
+
+    paragraphs: tuple[str, ...]
+    path: str
+    line: int
+
+
+def read_corpus(paths: Sequence[str]) -> Split[Document]:
+    """Reads text files, plain or ``.gz``: a paragraph a line, a blank line between documents.
+
+    Raises:
+        InputError: a file cannot be read, is not UTF-8 (with its line), or holds no text.
+    """
+    documents = []
+    hashes = []
+    for path in paths:
+        file = read_text(path)
+        hashes.append(file.sha256)
+        found = list(_documents(path, file.lines))
+        if not found:
+            raise InputError(f"{path}: holds no text; give a file with a paragraph a line.")
+        documents += found
+    whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    return Split(path=", ".join(paths), sha256=whole, items=documents)
+
+
+def _documents(path: str, lines: Iterable[str]) -> Iterable[Document]:
+    paragraphs: list[str] = []
+    for number, line in enumerate([*lines, ""], start=1):
+        if line.strip():
+            paragraphs.append(line.strip())
+        elif paragraphs:
+            yield Document(tuple(paragraphs), path, number - len(paragraphs))
+            paragraphs = []
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenStream:
+    """The tokens of documents, end to end.
+
+    Attributes:
+        ids: ``(N,)``, without special tokens, but for what stands between documents where that is asked for.
+        word_starts: ``(N,)``, true at the first token of each word; a Chinese character is a word.
+        sentences: ``(S,)``, where sentences start; always at a word's first token.
+        documents: ``(D + 1,)``, where documents start, then N; a document without tokens has the next one's start.
+    """
+
+    ids: npt.NDArray[np.int32]
+    word_starts: npt.NDArray[np.bool_]
+    sentences: npt.NDArray[np.int64]
+    documents: npt.NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        return f"{len(self.ids)} tokens of {len(self.documents) - 1} documents"
+
+    def sentences_between(self, start: int, end: int) -> npt.NDArray[np.int64]:
+        """Where the sentences start that start at ``start`` or later, and before ``end``."""
+        first, last = np.searchsorted(self.sentences, (start, end))
+        return self.sentences[first:last]
+
+
+def tokenise(documents: Sequence[Document], tokenizer: Tokenizer, *, separator: int | None) -> TokenStream:
+    """Cuts documents into tokens, words and sentences.
+
+    Args:
+        documents: to cut.
+        tokenizer: cuts.
+        separator: a token to stand behind each document, as a sentence of its own; none where absent.
+    """
+    ids: list[npt.NDArray[np.int32]] = []
+    words: list[npt.NDArray[np.bool_]] = []
+    sentences: list[npt.NDArray[np.int64]] = []
+    borders = [0]
+    total = 0
+    for document in documents:
+        for paragraph in document.paragraphs:
+            pieces = tokenizer.encode(paragraph)
+            # By its last character, because some tokenizers count the blank before a word to its first token.
+            last = np.array([end - 1 for _, end in pieces.offsets], np.int64)
+            word_starts = _changes(last, [start for start, _ in split_words(paragraph)])
+            sentence_starts = _changes(last, [match.end() for match in _SENTENCE_END.finditer(paragraph)])
+            ids.append(np.array(pieces.ids, np.int32))
+            words.append(word_starts | sentence_starts)
+            sentences.append(total + np.flatnonzero(sentence_starts))
+            total += len(pieces.ids)
+        if separator is not None and total > borders[-1]:
+            ids.append(np.array([separator], np.int32))
+            words.append(np.array([True]))
+            sentences.append(np.array([total]))
+            total += 1
+        borders.append(total)
+    return TokenStream(
+        ids=np.concatenate(ids),
+        word_starts=np.concatenate(words),
+        sentences=np.concatenate(sentences),
+        documents=np.array(borders, np.int64),
+    )
+
+
+def _changes(places: npt.NDArray[np.int64], starts: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Whether each place lies in another part of a text than the one before it; the first one does.
+
+    Args:
+        places: in order.
+        starts: where the parts start, in order.
+    """
+    part = np.searchsorted(np.array(starts, np.int64), places, side="right")
+    return np.diff(part, prepend=-1) != 0
+
+
+def with_short_sentences(stream: TokenStream, longest: int) -> TokenStream:
+    """The same with sentences of at most ``longest`` tokens: longer ones are cut, at the start of a word where they
+    have one."""
+    starts: list[int] = []
+    for start, end in pairwise([*stream.sentences.tolist(), len(stream.ids)]):
+        starts.append(start)
+        while end - start > longest:
+            words = np.flatnonzero(stream.word_starts[start + 1 : start + longest + 1])
+            start += 1 + int(words[-1]) if len(words) else longest
+            starts.append(start)
+    return _with_sentences(stream, starts)
+
+
+def pair_chunks(stream: TokenStream, room: int) -> tuple[TokenStream, list[list[tuple[int, int]]]]:
+    """Cuts documents into chunks that can be cut again, into two segments of whole sentences.
+
+    Args:
+        stream: the tokens.
+        room: the most tokens in a chunk.
+
+    Returns:
+        The stream with sentences so short that two of them fit (a document's last chunk may be a single sentence, which
+        is cut in the middle), and the chunks ``start:end`` of each document. A single token makes no chunk.
+    """
+    stream = with_short_sentences(stream, room // 2)
+    more: list[int] = []
+    chunks: list[list[tuple[int, int]]] = []
+    for start, end in pairwise(stream.documents.tolist()):
+        chunks.append([])
+        for chunk in _filled(stream.sentences_between(start, end).tolist(), end, room):
+            if len(stream.sentences_between(*chunk)) == 1:
+                if chunk[1] - chunk[0] == 1:
+                    continue
+                more.append(_middle(stream, *chunk))
+            chunks[-1].append(chunk)
+    return _with_sentences(stream, sorted([*stream.sentences.tolist(), *more])), chunks
+
+
+def full_chunks(stream: TokenStream, room: int, separator: int) -> list[list[tuple[int, int]]]:
+    """Cuts the stream into chunks as long as can be, of whole sentences, across documents (FULL-SENTENCES in Liu et al.
+    2019, section 4.2).
+
+    Args:
+        stream: the tokens, with a separator behind each document.
+        room: the most tokens in a chunk.
+        separator: is taken away at both ends of a chunk, where nothing is to be separated.
+
+    Returns:
+        The chunks ``start:end`` of each document: those that start in it.
+    """
+    chunks: list[list[tuple[int, int]]] = [[] for _ in stream.documents[1:]]
+    for start, end in _filled(with_short_sentences(stream, room).sentences.tolist(), len(stream.ids), room):
+        start += int(stream.ids[start] == separator)
+        end -= int(stream.ids[end - 1] == separator)
+        if start < end:
+            chunks[int(np.searchsorted(stream.documents, start, side="right")) - 1].append((start, end))
+    return chunks
+
+
+def _filled(starts: Sequence[int], end: int, room: int) -> list[tuple[int, int]]:
+    """Runs of sentences, each with as many as fit in ``room`` tokens.
+
+    Args:
+        starts: where the sentences start, none longer than ``room``.
+        end: where the last one ends.
+        room: tokens.
+    """
+    chunks = []
+    borders = [*starts, end]
+    first = 0
+    for index in range(1, len(borders)):
+        if index + 1 == len(borders) or borders[index + 1] - borders[first] > room:
+            chunks.append((borders[first], borders[index]))
+            first = index
+    return chunks
+
+
+def _middle(stream: TokenStream, start: int, end: int) -> int:
+    """The start of a word nearest to the middle of ``start:end``; the middle itself where one word fills all."""
+    words = start + 1 + np.flatnonzero(stream.word_starts[start + 1 : end])
+    middle = (start + end) // 2
+    return int(words[np.abs(words - middle).argmin()]) if len(words) else middle
+
+
+def _with_sentences(stream: TokenStream, starts: Sequence[int]) -> TokenStream:
+    words = stream.word_starts.copy()
+    words[list(starts)] = True
+    return TokenStream(
+        ids=stream.ids, word_starts=words, sentences=np.array(starts, np.int64), documents=stream.documents
+    )

@@ -1,0 +1,54 @@
+"""Pairs of segments whose relation a model has to tell: BERT's next sentence and ALBERT's sentence order.
+
+A segment is a run of tokens ``start:end`` of a :class:`TokenStream`, one sentence or more.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tasks.pretraining.corpus import TokenStream
+
+Segment = tuple[int, int]
+NEXT_SENTENCE, SENTENCE_ORDER = "next_sentence", "sentence_order"
+
+
+class Pair(NamedTuple):
+    """Two segments, and 1 where the second does not follow the first: it is from elsewhere, or they are swapped.
+
+    The numbers are those of ``next_sentence_label`` and ``sentence_order_label`` in Hugging Face's models.
+    """
+
+    first: Segment
+    second: Segment
+    label: int
+
+
+def draw_pair(objective: str, stream: TokenStream, chunk: Segment, generator: np.random.Generator) -> Pair:
+    """Cuts a chunk of two sentences or more into two segments at random, and half the time breaks their relation.
+
+    For the next sentence, the second segment is then taken from another document (Devlin et al. 2019, section 3.1); for
+    the order, the two change places (Lan et al. 2020, section 3.1).
+    """
+    border = int(generator.choice(stream.sentences_between(chunk[0] + 1, chunk[1])))
+    first, second = (chunk[0], border), (border, chunk[1])
+    label = int(generator.random() < 0.5)
+    if label and objective == SENTENCE_ORDER:
+        return Pair(second, first, label)
+    return Pair(first, _from_elsewhere(stream, second, generator) if label else second, label)
+
+
+def _from_elsewhere(stream: TokenStream, segment: Segment, generator: np.random.Generator) -> Segment:
+    """Sentences of another document, any one being the first, as long as ``segment`` or a little shorter: a length that
+    followed another rule would give them away."""
+    borders = stream.documents
+    filled = np.flatnonzero(np.diff(borders))
+    own = np.searchsorted(borders[filled], segment[0], side="right") - 1
+    other = int(generator.integers(len(filled) - 1))
+    document = filled[other + (other >= own)]
+    start = int(generator.choice(stream.sentences_between(borders[document], borders[document + 1])))
+    limit = min(start + segment[1] - segment[0], int(borders[document + 1]))
+    whole = stream.sentences_between(start + 1, limit + 1)
+    if limit == borders[document + 1] or not len(whole):
+        return start, limit
+    return start, int(whole[-1])

@@ -1,0 +1,282 @@
+"""Pre-training: ``python -m tasks.pretraining --arch bert --corpus FILE...``.
+
+BERT learns masked words and next sentences, ALBERT masked n-grams and the order of sentences, RoBERTa masked words of
+text without a break. What is masked and what is paired is drawn anew in each epoch, from the seed, the epoch and the
+example's number alone, so that it depends neither on batches nor on processes nor on interruptions. A new model starts
+from counts of the corpus (see :mod:`tasks.pretraining.cooccurrence_init`), with ``--weights random`` from noise.
+"""
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minibert import EncoderConfig, PretrainingModel, Tokenizer, pack
+from minibert.checkpoint import Pretrained
+from minibert.errors import InputError
+from minibert.files import read_json_object
+from minibert.training import LabelledBatch
+from tasks.pretraining.chunks import Chunk, Objective
+from tasks.pretraining.cooccurrence_init import start_from_counts
+from tasks.pretraining.corpus import Document, full_chunks, pair_chunks, read_corpus, tokenise
+from tasks.pretraining.masking import Masking
+from tasks.pretraining.pairs import NEXT_SENTENCE, SENTENCE_ORDER
+from tasks.pretraining.settings import PretrainingSettings
+from tasks.settings import RANDOM
+from tasks.task import Details, Encoded, Split, Task
+
+_PAIRS = {"bert": NEXT_SENTENCE, "albert": SENTENCE_ORDER, "roberta": None}
+_UNITS = {"bert": "token", "albert": "ngram", "roberta": "token"}
+Logits = tuple[Tensor, Tensor | None]
+
+
+class Tally(NamedTuple):
+    """What became of some chunks: masked words, those of them that were told, and their losses' sum; the same of pairs,
+    in fields that are 0 where there are none."""
+
+    words: int
+    words_told: int
+    words_loss: float
+    pairs: int
+    pairs_told: int
+    pairs_loss: float
+
+
+_NOTHING = Tally(0, 0, 0.0, 0, 0, 0.0)
+
+
+class PretrainingTask(Task[Document, Chunk, Tally]):
+    """Pre-training; see the module."""
+
+    name = "pretraining"
+    settings_class = PretrainingSettings
+    unit = "document"
+    metrics = ("masked_accuracy",)
+    settings: PretrainingSettings
+
+    # -- data --------------------------------------------------------------------------------------------------------
+
+    def read_given(self) -> dict[str, Split[Document]]:
+        given = {"dev": self.settings.dev, "test": self.settings.test}
+        held_out = {name: self.read(path) for name, path in given.items() if path is not None}
+        return {"train": read_corpus(self.settings.corpus), **held_out}
+
+    def read(self, path: str) -> Split[Document]:
+        return read_corpus([path])
+
+    def key(self, item: Document) -> tuple[str, ...]:
+        return item.paragraphs
+
+    def classes(self, item: Document) -> list[str]:
+        return [self.unit]
+
+    def stratum(self, item: Document) -> Hashable:
+        return item.path
+
+    def headline(self, split: Split[Document]) -> str:
+        return ", ".join(f"{count:,} {what}" for what, count in self.describe(split).items())
+
+    def describe(self, split: Split[Document]) -> dict[str, Any]:
+        paragraphs = [paragraph for document in split.items for paragraph in document.paragraphs]
+        return {
+            "documents": len(split.items),
+            "paragraphs": len(paragraphs),
+            "characters": sum(map(len, paragraphs)),
+        }
+
+    def strings(self, item: Document) -> Sequence[str]:
+        return item.paragraphs
+
+    # -- model -------------------------------------------------------------------------------------------------------
+
+    def new_tokenizer(self, train: Split[Document], arch: str) -> Tokenizer:
+        if self.settings.tokenizer is None:
+            return super().new_tokenizer(train, arch)
+        return Tokenizer.from_pretrained(self.settings.tokenizer)
+
+    def new_shape(self) -> Mapping[str, Any]:
+        path = self.settings.model_config
+        if path is None:
+            return {}
+        shape = read_json_object(Path(path))
+        known = {each.name for each in dataclasses.fields(EncoderConfig)}
+        if unknown := [name for name in shape if name not in known]:
+            raise InputError(f"{path}: {unknown[0]} is none of the model's fields: {', '.join(sorted(known))}.")
+        if settled := [name for name in ("model_type", "vocab_size", "pad_token_id") if name in shape]:
+            raise InputError(f"{path}: {settled[0]} comes from --arch or the tokenizer; leave it out.")
+        return shape
+
+    def start_new(self, model: Pretrained, tokenizer: Tokenizer, train: Split[Document]) -> str:
+        if self.settings.weights == RANDOM:
+            return "random"
+        assert isinstance(model, PretrainingModel)
+        stream = tokenise(train.items, tokenizer, separator=tokenizer.sep_token_id)
+        start_from_counts(model, stream.ids, self.settings.seed)
+        return "started from the corpus' counts"
+
+    @property
+    def model_class(self) -> type[PretrainingModel]:
+        return PretrainingModel
+
+    def labels(self, train: Split[Document]) -> None:
+        return None
+
+    def encode(self, items: Sequence[Document], tokenizer: Tokenizer, config: EncoderConfig) -> Encoded[Chunk]:
+        """Cuts documents into chunks. The notes count unknown tokens.
+
+        Raises:
+            InputError: there are no two documents to make pairs of, or not even two tokens.
+        """
+        pair = _PAIRS[config.model_type]
+        room = (self.settings.max_length or config.max_length) - tokenizer.num_special_tokens(pair=pair is not None)
+        stream = tokenise(items, tokenizer, separator=None if pair else tokenizer.sep_token_id)
+        if pair is None:
+            chunks = full_chunks(stream, room, tokenizer.sep_token_id)
+        elif room < 2:
+            given, positions = self.settings.max_length, config.max_length
+            what = f"--max-length {given}" if given else f"max_position_embeddings: {positions} tokens"
+            raise InputError(f"{what}: leaves no room for a pair; give a larger one.")
+        else:
+            stream, chunks = pair_chunks(stream, room)
+        if not any(chunks) or (pair == NEXT_SENTENCE and np.count_nonzero(np.diff(stream.documents)) < 2):
+            raise InputError(
+                f"{items[0].path}: too little text ({len(items)} documents) to train or to score on; give more "
+                "documents, with blank lines between them, or hold out a larger share."
+            )
+        objective = Objective(
+            pair=pair,
+            masking=Masking.of(tokenizer, self.settings.masking or _UNITS[config.model_type]),
+            tokenizer=tokenizer,
+            stream=stream,
+            seed=self.settings.seed,
+        )
+        examples: list[Chunk] = []
+        for item, of_item in zip(items, chunks, strict=True):
+            for start, end in of_item:
+                examples.append(Chunk(objective, len(examples), start, end, item.line))
+        unknown = int(np.count_nonzero(stream.ids == tokenizer.unk_token_id))
+        return Encoded(examples=examples, counts=list(map(len, chunks)), notes=Counter(unknown_tokens=unknown))
+
+    def at_epoch(self, example: Chunk, epoch: int) -> Chunk:
+        return example if self.settings.static_masks else example._replace(epoch=epoch)
+
+    def collate(self, examples: Sequence[Chunk]) -> LabelledBatch:
+        """Draws and packs chunks; the targets are the masked words ``(N,)``, then the pairs' labels ``(B,)``."""
+        drawn = [example.draw() for example in examples]
+        starts = np.cumsum([0, *(len(each.ids) for each in drawn[:-1])])
+        positions = [start + each.positions for start, each in zip(starts, drawn, strict=True)]
+        words = [each.words for each in drawn]
+        labels = [each.label for each in drawn if each.label is not None]
+        return LabelledBatch(
+            inputs=pack([each.ids for each in drawn], [each.types for each in drawn]),
+            targets=torch.from_numpy(np.concatenate([*words, labels]).astype(np.int64)),
+            num_targets=sum(map(len, words)),
+            lines=tuple(example.line for example in examples),
+            positions=torch.from_numpy(np.concatenate(positions)),
+        )
+
+    def losses(self, model: nn.Module, logits: Logits, batch: LabelledBatch) -> Tensor:
+        """Cross-entropy over the masked words and over the pairs.
+
+        What is minimised is the sum of two means, as in Hugging Face's ForPreTraining classes. A step divides by its
+        masked words, so that the pairs' losses are multiplied by masked words per pair, in the step as a whole: both
+        means are then exact, however it is cut into micro-batches or shared out among processes.
+        """
+        words, pairs = _losses(logits, batch)
+        if pairs is None:
+            return words
+        weight = batch.targets_per_sequence
+        return words + pairs * (batch.num_targets / batch.inputs.num_sequences if weight is None else weight)
+
+    # -- answers -----------------------------------------------------------------------------------------------------
+
+    def decode(self, model: nn.Module, logits: Logits, batch: LabelledBatch, examples: Sequence[Chunk]) -> list[Any]:
+        """Of each chunk its tally."""
+        word_losses, pair_losses = _losses(logits, batch)
+        words, labels = _targets(batch)
+        sequence = _sequence_of_each(batch)
+        told = torch.zeros_like(word_losses).index_add(0, sequence, (logits[0].argmax(-1) == words).float())
+        count = torch.zeros_like(word_losses).index_add(0, sequence, torch.ones_like(sequence, dtype=torch.float32))
+        none = torch.zeros_like(word_losses)
+        columns = [count, told, word_losses, none, none, none]
+        if logits[1] is not None and pair_losses is not None:
+            columns[3:] = [none + 1, (logits[1].argmax(-1) == labels).float(), pair_losses]
+        return torch.stack(columns, 1).tolist()
+
+    def outputs(self, model: nn.Module, items: Sequence[Document], decoded: Sequence[Sequence[Any]]) -> list[Tally]:
+        return [_sum(parts) for parts in decoded]
+
+    def figures(self, items: Sequence[Document], outputs: Sequence[Tally]) -> dict[str, float]:
+        """The loss, and what it is made of; perplexity is that of the masked words."""
+        all_ = _sum(outputs)
+        words_loss = all_.words_loss / max(1, all_.words)
+        figures = {
+            "loss": words_loss,
+            "masked_accuracy": all_.words_told / max(1, all_.words),
+            "perplexity": math.exp(min(words_loss, 700)),  # above it, the largest number is passed
+        }
+        if all_.pairs:
+            figures |= {
+                "loss": words_loss + all_.pairs_loss / all_.pairs,
+                "masked_loss": words_loss,
+                "pair_loss": all_.pairs_loss / all_.pairs,
+                "pair_accuracy": all_.pairs_told / all_.pairs,
+            }
+        return figures
+
+    def details(self, split: Split[Document], outputs: Sequence[Tally], losses: Sequence[float]) -> Details:
+        by_file: dict[str, list[Tally]] = {}
+        for document, tally in zip(split.items, outputs, strict=True):
+            by_file.setdefault(document.path, []).append(tally)
+        rows = {path: self.figures(split.items, tallies) for path, tallies in by_file.items()}
+        rows["all"] = self.figures(split.items, outputs)
+        table = "\n".join(
+            f"{path}: " + ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in row.items())
+            for path, row in rows.items()
+        )
+        return Details(title="masked words and pairs", rows=rows, table=f"{table}\n")
+
+    # -- new text ----------------------------------------------------------------------------------------------------
+
+    def item_from(self, record: Mapping[str, Any], place: str) -> Document:
+        raise InputError(f"{place}: a pre-trained model fills masks; use python -m tasks.fill_mask.")
+
+    def answer(self, item: Document, output: Tally) -> dict[str, Any]:
+        return output._asdict()
+
+
+def _sum(tallies: Iterable[Sequence[float]]) -> Tally:
+    words, words_told, words_loss, pairs, pairs_told, pairs_loss = map(math.fsum, zip(_NOTHING, *tallies, strict=True))
+    return Tally(int(words), int(words_told), words_loss, int(pairs), int(pairs_told), pairs_loss)
+
+
+def _targets(batch: LabelledBatch) -> tuple[Tensor, Tensor]:
+    """The masked words ``(N,)``, and the pairs' labels ``(B,)``, or none."""
+    return batch.targets[: batch.num_targets], batch.targets[batch.num_targets :]
+
+
+def _sequence_of_each(batch: LabelledBatch) -> Tensor:
+    """The sequence that each masked word stands in: ``(N,)``."""
+    assert batch.positions is not None
+    return torch.bucketize(batch.positions, batch.inputs.cu_seqlens[1:], right=True)
+
+
+def _losses(logits: Logits, batch: LabelledBatch) -> tuple[Tensor, Tensor | None]:
+    """Each sequence's loss of its masked words, summed, and of its pair, in fp32 at least: ``(B,)`` each."""
+    words, labels = _targets(batch)
+    each = F.cross_entropy(_wide(logits[0]), words, reduction="none")
+    by_sequence = each.new_zeros(batch.inputs.num_sequences).index_add(0, _sequence_of_each(batch), each)
+    if logits[1] is None:
+        return by_sequence, None
+    return by_sequence, F.cross_entropy(_wide(logits[1]), labels, reduction="none")
+
+
+def _wide(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

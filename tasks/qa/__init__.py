@@ -1,0 +1,1 @@
+"""Questions answered by a label: ``python -m tasks.qa``."""

@@ -1,0 +1,45 @@
+"""The command of this task: training, or ``--ask`` from a trained run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from minibert.errors import InputError
+from tasks.qa.settings import QaSettings, ask_parser, question_parser
+from tasks.qa.task import QaTask
+from tasks.run.command import run_task
+from tasks.run.options import read_settings
+from tasks.run.predictor import Trained
+from tasks.settings import SETTINGS_FILE
+
+
+def ask(questions: Sequence[str], arguments: Sequence[str]) -> None:
+    """Answers questions from a trained run, for people to read.
+
+    Raises:
+        InputError: no run is named, or it is none of this task.
+    """
+    options = ask_parser().parse_args(arguments)
+    if options.weights is None:
+        raise InputError("--ask: needs --weights RUN, the folder of a trained run to answer from.")
+    file = Path(options.weights) / SETTINGS_FILE
+    if not file.is_file():
+        raise InputError(f"{file}: no such file. A folder of a run holds one.")
+    settings = read_settings(file, QaSettings, QaTask.name)
+    settings.pop("metric", None)  # it chose the best epoch, and may go by the run's own top-k
+    settings |= {name: value for name in ("top_k", "unknown") if (value := getattr(options, name)) is not None}
+    task = QaTask(QaSettings(**settings))
+    trained = Trained.load(task, options.weights, device=options.device)
+    items = [task.item_from({"text": question}, f"--ask {question}") for question in questions]
+    for answer in trained.answer(items):
+        print(f"{answer['question']}\n  -> {answer['label']}")
+        for best in answer["answers"]:
+            print(f"     {best['probability']:6.1%}  {best['label']}")
+
+
+def main(argv: Sequence[str] | None = None) -> Path | None:
+    """Trains, scores and saves, or answers ``--ask``; returns the run folder."""
+    given, rest = question_parser().parse_known_args(argv)
+    if given.ask:
+        ask(given.ask, rest)
+        return None
+    return run_task(QaTask, rest)

@@ -1,0 +1,91 @@
+"""Question answering by label: ``python -m tasks.qa --arch bert``.
+
+A question goes to the department (or intent, or answer) that it belongs to: classification with many labels. Prompts
+are templates that dress a question; the model is trained on each question under every one of them, answers under each,
+and the mean of its probabilities is the vote.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from tasks.classification.data import LabelledText
+from tasks.classification.task import ClassificationTask, Judgement
+from tasks.qa.settings import QUESTION, QaSettings
+from tasks.task import Details, Split
+
+UNKNOWN = "unknown"
+
+
+class QaTask(ClassificationTask):
+    """Answers by label; see the module."""
+
+    name = "qa"
+    layout = "label-first"
+    settings_class = QaSettings
+    settings: QaSettings
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The bare question, and what dresses it."""
+        return (QUESTION, *self.settings.prompt)
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        return "accuracy", "macro_f1", f"top_{self.settings.top_k}_accuracy"
+
+    def dressed(self, item: LabelledText) -> list[str]:
+        return [prompt.replace(QUESTION, item.text) for prompt in self.prompts]
+
+    def figures(self, items: Sequence[LabelledText], outputs: Sequence[Judgement]) -> dict[str, float]:
+        """Those of classification by the vote; how often the right answer is among the first ``top_k``; and with
+        prompts the accuracy under each, how often two of them agree, and how often all do."""
+        figures = super().figures(items, outputs)
+        gold = [item.label for item in items]
+        k = self.settings.top_k
+        among = [label in [name for name, _ in o.ranked()[:k]] for label, o in zip(gold, outputs, strict=True)]
+        figures[f"top_{k}_accuracy"] = float(np.mean(among))
+        if self.settings.unknown:
+            answered = [output.mean.max() >= self.settings.unknown for output in outputs]
+            right = [label == o.prediction("single") for label, o in zip(gold, outputs, strict=True)]
+            figures["answered"] = float(np.mean(answered))
+            figures["accuracy_of_answered"] = float(np.mean(right, where=answered)) if any(answered) else 0.0
+        if self.settings.prompt:
+            chosen = np.array([output.values.argmax(axis=1) for output in outputs])  # (questions, prompts)
+            right_index = np.array([o.names.index(str(label)) for label, o in zip(gold, outputs, strict=True)])
+            for number, column in enumerate(chosen.T):
+                figures[f"accuracy_prompt_{number}"] = float(np.mean(column == right_index))
+            pairs = [np.mean(a == b) for a, b in combinations(chosen.T, 2)]
+            figures["agreement_of_two"] = float(np.mean(pairs))
+            figures["agreement_of_all"] = float(np.mean((chosen == chosen[:, :1]).all(axis=1)))
+        return figures
+
+    def details(self, split: Split[LabelledText], outputs: Sequence[Judgement], losses: Sequence[float]) -> Details:
+        details = super().details(split, outputs, losses)
+        figures = self.figures(split.items, outputs)
+        lines = [details.table]
+        if self.settings.prompt:
+            lines += ["", "accuracy under each prompt"]
+            for number, prompt in enumerate(self.prompts):
+                lines.append(f"  {figures[f'accuracy_prompt_{number}']:.4f}  {prompt}")
+            agreement = (
+                f"two prompts agree on {figures['agreement_of_two']:.1%}, all on {figures['agreement_of_all']:.1%}"
+            )
+            lines.append(f"  {figures['accuracy']:.4f}  the vote (mean probability); {agreement}")
+        if self.settings.unknown:
+            right = f"{figures['accuracy_of_answered']:.4f} of them rightly"
+            lines += ["", f"with --unknown {self.settings.unknown:g}, {figures['answered']:.1%} are answered, {right}"]
+        return dataclasses.replace(details, table="\n".join(lines))
+
+    def answer(self, item: LabelledText, output: Judgement) -> dict[str, Any]:
+        best = output.ranked()[: self.settings.top_k]
+        label, probability = best[0]
+        return {
+            "question": item.text,
+            "label": label if probability >= self.settings.unknown else UNKNOWN,
+            "probability": probability,
+            "answers": [{"label": name, "probability": value} for name, value in best],
+        }

@@ -1,0 +1,350 @@
+"""``report.html``: one page that says what a run or a comparison found, and needs nothing beside itself.
+
+Figures have four digits, as on the terminal and in ``metrics.json``. Plots come from :mod:`tasks.report.plots` and are
+left out, with a line that says so, where matplotlib is not installed.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tasks.report import plots
+from tasks.report.markup import Html, element, join, marked_text, named_row, number, row, table
+from tasks.report.parts import (
+    LONG_TABLE,
+    Pictures,
+    Section,
+    headline,
+    numbers,
+    quantity,
+    warnings,
+    words,
+    write_page,
+)  # fmt: skip
+from tasks.task import Details, ErrorCase, Mark
+
+_MOST_IN_MATRIX = 30  # classes; of more, the most confused pairs are listed
+_MOST_PAIRS = 25
+_LONG_NAME = 5  # characters; longer names of columns stand upright
+
+
+def write_run_report(folder: Path, metrics: Mapping[str, Any], details: Mapping[str, Details]) -> Path:
+    """Writes ``report.html`` and, with matplotlib, ``plots/*.png`` for one run.
+
+    Args:
+        folder: the run's.
+        metrics: what ``metrics.json`` holds; all but ``task``, ``arch``, ``command`` and ``final`` may be absent.
+        details: for each evaluated split; the page leads with the last.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    split = list(metrics["final"])[-1]
+    figure = _lead_figure(metrics, split)
+    pictures = Pictures(folder)
+    by_split = {name: _answers(name, shown, pictures) for name, shown in details.items()}
+    folded = [
+        element("details", element("summary", f"The same for {name}"), *(section.shown() for section in sections))
+        for name, sections in by_split.items()
+        if name != split and sections
+    ]
+    return write_page(
+        folder,
+        metrics,
+        title=f"{metrics['task']}, {metrics['arch']}",
+        top=[_run_headline(metrics, split, figure), warnings(metrics), _figures(metrics)],
+        sections=[*_learning(metrics, figure, pictures), *by_split.get(split, [])],
+        rest=join(folded),
+    )
+
+
+def write_comparison_report(folder: Path, comparison: Mapping[str, Any]) -> Path:
+    """Writes ``report.html`` and, with matplotlib, ``plots/comparison.png`` for runs side by side.
+
+    Args:
+        folder: the comparison's; holds the runs' folders.
+        comparison: what ``comparison.json`` holds; all but ``task``, ``command``, ``metric`` and ``rows`` may be
+            absent.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    choose = max if comparison.get("metric_higher_is_better", True) else min
+    best = choose(comparison["rows"], key=lambda line: line["mean"])
+    return write_page(
+        folder,
+        comparison,
+        title=f"{comparison['task']}, compared",
+        top=[_comparison_headline(comparison, best), warnings(comparison)],
+        sections=[
+            Section("Models", _models(comparison, best, Pictures(folder))),
+            Section("Speed and memory", _costs(comparison)),
+        ],
+        rest=Html(),
+    )
+
+
+# -- one run ---------------------------------------------------------------------------------------------------------
+
+
+def _lead_figure(metrics: Mapping[str, Any], split: str) -> str:
+    """The figure that the page leads with: the one that chose the epoch, unless that was the loss."""
+    figures = [name for name in numbers(metrics["final"][split]) if name != "loss"]
+    chosen = metrics.get("metric")
+    return chosen if chosen in figures else next(iter(figures), "loss")
+
+
+def _run_headline(metrics: Mapping[str, Any], split: str, figure: str) -> Html:
+    value = metrics["final"][split].get(figure)
+    shown = [(number(value), f"{words(figure)}, {split}")]
+    other = _baseline_figures(metrics, split).get(figure)
+    if other is not None:
+        shown += [(number(other), metrics["baseline"]["name"]), (_difference(value - other), "difference")]
+    return headline(shown)
+
+
+def _difference(value: float) -> str:
+    return f"{value:+.4f}".replace("-", "−")
+
+
+def _baseline_figures(metrics: Mapping[str, Any], split: str) -> dict[str, float]:
+    """The baseline's figures on a split; those that are not given by split are of the last one evaluated."""
+    baseline = metrics.get("baseline") or {}
+    if any(isinstance(value, Mapping) for value in baseline.values()):
+        return numbers(baseline.get(split, {}))
+    return numbers(baseline) if split == list(metrics["final"])[-1] else {}
+
+
+def _figures(metrics: Mapping[str, Any]) -> Html:
+    """All figures of all splits, and the baseline's beside them; nothing where the headline says it all."""
+    lines = {}
+    for split, figures in reversed(metrics["final"].items()):
+        lines[split] = numbers(figures)
+        if of_baseline := _baseline_figures(metrics, split):
+            lines[f"{split}, {metrics['baseline']['name']}"] = of_baseline
+    names = list(dict.fromkeys(name for figures in lines.values() for name in figures))
+    rows = [named_row(line, *(number(figures.get(name)) for name in names)) for line, figures in lines.items()]
+    return table(["", *map(words, names)], rows, label="Figures by split") if len(names) * len(rows) > 1 else Html()
+
+
+def _learning(metrics: Mapping[str, Any], figure: str, pictures: Pictures) -> list[Section]:
+    epochs: Sequence[Mapping[str, Any]] = metrics.get("epochs") or []
+    if not epochs:
+        return []
+    best = max((entry["epoch"] for entry in epochs if entry.get("best")), default=None)
+
+    def curves(name: str, dev: str, train: str, level: tuple[str, float] | None = None) -> Html:
+        pairs = {
+            label: points
+            for label, key in (("dev", dev), ("train", train))
+            if (points := [(entry["epoch"], entry[key]) for entry in epochs if entry.get(key) is not None])
+        }
+        if not pairs:
+            return Html()
+
+        def draw(name: str) -> plots.Plot:
+            return plots.curves(pairs, name=name, figure=words(dev), best=best, level=level)
+
+        return pictures.figure(draw, name=name)
+
+    drawn = [curves("loss", "loss", "train_loss")]
+    if figure != "loss":
+        value = _baseline_figures(metrics, "dev").get(figure)
+        level = None if value is None else (metrics["baseline"]["name"], value)
+        drawn.append(curves("metric", figure, f"train_{figure}", level))
+    wanted = ("train_loss", "loss", figure, f"train_{figure}", "train_seconds", "tokens_per_second")
+    columns = [key for key in dict.fromkeys(wanted) if any(key in entry for entry in epochs)]
+    rows = [
+        named_row(
+            f"{entry['epoch']}, best" if entry["epoch"] == best else str(entry["epoch"]),
+            *(quantity(key, entry.get(key)) for key in columns),
+            class_="best" if entry["epoch"] == best else None,
+        )
+        for entry in epochs
+    ]
+    head = [words(f"dev_{key}" if f"train_{key}" in columns else key) for key in columns]
+    values = table(["epoch", *head], rows, label="Figures by epoch", long=len(rows) > LONG_TABLE)
+    return [Section("Learning", join([element("div", *drawn, class_="figures"), pictures.note(), values]))]
+
+
+def _answers(split: str, details: Details, pictures: Pictures) -> list[Section]:
+    """What the model answered on a split: by class, confused, and wrong."""
+    found = []
+    if details.rows:
+        found.append(Section(f"Classes, {split}", _classes(split, details)))
+    if details.confusion:
+        found.append(Section(f"Confusion, {split}", _confusion(split, details.confusion, pictures)))
+    if details.errors:
+        found.append(Section(f"Worst errors, {split}", _errors(details.errors)))
+    return found
+
+
+def _classes(split: str, details: Details) -> Html:
+    columns = list(dict.fromkeys(column for figures in details.rows.values() for column in figures))
+    averages = {name: figures for name, figures in details.rows.items() if name.endswith(" avg") or name == "accuracy"}
+    classes = [(name, figures) for name, figures in details.rows.items() if name not in averages]
+    note = f"{details.title}."
+    if long := len(classes) > LONG_TABLE and "f1-score" in columns:
+        classes.sort(key=lambda pair: pair[1].get("f1-score", 0.0))
+        note += " The weakest class comes first, averages come last."
+
+    def line(name: str, figures: Mapping[str, float]) -> Html:
+        cells = []
+        for column in columns:
+            value = figures.get(column)
+            bar = {"class_": "bar", "style": f"--share: {value:.1%}"} if column == "f1-score" and value else {}
+            shown = round(value) if column == "support" and value is not None else value
+            cells.append(element("td", number(shown), **bar))
+        return row(element("th", name, scope="row"), *cells)
+
+    shown = table(
+        ["class", *columns],
+        [line(*pair) for pair in classes],
+        foot=[line(*pair) for pair in averages.items()],
+        label=f"Figures by class, {split}",
+        long=long,
+    )
+    return join([element("p", note, class_="note"), shown])
+
+
+def _confusion(split: str, matrix: Mapping[str, Mapping[str, int]], pictures: Pictures) -> Html:
+    picture = pictures.figure(
+        lambda name: plots.confusion(matrix, name=name),
+        name=f"confusion-{split}",
+        caption="Shares of each gold class; blue is right, orange wrong. The colours follow the square root of the "
+        "share, so that rare mistakes show.",
+    )
+    counts = _matrix(split, matrix) if len(matrix) <= _MOST_IN_MATRIX else _pairs(split, matrix)
+    return element("div", element("div", *counts), picture, class_="figures")
+
+
+def _matrix(split: str, matrix: Mapping[str, Mapping[str, int]]) -> list[Html]:
+    rows = []
+    for gold, counts in matrix.items():
+        total = sum(counts.values())
+        cells = []
+        for predicted in matrix:
+            count = counts.get(predicted, 0)
+            kind = "none" if not count else "right" if gold == predicted else "wrong"
+            style = f"--share: {60 * (count / total) ** 0.5:.0f}%" if count else None
+            cells.append(element("td", number(count), class_=kind, style=style))
+        rows.append(row(element("th", gold, scope="row"), *cells))
+    shown = table(["gold ↓ predicted →", *matrix], rows, label=f"Confusion matrix, {split}")
+    class_ = "matrix upright" if any(len(name) > _LONG_NAME for name in matrix) else "matrix"
+    return [element("p", "Counts, a row for each gold class.", class_="note"), element("div", shown, class_=class_)]
+
+
+def _pairs(split: str, matrix: Mapping[str, Mapping[str, int]]) -> list[Html]:
+    pairs = [(n, gold, other) for gold, counts in matrix.items() for other, n in counts.items() if n and gold != other]
+    pairs.sort(key=lambda pair: -pair[0])
+    rows = [
+        row(
+            element("th", gold, scope="row"),
+            element("td", predicted, class_="words"),
+            element("td", number(count)),
+            element("td", number(count / sum(matrix[gold].values()))),
+        )
+        for count, gold, predicted in pairs[:_MOST_PAIRS]
+    ]
+    note = f"The {len(rows)} most confused of {len(pairs):,} pairs among {len(matrix):,} classes."
+    head = ["gold", "predicted", "count", "share of gold"]
+    shown = table(head, rows, label=f"Most confused pairs, {split}")
+    return [element("p", note, class_="note"), element("div", shown, class_="pairs")]
+
+
+def _errors(errors: Sequence[ErrorCase]) -> Html:
+    parts = [element("p", f"The {len(errors)} wrong answers with the largest loss.", class_="note")]
+    if any(case.marks for case in errors):
+        meanings = {"gold": "line below: gold", "predicted": "broken line above: predicted", "both": "both lines: both"}
+        for kind, meaning in meanings.items():
+            mark = Mark(start=0, end=len(meaning), kind=kind, label="")
+            parts.append(element("span", marked_text(meaning, [mark]), class_="key"))
+    return join([*parts, element("ol", *map(_error, errors), class_="errors")])
+
+
+def _error(case: ErrorCase) -> Html:
+    place = element("div", element("span", case.place), element("span", f"loss {case.loss:.4f}"), class_="place")
+    shown = element("div", marked_text(case.text, case.marks), class_="text", lang="", dir="auto")
+    answers = [
+        part
+        for name, answer in (("gold", case.gold), ("predicted", case.predicted))
+        for part in (element("dt", name), element("dd", marked_text(answer, ()), lang="", dir="auto"))
+    ]
+    return element("li", place, shown, element("dl", *answers, class_="answers"))
+
+
+# -- a comparison ----------------------------------------------------------------------------------------------------
+
+
+def _comparison_headline(comparison: Mapping[str, Any], best: Mapping[str, Any]) -> Html:
+    seeds = len(best["values"])
+    of = [words(comparison["metric"]), comparison.get("split"), best["arch"]]
+    of.append(f"mean of {seeds} seeds" if seeds > 1 else "one seed")
+    shown: list[tuple[str, str]] = [(_spread(best), ", ".join(filter(None, of)))]
+    if baseline := comparison.get("baseline"):
+        shown += [(_spread(baseline), baseline["name"]), (_difference(best["mean"] - baseline["mean"]), "difference")]
+    return headline(shown)
+
+
+def _spread(line: Mapping[str, Any]) -> Html:
+    """Mean and standard deviation."""
+    std = line.get("std")
+    return join([number(line["mean"]), *([element("small", f" ± {number(std)}")] if std is not None else [])])
+
+
+def _models(comparison: Mapping[str, Any], best: Mapping[str, Any], pictures: Pictures) -> Html:
+    rows, baseline, figure = comparison["rows"], comparison.get("baseline"), words(comparison["metric"])
+    body = []
+    for line in rows:
+        collapsed = [element("small", f"{line['collapsed']} collapsed", class_="line")] if line.get("collapsed") else []
+        body.append(
+            named_row(
+                join([line["arch"], element("small", line.get("origin") or line.get("weights") or "")]),
+                _spread(line),
+                join([number(line.get("worst")), *collapsed]),
+                _by_seed(line),
+                class_="best" if line is best else None,
+            )
+        )
+    foot = []
+    if baseline:
+        worst = number(baseline.get("worst"))
+        foot = [named_row(baseline["name"], _spread(baseline), worst, _by_seed(baseline))]
+    head = ["model", f"{figure}, mean ± std", "worst", "by seed"]
+
+    names, values = [line["arch"] for line in rows], [line["values"] for line in rows]
+    if len(set(names)) < len(names):
+        names = [f"{line['arch']} {Path(line.get('weights') or 'small').name}" for line in rows]
+
+    def draw(name: str) -> plots.Plot:
+        level = (baseline["name"], baseline["mean"]) if baseline else None
+        return plots.dots(list(zip(names, values, strict=True)), name=name, figure=figure, level=level)
+
+    shown = table(head, body, foot=foot, label="Models compared")
+    return join([shown, pictures.figure(draw, name="comparison"), pictures.note()])
+
+
+def _costs(comparison: Mapping[str, Any]) -> Html:
+    """What a run of each model takes."""
+    keys = ("train_seconds", "tokens_per_second", "parameters", "peak_memory_bytes")
+    rows = [named_row(line["arch"], *(quantity(key, line.get(key)) for key in keys)) for line in comparison["rows"]]
+    return table(["model", *map(words, keys)], rows, label="Speed and memory")
+
+
+def _by_seed(line: Mapping[str, Any]) -> Html:
+    """Each seed's figure, linked to the report of its run."""
+    values = line.get("values") or []
+    unknown = [None] * len(values)
+    shown = []
+    for value, run, seed in zip(values, line.get("runs") or unknown, line.get("seeds") or unknown, strict=True):
+        title = None if seed is None else f"seed {seed}"
+        href = None if run is None else quote(f"{run}/report.html", errors="surrogateescape")
+        shown.append(element("a", number(value), href=href, title=title))  # without href just a place
+    return join(shown)

@@ -1,0 +1,201 @@
+"""What the reports of runs and of comparisons share: the page, its first and last sections, plots, and figures."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from minibert.files import write_whole
+from tasks.report import plots
+from tasks.report.markup import Html, element, join, named_row, number, table, verbatim
+
+LONG_TABLE = 30
+"""Rows; a longer table scrolls on a screen."""
+_STYLE = Path(__file__).with_name("report.css")
+_NO_PLOTS = "There are no plots without matplotlib: pip install -e '.[report]' in minibert's folder adds them."
+
+
+class Section(NamedTuple):
+    """A part of the page that its first lines link to."""
+
+    name: str
+    content: Html
+
+    @property
+    def id(self) -> str:
+        return re.sub(r"\W+", "-", self.name.lower())
+
+    def shown(self) -> Html:
+        return element("section", element("h2", self.name, id=self.id), self.content)
+
+
+def write_page(
+    folder: Path, record: Mapping[str, Any], *, title: str, top: Iterable[Html], sections: Iterable[Section], rest: Html
+) -> Path:
+    """Writes ``report.html``.
+
+    Args:
+        folder: where to.
+        record: of the run or comparison.
+        title: of the page.
+        top: what stands above the sections.
+        sections: those of this kind of page.
+        rest: folded parts, which stand before the data, the settings and so on.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    first, last = [_command(record), *sections], _circumstances(record)
+    head = join([
+        Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        element("title", verbatim(title)),
+        element("style", Html(_STYLE.read_text(encoding="utf-8"))),
+    ])  # fmt: skip
+    links = [element("a", section.name, href=f"#{section.id}") for section in (*first, *last)]
+    header = element("header", element("h1", title), *_origin(record), element("nav", *links))
+    shown = [[section.shown() for section in part] for part in (first, last)]
+    body = element("body", header, element("main", *top, *shown[0], rest, *shown[1]))
+    page = f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n{body}</html>\n'
+    path = folder / "report.html"
+    # A file name that is not UTF-8 may be in the command; it must not cost the page.
+    write_whole(path, lambda file: file.write_text(page, encoding="utf-8", errors="backslashreplace"))
+    return path
+
+
+class Pictures:
+    """Puts plots into the page and into ``plots/`` beside it; leaves them out without matplotlib."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "plots"
+        self._installed = plots.installed()
+
+    def figure(self, draw: Callable[[str], plots.Plot], *, name: str, caption: str = "") -> Html:
+        """The plot that ``draw`` makes of a name, which is the file's and makes its ids unique."""
+        if not self._installed:
+            return Html()
+        plot = draw(name)
+        self._folder.mkdir(exist_ok=True)
+        write_whole(self._folder / f"{name}.png", lambda file: file.write_bytes(plot.png))
+        if plot.numbered:
+            caption += " No installed font has all the names, so numbers stand for them, in the order of the table."
+        return element("figure", Html(plot.svg), *([element("figcaption", caption.strip())] if caption else []))
+
+    def note(self) -> Html:
+        """Says so where there are no plots."""
+        return Html() if self._installed else element("p", _NO_PLOTS, class_="note")
+
+
+def headline(pairs: Iterable[tuple[str, str]]) -> Html:
+    """Large figures, each with what it is; the first is the largest."""
+    return element("dl", *(element("div", element("dt", t), element("dd", v)) for v, t in pairs), class_="headline")
+
+
+def warnings(record: Mapping[str, Any]) -> Html:
+    if not record.get("warnings"):
+        return Html()
+    items = [element("li", warning) for warning in record["warnings"]]
+    return element("aside", element("strong", "To know before reading on"), element("ul", *items), class_="warnings")
+
+
+def _origin(record: Mapping[str, Any]) -> list[Html]:
+    """The model; when and where it was trained."""
+    facts = []
+    if record.get("started"):
+        started = datetime.fromisoformat(record["started"])
+        facts.append(f"{started:%Y-%m-%d %H:%M} {started.tzname() or ''}".strip())
+        if record.get("finished"):
+            facts.append(duration((datetime.fromisoformat(record["finished"]) - started).total_seconds()))
+    facts += [record[key] for key in ("device", "precision") if record.get(key)]
+    if record.get("seed") is not None:
+        facts.append(f"seed {record['seed']}")
+    return [element("p", line, class_="note") for line in (record.get("origin"), " · ".join(facts)) if line]
+
+
+def _command(record: Mapping[str, Any]) -> Section:
+    return Section("Command", element("pre", element("code", verbatim(record["command"])), tabindex="0"))
+
+
+def _circumstances(record: Mapping[str, Any]) -> list[Section]:
+    found = []
+    if data := record.get("data"):
+        found.append(Section("Data", _data(data)))
+    if resources := record.get("resources"):
+        shown = {words(key): quantity(key, value) for key, value in resources.items() if value is not None}
+        found.append(Section("Speed and memory", _facts(shown, short=True)))
+    if settings := record.get("settings"):
+        shown = {name: _setting(value) for name, value in settings.items()}
+        found.append(Section("Settings", _facts(shown, short=True)))
+    if versions := record.get("versions"):
+        found.append(Section("Versions", _facts(versions, short=True)))
+    return found
+
+
+def _data(data: Mapping[str, Mapping[str, Any]]) -> Html:
+    columns = {split: dict(_flat(described)) for split, described in data.items()}
+    names = list(dict.fromkeys(name for facts in columns.values() for name in facts))
+    rows = [named_row(name, *(number(facts.get(name)) for facts in columns.values())) for name in names]
+    files = {
+        split: join([described["path"], " ", element("code", f"sha256 {described.get('sha256', 'unknown')}")])
+        for split, described in data.items()
+        if described.get("path")
+    }
+    return join([table(["", *data], rows, label="The data"), _facts(files)])
+
+
+def _flat(described: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """What is known of a split, by readable names; of very many counts only how many there are."""
+    for key, value in described.items():
+        if not isinstance(value, Mapping):
+            if key not in ("path", "sha256"):
+                yield words(key), value
+        elif len(value) > LONG_TABLE:
+            yield f"different {words(key)}", len(value)
+        else:
+            yield from ((f"{words(key)}: {name}", count) for name, count in value.items())
+
+
+def _facts(facts: Mapping[str, str], short: bool = False) -> Html:
+    """Names and values; short ones in columns."""
+    pairs = [(element("dt", name), element("dd", value)) for name, value in facts.items()]
+    if short:
+        return element("dl", *(element("div", *pair) for pair in pairs), class_="facts columns")
+    return element("dl", *(part for pair in pairs for part in pair), class_="facts")
+
+
+def words(name: str) -> str:
+    """``strict_f1`` -> ``strict F1``, ``train_seconds`` -> ``train time``."""
+    name = name.removesuffix("_bytes").replace("_", " ")
+    name = re.sub(r"\bper second$", "a second", re.sub(r"\bseconds$", "time", name))
+    return re.sub(r"\bf1\b", "F1", name)
+
+
+def quantity(key: str, value: Any) -> str:
+    """A figure as its name asks for: times and sizes in readable units, counts whole even where they are means."""
+    if value is None:
+        return ""
+    if key.endswith("_seconds"):
+        return duration(value)
+    if key.endswith("_bytes"):
+        return f"{value / 2**20:,.0f} MiB" if value < 2**30 else f"{value / 2**30:.2f} GiB"
+    return number(round(value) if key.endswith(("per_second", "parameters")) else value)
+
+
+def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def numbers(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Those of the values that are numbers."""
+    return {name: value for name, value in figures.items() if isinstance(value, (int, float))}
+
+
+def _setting(value: Any) -> str:
+    if value is None or value == () or value == []:
+        return "not set"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,32 @@
+"""The command of every task: a dry run, one run, or several with different seeds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.run.grid import repeat
+from tasks.run.interrupts import command_line, resumable
+from tasks.run.options import parse
+from tasks.run.prepare import dry_run
+from tasks.run.train import train
+from tasks.task import Task
+
+
+def run_task(task_class: type[Task[Any, Any, Any]], argv: Sequence[str] | None = None) -> Path | None:
+    """Runs ``python -m tasks.NAME``: once, or with several seeds; returns the run folder.
+
+    Raises:
+        InputError: something that was given cannot be used.
+    """
+    command = parse(task_class.settings_class, argv, task=task_class.name)
+    task = task_class(command.settings)
+    if command.dry_run:
+        dry_run(task)
+        return None
+    typed = command_line(f"tasks.{task.name}", argv)
+    if command.settings.seeds > 1:
+        name = command.settings.arch or "seeds"
+        with resumable(typed, levels=2):
+            return repeat(task_class, [command.settings], name=name, command=typed, resume=command.resume)
+    with resumable(typed, levels=1):
+        return train(task, command=typed, resume=command.resume)

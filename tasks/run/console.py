@@ -1,0 +1,84 @@
+"""How every command behaves: one sentence and exit status 2 for what a person can correct, and clean exits on signals.
+
+Nothing here needs torch, so that help and refusals come at once.
+"""
+
+import contextlib
+import ctypes
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from minibert.errors import InputError
+
+
+def run_main(main: Callable[[], object]) -> None:
+    """Runs a command: what a person can correct is printed as one sentence, with exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without Chinese must not end a run
+            stream.reconfigure(errors="backslashreplace")
+    _keep_freed_memory()
+    # Leave by way of the clean-ups that an exception would run; training has a better answer of its own.
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        _check_arguments()
+        main()
+    except BrokenPipeError:  # who reads the output has read enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still wants to write
+        sys.exit(141)  # as a shell reports it
+    except (InputError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        print(
+            f"error: out of memory; give less at a time (--max-length, --micro-batch-size) or stop what else fills it. "
+            f"{error}",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    except KeyboardInterrupt as stop:
+        print("stopped.", file=sys.stderr)
+        sys.exit(128 + int(stop.args[0] if stop.args else signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _check_arguments() -> None:
+    for argument in sys.argv[1:]:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            encoding = sys.getfilesystemencoding()
+            raise InputError(
+                f"the argument {argument!r} is not {encoding}, which this terminal is said to write; write it so, or "
+                "set LC_ALL=C.UTF-8."
+            ) from None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, or PyTorch (which need not have been imported), could not get memory."""
+    named = type(error).__name__ in ("MemoryError", "OutOfMemoryError")
+    return named or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def _keep_freed_memory() -> None:
+    """Has the C library keep what is freed, for what is allocated next, instead of giving it back to the system.
+
+    An optimizer step on a CPU frees and allocates the same memory as the one before it, and the system clears each page
+    of it anew: for small models that is a tenth of the time. Does nothing where the C library is not glibc.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # glibc's malloc.h
+    with contextlib.suppress(OSError, TypeError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_threshold, 2**25)  # the largest that it takes; larger blocks go back
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt(number)

@@ -1,0 +1,50 @@
+"""Runs that a signal stopped: what to say, and how to go on with them."""
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from minibert.training import Interrupted
+
+
+@contextlib.contextmanager
+def resumable(typed: str, *, levels: int) -> Iterator[None]:
+    """Where a signal stops training in the block, says how to go on, and exits with 143 or 130.
+
+    Args:
+        typed: the command that was given.
+        levels: how far up from the folder of checkpoints the command's own folder lies.
+    """
+    try:
+        yield
+    except Interrupted as stop:
+        if os.environ.get("RANK", "0") == "0":  # set by torchrun; the processes have parted already
+            print(f"{stop}.", file=sys.stderr)
+            if stop.checkpoint is not None:
+                print(to_go_on(typed, stop.checkpoint.parents[levels]), file=sys.stderr)
+        sys.exit(stop.exit_status)
+
+
+def command_line(program: str, argv: Sequence[str] | None) -> str:
+    """The command that does this again, from the start; under ``torchrun`` with as many processes."""
+    arguments = sys.argv[1:] if argv is None else argv
+    launcher = ["python"]
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        nodes = os.environ["GROUP_WORLD_SIZE"]
+        launcher = ["torchrun", *(["--nnodes", nodes] if nodes != "1" else [])]
+        launcher += ["--nproc-per-node", os.environ["LOCAL_WORLD_SIZE"]]
+    return shlex.join([*launcher, "-m", program, *(argument for argument in arguments if argument != "--resume")])
+
+
+def to_go_on(command: str, folder: Path) -> str:
+    """What to type to go on in a folder."""
+    return f"To go on: {command}{'' if ' --out' in command else f' --out {shlex.quote(str(folder))}'} --resume"
+
+
+def stopped_by(stop: KeyboardInterrupt) -> int:
+    """The signal behind it: SIGINT raises it without a word, and a command makes SIGTERM raise it with its number."""
+    return int(stop.args[0]) if stop.args else signal.SIGINT

@@ -1,0 +1,190 @@
+"""How settings are read: from the command line, a settings file, and defaults; and written to the run's folder."""
+
+import argparse
+import dataclasses
+import difflib
+import json
+import math
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from minibert.errors import InputError
+from minibert.files import write_whole
+from minibert.training.settings import TrainingSettings
+from tasks.settings import RANDOM, RunSettings, option_name
+
+
+class Command(NamedTuple):
+    """What a command line asks for."""
+
+    settings: Any
+    dry_run: bool
+    resume: bool
+
+
+def parse(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task: str) -> Command:
+    """Reads settings from a command line that is derived from their dataclass, and from ``--config FILE.toml``.
+
+    The command line goes before the file, the file before the defaults.
+
+    Args:
+        settings_class: whose fields become options.
+        argv: the arguments; those of the process where absent.
+        task: the task's name, which a settings file may hold as ``task``.
+
+    Raises:
+        InputError: the settings file cannot be read, or holds something that is no setting.
+    """
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in vars(_parser(settings_class, task).parse_args(argv)).items()
+    }
+    config, dry_run, resume = given.pop("config"), given.pop("dry_run"), given.pop("resume")
+    if config is not None:
+        given = {**read_settings(Path(config), settings_class, task), **given}
+    if given.get("weights") in (None, RANDOM):
+        small = dict(settings_class.if_small)
+        if "batch_tokens" in given:  # stands in place of the other
+            small.pop("batch_size", None)
+        given = {**small, **given}
+    settings = settings_class(**given)
+    if resume and settings.out is None:
+        raise InputError("--resume: needs --out, the folder of the run to go on with.")
+    return Command(settings, dry_run, resume)
+
+
+def check(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task: str) -> None:
+    """Shows the help, or refuses, as :func:`parse` would; but leaves a settings file unread, which may be a pipe."""
+    if _parser(settings_class, task).parse_args(argv).config is None:
+        parse(settings_class, argv, task=task)
+
+
+def _parser(settings_class: type[RunSettings], task: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m tasks.{task}", description=settings_class.about, allow_abbrev=False
+    )
+    parser.add_argument("--config", metavar="FILE.toml", help="settings file; options on the command line go before it")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="read the data, show its sizes and an encoded example, and stop"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in --out where it stopped; start it where it has not"
+    )
+    kinds = _kinds(settings_class)
+    shared = {f.name for f in dataclasses.fields(TrainingSettings)}
+    for option in sorted(dataclasses.fields(settings_class), key=lambda f: f.name in shared):
+        text = option.metadata["help"]
+        small = settings_class.if_small.get(option.name)
+        notes = [] if small is None else [f"{small} without --weights"]
+        if option.default is not None and option.default != () and not isinstance(option.default, bool):
+            notes.insert(0, f"default: {option.default}")
+        elif text.endswith(")"):  # has its default in words
+            text, in_words = text[:-1].rsplit(" (", 1)
+            notes.insert(0, in_words)
+        if notes:
+            text += f" ({'; '.join(notes)})"
+        add_option(parser, option.name, kinds[option.name], text)
+    return parser
+
+
+def add_option(parser: argparse.ArgumentParser, name: str, kind: type, text: str) -> None:
+    """Adds the option for a field: a flag with its ``--no-`` form, a list (several values, or the option again), or a
+    value."""
+    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
+    if kind is bool:
+        parser.add_argument(option_name(name), action=argparse.BooleanOptionalAction, **options)
+    elif kind is tuple:
+        parser.add_argument(option_name(name), action="extend", nargs="+", **options)
+    else:
+        parser.add_argument(option_name(name), type=kind, **options)
+
+
+def _kinds(settings_class: type[RunSettings]) -> dict[str, type]:
+    """The plain type of each field: of ``int | None`` int, of ``tuple[str, ...]`` tuple."""
+    hints = typing.get_type_hints(settings_class)
+    return {option.name: _kind(hints[option.name]) for option in dataclasses.fields(settings_class)}
+
+
+def _kind(hint: Any) -> type:
+    if isinstance(hint, types.UnionType):
+        hint = next(choice for choice in typing.get_args(hint) if choice is not type(None))
+    return typing.get_origin(hint) or hint
+
+
+def read_settings(path: Path, settings_class: type[RunSettings], task: str) -> dict[str, Any]:
+    """The settings in a TOML file, by field name; hyphens may stand for underscores.
+
+    Raises:
+        InputError: no such file, not TOML, an unknown name, or a value of another type.
+    """
+    kinds = _kinds(settings_class)
+    settings = {}
+    for given, value in _read_toml(path).items():
+        name = given.replace("-", "_")
+        if name == "task":
+            if value != task:
+                raise InputError(f"{path}: holds settings of the task {value!r}; run python -m tasks.{value}.")
+            continue
+        if name not in kinds:
+            near = difflib.get_close_matches(name, kinds, n=1)
+            advice = f"did you mean {near[0]}?" if near else f"python -m tasks.{task} --help lists the settings."
+            raise InputError(f"{path}: {given} is no setting of this task; {advice}")
+        settings[name] = _value(path, given, value, kinds[name])
+    return settings
+
+
+def saved_task(path: Path) -> str:
+    """The task that a settings file is of; InputError where it names none."""
+    task = _read_toml(path).get("task")
+    if not isinstance(task, str):
+        raise InputError(f'{path}: names no task; add a line such as task = "ner".')
+    return task
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not TOML ({error}).") from None
+
+
+_IN_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", tuple: "a list of texts"}
+
+
+def _value(path: Path, name: str, value: Any, kind: type) -> Any:
+    if kind is tuple and isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return tuple(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise InputError(f"{path}: {name} must be {_IN_WORDS[kind]}, not {value!r}.")
+    return value
+
+
+def write_settings(path: Path, settings: RunSettings, task: str) -> None:
+    """Writes settings as a file that ``--config`` reads; those that are not set stand as comments."""
+    lines = [f"task = {_toml(task)}"]
+    for name, value in dataclasses.asdict(settings).items():
+        lines.append(f"# {name} is not set" if value is None else f"{name} = {_toml(value)}")
+    text = "\n".join(lines) + "\n"
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, float):
+        return "inf" if math.isinf(value) else repr(value)
+    # JSON's strings, numbers and booleans are TOML's, but for one control character that only TOML wants escaped.
+    return json.dumps(os.fspath(value) if isinstance(value, os.PathLike) else value, ensure_ascii=False).replace(
+        "\x7f", "\\u007f"
+    )

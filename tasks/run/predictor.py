@@ -1,0 +1,79 @@
+"""A trained run, ready to answer."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from minibert import Tokenizer
+from minibert.checkpoint import Pretrained, load_model
+from minibert.errors import InputError
+from minibert.inference import for_inference
+from minibert.training import choose_device, choose_precision
+from minibert.training.precision import DTYPES
+from tasks.run.evaluate import answers
+from tasks.settings import INT8
+from tasks.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A task with its trained model and tokenizer.
+
+    Attributes:
+        task, model, tokenizer, precision: what answers.
+        notes: what there was to count in all that was asked, such as ``cut_texts``.
+    """
+
+    task: Task[Any, Any, Any]
+    model: Pretrained
+    tokenizer: Tokenizer
+    precision: str
+    notes: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def load(cls, task: Task[Any, Any, Any], run: str, *, device: str, precision: str = "auto") -> "Trained":
+        """Loads the model of a run folder (or a fine-tuned checkpoint).
+
+        Args:
+            precision: as in training, or int8, which only prediction on a CPU has. Where it is ``auto``, a model that
+                was trained in fp32 by choice answers in fp32.
+
+        Raises:
+            InputError: it cannot be used, or its head was never trained for this task.
+        """
+        model, report = load_model(task.model_class, run)
+        if report.fresh:
+            raise InputError(
+                f"{run}: has no trained head for {task.name} ({', '.join(report.fresh)} missing); train one with "
+                f"python -m tasks.{task.name} --weights {run}."
+            )
+        tokenizer = Tokenizer.from_pretrained(run)
+        tokenizer.check_fits(model.config, run)
+        if precision == "auto" and task.settings.precision == "fp32":
+            precision = "fp32"
+        place = choose_device(device)
+        int8 = precision == INT8
+        precision = choose_precision("auto" if int8 else precision, place)
+        ready = for_inference(model.to(place), DTYPES[precision], int8=int8)
+        return cls(task=task, model=ready, tokenizer=tokenizer, precision=precision)
+
+    def answer(self, items: Sequence[Any]) -> list[dict[str, Any]]:
+        """The answer to each item, with the mean time that one took in ``milliseconds``."""
+        started = time.perf_counter()
+        encoded = self.task.encode(items, self.tokenizer, self.model.config)
+        self.notes.update(encoded.notes)
+        given = answers(self.task, self.model, items, encoded, precision=self.precision)
+        lines = [self.task.answer(item, output) for item, output in zip(items, given.outputs, strict=True)]
+        per_item = 1000 * (time.perf_counter() - started) / max(1, len(items))
+        return [_rounded({**line, "milliseconds": per_item}) for line in lines]
+
+
+def _rounded(value: Any) -> Any:
+    """The same with six decimals to every number, which is all that a model's answers are worth."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
+    return [_rounded(part) for part in value] if isinstance(value, list) else value

@@ -1,0 +1,117 @@
+"""What a run reads before it writes anything: the data, the model, and what the model sees of the data."""
+
+import contextlib
+import dataclasses
+import gc
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tasks.run.splits import read_splits
+from tasks.run.start_model import Start, starting_model
+from tasks.settings import RunSettings
+from tasks.task import Encoded, Split, Task, counted
+
+AnyTask = Task[Any, Any, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Everything that a run needs, read and checked before anything is written.
+
+    Attributes:
+        splits: the data, by ``train``, ``dev`` and perhaps ``test``.
+        encoded: the same as the model sees it.
+        start: the model and tokenizer.
+        described: what a reader of the figures has to know of each split.
+    """
+
+    splits: Mapping[str, Split[Any]]
+    encoded: Mapping[str, Encoded[Any]]
+    start: Start
+    described: Mapping[str, Mapping[str, Any]]
+
+
+def prepare(task: AnyTask) -> Prepared:
+    """Reads and encodes the data, and makes the model; writes nothing.
+
+    Raises:
+        InputError: something that was given cannot be used.
+    """
+    with _without_collection():
+        splits = read_splits(task)
+        task.settle(splits["train"])
+        start = starting_model(task, splits["train"])
+        config = start.model.config
+        encoded = {name: task.encode(split.items, start.tokenizer, config) for name, split in splits.items()}
+        described = _described(task, splits, encoded)
+    return Prepared(splits=splits, encoded=encoded, start=start, described=described)
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Within the block, Python does not look for cyclic garbage: it would go again and again over millions of words and
+    find none, for a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _described(
+    task: AnyTask, splits: Mapping[str, Split[Any]], encoded: Mapping[str, Encoded[Any]]
+) -> dict[str, dict[str, Any]]:
+    in_training = {task.key(item) for item in splits["train"].items}
+    described = {}
+    for name, split in splits.items():
+        lengths = np.array(encoded[name].lengths)
+        median, p90, p99 = (int(value) for value in np.percentile(lengths, (50, 90, 99), method="higher"))
+        described[name] = {
+            "path": split.source,
+            "sha256": split.sha256,
+            **task.describe(split),
+            "tokens": {"median": median, "p90": p90, "p99": p99, "longest": int(lengths.max())},
+            "duplicates": len(split.items) - len({task.key(item) for item in split.items}),
+            **split.notes,
+            **encoded[name].notes,
+        }
+        if name != "train":
+            described[name]["also_in_train"] = sum(task.key(item) in in_training for item in split.items)
+    return described
+
+
+def data_lines(task: AnyTask, prepared: Prepared) -> list[str]:
+    """The data in a line or two a split, for the terminal."""
+    lines = []
+    for name, split in prepared.splits.items():
+        described = prepared.described[name]
+        counts = {key: described.get(key, 0) for key in ("also_in_train", "duplicates")}
+        counts |= {**split.notes, **prepared.encoded[name].notes}
+        tokens = described["tokens"]
+        lines.append("; ".join([f"{name:5} {split.source}: {task.headline(split)}", *counted(counts)]))
+        lines.append(f"      tokens: median {tokens['median']}, 99% {tokens['p99']}, longest {tokens['longest']}")
+    return lines
+
+
+def settings_lines(settings: RunSettings) -> list[str]:
+    """The settings that are set, as ``name = value``."""
+    values = dataclasses.asdict(settings)
+    return [f"{name} = {value}" for name, value in values.items() if value is not None and value != ()]
+
+
+def dry_run(task: AnyTask) -> None:
+    """Shows what a run would see, and writes nothing."""
+    prepared = prepare(task)
+    print("\n".join(data_lines(task, prepared)))
+    print(f"model {prepared.start.origin}")
+    print(f"with  {', '.join(settings_lines(task.settings))}")
+    example = prepared.encoded["train"].examples[0]
+    print(f"the first example: {prepared.splits['train'].items[0]}")
+    print(f"  tokens: {' '.join(prepared.start.tokenizer.tokens_of(example.ids))}")
+    for name, value in example._asdict().items():
+        print(f"  {name}: {np.asarray(value).tolist()}")

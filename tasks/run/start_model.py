@@ -1,0 +1,144 @@
+"""The model and tokenizer that a run starts from."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minibert import EncoderConfig, Tokenizer
+from minibert.checkpoint import LoadReport, Pretrained, load_model, read_config
+from minibert.errors import InputError
+from tasks.settings import RunSettings
+from tasks.task import Split, Task
+
+# What `--weights` to name to a person who has none yet.
+OFFICIAL_WEIGHTS = {
+    "bert": "google-bert/bert-base-chinese or google-bert/bert-base-cased",
+    "albert": "voidful/albert_chinese_base (Chinese) or albert/albert-base-v2 (English)",
+    "roberta": "FacebookAI/roberta-base (English)",
+}
+
+# Where tools/make_bundled_weights.py puts the small pre-trained models: beside the packages.
+_BUNDLED = Path(__file__).parents[2] / "weights"
+
+DROPOUT: dict[str, Any] = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+"""Of small models in fine-tuning; ALBERT's too, whose own default is none."""
+
+# Of the small pre-trained models, and of random ones: small enough for a laptop.
+_SMALL = {
+    "hidden_size": 192,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 3,
+    "intermediate_size": 768,
+    "max_position_embeddings": 256,
+    "classifier_dropout": 0.1,
+    **DROPOUT,
+}
+_WIDER = {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}  # a shared layer is few weights
+_SMALL_BY_ARCH: dict[str, dict[str, Any]] = {
+    "bert": _SMALL,
+    "albert": {**_SMALL, **_WIDER, "embedding_size": 128},
+    "roberta": {**_SMALL, "max_position_embeddings": 258, "type_vocab_size": 1},
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a run starts from.
+
+    Attributes:
+        model: with its head, on the CPU.
+        tokenizer: the model's.
+        origin: a line that says what the model is.
+    """
+
+    model: Pretrained
+    tokenizer: Tokenizer
+    origin: str
+
+
+def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
+    """Loads ``--weights``, or the small pre-trained model of ``--arch``; or makes a new one of the same shape, with a
+    tokenizer from the training data.
+
+    A checkpoint trained with the same labels keeps its own order of them.
+
+    Raises:
+        InputError: the checkpoint cannot be used, or ``max_length`` is above what its positions allow.
+    """
+    settings: RunSettings = task.settings
+    torch.manual_seed(settings.seed)
+    labels = task.labels(train)
+    arch = settings.arch or "bert"
+    source = None if settings.from_random else settings.weights or bundled(arch)
+    if source is None:
+        tokenizer = task.new_tokenizer(train, arch)
+        config = EncoderConfig.from_dict({
+            **_SMALL_BY_ARCH[arch],
+            **task.new_shape(),
+            "model_type": arch,
+            "vocab_size": tokenizer.vocab_size,
+            "pad_token_id": tokenizer.pad_token_id,
+        })  # fmt: skip
+        model = task.model_class(config if labels is None else config.with_labels(labels))
+        how = task.start_new(model, tokenizer, train)
+        origin = f"small and {how}; for real use pass --weights {OFFICIAL_WEIGHTS[arch]}"
+    else:
+        config = read_config(source)
+        if labels is not None and set(config.id2label.values()) == set(labels.values()):
+            labels = config.id2label
+        tokenizer = Tokenizer.from_pretrained(source)
+        tokenizer.check_fits(config, source)
+        model, report = load_model(task.model_class, source, labels=labels)
+        task.check_loaded(report, source)
+        origin = _origin(settings, config, report)
+    model.config = task.configured(model.config)
+    _check_length(settings.max_length, tokenizer, model.config)
+    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    return Start(model=model, tokenizer=tokenizer, origin=f"{config.model_type}, {millions:.1f} M parameters, {origin}")
+
+
+def bundled(arch: str) -> Path:
+    """The folder of the small pre-trained model of an architecture.
+
+    Raises:
+        InputError: it is not there.
+    """
+    folder = _BUNDLED / f"{arch}-tiny"
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: the small pre-trained model is not there; fetch minibert whole, or give --weights, such as "
+            f"{OFFICIAL_WEIGHTS[arch]}, or random."
+        )
+    return folder
+
+
+def require_trained_head(report: LoadReport, path: object) -> None:
+    """Raises InputError where a checkpoint had no head for masked words, so that it would answer at random."""
+    if untrained := [name for name in report.fresh if name.startswith("mlm.")]:
+        raise InputError(
+            f"{path}: has no trained head for masked words ({', '.join(untrained)} missing); name a pre-trained "
+            "checkpoint, or a run of python -m tasks.pretraining."
+        )
+
+
+def _check_length(max_length: int | None, tokenizer: Tokenizer, config: EncoderConfig) -> None:
+    smallest = tokenizer.num_special_tokens() + 1
+    if max_length is not None and not smallest <= max_length <= config.max_length:
+        raise InputError(
+            f"--max-length {max_length}: this model has positions for {config.max_length} tokens, special tokens "
+            f"included; give a number from {smallest} to {config.max_length}."
+        )
+
+
+def _origin(settings: RunSettings, config: EncoderConfig, report: LoadReport) -> str:
+    if settings.weights is None:
+        official = OFFICIAL_WEIGHTS[config.model_type]
+        return f"small, pre-trained by this project ({report}); for real use pass --weights {official}"
+    origin = f"from {settings.weights} ({report})"
+    if settings.arch not in (None, config.model_type):
+        origin += f"; this checkpoint is a {config.model_type}, so --arch {settings.arch} is not used"
+        if (settings.arch, config.model_type) == ("roberta", "bert"):
+            origin += " (most Chinese RoBERTas have BERT's architecture, trained in RoBERTa's way)"
+    return origin

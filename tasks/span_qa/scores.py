@@ -1,0 +1,168 @@
+"""Exact match and F1 of span answers, as the official scorers define them.
+
+Sources: SQuAD's ``evaluate-v2.0.py`` for words, which agrees with its ``evaluate-v1.1.py`` on answers that have words;
+CMRC 2018's ``cmrc2018_evaluate.py`` for characters, also used for DRCD.
+"""
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from difflib import SequenceMatcher
+from itertools import groupby
+
+from tasks.span_qa.data import Question
+
+Score = tuple[float, float]
+
+_LETTERS = re.compile(r"[^\W\d_]+")
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+")
+
+
+def choose_scorer(questions: Iterable[Question]) -> str:
+    """``characters`` where most letters of the contexts are Han characters, otherwise ``words``; a key of SCORERS."""
+    letters = han = 0
+    for context in {question.context for question in questions}:
+        letters += sum(map(len, _LETTERS.findall(context)))
+        han += sum(map(len, _HAN.findall(context)))
+    return "characters" if 2 * han > letters else "words"
+
+
+# -- SQuAD ------------------------------------------------------------------------------------------------------------
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLE = re.compile(r"\b(?:a|an|the)\b")
+
+
+def score_words(prediction: str, golds: Sequence[str]) -> Score:
+    """Exact match and F1 over words, without case, ASCII punctuation and English articles.
+
+    The F1 is that of the two bags of words. Nothing against nothing is a match.
+
+    Args:
+        prediction: empty where the question is held to be impossible.
+        golds: the right answers; none where the question is impossible.
+
+    Returns:
+        The best of each over the golds, from 0 to 1.
+    """
+    predicted = _normalized_words(prediction)
+    # An answer of articles and punctuation alone counts only where there is no other.
+    wanted = [words for words in map(_normalized_words, golds) if words] or [[]]
+    return float(predicted in wanted), max(_words_f1(predicted, words) for words in wanted)
+
+
+def _normalized_words(text: str) -> list[str]:
+    return _ARTICLE.sub(" ", text.lower().translate(_PUNCTUATION)).split()
+
+
+def _words_f1(predicted: list[str], gold: list[str]) -> float:
+    return _f1((Counter(predicted) & Counter(gold)).total(), predicted, gold)
+
+
+def _f1(common: int, predicted: Sequence[str], gold: Sequence[str]) -> float:
+    """2PR / (P + R) with P = common / len(predicted) and R = common / len(gold); 1 where both are empty."""
+    total = len(predicted) + len(gold)
+    return 2 * common / total if total else 1.0
+
+
+# -- CMRC 2018 --------------------------------------------------------------------------------------------------------
+
+# The scorer's own list. It also has "……", which it compares with single characters, so that an ellipsis stays.
+_CMRC_PUNCTUATION = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
+# What is a segment by itself: a Chinese character, by the scorer's range, and marks as nltk cuts them off words; a
+# comma before a digit stays inside, and so does a point that is not the last before Chinese text or the end.
+_CMRC_SINGLE = r'[\u4e00-\u9fa5?!;@#$%&()\[\]{}<>"«»‘„–—―]|,(?!\d)|\.+(?=\s*(?:[\u4e00-\u9fa5]|$))'
+_CMRC_SEGMENT = re.compile(rf"{_CMRC_SINGLE}|(?:(?!{_CMRC_SINGLE})\S)+")
+
+
+def score_characters(prediction: str, golds: Sequence[str]) -> Score:
+    """Exact match and F1 over Chinese characters and words of other scripts, without case and punctuation.
+
+    The F1 is that of the longest run of segments that both have. Takes and returns what :func:`score_words` does.
+
+    Two differences from the official scorer: it cuts what is not Chinese with nltk's ``word_tokenize``, of which this
+    follows the marks that are cut off words, not the English contractions (``n't``) and abbreviations; and it knows no
+    impossible questions, for which this follows SQuAD: nothing against nothing has an F1 of 1.
+    """
+    predicted = _without_punctuation(prediction)
+    wanted = [_without_punctuation(gold) for gold in golds] or [""]
+    segments = _CMRC_SEGMENT.findall(predicted)
+    return float(predicted in wanted), max(_run_f1(segments, _CMRC_SEGMENT.findall(gold)) for gold in wanted)
+
+
+def _without_punctuation(text: str) -> str:
+    return text.lower().strip().translate(_CMRC_PUNCTUATION)
+
+
+def _run_f1(predicted: list[str], gold: list[str]) -> float:
+    longest = SequenceMatcher(None, predicted, gold, autojunk=False).find_longest_match()
+    return _f1(longest.size, predicted, gold)
+
+
+SCORERS: dict[str, Callable[[str, Sequence[str]], Score]] = {"words": score_words, "characters": score_characters}
+
+
+# -- over a file ------------------------------------------------------------------------------------------------------
+
+
+def overall(scores: Sequence[Score], impossible: Sequence[bool]) -> dict[str, float]:
+    """The figures of ``evaluate-v2.0.py``, by its names and in percent.
+
+    Args:
+        scores: exact match and F1, a pair a question; a question without a prediction counts as (0, 0).
+        impossible: which questions are; where some are, the figures are also broken down.
+
+    Returns:
+        ``exact``, ``f1`` and ``total``, the number of questions; the same with ``HasAns_`` and ``NoAns_`` before the
+        name, where there are such questions and some are impossible.
+    """
+    figures = _means(scores)
+    if any(impossible):
+        for prefix, wanted in (("HasAns", False), ("NoAns", True)):
+            part = [score for score, is_impossible in zip(scores, impossible, strict=True) if is_impossible is wanted]
+            if part:
+                figures |= {f"{prefix}_{name}": value for name, value in _means(part).items()}
+    return figures
+
+
+def _means(scores: Sequence[Score]) -> dict[str, float]:
+    total = len(scores)
+    return {
+        "exact": 100 * sum(exact for exact, _ in scores) / total,
+        "f1": 100 * sum(f1 for _, f1 in scores) / total,
+        "total": total,
+    }
+
+
+def best_thresholds(
+    scores: Sequence[Score], impossible: Sequence[bool], null_differences: Sequence[float]
+) -> dict[str, float]:
+    """The thresholds that answer best: a question is answered where its null difference is no higher.
+
+    Three differences from ``evaluate-v2.0.py``, all so that the threshold yields the figure beside it: it looks for the
+    best also between questions of one and the same null difference; it takes an answer to an impossible question for
+    wrong also where :func:`score_words` finds no word in it; and where to answer nothing is best it names 0, which
+    suits probabilities, and here is 1 below the lowest null difference.
+
+    Args:
+        scores: of the best answer that is not empty, a pair a question; at least one.
+        impossible: which questions are.
+        null_differences: the score of the empty answer less that of the best other one.
+
+    Returns:
+        ``best_exact`` and ``best_f1`` in percent, and ``best_exact_thresh`` and ``best_f1_thresh``, each the lowest of
+        the best.
+    """
+    order = sorted(range(len(scores)), key=null_differences.__getitem__)
+    figures: dict[str, float] = {}
+    for column, name in enumerate(("exact", "f1")):
+        # Nothing is answered yet: impossible questions are right, all others wrong.
+        current = best = float(sum(impossible))
+        threshold = null_differences[order[0]] - 1
+        for difference, answered in groupby(order, key=null_differences.__getitem__):
+            current += sum(scores[index][column] - impossible[index] for index in answered)
+            if current > best:
+                best, threshold = current, difference
+        figures |= {f"best_{name}": 100 * best / len(scores), f"best_{name}_thresh": threshold}
+    return figures

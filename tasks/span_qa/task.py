@@ -1,0 +1,351 @@
+"""Question answering by span: ``python -m tasks.span_qa --arch bert``.
+
+The answer is a run of characters of a context, or nothing where the context holds none (SQuAD v2). The head scores
+every token as a start and as an end. Long contexts are read in overlapping windows; an answer may start only where its
+window shows most of its context, so that each place is scored once.
+"""
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from minibert import EncoderConfig, SpanClassifier, Tokenizer, pack
+from minibert.checkpoint import Pretrained
+from minibert.errors import InputError
+from minibert.tokenizer.tokenizer import Pieces
+from minibert.training import LabelledBatch
+from minibert.windows import windows
+from tasks.span_qa.data import Question, read_span_qa
+from tasks.span_qa.scores import SCORERS, best_thresholds, choose_scorer, overall
+from tasks.span_qa.settings import SpanQaSettings
+from tasks.task import Details, Encoded, ErrorCase, Mark, Split, Task, worst
+
+_NO_TARGET = -100  # a question whose answer is nowhere in its context
+_NEVER = math.inf
+
+
+class SpanWindow(NamedTuple):
+    """A question with a window of its context, as the model sees them.
+
+    Attributes:
+        ids, types: with special tokens.
+        target: the tokens where the answer starts and ends; 0, the first token, where this window holds no answer.
+        at: the token where the window of the context begins.
+        offsets: ``(n, 2)``, the characters of the whole context that each of the window's tokens covers.
+        keep: the run of these tokens, from and to, in which an answer may start here.
+        line: where the question starts in its file.
+    """
+
+    ids: npt.NDArray[np.int32]
+    types: npt.NDArray[np.int8]
+    target: tuple[int, int]
+    at: int
+    offsets: npt.NDArray[np.int32]
+    keep: tuple[int, int]
+    line: int
+
+
+class Span(NamedTuple):
+    """Characters ``start:end`` of the context, and their score: the logits of their start and end added."""
+
+    start: int
+    end: int
+    score: float
+
+
+class Spans(NamedTuple):
+    """What the model makes of a question: its best spans, best first, and the score of there being no answer."""
+
+    best: list[Span]
+    null: float
+
+    @property
+    def null_difference(self) -> float:
+        """The score of no answer less that of the best span."""
+        return self.null - self.best[0].score if self.best else _NEVER
+
+    def chosen(self, null_threshold: float) -> Span | None:
+        """The answer, or None for nothing."""
+        return self.best[0] if self.best and self.null_difference <= null_threshold else None
+
+
+class SpanQaTask(Task[Question, SpanWindow, Spans]):
+    """Answers that are spans of a context; see the module."""
+
+    name = "span_qa"
+    settings_class = SpanQaSettings
+    unit = "answer"
+    metrics = ("f1", "exact_match")
+    settings: SpanQaSettings
+
+    # -- data --------------------------------------------------------------------------------------------------------
+
+    def read(self, path: str) -> Split[Question]:
+        file = read_span_qa(path)
+        return Split(path=path, sha256=file.sha256, items=file.questions, notes=file.counts)
+
+    def key(self, item: Question) -> tuple[str, str]:
+        return item.question, item.context
+
+    def group(self, item: Question) -> str:
+        return item.context
+
+    def classes(self, item: Question) -> list[str]:
+        return ["answers"] if item.answers else []
+
+    def headline(self, split: Split[Question]) -> str:
+        sizes = self.describe(split)
+        return ", ".join(f"{count:,} {name}" for name, count in sizes.items() if count)
+
+    def describe(self, split: Split[Question]) -> dict[str, Any]:
+        return {
+            "questions": len(split.items),
+            "contexts": len({question.context for question in split.items}),
+            "impossible": sum(question.impossible for question in split.items),
+        }
+
+    def strings(self, item: Question) -> list[str]:
+        return [item.question, item.context]
+
+    def settle(self, train: Split[Question]) -> None:
+        if self.settings.null_threshold is None and any(question.impossible for question in train.items):
+            self.settings = dataclasses.replace(self.settings, null_threshold=0.0)
+        if self.settings.scorer == "auto":
+            self.settings = dataclasses.replace(self.settings, scorer=choose_scorer(train.items))
+
+    # -- model -------------------------------------------------------------------------------------------------------
+
+    @property
+    def model_class(self) -> type[Pretrained]:
+        return SpanClassifier
+
+    def labels(self, train: Split[Question]) -> None:
+        return None
+
+    def encode(self, items: Sequence[Question], tokenizer: Tokenizer, config: EncoderConfig) -> Encoded[SpanWindow]:
+        """The notes count unknown tokens, questions cut short, windows added where contexts are long, and answers that
+        no window shows whole or that are too long to be found."""
+        settings = self.settings
+        most = settings.max_length or config.max_length
+        frame = tokenizer.num_special_tokens(pair=True)
+        examples, counts = [], []
+        notes: Counter[str] = Counter()
+        contexts: dict[str, Pieces] = {}
+        for item in items:
+            asked = tokenizer.encode(item.question).ids
+            notes["cut_questions"] += len(asked) > settings.max_question
+            asked = asked[: settings.max_question]
+            room = most - frame - len(asked)
+            if room < 1:
+                raise InputError(
+                    f"--max-length: {most} tokens leave no room for a context beside a question of {len(asked)}; raise "
+                    "it, or lower --max-question."
+                )
+            if item.context not in contexts:
+                contexts[item.context] = tokenizer.encode(item.context)
+            pieces = contexts[item.context]
+            notes["unknown_tokens"] += pieces.ids.count(tokenizer.unk_token_id)
+            answer = _tokens_of_answer(item, pieces)
+            notes["answers_longer_than_max_answer"] += (
+                answer is not None and answer[1] - answer[0] >= settings.max_answer
+            )
+            cut = windows(range(len(pieces.ids)), len(pieces.ids), room=room, overlap=min(settings.overlap, room // 2))
+            targets = []
+            for window in cut:
+                ids, types = tokenizer.with_special_tokens(asked, pieces.ids[window.start : window.end])
+                at = len(ids) - 1 - (window.end - window.start)
+                target = (0, 0)
+                if answer is not None and window.start <= answer[0] and answer[1] < window.end:
+                    target = (at + answer[0] - window.start, at + answer[1] - window.start)
+                elif item.golds and answer is None:
+                    target = (_NO_TARGET, _NO_TARGET)
+                targets.append(target)
+                examples.append(
+                    SpanWindow(
+                        ids=np.array(ids, np.int32),
+                        types=np.array(types, np.int8),
+                        target=target,
+                        at=at,
+                        offsets=np.array(pieces.offsets[window.start : window.end], np.int32).reshape(-1, 2),
+                        keep=(window.keep_start - window.start, window.keep_end - window.start),
+                        line=item.line,
+                    )
+                )
+            counts.append(len(cut))
+            notes["windows_added"] += max(0, len(cut) - 1)
+            notes["answers_that_no_window_shows"] += answer is not None and not any(end for _, end in targets)
+        return Encoded(examples=examples, counts=counts, notes=notes)
+
+    def collate(self, examples: Sequence[SpanWindow]) -> LabelledBatch:
+        """Packs windows; the targets are ``(B, 2)``, the tokens of start and end, counted in each sequence."""
+        return LabelledBatch(
+            inputs=pack([example.ids for example in examples], [example.types for example in examples]),
+            targets=torch.tensor([example.target for example in examples]),
+            num_targets=sum(example.target[0] != _NO_TARGET for example in examples),
+            lines=tuple(example.line for example in examples),
+        )
+
+    def losses(self, model: nn.Module, logits: Tensor, batch: LabelledBatch) -> Tensor:
+        """Cross-entropy of the start and of the end over the tokens of each sequence, averaged (Devlin et al. 2019,
+        section 4.2)."""
+        rows = batch.inputs.unpack(logits.float())
+        padded = pad_sequence(rows, batch_first=True, padding_value=-math.inf)  # (B, longest, 2)
+        return F.cross_entropy(padded, batch.targets, ignore_index=_NO_TARGET, reduction="none").mean(1)
+
+    # -- answers -----------------------------------------------------------------------------------------------------
+
+    def decode(
+        self, model: nn.Module, logits: Tensor, batch: LabelledBatch, examples: Sequence[SpanWindow]
+    ) -> list[Spans]:
+        rows = batch.inputs.unpack(logits.float().cpu())
+        return [self._best_spans(row.numpy(), example) for row, example in zip(rows, examples, strict=True)]
+
+    def _best_spans(self, scores: npt.NDArray[np.float32], window: SpanWindow) -> Spans:
+        """The ``n_best`` spans with the highest scores of all that start in the window's own run and are no longer than
+        ``max_answer`` tokens."""
+        number = len(window.offsets)
+        starts, ends = scores[window.at : window.at + number].T
+        width = min(self.settings.max_answer, number)
+        behind = np.concatenate([ends, np.full(width - 1, -np.inf, np.float32)])
+        pairs = starts[:, None] + np.lib.stride_tricks.sliding_window_view(behind, width)  # (number, width)
+        pairs[: window.keep[0]] = pairs[window.keep[1] :] = -np.inf
+        flat = pairs.ravel()
+        count = min(self.settings.n_best, len(flat))
+        best = np.argpartition(-flat, count - 1)[:count] if count else np.empty(0, np.int64)
+        spans = []
+        for index in best[np.argsort(-flat[best], kind="stable")]:
+            start, length = divmod(int(index), width)
+            if np.isfinite(flat[index]):
+                first, last = window.offsets[start], window.offsets[start + length]
+                spans.append(Span(int(first[0]), int(last[1]), float(flat[index])))
+        return Spans(spans, float(scores[0].sum()))
+
+    def outputs(self, model: nn.Module, items: Sequence[Question], decoded: Sequence[Sequence[Spans]]) -> list[Spans]:
+        """The best spans of all windows; the null score is the lowest of theirs (Google BERT's ``run_squad.py``)."""
+        outputs = []
+        for parts in decoded:
+            by_place: dict[tuple[int, int], Span] = {}
+            for span in sorted((span for part in parts for span in part.best), key=lambda span: -span.score):
+                if span.end > span.start:
+                    by_place.setdefault((span.start, span.end), span)
+            best = list(by_place.values())[: self.settings.n_best]
+            outputs.append(Spans(best, min((part.null for part in parts), default=0.0)))
+        return outputs
+
+    def figures(self, items: Sequence[Question], outputs: Sequence[Spans]) -> dict[str, float]:
+        """Those of the official scorers as parts of 1; where questions are impossible, also by kind, and the best that
+        another threshold would give."""
+        threshold = self._threshold
+        impossible = [item.impossible for item in items]
+        scores = [self._score(item, o.chosen(threshold)) for item, o in zip(items, outputs, strict=True)]
+        figures = overall(scores, impossible)
+        if any(impossible):
+            answered = [self._score(item, o.chosen(_NEVER)) for item, o in zip(items, outputs, strict=True)]
+            figures |= best_thresholds(answered, impossible, [output.null_difference for output in outputs])
+        renamed = {
+            name.replace("exact", "exact_match"): value for name, value in figures.items() if "total" not in name
+        }
+        return {name: value if name.endswith("thresh") else value / 100 for name, value in renamed.items()}
+
+    @property
+    def _threshold(self) -> float:
+        return _NEVER if self.settings.null_threshold is None else self.settings.null_threshold
+
+    def _score(self, item: Question, span: Span | None) -> tuple[float, float]:
+        text = "" if span is None else item.context[span.start : span.end]
+        return SCORERS[self.settings.scorer](text, item.golds)
+
+    def details(self, split: Split[Question], outputs: Sequence[Spans], losses: Sequence[float]) -> Details:
+        kinds = {"all": [True] * len(outputs), "answerable": [not item.impossible for item in split.items]}
+        kinds["impossible"] = [item.impossible for item in split.items]
+        chosen = [output.chosen(self._threshold) for output in outputs]
+        scores = [self._score(item, span) for item, span in zip(split.items, chosen, strict=True)]
+        rows = {}
+        for name, wanted in kinds.items():
+            part = [score for score, belongs in zip(scores, wanted, strict=True) if belongs]
+            if part:
+                exact, f1 = np.mean(part, axis=0)
+                rows[name] = {"exact match": float(exact), "f1": float(f1), "support": len(part)}
+        lines = [f"{'':12} {'exact match':>12} {'f1':>8} {'support':>8}"]
+        lines += [f"{n:12} {r['exact match']:12.4f} {r['f1']:8.4f} {r['support']:8,}" for n, r in rows.items()]
+        errors = [
+            _error(split, item, span, loss)
+            for item, span, score, loss in zip(split.items, chosen, scores, losses, strict=True)
+            if score[0] < 1
+        ]
+        unit = "words (SQuAD's scorer)" if self.settings.scorer == "words" else "characters (CMRC 2018's scorer)"
+        return Details(title=f"F1 over {unit}", rows=rows, table="\n".join(lines), errors=worst(errors))
+
+    # -- new text ----------------------------------------------------------------------------------------------------
+
+    def item_from(self, record: Mapping[str, Any], place: str) -> Question:
+        """``question`` and ``context``."""
+        question, context = record.get("question"), record.get("context")
+        if not isinstance(question, str) or not isinstance(context, str):
+            raise InputError(f"{place}: needs a question and a context, as the fields of a JSON object or table.")
+        if not context.strip():
+            raise InputError(f"{place}: the context is empty, so there is nothing to find an answer in.")
+        return Question(place, question, context, [], [], False, 0, "")
+
+    def answer(self, item: Question, output: Spans) -> dict[str, Any]:
+        """The answer (empty, without a place, for nothing), and the best spans with their probabilities among each
+        other and, where the run knows impossible questions, nothing."""
+        threshold = self._threshold
+        scores = [span.score for span in output.best] + ([output.null] if threshold < _NEVER else [])
+        weights = np.exp(np.array(scores) - max(scores, default=0.0))
+        probabilities = (weights / weights.sum()).tolist()
+        best = [
+            {
+                "text": item.context[span.start : span.end], "start": span.start, "end": span.end,
+                "score": span.score, "probability": probability,
+            }
+            for span, probability in zip(output.best, probabilities, strict=False)
+        ]  # fmt: skip
+        chosen = output.chosen(threshold)
+        return {
+            "question": item.question,
+            "answer": "" if chosen is None else best[0]["text"],
+            "start": None if chosen is None else chosen.start,
+            "end": None if chosen is None else chosen.end,
+            "probability": probabilities[0 if chosen is not None else -1] if probabilities else 0.0,
+            "null_score": output.null,
+            "n_best": best,
+        }
+
+
+def _tokens_of_answer(item: Question, pieces: Pieces) -> tuple[int, int] | None:
+    """The first and last token of the first answer, or None where there is none."""
+    if not item.answers:
+        return None
+    start, text = item.answers[0]
+    end = start + len(text)
+    inside = [index for index, (a, b) in enumerate(pieces.offsets) if a < end and b > start]
+    return (inside[0], inside[-1]) if inside else None
+
+
+def _error(split: Split[Question], item: Question, span: Span | None, loss: float) -> ErrorCase:
+    ahead = f"{item.question}\n"
+    marks = []
+    if item.answers:
+        start, text = item.answers[0]
+        marks.append(Mark(start=len(ahead) + start, end=len(ahead) + start + len(text), kind="gold", label="gold"))
+    if span is not None:
+        kind, label = "predicted", "predicted"
+        marks.append(Mark(start=len(ahead) + span.start, end=len(ahead) + span.end, kind=kind, label=label))
+    return ErrorCase(
+        place=f"{split.path}, {item.place or f'line {item.line}'}",
+        text=ahead + item.context,
+        gold=" | ".join(dict.fromkeys(item.golds)) or "(no answer)",
+        predicted="(no answer)" if span is None else item.context[span.start : span.end],
+        loss=loss,
+        marks=sorted(marks, key=lambda mark: mark.start),
+    )

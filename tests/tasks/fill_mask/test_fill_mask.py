@@ -1,0 +1,68 @@
+"""Words for gaps, beside transformers' own pipeline."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import FAMILIES, scramble, tiny_config
+
+from minibert import PretrainingModel, TokenClassifier, Tokenizer
+from minibert.errors import InputError
+from tasks import registry
+from tasks.fill_mask import command as fill_mask
+
+LINES = ["臺北是臺灣的首都", "The cat sees the river", "the dogs like old houses", "老師看見一本書"] * 4
+
+
+def checkpoint(family: str, folder: Path) -> Path:
+    tokenizer = Tokenizer.train([LINES], model_type=family, vocab_size=300, running_text=True)
+    config = tiny_config(family, vocab_size=tokenizer.vocab_size + 9, pad_token_id=tokenizer.pad_token_id)
+    model = PretrainingModel(config)
+    scramble(model)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("mask", ["[MASK]", "<mask>"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_words_and_probabilities_are_those_of_transformers(family: str, mask: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is the oracle of this test")
+    folder = checkpoint(family, tmp_path)
+    model, tokenizer = fill_mask.load(str(folder))
+    filled = fill_mask.fill(model, tokenizer, f"臺北是{mask}的 the {mask}", top=4)
+    own = tokenizer.specials["mask"]
+    theirs = transformers.pipeline("fill-mask", model=str(folder), device="cpu")(f"臺北是{own}的 the {own}", top_k=20)
+    assert len(filled) == len(theirs) == 2
+    for ours, expected in zip(filled, theirs, strict=True):
+        # Rows that only fill the embedding up have no token, and transformers shows them nevertheless.
+        kept = [candidate for candidate in expected if candidate["token"] < tokenizer.vocab_size][:4]
+        assert [text for text, _ in ours] == [tokenizer.decode([candidate["token"]]) for candidate in kept]
+        assert [p for _, p in ours] == pytest.approx([candidate["score"] for candidate in kept], rel=1e-4)
+
+
+def test_the_command_shows_each_mask_and_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(checkpoint("bert", tmp_path / "run"))
+    registry.run("fill_mask", [run, "The [MASK] sees <mask>", "--top", "2"])
+    shown = capsys.readouterr().out.splitlines()
+    assert [shown[0], shown[3], len(shown)] == ["mask 1", "mask 2", 6]
+    assert all(line.split()[0].endswith("%") for line in shown if not line.startswith("mask"))
+    with pytest.raises(InputError, match=r"TEXT: holds no \[MASK\] to fill"):
+        registry.run("fill_mask", [run, "nothing is missing"])
+    with pytest.raises(InputError, match="TEXT: has 52 tokens, and the model has positions for 20"):
+        registry.run("fill_mask", [run, "[MASK]" * 50])
+    with pytest.raises(InputError, match="--top 0: must be 1 or more"):
+        registry.run("fill_mask", [run, "[MASK]", "--top", "0"])
+    vocab_size = json.loads((tmp_path / "run" / "config.json").read_text())["vocab_size"]
+    tagger = TokenClassifier(tiny_config("bert", vocab_size=vocab_size))
+    tagger.save_pretrained(tmp_path / "run")
+    with pytest.raises(InputError, match=r"has no trained head for masked words \(mlm\."):
+        registry.run("fill_mask", [run, "[MASK]"])
+
+
+def test_the_model_is_not_left_in_training(tmp_path: Path) -> None:
+    model, tokenizer = fill_mask.load(str(checkpoint("albert", tmp_path)))
+    torch.manual_seed(1)
+    first = fill_mask.fill(model, tokenizer, "the [MASK]", top=3)
+    assert fill_mask.fill(model, tokenizer, "the [MASK]", top=3) == first

@@ -1,0 +1,455 @@
+"""The named-entity task from the command line: what a run leaves, and what a person sees when something is wrong."""
+
+import contextlib
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, tiny_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from minibert import CrfTokenClassifier, EncoderConfig, TokenClassifier, Tokenizer
+from minibert.files import read_json_object
+from tasks import registry
+from tasks.ner import task as ner
+from tasks.ner.data import Sentence, bio_tags
+from tasks.ner.tags import Entity
+from tasks.run.console import run_main
+
+pytestmark = pytest.mark.usefixtures("narrow_models")
+
+SMALL = ["--weights", "random", "--epochs", "2", "--precision", "fp32", "--batch-size", "8"]
+
+TRAIN = [
+    ("Ann went to Rome .", "B-PER O O B-LOC O"),
+    ("Bob saw Ann in New York .", "B-PER O B-PER O B-LOC I-LOC O"),
+    ("Rome is far from York .", "B-LOC O O O B-LOC O"),
+    ("Nobody saw it .", "O O O O"),
+] * 4
+DEV = [("Bob went to York .", "B-PER O O B-LOC O"), ("Ann is far from Rome .", "B-PER O O O B-LOC O")]
+
+
+def write(path: Path, sentences: list[tuple[str, str]]) -> str:
+    blocks = (
+        "\n".join(f"{w} {t}" for w, t in zip(text.split(), tags.split(), strict=True)) for text, tags in sentences
+    )
+    path.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    return ["--train", write(tmp_path / "train.txt", TRAIN), "--dev", write(tmp_path / "dev.txt", DEV)]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A tiny BERT with its tokenizer, as a person would download it."""
+    words = [text.split() for text, _ in TRAIN + DEV]
+    tokenizer = Tokenizer.train(words, model_type="bert", vocab_size=200)
+    model = TokenClassifier(tiny_config("bert", vocab_size=tokenizer.vocab_size).with_labels({0: "A", 1: "B"}))
+    model.save_pretrained(tmp_path / "checkpoint")
+    tokenizer.save_pretrained(tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+def read_metrics(folder: Path) -> Any:
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+
+# -- a run ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arch", ["bert", "albert", "roberta"])
+def test_a_run_leaves_a_model_its_tokenizer_and_an_honest_record(
+    arch: str, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = registry.run("ner", ["--arch", arch, "--out", str(tmp_path / "run"), *files, *SMALL])
+    printed = capsys.readouterr().out
+    assert "small and random" in printed
+    assert "strict mode" in printed
+    assert ", default 0." in printed
+
+    metrics = read_metrics(out)
+    assert (metrics["task"], metrics["arch"], metrics["weights"], metrics["seed"]) == ("ner", arch, "random", 42)
+    assert {"torch", "python", "tokenizers"} <= set(metrics["versions"])
+    train, dev = metrics["data"]["train"], metrics["data"]["dev"]
+    assert (train["sentences"], train["entities"]) == (16, {"LOC": 16, "PER": 12})
+    assert (dev["sentences"], dev["entities"], dev["also_in_train"]) == (2, {"LOC": 2, "PER": 2}, 0)
+    assert len(metrics["epochs"]) == 2
+    assert metrics["final"]["dev"]["report"]["micro avg"]["support"] == 4
+    log = [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in log if "strict_f1" in entry] == [1, 2]
+
+    model, tokenizer = TokenClassifier.from_pretrained(out), Tokenizer.from_pretrained(out)
+    assert list(model.config.id2label.values()) == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+    assert tokenizer.vocab_size == model.config.vocab_size
+
+
+@pytest.mark.parametrize("arch", ["bert", "albert", "roberta"])
+def test_transformers_reads_the_run_and_gives_the_same_logits(arch: str, files: list[str], tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    out = registry.run("ner", ["--arch", arch, "--out", str(tmp_path / "run"), *files, *SMALL])
+    theirs, info = transformers.AutoModelForTokenClassification.from_pretrained(out, output_loading_info=True)
+    assert not any(info.values())
+    their_tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+    ours, tokenizer = TokenClassifier.from_pretrained(out), Tokenizer.from_pretrained(out)
+    assert theirs.config.id2label == ours.config.id2label
+
+    from minibert import pack
+
+    words = ["Ann", "saw", "York", "in", "Rome", "."]
+    ids, _ = tokenizer.with_special_tokens(tokenizer.encode_words([words])[0].ids)
+    encoded = their_tokenizer(words, is_split_into_words=True, return_tensors="pt")
+    assert encoded["input_ids"][0].tolist() == ids
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(pack([ids])), theirs.eval()(encoded["input_ids"]).logits[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", ["bert", "roberta"])
+def test_the_same_seed_gives_the_same_bytes(arch: str, files: list[str], tmp_path: Path) -> None:
+    """In processes of their own, with two threads: hash tables and thread pools must not show."""
+    runs = [tmp_path / "a", tmp_path / "b"]
+    for run in runs:
+        command = [sys.executable, "-m", "tasks.ner", "--arch", arch, "--out", str(run), *files, *SMALL]
+        environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "random"}
+        subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env=environment)
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        assert (runs[0] / name).read_bytes() == (runs[1] / name).read_bytes()
+    assert read_metrics(runs[0])["final"] == read_metrics(runs[1])["final"]
+
+
+def test_it_learns_a_small_language(files: list[str], tmp_path: Path) -> None:
+    options = ["--epochs", "40", "--precision", "fp32", "--batch-size", "4"]
+    out = registry.run("ner", ["--out", str(tmp_path / "run"), *files, *options])
+    assert read_metrics(out)["final"]["dev"]["strict_f1"] == 1.0
+
+
+def test_starting_from_a_checkpoint_and_from_a_run_of_the_same_labels(
+    checkpoint: Path, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = registry.run("ner", [*SMALL, "--weights", str(checkpoint), "--out", str(tmp_path / "first"), *files])
+    printed = capsys.readouterr().out
+    assert "newly initialised: classifier.weight, classifier.bias" in printed  # its labels were others
+    second = registry.run(
+        "ner", [*SMALL, "--weights", str(first), "--out", str(tmp_path / "second"), "--lr", "1e-12", *files]
+    )
+    assert "newly initialised" not in capsys.readouterr().out
+    before, after = (load_file(run / "model.safetensors") for run in (first, second))
+    torch.testing.assert_close(after["classifier.weight"], before["classifier.weight"])
+
+
+def test_a_bert_called_roberta_is_read_as_bert_and_says_why(
+    checkpoint: Path, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = registry.run(
+        "ner", [*SMALL, "--arch", "roberta", "--weights", str(checkpoint), "--out", str(tmp_path / "run"), *files]
+    )
+    assert "is a bert, so --arch roberta is not used (most Chinese RoBERTas" in capsys.readouterr().out
+    assert read_metrics(out)["arch"] == "bert"
+
+
+def test_tensors_tell_the_architecture_where_the_config_is_wrong(
+    checkpoint: Path, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps({**config, "model_type": "roberta", "pad_token_id": 0}))
+    out = registry.run("ner", [*SMALL, "--weights", str(checkpoint), "--out", str(tmp_path / "run"), *files])
+    assert read_metrics(out)["arch"] == "bert"
+
+
+def test_a_checkpoint_keeps_the_order_of_its_labels(checkpoint: Path, files: list[str], tmp_path: Path) -> None:
+    labels = dict(enumerate(["I-PER", "B-LOC", "O", "B-PER", "I-LOC"]))
+    model = TokenClassifier.from_pretrained(checkpoint, id2label=labels)
+    model.save_pretrained(checkpoint)
+    options = ["--weights", str(checkpoint), "--lr", "1e-12", "--epochs", "1", "--precision", "fp32"]
+    out = registry.run("ner", [*options, "--out", str(tmp_path / "run"), *files])
+    after = TokenClassifier.from_pretrained(out)
+    assert after.config.id2label == labels
+    torch.testing.assert_close(after.classifier.weight, model.classifier.weight)
+
+
+def test_the_best_epoch_is_what_is_scored_and_kept(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second epoch is made worse than the first."""
+    honest = ner.NerTask.figures
+    calls = []
+
+    def worse_later(*arguments: Any) -> Any:
+        figures = honest(*arguments)
+        calls.append(figures)
+        return {**figures, "strict_f1": -len(calls)}
+
+    monkeypatch.setattr(ner.NerTask, "figures", worse_later)
+    metrics = read_metrics(registry.run("ner", ["--out", str(tmp_path / "run"), *files, *SMALL]))
+    assert [epoch["best"] for epoch in metrics["epochs"]] == [True, False]
+    assert metrics["final"]["dev"]["loss"] == pytest.approx(metrics["epochs"][0]["loss"], rel=1e-6)
+    assert metrics["epochs"][0]["loss"] != pytest.approx(metrics["epochs"][1]["loss"], rel=1e-3)
+
+
+def test_a_disk_that_fills_up_gives_one_sentence_and_no_folder(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("minibert.checkpoint.save_file", full)
+    error = fails(["--out", "run", *files, *SMALL], monkeypatch, capsys, tmp_path)
+    assert "model.safetensors: cannot be written" in error
+    assert "No space left" in error
+
+
+def test_a_word_longer_than_a_window_is_counted(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.txt", TRAIN)
+    dev = write(tmp_path / "dev.txt", [*DEV, ("0123456789" * 9 + " is long", "O O O")])
+    options = ["--arch", "roberta", "--max-length", "20", "--out", str(tmp_path / "run"), *SMALL]
+    data = read_metrics(registry.run("ner", ["--train", train, "--dev", dev, *options]))["data"]
+    assert (data["train"]["cut_tokens"], data["dev"]["cut_tokens"]) == (0, 90 + 1 - 18)  # with the leading space
+
+
+def test_without_dev_a_tenth_is_held_out_and_named(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.txt", [(f"{text} {i}", f"{tags} O") for i, (text, tags) in enumerate(TRAIN * 2)])
+    out = registry.run("ner", ["--train", train, "--out", str(tmp_path / "run"), *SMALL])
+    data = read_metrics(out)["data"]
+    assert "10% held out" in data["dev"]["path"]
+    assert (data["train"]["sentences"], data["dev"]["sentences"]) == (29, 3)
+    assert data["dev"]["also_in_train"] == 0
+
+
+def test_the_sample_is_what_runs_without_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From another folder, as an installed package would, and into the default run folder."""
+    monkeypatch.chdir(tmp_path)
+    out = registry.run("ner", ["--epochs", "1", "--precision", "fp32"])
+    assert out == Path("runs/ner-bert-1")
+    data = read_metrics(out)["data"]
+    assert [data[name]["sentences"] for name in ("train", "dev", "test")] == [1200, 300, 300]
+    assert "test: " in capsys.readouterr().out
+
+
+def test_characters_that_vanish_do_not_shift_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dev = tmp_path / "dev.txt"
+    dev.write_text("\u200b O\nAnn B-PER\n\u0001 O\nin O\nRome B-LOC\n", encoding="utf-8")
+    train = write(tmp_path / "train.txt", TRAIN)
+    out = registry.run("ner", ["--train", train, "--dev", str(dev), "--out", str(tmp_path / "run"), *SMALL])
+    data = read_metrics(out)["data"]["dev"]
+    assert (data["words"], data["lost_words"]) == (5, 2)
+
+
+# -- windows ----------------------------------------------------------------------------------------------------------
+
+
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=6),
+    max_length=st.integers(4, 16),
+    overlap=st.integers(0, 8),
+)
+@settings(deadline=None, max_examples=60)
+def test_every_word_is_a_target_exactly_once_and_in_order(lengths: list[int], max_length: int, overlap: int) -> None:
+    """Long sentences too: all gold is trained on and scored, whatever the windows."""
+    words = ["Ann", "Rome", "York", "unseen-word"]
+    sentences = [
+        Sentence([words[(i * 7 + n) % 4] for i in range(n)], [Entity(i, i + 1, "X") for i in range(0, n, 3)], 1)
+        for n in lengths
+    ]
+    tokenizer = Tokenizer.train([text.split() for text, _ in TRAIN], model_type="bert", vocab_size=60)
+    label2id = {"O": 0, "B-X": 1, "I-X": 2}
+    config = tiny_config("bert").with_labels({index: label for label, index in label2id.items()})
+    task = ner.NerTask(ner.NerSettings(max_length=max_length, overlap=overlap))
+    encoded = task.encode(sentences, tokenizer, config)
+    assert all(3 <= len(window.ids) <= max_length for window in encoded.examples)
+    assert sum(encoded.counts) == len(encoded.examples)
+    targets = [int(target) for window in encoded.examples for target in window.targets if target >= 0]
+    assert targets == [label2id[tag] for sentence in sentences for tag in bio_tags(sentence)]
+    for window in encoded.examples:
+        assert (window.ids[0], window.ids[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
+        assert (window.targets[[0, -1]] < 0).all()
+
+
+def test_short_windows_score_all_gold(files: list[str], tmp_path: Path) -> None:
+    out = registry.run("ner", ["--out", str(tmp_path / "run"), "--max-length", "6", "--overlap", "2", *files, *SMALL])
+    metrics = read_metrics(out)
+    assert metrics["data"]["dev"]["windows_added"] > 0
+    assert metrics["final"]["dev"]["report"]["micro avg"]["support"] == 4
+
+
+# -- figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_strict_and_default_mode_differ_in_both_directions() -> None:
+    """Worked by hand: strict mode wants a B- first; the default reads a stray I- as a start (seqeval's README)."""
+    stray, _, _ = ner.score([["B-X", "I-X", "O"]], [["I-X", "I-X", "O"]])
+    assert (stray["strict_f1"], stray["default_f1"]) == (0.0, 1.0)
+    figures, report, table = ner.score([["B-X", "O", "B-Y"], ["B-X", "I-X"]], [["B-X", "O", "O"], ["B-X", "O"]])
+    assert figures["strict_f1"] == pytest.approx(2 * (1 / 2) * (1 / 3) / (1 / 2 + 1 / 3))
+    assert report["X"]["support"] == 2
+    assert report["Y"]["recall"] == 0.0
+    assert all(word in table for word in ("precision", "micro avg", "macro avg", "weighted avg"))
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------
+
+
+def fails(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> str:
+    """Runs the command as ``python -m`` does, in ``folder``, and gives its one line on standard error."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["ner", *arguments])
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(SystemExit) as exit_:
+        run_main(lambda: registry.run("ner"))
+    assert exit_.value.code == 2
+    assert sorted(folder.rglob("*")) == before, "something was written"
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--train", "none.txt"], "none.txt: no such file"),
+        (["--dev", "dev.txt"], "--dev: of no use without --train"),
+        (["--weights", "random", "--max-length", "257"], "--max-length 257: this model has positions for 256 tokens"),
+        (["--weights", "random", "--max-length", "2"], "from 3 to 256"),
+        (["--metric", "f2"], "--metric f2: use one of strict_f1, default_f1, loss"),
+        (["--head", "mlp"], "--head mlp: use linear or crf"),
+        (["--seeds", "0"], "--seeds 0: must be 1 or more"),
+        (["--config", "none.toml"], "none.toml: no such file"),
+        (["--arch", "gpt"], "--arch gpt: use one of bert, albert, roberta"),
+        (["--scheme", "iob9"], "--scheme iob9: use one of"),
+        (["--overlap", "-5"], "--overlap -5: must be 0 or more"),
+        (["--weights", "模型/中文"], "模型/中文"),
+        (["--weights", "my..model"], "my..model"),
+        (["--weights", "x" * 300], "xxx"),
+        (["--out", "x" * 300], "cannot be written"),
+        (["--lr", "1e30", "--precision", "fp32", "--out", "run"], "the run has diverged. Lower --lr"),
+        (["--epochs", "0"], "--epochs 0: must be 1 or more"),
+        (["--device", "cuda:99"], "--device cuda:99: no such CUDA device"),
+        (["--weights", "./none"], "none: no such folder"),
+        (["--weights", "empty"], "empty: no weights found"),
+        (["--out", "full"], "--out full: is not empty; name a new folder"),
+        (["--out", "train.txt/run"], "--out train.txt/run: cannot be written"),
+    ],
+)
+def test_bad_options_give_one_sentence_and_leave_nothing(
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write(tmp_path / "train.txt", TRAIN)
+    write(tmp_path / "dev.txt", DEV)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "kept").touch()
+    if "--train" not in options and "--dev" not in options:
+        options = ["--train", "train.txt", "--dev", "dev.txt", *options]
+    assert message in fails(options, monkeypatch, capsys, tmp_path)
+
+
+def test_a_type_that_training_lacks_is_refused_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "train.txt", TRAIN)
+    write(tmp_path / "dev.txt", [*DEV, ("Acme sued .", "B-ORG O O")])
+    error = fails(["--train", "train.txt", "--dev", "dev.txt"], monkeypatch, capsys, tmp_path)
+    assert "dev.txt, line 14: ORG does not occur in the training data (it has LOC, PER)" in error
+
+
+def test_a_split_without_entities_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "train.txt", TRAIN)
+    write(tmp_path / "dev.txt", [("Nobody left .", "O O O")])
+    assert "holds no entity" in fails(["--train", "train.txt", "--dev", "dev.txt"], monkeypatch, capsys, tmp_path)
+
+
+def test_a_vocabulary_larger_than_the_embedding_is_refused(
+    checkpoint: Path,
+    files: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = EncoderConfig.from_dict(read_json_object(checkpoint / "config.json"))
+    smaller = {**config.to_dict(), "vocab_size": 20}
+    TokenClassifier(EncoderConfig.from_dict(smaller)).save_pretrained(checkpoint)
+    error = fails([*files, "--weights", str(checkpoint)], monkeypatch, capsys, tmp_path)
+    assert f"the tokenizer has {config.vocab_size} entries, but the word embedding has 20 rows" in error
+
+
+# -- the CRF ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_crf_learns_and_answers_well_formed_tags(files: list[str], tmp_path: Path) -> None:
+    options = ["--head", "crf", "--epochs", "30", "--precision", "fp32", "--batch-size", "4", "--max-length", "7"]
+    out = registry.run("ner", ["--out", str(tmp_path / "run"), *files, *options])
+    metrics = read_metrics(out)
+    assert metrics["data"]["train"]["windows_added"] > 0
+    assert metrics["final"]["dev"]["strict_f1"] == metrics["final"]["dev"]["default_f1"] == 1.0
+    assert metrics["settings"]["head_lr"] == 1e-3
+    assert "crf.transitions" in load_file(out / "model.safetensors")
+
+
+def test_the_crf_loss_is_the_likelihood_of_the_kept_words() -> None:
+    """A window's context words and special tokens carry no tag, and play no part."""
+    torch.manual_seed(0)
+    labels = {0: "O", 1: "B-X", 2: "I-X"}
+    model = CrfTokenClassifier(tiny_config("bert").with_labels(labels)).eval()
+    task = ner.NerTask(ner.NerSettings(head="crf"))
+    kept = [[1, 2, 0], [2], [0, 1]]
+    windows = [
+        ner.Window(np.arange(5, 5 + len(tags) + 3, dtype=np.int32), np.array([-100, *tags, -100, -100], np.int16), 1)
+        for tags in kept
+    ]
+    batch = task.collate(windows)
+    logits = torch.randn(batch.inputs.num_tokens, 3)
+    emissions = torch.cat(
+        [part[1 : 1 + len(tags)] for part, tags in zip(batch.inputs.unpack(logits), kept, strict=True)]
+    )
+    expected = -model.crf.log_likelihood(emissions, torch.tensor([t for tags in kept for t in tags]), (3, 1, 2))
+    torch.testing.assert_close(task.losses(model, logits, batch), expected)
+
+
+@pytest.mark.parametrize("device", ["meta", "cuda"])
+@pytest.mark.parametrize("head", ["linear", "crf"])
+def test_a_loss_waits_for_no_device(head: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tensor on the meta device has no values that could be waited for; CUDA says itself when it is."""
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    if device == "meta":  # which autocast does not know
+        monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    model_class = CrfTokenClassifier if head == "crf" else TokenClassifier
+    model = model_class(tiny_config("bert").with_labels({0: "O", 1: "B-X", 2: "I-X"})).to(device)
+    task = ner.NerTask(ner.NerSettings(head=head))
+    tags = [[-100, 1, 2, -100], [-100, 0, -100], [-100, 2, -100, 0, -100]]
+    windows = [ner.Window(np.arange(5, 5 + len(row), dtype=np.int32), np.array(row, np.int16), 1) for row in tags]
+    batch = task.collate(windows)
+    assert batch.target_counts == (2, 1, 2)
+    assert batch.num_targets == 5
+
+    on_device = batch.to(torch.device(device))
+    logits = torch.randn(batch.inputs.num_tokens, 3, device=device, requires_grad=True)
+    try:
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("error")
+        losses = task.losses(model, logits, on_device)
+        losses.sum().backward()
+    finally:
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+    assert losses.shape == (3,)

@@ -1,0 +1,425 @@
+"""Prediction: one line for each input, in order, with places in the text, however the work is cut up."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, scramble, tiny_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks import int8
+from minibert import (
+    CrfTokenClassifier,
+    Encoder,
+    SequenceClassifier,
+    SpanClassifier,
+    TokenClassifier,
+    Tokenizer,
+    inference,
+)
+from minibert.errors import InputError
+from tasks import registry
+from tasks.ner.data import Sentence
+from tasks.ner.settings import NerSettings
+from tasks.ner.task import NerTask
+from tasks.predict import command as predict
+from tasks.read.stream import Record
+from tasks.run import evaluate as inference_of_tasks
+from tasks.run.evaluate import batches_by_length
+from tasks.run.predictor import Trained
+
+WORDS = ["Ann", "went", "to", "Rome", "and", "saw", "Bob", "."]
+TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
+TEXTS = [" ".join(WORDS[: 1 + (i * 5) % 8]) for i in range(60)]
+MODELS = {
+    "ner": (TokenClassifier, TAGS),
+    "crf": (CrfTokenClassifier, TAGS),
+    "classification": (SequenceClassifier, {0: "bad", 1: "good"}),
+    "span_qa": (SpanClassifier, None),
+}
+
+
+def make_run(folder: Path, name: str) -> str:
+    """An untrained model as another tool might have left it: without a run's settings."""
+    model_class, labels = MODELS[name]
+    tokenizer = Tokenizer.train([WORDS] * 2, model_type="bert", vocab_size=80)
+    config = tiny_config("bert", vocab_size=tokenizer.vocab_size, max_position_embeddings=40)
+    torch.manual_seed(3)
+    model = model_class(config if labels is None else config.with_labels(labels))
+    scramble(model.encoder)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder, for_words=name in ("ner", "crf"))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return {name: make_run(tmp_path_factory.mktemp("runs") / name, name) for name in MODELS}
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != "milliseconds"} for row in rows]
+
+
+def answered(run: str, path: Path, capsys: pytest.CaptureFixture[str], *options: str) -> list[dict[str, Any]]:
+    registry.run("predict", [run, str(path), "--precision", "fp32", *options])
+    return lines(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", ["ner", "classification"])
+def test_answers_come_in_order_and_do_not_depend_on_the_cut(
+    name: str, runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "in.txt"
+    path.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+    whole = answered(runs[name], path, capsys)
+    assert [row["text"] for row in whole] == TEXTS
+    assert all(row["milliseconds"] > 0 for row in whole)
+    monkeypatch.setattr(predict, "_CHUNK", 7)
+    in_chunks = answered(runs[name], path, capsys)
+    monkeypatch.setitem(inference_of_tasks._BATCH_TOKENS, "cpu", 1)
+    one_by_one = answered(runs[name], path, capsys)
+    for rows in (in_chunks, one_by_one):
+        for row, expected in zip(without_times(rows), without_times(whole), strict=True):
+            assert close(row, expected)
+
+
+def close(row: Any, expected: Any) -> bool:
+    """Equal but for the last digit of numbers."""
+    if isinstance(row, float):
+        return abs(row - expected) <= 2e-6
+    if isinstance(row, dict):
+        return row.keys() == expected.keys() and all(close(row[key], expected[key]) for key in row)
+    if isinstance(row, list):
+        return len(row) == len(expected) and all(map(close, row, expected))
+    return bool(row == expected)
+
+
+def test_several_processes_write_what_one_writes(runs: dict[str, str], tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text("\n".join(json.dumps({"id": i, "text": text}) for i, text in enumerate(TEXTS)), encoding="utf-8")
+    script = tmp_path / "small_chunks.py"
+    script.write_text(
+        "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
+        "from tasks.predict import command\n"
+        "from tasks.run.console import run_main\n"
+        "command._CHUNK = 8\n"
+        "run_main(command.main)\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    outputs = []
+    for processes in (1, 3):
+        out = tmp_path / f"out{processes}.jsonl"
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+        command += [str(script), str(ROOT), runs["ner"], str(source), "--out", str(out), "--precision", "fp32"]
+        subprocess.run(command, check=True, capture_output=True, env=environment, cwd=tmp_path)
+        outputs.append(without_times(lines(out.read_text(encoding="utf-8"))))
+    assert [row["id"] for row in outputs[1]] == list(range(60))
+    assert close(outputs[1], outputs[0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "in.jsonl",
+        "out1.jsonl",
+        "out3.jsonl",
+        "small_chunks.py",
+    ]
+
+
+def test_processes_that_fail_leave_nothing(runs: dict[str, str], tmp_path: Path) -> None:
+    rows = [{"text": text} for text in TEXTS]
+    rows[12] = {"txt": "this one is of the second process, while the first goes on"}
+    source = tmp_path / "in.jsonl"
+    source.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    script = tmp_path / "small_chunks.py"
+    script.write_text(
+        "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
+        "from tasks.predict import command\n"
+        "from tasks.run.console import run_main\n"
+        "command._CHUNK = 8\n"
+        "run_main(command.main)\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(script), str(ROOT)]
+    done = subprocess.run(
+        [*command, runs["ner"], str(source), "--out", str(tmp_path / "out.jsonl")],
+        capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=tmp_path, text=True,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "in.jsonl, line 13: needs text" in done.stderr
+    assert "RuntimeError" not in done.stderr  # of the one that waits for the other
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "small_chunks.py"]
+
+
+def test_several_processes_need_a_file_and_have_a_gpu_each(
+    runs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="cannot share standard input"):
+        registry.run("predict", [runs["ner"], "-", "--out", str(tmp_path / "out.jsonl")])
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    for gpus, device in ((0, "cpu"), (2, "cuda:1"), (4, "cuda:3")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        assert predict.own_device() == device
+
+
+def test_the_output_is_utf8_and_ends_quietly_where_its_reader_has_enough(runs: dict[str, str], tmp_path: Path) -> None:
+    source = tmp_path / "in.txt"
+    source.write_text("Ann saw 臺北 😀\n" * 6000, encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tasks.predict", runs["ner"], str(source)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert process.stdout
+    assert process.stderr
+    assert json.loads(process.stdout.readline())["text"] == "Ann saw 臺北 😀"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 141
+
+
+BLANKS = [" ", "\t", "\n", "\u00a0", "\u3000", "\u200b", "\u200d", "\x01"]
+ALPHABET = st.sampled_from(["Ann", "Rome", *BLANKS, "😀", "👩\u200d👧", "臺", "北", "e\u0301", "é", ",", "."])
+
+
+@pytest.mark.skipif(not inference._can_quantize(), reason="this PyTorch or this CPU has no linear maps in 8 bits")
+def test_answers_in_8_bits_are_nearly_those_in_fp32(
+    runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "in.txt"
+    path.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+    exact = answered(runs["classification"], path, capsys)
+    rounded = answered(runs["classification"], path, capsys, "--precision", "int8")
+    for one, other in zip(exact, rounded, strict=True):
+        assert other["text"] == one["text"]
+        assert other["probabilities"] == pytest.approx(one["probabilities"], abs=0.05)
+    assert [row["probabilities"] for row in rounded] != [row["probabilities"] for row in exact]
+
+
+@pytest.mark.skipif(not inference._can_quantize(), reason="this PyTorch or this CPU has no linear maps in 8 bits")
+def test_the_cost_of_8_bits_is_measured_on_a_run(
+    runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"text": text, "label": "good" if "Rome" in text else "bad"} for text in TEXTS]
+    path = tmp_path / "dev.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    registry.run("predict", [runs["classification"], str(path), "--precision", "fp32"])
+    answers = [row["label"] for row in lines(capsys.readouterr().out)]
+    int8.main([runs["classification"], str(path), "--items", "50", "--rounds", "1"])
+    shown = capsys.readouterr().out.splitlines()
+    record = json.loads(shown[-1])
+    right = [answer == row["label"] for answer, row in zip(answers, rows, strict=True)][-50:]
+    assert record["items"] == 50
+    for name in ("auto", "int8"):
+        assert record["contenders"][name]["accuracy"] == pytest.approx(np.mean(right), abs=0.1)
+        assert len(record["contenders"][name]["seconds"]) == 1
+        assert any(line.startswith(f"| {name} |") for line in shown)
+
+
+@given(text=st.lists(ALPHABET, max_size=25).map("".join))
+@settings(max_examples=150)
+@pytest.mark.parametrize("name", ["ner", "crf"])
+def test_an_entitys_offsets_are_characters_of_the_text(name: str, runs: dict[str, str], text: str) -> None:
+    trained = predict.load(runs[name], device="cpu", precision="fp32")
+    (answer,) = trained.answer([trained.task.item_from({"text": text}, "here")])
+    assert answer["text"] == text
+    end = 0
+    for entity in answer["entities"]:
+        assert text[entity["start"] : entity["end"]] == entity["text"]
+        assert entity["text"].strip() == entity["text"] != ""
+        assert end <= entity["start"] < entity["end"]
+        assert 0 <= entity["probability"] <= 1
+        end = entity["end"]
+
+
+def test_tokens_are_answered_with_places_in_the_laid_out_text(runs: dict[str, str]) -> None:
+    trained = predict.load(runs["ner"], device="cpu", precision="fp32")
+    for tokens, text in (
+        (WORDS, " ".join(WORDS)),
+        (["北", "京", "and", "上", "海"], "北京 and 上海"),
+        (["", "Ann"], "Ann"),
+    ):
+        (answer,) = trained.answer([trained.task.item_from({"tokens": tokens}, "here")])
+        assert trained.task.item_from({"words": tokens}, "here").words == tokens
+        assert answer["text"].strip() == text
+        assert all(answer["text"][e["start"] : e["end"]] == e["text"] for e in answer["entities"])
+
+
+def test_long_texts_are_read_in_windows_to_their_end(runs: dict[str, str]) -> None:
+    """Far more words than positions; the plain forward pass over each window gives the same tags."""
+    trained = predict.load(runs["ner"], device="cpu", precision="fp32")
+    text = " ".join(WORDS * 30)
+    (answer,) = trained.answer([trained.task.item_from({"text": text}, "here")])
+    assert answer["entities"]
+    assert answer["entities"][-1]["end"] > len(text) - 60
+
+
+def test_what_was_cut_of_the_input_is_said(
+    runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 40 positions two are special tokens': each word here is one token. Counted over all chunks."""
+    monkeypatch.setattr(predict, "_CHUNK", 1)
+    (tmp_path / "in.txt").write_text("\n".join([" ".join(["Rome"] * 41), " ".join(["Ann"] * 45), "Bob 好"]) + "\n")
+    registry.run("predict", [runs["classification"], str(tmp_path / "in.txt")])
+    said = capsys.readouterr().err
+    assert said.endswith(" a second; 2 cut texts; 10 cut tokens; 1 unknown tokens\n")
+    (tmp_path / "in.txt").write_text("Bob saw Ann .\n")
+    registry.run("predict", [runs["classification"], str(tmp_path / "in.txt")])
+    assert capsys.readouterr().err.endswith(" a second\n")
+
+
+def test_a_model_that_is_read_without_its_crf_is_warned_of(
+    runs: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    CrfTokenClassifier.from_pretrained(runs["crf"])
+    Encoder.from_pretrained(runs["crf"])
+    assert [message for message in caplog.messages if "pooler" not in message] == []
+    caplog.clear()
+    TokenClassifier.from_pretrained(runs["crf"])
+    (message,) = caplog.messages
+    assert "not used" in message
+    assert "crf.transitions" in message
+
+
+def test_crf_decoding_reads_a_whole_sentence_across_windows() -> None:
+    """Emissions of two windows of one sentence, put end to end, against all legal tag sequences."""
+    torch.manual_seed(0)
+    model = CrfTokenClassifier(tiny_config("bert").with_labels({0: "O", 1: "B-X", 2: "I-X"})).eval()
+    with torch.no_grad():
+        for parameter in model.crf.parameters():
+            parameter.normal_()
+    task = NerTask(NerSettings(head="crf"))
+    item = task.item_from({"tokens": list("abcdef")}, "here")
+    emissions = torch.randn(6, 3) * 2
+    (tags,) = task.outputs(model, [item], [[emissions[:4], emissions[4:]]])
+    scores = {}
+    start, move, end = (t.detach().numpy() for t in (model.crf.start, model.crf.transitions, model.crf.end))
+    for path in itertools.product(range(3), repeat=6):
+        if path[0] == 2 or (0, 2) in itertools.pairwise(path):
+            continue
+        emitted = sum(float(emissions[i, tag]) for i, tag in enumerate(path))
+        scores[path] = start[path[0]] + end[path[-1]] + emitted + sum(move[a, b] for a, b in itertools.pairwise(path))
+    best = max(scores, key=lambda path: scores[path])
+    assert tags.names == [("O", "B-X", "I-X")[tag] for tag in best]
+    weights = {path: np.exp(score) for path, score in scores.items()}
+    for place, (tag, probability) in enumerate(zip(best, tags.probabilities, strict=True)):
+        share = sum(w for path, w in weights.items() if path[place] == tag) / sum(weights.values())
+        assert probability == pytest.approx(share, abs=1e-5)
+
+
+def test_span_answers_and_other_tools_checkpoints(
+    runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text('id,question,context\n7,Who saw Bob?,"Ann went to Rome, and saw Bob."\n', encoding="utf-8")
+    (row,) = answered(runs["span_qa"], path, capsys)
+    assert row["id"] == "7"
+    assert "Ann went to Rome, and saw Bob."[row["start"] : row["end"]] == row["answer"] == row["n_best"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("names", "readable"),
+    [
+        (["O", "B-PER", "I-PER"], True),
+        (["S-PER", "O", "B-PER", "E-PER", "I-PER"], True),
+        (["LABEL_0", "LABEL_1"], False),
+        (["o", "b-per", "i-per"], False),
+        (["O", "LOC", "PER"], False),
+        (["O", "PER-B", "PER-I"], False),
+        (["B-PER", "I-PER"], False),
+    ],
+)
+def test_labels_that_are_no_tags_are_not_read_as_tags(tmp_path: Path, names: list[str], readable: bool) -> None:
+    config = tiny_config("bert", vocab_size=80, max_position_embeddings=40).with_labels(dict(enumerate(names)))
+    TokenClassifier(config).save_pretrained(tmp_path)
+    Tokenizer.train([WORDS] * 2, model_type="bert", vocab_size=80).save_pretrained(tmp_path)
+    if readable:
+        trained = predict.load(str(tmp_path), device="cpu", precision="fp32")
+        assert {entity["type"] for entity in trained.answer([Sentence(WORDS, [], 0)])[0]["entities"]} <= {"PER"}
+        return
+    with pytest.raises(InputError, match=f"{names[0]}.* are not O and tags such as B-PER"):
+        predict.load(str(tmp_path), device="cpu", precision="fp32")
+
+
+def test_one_label_means_a_number_where_the_checkpoint_does_not_say(tmp_path: Path) -> None:
+    model = SequenceClassifier(tiny_config("bert", vocab_size=80).with_labels({0: "LABEL_0"}))
+    model.save_pretrained(tmp_path)
+    Tokenizer.train([WORDS], model_type="bert", vocab_size=80).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": 80}))
+    trained = predict.load(str(tmp_path), device="cpu", precision="fp32")
+    assert trained.task.settings.kind == "regression"
+
+
+def test_a_stream_is_cut_by_number_and_by_size() -> None:
+    def stream(size: int) -> Iterator[Record]:
+        while True:
+            yield Record({"text": "x" * size}, "")
+
+    assert len(next(predict.chunks(stream(10)))) == 2048
+    assert len(next(predict.chunks(stream(400_000)))) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [('{"text": 7}', "in.jsonl, line 1: "), ('{"text": "a"}\n{"txt": "a"}', "in.jsonl, line 2: "), ("{", "not JSON")],
+)
+def test_a_bad_input_is_one_sentence_and_leaves_no_file(
+    content: str, message: str, runs: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "in.jsonl").write_text(content, encoding="utf-8")
+    for name in ("ner", "classification"):
+        with pytest.raises(InputError) as error:
+            registry.run("predict", [runs[name], str(tmp_path / "in.jsonl"), "--out", str(tmp_path / "out.jsonl")])
+        assert message in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_the_folder_of_the_output_must_be_there(runs: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--out .*: there is no folder .*none; make it first"):
+        registry.run("predict", [runs["ner"], str(tmp_path / "in.txt"), "--out", str(tmp_path / "none" / "out.jsonl")])
+    with pytest.raises(InputError, match=r"--out .*: is a folder; name a file in it"):
+        registry.run("predict", [runs["ner"], str(tmp_path / "in.txt"), "--out", str(tmp_path)])
+
+
+def test_the_input_is_not_replaced_by_the_output(runs: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("Ann went to Rome", encoding="utf-8")
+    (tmp_path / "link.txt").symlink_to("in.txt")
+    with pytest.raises(InputError, match=r"--out .*link\.txt: is the input itself"):
+        registry.run("predict", [runs["ner"], str(tmp_path / "in.txt"), "--out", str(tmp_path / "link.txt")])
+    assert (tmp_path / "in.txt").read_text(encoding="utf-8") == "Ann went to Rome"
+
+
+def test_folders_that_hold_no_run_are_refused(runs: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        predict.load(str(tmp_path / "none"), device="cpu", precision="auto")
+    (tmp_path / "several" / "bert-42").mkdir(parents=True)
+    (tmp_path / "several" / "bert-42" / "settings.toml").write_text('task = "ner"\n')
+    with pytest.raises(InputError, match=r"holds several runs; name one of them, such as .*bert-42"):
+        predict.load(str(tmp_path / "several"), device="cpu", precision="auto")
+    (tmp_path / "settings.toml").write_text('task = "poetry"\n')
+    with pytest.raises(InputError, match=r"the task 'poetry' is not one of ner, classification, qa, span_qa"):
+        predict.load(str(tmp_path), device="cpu", precision="auto")
+    task = NerTask(NerSettings(head="crf"))
+    with pytest.raises(InputError, match=r"has no trained head for ner \(crf"):
+        Trained.load(task, runs["ner"], device="cpu")
+
+
+@given(lengths=st.lists(st.integers(1, 9000), max_size=40), most=st.integers(1, 20_000))
+def test_batches_hold_every_sequence_once_and_no_more_tokens_than_they_may(lengths: list[int], most: int) -> None:
+    batches = batches_by_length(lengths, most)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    assert all(len(batch) == 1 or sum(lengths[i] for i in batch) <= most for batch in batches)
+    in_order = [lengths[index] for batch in batches for index in batch]
+    assert in_order == sorted(lengths, reverse=True)

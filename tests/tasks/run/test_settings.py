@@ -1,0 +1,124 @@
+"""Settings from the command line, from a file, and back into a file."""
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibert.errors import InputError
+from tasks.classification.settings import ClassificationSettings
+from tasks.run.options import parse, read_settings, write_settings
+
+
+class Settings(ClassificationSettings):
+    if_small: ClassVar[dict[str, Any]] = {"epochs": 7, "lr": 1e-3, "batch_size": 6}
+
+
+def parsed(*argv: str) -> Any:
+    return parse(Settings, argv, task="classification")
+
+
+def toml(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_the_command_line_goes_before_the_file_and_the_file_before_the_defaults(tmp_path: Path) -> None:
+    path = toml(tmp_path, 'task = "classification"\nbatch-size = 8\nlr = 1\nclean = ["a -> b"]\nbaseline = false\n')
+    settings = parsed("--config", path, "--batch-size", "4").settings
+    assert (settings.batch_size, settings.lr, settings.clean, settings.baseline) == (4, 1.0, ("a -> b",), False)
+    assert (settings.epochs, settings.seed) == (7, 42)  # from random weights, and the default
+
+
+def test_a_small_models_batch_size_gives_way_to_tokens() -> None:
+    settings = parsed("--batch-tokens", "512").settings
+    assert (settings.batch_size, settings.batch_tokens) == (None, 512)
+    assert parsed().settings.batch_size == 6
+    assert parsed("--weights", "elsewhere", "--batch-tokens", "512").settings.epochs == 3
+
+
+def test_flags_have_a_no_form_and_lists_are_given_again() -> None:
+    settings = parsed("--no-baseline", "--clean", "a -> b", "--clean", "c -> ").settings
+    assert (settings.baseline, settings.clean) == (False, ("a -> b", "c -> "))
+
+
+def test_weights_leave_the_defaults_of_random_weights_aside(tmp_path: Path) -> None:
+    assert parsed("--weights", "x").settings.epochs == 3
+    assert parsed("--config", toml(tmp_path, 'weights = "x"')).settings.epochs == 3
+
+
+def test_weights_are_compared_before_the_defaults_that_they_change() -> None:
+    """Who resumes with other weights is told so, not that --epochs changed."""
+    random, pretrained = (parsed(*argv).settings.binding() for argv in ((), ("--weights", "x")))
+    assert random["--epochs"] != pretrained["--epochs"]
+    assert next(name for name in pretrained if random[name] != pretrained[name]) == "--weights"
+
+
+def test_a_dry_run_is_no_setting() -> None:
+    assert parsed("--dry-run").dry_run
+    assert not parsed().dry_run
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch = 3", "epoch is no setting of this task; did you mean epochs?"),
+        ("zzz = 3", "zzz is no setting of this task; python -m tasks.classification --help lists"),
+        ('epochs = "3"', "epochs must be a whole number, not '3'"),
+        ("epochs = 3.5", "epochs must be a whole number, not 3.5"),
+        ("epochs = true", "epochs must be a whole number, not True"),
+        ("baseline = 1", "baseline must be true or false, not 1"),
+        ('clean = "a -> b"', "clean must be a list of texts"),
+        ("clean = [1]", "clean must be a list of texts"),
+        ('task = "ner"', "holds settings of the task 'ner'; run python -m tasks.ner"),
+        ("epochs 3", "not TOML"),
+        ('weights = ""', "--weights: is empty, as a shell variable is that is not set"),
+        ('train = ""', "--train: is empty"),
+        ("epochs = 0", "--epochs 0: must be 1 or more"),
+        ("[epochs]\na = 1", "epochs must be a whole number"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_said_in_a_sentence(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        parsed("--config", toml(tmp_path, text))
+    assert message in str(error.value)
+
+
+def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.toml: no such file"):
+        parsed("--config", str(tmp_path / "none.toml"))
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"bytes\.toml: not TOML"):
+        parsed("--config", str(tmp_path / "bytes.toml"))
+
+
+@given(
+    clean=st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=8), max_size=3).map(tuple),
+    train=st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12),
+    lr=st.floats(1e-12, 1e3),
+    max_length=st.none() | st.integers(1, 10**9),
+    baseline=st.booleans(),
+)
+def test_written_settings_read_back_the_same(tmp_path_factory: pytest.TempPathFactory, **values: Any) -> None:
+    settings = ClassificationSettings(**values)
+    path = tmp_path_factory.mktemp("settings") / "settings.toml"
+    write_settings(path, settings, "classification")
+    assert tomllib.loads(path.read_text(encoding="utf-8"))["task"] == "classification"
+    assert ClassificationSettings(**read_settings(path, ClassificationSettings, "classification")) == settings
+
+
+def test_every_setting_is_an_option_with_a_help_text(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed("--help")
+    shown = capsys.readouterr().out
+    for field in dataclasses.fields(ClassificationSettings):
+        assert f"--{field.name.replace('_', '-')}" in shown
+    said = " ".join(shown.split())
+    assert "peak learning rate of the encoder (default: 5e-05; 0.001 without --weights)" in said
+    assert "over all processes (default: 32; 6 without --weights)" in said  # its default stands in the text
+    assert "to hold the result against (default: yes) " in said

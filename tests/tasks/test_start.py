@@ -1,0 +1,134 @@
+"""Commands begin quickly: help and refusals need none of the packages that take seconds to import."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+import minibert
+import minibert.training
+
+TASKS = ("ner", "classification", "qa", "span_qa", "cloze", "pretraining", "predict", "fill_mask", "compare")
+COMPILER = "torch._dynamo.convert_frame"
+HEAVY = {"torch", COMPILER, "numpy", "sklearn", "matplotlib", "seqeval", "tokenizers", "transformers"}
+
+
+def run(*arguments: str) -> tuple[int, str, set[str]]:
+    """Exit status, what was said, and the heavy packages that were imported."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments], cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
+    )
+    lines = done.stderr.splitlines()
+    imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+    said = "\n".join(line for line in lines if not line.startswith("import time:"))
+    assert "argparse" in imported, "the imports are not listed as expected"
+    return done.returncode, done.stdout + said, imported & HEAVY
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_help_needs_nothing_heavy(task: str) -> None:
+    status, said, heavy = run("-m", f"tasks.{task}", "--help")
+    assert (status, heavy) == (0, set())
+    assert f"python -m tasks.{task}" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("ner --epoch 3", "unrecognized arguments: --epoch 3"),
+        ("ner --head tree", "--head tree: use linear or crf."),
+        ("ner --head crf --r-drop 1", "which --head crf does not give; choose one."),
+        ("classification --kind none", "--kind none: use one of single, multi, regression."),
+        ("qa --ask why --top-k many", "invalid int value: 'many'"),
+        ("qa --prompt what", "must hold {question} once"),
+        ("span_qa --resume", "--resume: needs --out"),
+        ("pretraining", "--corpus: needed"),
+        ("compare --task ner --lr 0", "--lr 0.0: must be a number above 0."),
+        ("predict", "the following arguments are required: RUN"),
+        ("fill_mask run", "the following arguments are required: TEXT"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_heavy_is_imported(arguments: str, message: str) -> None:
+    task, *options = arguments.split()
+    status, said, heavy = run("-m", f"tasks.{task}", *options)
+    assert (status, heavy) == (2, set())
+    assert message in said
+
+
+def test_a_settings_file_may_be_a_pipe(tmp_path: Path) -> None:
+    """It can be read only once."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.ner", "--config", "/dev/stdin", "--dry-run"],
+        cwd=ROOT, input="epochs = 7", capture_output=True, text=True, encoding="utf-8",
+    )  # fmt: skip
+    assert "epochs = 7" in done.stdout
+
+
+def test_answers_need_no_compiler() -> None:
+    status, said, heavy = run("-m", "tasks.fill_mask", "weights/bert-tiny", "臺北是[MASK]灣的首都")
+    assert (status, COMPILER in heavy) == (0, False), said
+
+
+@pytest.mark.parametrize("package", [minibert, minibert.training])
+def test_public_names_are_there(package: object) -> None:
+    for name in package.__all__:  # type: ignore[attr-defined]
+        assert getattr(package, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = package.nothing  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_a_command_does_not_get_the_same_memory_from_the_system_again_and_again() -> None:
+    script = """
+import resource
+import numpy as np
+from tasks.run.console import run_main
+
+def work():
+    for _ in range(11):
+        blocks = [np.ones(2_000_000) for _ in range(4)]
+        del blocks
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+
+faults = []
+run_main(work)
+print(faults[-1] - faults[0])
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    pages_of_a_round = 4 * 16_000_000 / 4096
+    assert int(done.stdout) < pages_of_a_round  # in ten rounds
+
+
+def test_an_argument_that_is_no_text_is_refused() -> None:
+    program = [sys.executable, "-m", "tasks.qa", "--ask", b"caf\xe9"]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "the argument 'caf\\udce9' is not utf-8" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "allocation",
+    [
+        "import torch; torch.empty(2**60)",
+        "b'x' * 2**50",
+        "import torch; raise torch.OutOfMemoryError('CUDA out of memory')",
+    ],
+)
+def test_no_memory_is_one_sentence(allocation: str) -> None:
+    program = f"from tasks.run.console import run_main\ndef work():\n    {allocation}\nrun_main(work)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: out of memory; give less at a time")
+    assert "Traceback" not in done.stderr
+
+
+def test_benchmarks_without_their_peer_end_in_one_sentence() -> None:
+    program = "import sys; sys.modules['transformers'] = None; import benchmarks.throughput"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 2
+    assert (
+        done.stderr == "error: transformers is missing, which is measured beside minibert: pip install -e '.[bench]'\n"
+    )
