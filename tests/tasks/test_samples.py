@@ -1,4 +1,4 @@
-"""The bundled samples: made by their generator byte for byte, splits apart from each other, answers in their places."""
+"""The bundled samples: written byte for byte by tools.samples, disjoint splits, answers at the right characters."""
 
 import json
 import re
@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
-from tools.make_task_samples import main
+from tools.samples.__main__ import main
 
 SAMPLES = ROOT / "tasks" / "samples"
 SPLITS = ("train", "dev", "test")
 FILES = [
+    *(f"ner/{split}.txt" for split in SPLITS),
     *(f"classification/{split}.jsonl" for split in SPLITS),
     *(f"qa/{split}.txt" for split in SPLITS),
     *(f"span_qa/{split}.json" for split in SPLITS),
@@ -45,7 +46,7 @@ def texts(task: str, split: str) -> list[str]:
     return [text for text, _ in labelled(task, split)]
 
 
-def test_the_generator_gives_the_bundled_bytes(tmp_path: Path) -> None:
+def test_the_command_writes_the_bundled_bytes(tmp_path: Path) -> None:
     assert main(["--out", str(tmp_path)]) == 0
     for name in FILES:
         assert (tmp_path / name).read_bytes() == (SAMPLES / name).read_bytes(), name
@@ -88,7 +89,7 @@ def test_half_of_the_reviews_and_paragraphs_are_chinese(split: str) -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_answers_stand_where_they_are_said_to(split: str) -> None:
+def test_answers_begin_where_they_claim_to(split: str) -> None:
     questions = [(p["context"], q) for p in paragraphs(split) for q in p["qas"]]
     assert len({q["id"] for _, q in questions}) == len(questions)
     for number, (context, question) in enumerate(questions, 1):
