@@ -1,4 +1,4 @@
-"""What every script prints: a table of its contenders, and one JSON line with all that the figures depend on."""
+"""The output of every script: a table of its contenders, and one JSON line with the figures and their circumstances."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ _FORMATS = {"utilisation": ".0%", "error": ".1e", "speedup_of_ours": ".2f", "par
 
 
 def available(names: Sequence[str], make: Callable[[str], Contender]) -> list[Contender]:
-    """The contenders of these names; says of each that cannot run here why it is left out."""
+    """Makes the contenders of these names; prints a reason for each one that cannot run here and leaves it out."""
     made = []
     for name in names:
         try:
@@ -29,17 +29,27 @@ def available(names: Sequence[str], make: Callable[[str], Contender]) -> list[Co
 
 
 def print_record(
-    benchmark: str, command: str, work: Workload, *, contenders: Mapping[str, Mapping[str, Any]], **more: Any
+    benchmark: str,
+    command: str,
+    work: Workload,
+    *,
+    contenders: Mapping[str, Mapping[str, Any]],
+    matrix_peak: float | None = None,
 ) -> None:
-    """Prints the table, and then the JSON line; lists of raw figures stand in the latter alone."""
+    """Prints the table and then the JSON line, which also has the raw figures (the lists).
+
+    Args:
+        contenders: the figures of each contender by name; all have the same ones.
+        matrix_peak: the machine's rate of matrix products, in operations a second.
+    """
     lengths = work.lengths
     print(
         f"{benchmark}: {work.options['arch']} {work.options['size']}, {work.precision}, {len(lengths)} sequences of "
         f"{sum(lengths) / len(lengths):.1f} tokens in {len(work.batches)} batches, padding would be {work.padding:.2f} "
         f"times the tokens; {device_name(work.device)}"
     )
-    if "matrix_peak" in more:
-        print(f"matrix products: {more['matrix_peak'] / 1e12:.3f} T operations a second")
+    if matrix_peak is not None:
+        print(f"matrix products: {matrix_peak / 1e12:.3f} T operations a second")
     columns = [name for name, value in next(iter(contenders.values())).items() if not isinstance(value, list)]
     print("| contender | " + " | ".join(column.replace("_", " ") for column in columns) + " |")
     print("|---" * (1 + len(columns)) + "|")
@@ -49,13 +59,14 @@ def print_record(
     print(json.dumps({
         "benchmark": benchmark, "command": command, "options": work.options, "precision": work.precision,
         "tokens": sum(lengths), "sequences": len(lengths), "batches": len(work.batches), "padding": work.padding,
-        "forward_operations": operations(work.config, lengths), **more, "contenders": contenders,
+        "forward_operations": operations(work.config, lengths),
+        **({} if matrix_peak is None else {"matrix_peak": matrix_peak}), "contenders": contenders,
         "device": device_name(work.device), "finished": now(), "versions": all_versions(),
     }))  # fmt: skip
 
 
 def all_versions() -> dict[str, str]:
-    """Those of the peers, too."""
+    """Versions of what a run uses and of the peers."""
     found = {**versions(), "cuda": str(torch.version.cuda)}
     for name in ("transformers", "onnxruntime", "flash-attn"):
         with contextlib.suppress(metadata.PackageNotFoundError):
