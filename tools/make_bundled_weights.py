@@ -2,10 +2,10 @@
 
     python -m tools.make_bundled_weights bert --corpus FOLDER --work FOLDER
 
-The corpus folder holds zh.txt.gz, en.txt.gz (a paragraph a line, a blank line between documents) and attribution.tsv.gz
-(file and source of each document, in order). In the work folder appear the chosen text, the tokenizer and the runs of
-tasks.pretraining; what is there already is used again, and a run that was stopped goes on. In weights/ARCH-tiny: the
-model in half precision, its tokenizer, and its card.
+The corpus folder holds zh.txt.gz and en.txt.gz (one paragraph a line, a blank line between documents) and
+attribution.tsv.gz (file and source of each document, in order). The work folder receives the selected text, the
+tokenizer and the runs of tasks.pretraining; what it already holds is reused, and an interrupted run is resumed. The
+model in half precision, its tokenizer and its card are written to weights/ARCH-tiny.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,43 @@ from tools.train_tokenizer import train
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
-# DRCD's paragraphs serve as test data; the books are of another age.
-LEFT_OUT = ("drcd-dev", "books")
+# DRCD's development set serves as test data; the books are too old.
+EXCLUDED_SOURCES = ("drcd-dev", "books")
 VOCABULARY = 12_000
-# Chinese ALBERTs have WordPiece, as BERT.
-TOKENIZERS = {"bert": "wordpiece", "albert": "wordpiece", "roberta": "bpe"}
-
-# So little training does not overfit.
-CONFIG = dict.fromkeys(DROPOUT, 0.0)
+CONFIG = dict.fromkeys(DROPOUT, 0.0)  # so short a training does not overfit
 TRAINING = [
     *("--dev-share", "0.005", "--batch-size", "8", "--lr", "1e-3"),
     *("--precision", "bf16", "--save-minutes", "10"),
 ]
-# The epochs of each run: the first starts from counts of the text, each other one from the one before it.
-EPOCHS = {"bert": (1, 2), "albert": (1,), "roberta": (1, 2)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What differs between the three models.
+
+    Attributes:
+        name: of the architecture, for the card.
+        tokenizer: an algorithm of tools.train_tokenizer.
+        objective: of pre-training, for the card.
+        epochs: of each run. The first starts from corpus counts, each later one from the weights of the one before.
+    """
+
+    name: str
+    tokenizer: str
+    objective: str
+    epochs: tuple[int, ...]
+
+
+RECIPES = {
+    "bert": Recipe(
+        name="BERT", tokenizer="wordpiece", objective="masked words and next sentence prediction", epochs=(1, 2)
+    ),
+    # Chinese ALBERTs use WordPiece, too.
+    "albert": Recipe(
+        name="ALBERT", tokenizer="wordpiece", objective="masked n-grams and sentence order prediction", epochs=(1,)
+    ),
+    "roberta": Recipe(name="RoBERTa", tokenizer="bpe", objective="masked words in running text", epochs=(1, 2)),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=about, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("arch", choices=tuple(TOKENIZERS))
+    parser.add_argument("arch", choices=tuple(RECIPES))
     parser.add_argument("--corpus", metavar="FOLDER", type=Path, required=True)
     parser.add_argument("--work", metavar="FOLDER", type=Path, required=True)
     options = parser.parse_args(argv)
@@ -62,43 +86,45 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make(arch: str, corpus: Path, work: Path) -> None:
-    """Chooses the text, trains the tokenizer and the model, and writes the model's folder.
+    """Selects the text, trains the tokenizer and the model, and writes the model's folder.
 
     Raises:
         InputError: the corpus cannot be used.
     """
+    recipe = RECIPES[arch]
     work.mkdir(parents=True, exist_ok=True)
-    texts = [str(choose(corpus, name, work)) for name in ("zh", "en")]
-    tokenizer = work / f"tokenizer-{TOKENIZERS[arch]}"
+    texts = [str(select_documents(corpus, name, work)) for name in ("zh", "en")]
+    tokenizer = work / f"tokenizer-{recipe.tokenizer}"
     if not tokenizer.exists():
-        train(TOKENIZERS[arch], texts, VOCABULARY).save_pretrained(tokenizer)
+        train(recipe.tokenizer, texts, VOCABULARY).save_pretrained(tokenizer)
     write_json(work / f"{arch}.json", CONFIG)
-    for arguments in _runs(arch, work):
+    for arguments in _arguments_of_runs(arch, work):
         registry.run("pretraining", [*arguments, "--resume"])
-    export([work / f"run-{arch}-{number}" for number in range(1, len(EPOCHS[arch]) + 1)], WEIGHTS / f"{arch}-tiny")
+    export([work / f"run-{arch}-{number}" for number in range(1, len(recipe.epochs) + 1)], WEIGHTS / f"{arch}-tiny")
 
 
-def _runs(arch: str, work: Path) -> list[list[str]]:
+def _arguments_of_runs(arch: str, work: Path) -> list[list[str]]:
     """The arguments of each run of tasks.pretraining."""
-    new = ["--tokenizer", f"{work}/tokenizer-{TOKENIZERS[arch]}", "--model-config", f"{work}/{arch}.json"]
+    recipe = RECIPES[arch]
+    new = ["--tokenizer", f"{work}/tokenizer-{recipe.tokenizer}", "--model-config", f"{work}/{arch}.json"]
     return [
         [
             *("--arch", arch, "--corpus", f"{work}/zh.txt", f"{work}/en.txt"),
             *(new if number == 1 else ["--weights", f"{work}/run-{arch}-{number - 1}"]),
             *("--epochs", str(epochs), *TRAINING, "--out", f"{work}/run-{arch}-{number}"),
         ]
-        for number, epochs in enumerate(EPOCHS[arch], start=1)
+        for number, epochs in enumerate(recipe.epochs, start=1)
     ]
 
 
-def choose(corpus: Path, name: str, work: Path) -> Path:
-    """The documents of a file of the corpus without those of the sources that are left out.
+def select_documents(corpus: Path, name: str, work: Path) -> Path:
+    """Writes the documents of one file of the corpus to the work folder, without those of EXCLUDED_SOURCES.
 
     Raises:
         InputError: the list of sources does not fit the file.
     """
-    chosen = work / f"{name}.txt"
-    if not chosen.exists():
+    selected = work / f"{name}.txt"
+    if not selected.exists():
         with gzip.open(corpus / "attribution.tsv.gz", "rt", encoding="utf-8") as file:
             rows = [line.split("\t") for line in file]
         sources = [source for of_file, source, *_ in rows if of_file == name]
@@ -109,14 +135,16 @@ def choose(corpus: Path, name: str, work: Path) -> Path:
                 f"{corpus}: attribution.tsv.gz has {len(sources)} documents of {name}, and {name}.txt.gz "
                 f"{len(documents)}; they do not belong together."
             )
-        kept = [text for text, source in zip(documents, sources, strict=True) if source not in LEFT_OUT]
-        write_whole(chosen, lambda path: path.write_text("\n\n".join(kept) + "\n", encoding="utf-8"))
-    return chosen
+        kept = [text for text, source in zip(documents, sources, strict=True) if source not in EXCLUDED_SOURCES]
+        write_whole(selected, lambda path: path.write_text("\n\n".join(kept) + "\n", encoding="utf-8"))
+    return selected
 
 
 def export(runs: Sequence[Path], folder: Path) -> None:
-    """Writes the model of the last of some runs in half precision, with the dropout of fine-tuning, its tokenizer, and
-    its card."""
+    """Writes the last run's model in half precision, its tokenizer and its card, which covers all runs.
+
+    The config gets the dropout of fine-tuning.
+    """
     model, tokenizer = PretrainingModel.from_pretrained(runs[-1]), Tokenizer.from_pretrained(runs[-1])
     model.config = dataclasses.replace(model.config, **DROPOUT)
     model.half().save_pretrained(folder)
@@ -126,31 +154,26 @@ def export(runs: Sequence[Path], folder: Path) -> None:
 
 
 def _metrics(run: Path) -> dict[str, Any]:
-    """A run's metrics, with its steps."""
+    """A run's metrics and its number of steps."""
     records = map(json.loads, (run / "train_log.jsonl").read_text(encoding="utf-8").splitlines())
     return read_json_object(run / "metrics.json") | {"steps": max(record.get("step", 0) for record in records)}
 
 
-_NAMES = {"bert": "BERT", "albert": "ALBERT", "roberta": "RoBERTa"}
-
-
 def _card(name: str, model: PretrainingModel, runs: Sequence[dict[str, Any]]) -> str:
     config, last = model.config, runs[-1]
+    recipe = RECIPES[config.model_type]
     figures, data = last["final"]["dev"], last["data"]
     epochs = [run["settings"]["epochs"] for run in runs]
-    passes = f"{sum(epochs)} epochs in runs of {' and '.join(map(str, epochs))}" if runs[1:] else f"epochs: {epochs[0]}"
+    passes = f"{sum(epochs)} epoch{'s' if sum(epochs) > 1 else ''}"
+    if len(epochs) > 1:
+        passes += f" in runs of {' and '.join(map(str, epochs))}"
     minutes = sum(run["resources"]["train_seconds"] for run in runs) / 60
-    objective = {
-        "bert": "masked words and next sentence",
-        "albert": "masked n-grams and sentence order",
-        "roberta": "masked words of text without a break",
-    }[config.model_type]
     layers = config.num_hidden_layers
-    shape = f"one layer, used {layers} times," if config.model_type == "albert" else f"{layers} layers"
-    pairs = f"; pairs told right: {figures['pair_accuracy']:.1%}" if "pair_accuracy" in figures else ""
+    shape = f"one layer, used {layers} times," if config.num_hidden_groups < layers else f"{layers} layers"
+    pairs = f", pair accuracy {figures['pair_accuracy']:.1%}" if "pair_accuracy" in figures else ""
     commands = "\n".join(
         shlex.join(["python", "-m", "tasks.pretraining", *arguments])
-        for arguments in _runs(config.model_type, Path("WORK"))
+        for arguments in _arguments_of_runs(config.model_type, Path("WORK"))
     )
     return f"""---
 license: cc-by-sa-4.0
@@ -160,19 +183,19 @@ pipeline_tag: fill-mask
 
 # {name}
 
-A very small {_NAMES[config.model_type]} for Simplified and Traditional Chinese and English, which minibert's tasks
-start from where no `--weights` are named. For real use take an official checkpoint.
+A very small {recipe.name} for Simplified and Traditional Chinese and English. minibert's tasks start from it when no
+`--weights` are given. For real use, take an official checkpoint.
 
 - **Shape**: {shape} of width {config.hidden_size}, {config.num_attention_heads} heads,
   embeddings of width {config.embedding_size}, {config.vocab_size:,} tokens, {config.max_length} positions;
   {sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters in half precision.
-- **Objective**: {objective}.
-- **Training**: {passes}, from counts of the text on, over
+- **Objective**: {recipe.objective}.
+- **Training**: {passes}, starting from corpus counts, over
   {data["train"]["documents"]:,} documents ({data["train"]["characters"]:,} characters);
   {sum(run["steps"] for run in runs):,} steps of {last["settings"]["batch_size"]} sequences, {minutes:.0f} minutes on
-  {last["device"]}, {last["finished"][:10]}, torch {last["versions"]["torch"]}. Without dropout; the config has that of
-  fine-tuning.
-- **Figures** on {data["dev"]["documents"]} documents held out: masked words told right
+  {last["device"]}, {last["finished"][:10]}, torch {last["versions"]["torch"]}. Without dropout; the
+  config has the dropout of fine-tuning.
+- **Figures** on {data["dev"]["documents"]} documents held out: masked accuracy
   {figures["masked_accuracy"]:.1%}, perplexity {figures["perplexity"]:.1f}{pairs}.
 
 ## Corpus and licence
@@ -189,7 +212,7 @@ model may be used under CC BY-SA 4.0.
 python -m tools.make_bundled_weights {config.model_type} --corpus CORPUS --work WORK
 ```
 
-which chooses the text, trains the tokenizer, and runs
+which selects the text, trains the tokenizer, and runs
 
 ```
 {commands}

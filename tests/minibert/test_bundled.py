@@ -1,5 +1,6 @@
 """The small pre-trained models that come with minibert, and the tool that makes them."""
 
+import dataclasses
 import gzip
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def write_corpus(folder: Path, sources: list[str]) -> Path:
 
 def test_documents_of_test_data_are_left_out(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", ["zhwiki", "drcd-dev", "twlaw"])
-    chosen = make_bundled_weights.choose(corpus, "zh", tmp_path)
+    chosen = make_bundled_weights.select_documents(corpus, "zh", tmp_path)
     assert chosen.read_text(encoding="utf-8") == "first\nof two lines\n\n第三\n"
 
 
@@ -136,7 +137,8 @@ def test_the_tool_leaves_a_small_model_that_transformers_reads(
     monkeypatch.setattr(make_bundled_weights, "CONFIG", make_bundled_weights.CONFIG | narrow)
     monkeypatch.setattr(make_bundled_weights, "VOCABULARY", 350)
     monkeypatch.setattr(make_bundled_weights, "TRAINING", ["--dev-share", "0.2", "--precision", "fp32"])
-    monkeypatch.setattr(make_bundled_weights, "EPOCHS", {family: (1, 2)})
+    recipe = dataclasses.replace(make_bundled_weights.RECIPES[family], epochs=(1, 2))
+    monkeypatch.setitem(make_bundled_weights.RECIPES, family, recipe)
     monkeypatch.setattr(make_bundled_weights, "WEIGHTS", tmp_path / "weights")
     assert make_bundled_weights.main([family, "--corpus", str(corpus), "--work", str(tmp_path / "work")]) == 0
 
