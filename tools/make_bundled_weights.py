@@ -159,6 +159,16 @@ def _metrics(run: Path) -> dict[str, Any]:
     return read_json_object(run / "metrics.json") | {"steps": max(record.get("step", 0) for record in records)}
 
 
+_CORPUS_AND_LICENCE = """## Corpus and licence
+
+Articles of the Chinese and the English Wikipedia (CC BY-SA 3.0 and 4.0, by their contributors, at
+https://zh.wikipedia.org and https://en.wikipedia.org), contexts of CMRC 2018's trial set (CC BY-SA 4.0), prose of the
+Chinese edition of Dive into Deep Learning (Apache-2.0), and laws of Taiwan, in Chinese and English, and of the PRC
+(outside copyright). The paragraphs of DRCD's development set and the old books of the same corpus were left out. This
+model may be used under CC BY-SA 4.0.
+"""
+
+
 def _card(name: str, model: PretrainingModel, runs: Sequence[dict[str, Any]]) -> str:
     config, last = model.config, runs[-1]
     recipe = RECIPES[config.model_type]
@@ -198,14 +208,7 @@ A very small {recipe.name} for Simplified and Traditional Chinese and English. m
 - **Figures** on {data["dev"]["documents"]} documents held out: masked accuracy
   {figures["masked_accuracy"]:.1%}, perplexity {figures["perplexity"]:.1f}{pairs}.
 
-## Corpus and licence
-
-Articles of the Chinese and the English Wikipedia (CC BY-SA 3.0 and 4.0, by their contributors, at
-https://zh.wikipedia.org and https://en.wikipedia.org), contexts of CMRC 2018's trial set (CC BY-SA 4.0), prose of the
-Chinese edition of Dive into Deep Learning (Apache-2.0), and laws of Taiwan, in Chinese and English, and of the PRC
-(outside copyright). The paragraphs of DRCD's development set and the old books of the same corpus were left out. This
-model may be used under CC BY-SA 4.0.
-
+{_CORPUS_AND_LICENCE}
 ## The command
 
 ```
