@@ -27,9 +27,9 @@ from safetensors.torch import save_file
 from minibert import EncoderConfig
 from minibert.files import write_json
 from minibert.formats.conversion import convert
-from minibert.formats.huggingface import class_name, name_table
+from minibert.formats.huggingface import name_table
 from minibert.formats.names import from_parameters
-from minibert.formats.source import FORMATS, open_checkpoint
+from minibert.formats.source import FORMATS, open_source
 from minibert.heads import PretrainingModel
 
 CASES = ("huggingface -> huggingface", "huggingface -> google", "google -> huggingface", "transformers, load and save")
@@ -48,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
         folder = Path(temporary)
         size = make_checkpoint(folder / "huggingface", arguments.layers)
-        convert(open_checkpoint(folder / "huggingface"), folder / "google", to="google")
+        convert(open_source(folder / "huggingface"), folder / "google", to="google")
         runs = [{case: _measured(case, folder) for case in CASES} for _ in range(arguments.repeats)]
     rows = {case: (min(run[case][0] for run in runs), max(run[case][1] for run in runs)) for case in CASES}
     print(f"{'conversion':30} {'seconds':>8} {'peak MB':>8} {'peak / file':>12}")
@@ -81,7 +81,7 @@ def make_checkpoint(folder: Path, layers: int) -> int:
     folder.mkdir()
     path = folder / "model.safetensors"
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
-    write_json(folder / "config.json", {"architectures": [class_name(config, model.head)], **config.to_dict()})
+    write_json(folder / "config.json", {"architectures": [config.family.class_of(model.head)], **config.to_dict()})
     return path.stat().st_size
 
 
@@ -111,7 +111,7 @@ def _with_minibert(case: str) -> Callable[[Path, Path], None]:
     to = next(name for name in FORMATS if case.endswith(f"-> {name}"))
 
     def work(source: Path, destination: Path) -> None:
-        convert(open_checkpoint(source), destination, to=to)
+        convert(open_source(source), destination, to=to)
 
     return work
 

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -16,9 +17,10 @@ from torch.overrides import TorchFunctionMode
 from minibert.config import EncoderConfig
 from minibert.errors import InputError
 from minibert.files import read_json_object, write_json, write_whole
-from minibert.formats.huggingface import class_name, family_of, name_table, open_tensors
+from minibert.formats.huggingface import family_of, name_table, open_weights
 from minibert.formats.names import NameTable, Readers, Slot, from_parameters, listed, match
 from minibert.hub import resolve
+from minibert.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +41,8 @@ class Pretrained(nn.Module):
     @classmethod
     def from_pretrained(cls: type["Model"], path_or_name: PathOrName) -> "Model":
         """Loads a checkpoint folder or hub name, with a warning where a part of it starts at random or its CRF is left
-        out; see :func:`load_model`."""
-        return _loaded(cls, path_or_name, None)
+        out; see :meth:`Checkpoint.load`."""
+        return _loaded(cls, open_checkpoint(path_or_name), None)
 
     def save_pretrained(self, folder: PathOrName) -> None:
         """Writes ``config.json`` and ``model.safetensors`` that this class and Hugging Face's load; see
@@ -62,7 +64,7 @@ class PretrainedClassifier(Pretrained):
         num_labels: int | None = None,
         id2label: Mapping[int, str] | None = None,
     ) -> "Model":
-        """Loads a checkpoint folder or hub name; see :func:`load_model`.
+        """Loads a checkpoint folder or hub name; see :meth:`Checkpoint.load`.
 
         Args:
             path_or_name: a local folder, or a name on the hub.
@@ -76,17 +78,18 @@ class PretrainedClassifier(Pretrained):
             raise ValueError(
                 f"num_labels is {num_labels}, but id2label holds {len(id2label)} labels; pass one of them."
             )
-        if id2label is None and num_labels is not None and num_labels != read_config(path_or_name).num_labels:
+        checkpoint = open_checkpoint(path_or_name)
+        if id2label is None and num_labels is not None and num_labels != checkpoint.config.num_labels:
             id2label = {index: f"LABEL_{index}" for index in range(num_labels)}
-        return _loaded(cls, path_or_name, id2label)
+        return _loaded(cls, checkpoint, id2label)
 
 
-def _loaded(model_class: type[Model], path_or_name: PathOrName, labels: Mapping[int, str] | None) -> Model:
-    model, report = load_model(model_class, path_or_name, labels=labels)
+def _loaded(model_class: type[Model], checkpoint: "Checkpoint", labels: Mapping[int, str] | None) -> Model:
+    model, report = checkpoint.load(model_class, labels=labels)
     # A token classifier without the CRF over it answers otherwise than it was trained to.
     without_crf = model.head == "ForTokenClassification" and any(name.startswith("crf.") for name in report.ignored)
     if report.fresh or without_crf:
-        logger.warning("%s: %s", path_or_name, report)
+        logger.warning("%s: %s", checkpoint.folder, report)
     return model
 
 
@@ -117,66 +120,100 @@ class LoadReport:
         return "; ".join(parts)
 
 
-def read_config(path_or_name: PathOrName) -> EncoderConfig:
-    """The config of a checkpoint; InputError names the file where it is absent or unusable."""
-    folder = resolve(path_or_name)
-    return _config_of(folder, family_of(open_tensors(folder)))[0]
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint folder, opened once: what a run needs of it is read from here. Made by :func:`open_checkpoint`.
+
+    Attributes:
+        folder: where it lies.
+        config: the model's, by ``config.json`` and the names of its tensors.
+        architectures: the classes that ``config.json`` names, such as ``BertForTokenClassification``.
+        tensors: each tensor's name in the file, with a function that reads it.
+    """
+
+    folder: Path
+    config: EncoderConfig
+    architectures: tuple[str, ...]
+    tensors: Readers
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The checkpoint's tokenizer; InputError where there is none, or it does not belong to the model."""
+        tokenizer = Tokenizer.from_pretrained(self.folder)
+        tokenizer.check_fits(self.config, self.folder)
+        return tokenizer
+
+    def load(
+        self, model_class: type["Model"], *, labels: Mapping[int, str] | None = None
+    ) -> tuple["Model", LoadReport]:
+        """Builds a model and fills it from the checkpoint in fp32, in evaluation mode.
+
+        Every tensor of the architecture must be there once with the right shape, and every name in the file must be
+        known. Heads and poolers alone may be absent; they are then initialised at random and reported.
+
+        Args:
+            model_class: what to build.
+            labels: the head's labels, by index. Where they are not the checkpoint's, the head starts afresh.
+
+        Raises:
+            InputError: a tensor is missing, unknown or misshapen, or ``labels`` are the checkpoint's in another order.
+        """
+        why_no_head = self._why_head_cannot_be_used(model_class.head, labels)
+        config = self.config if labels is None else self.config.with_labels(labels)
+        table = name_table(config, model_class.head)
+        return build_model(model_class, table, self.tensors, self.folder, why_no_head)
+
+    def _why_head_cannot_be_used(self, head: str, labels: Mapping[int, str] | None) -> str | None:
+        """The reason why a classifier in the file is not this model's, or None where it is."""
+        kind = head.removeprefix("Crf")  # a CRF stands on a token classifier, and each loads the other's
+        if kind not in _NAMED_CLASSIFIER:
+            return None
+        named = self.architectures
+        if named and not any(name.endswith(kind) for name in named):
+            return f"the checkpoint is a {named[0]}"
+        if labels is None or dict(labels) == dict(self.config.id2label):
+            return None
+        if named and set(labels.values()) == set(self.config.id2label.values()):
+            raise InputError(
+                f"{self.folder}: was trained with the same labels in another order; pass them in its order: "
+                f"{', '.join(self.config.id2label[i] for i in range(self.config.num_labels))}."
+            )
+        return "it was trained with other labels"
 
 
-def read_architectures(path_or_name: PathOrName) -> list[str]:
-    """The classes that a checkpoint's ``config.json`` names, such as ``BertForTokenClassification``."""
-    return _config_of(resolve(path_or_name), None)[1]
+# Heads whose linear map is called `classifier` in every file, so that names do not tell one from the other.
+_NAMED_CLASSIFIER = ("ForTokenClassification", "ForSequenceClassification", "ForMultipleChoice")
 
 
-def _config_of(folder: Path, family: str | None) -> tuple[EncoderConfig, list[str]]:
-    """A folder's config, and the classes that it names as its architectures.
+def open_checkpoint(path_or_name: PathOrName) -> Checkpoint:
+    """Opens a checkpoint in Hugging Face's format; tensors are read when they are asked for.
 
     Args:
-        folder: holds ``config.json``.
-        family: the architecture by the tensors' names, which goes before the one that the file names.
+        path_or_name: a local folder, or a name on the hub.
+
+    Raises:
+        InputError: the folder cannot be read, or holds another kind of model.
     """
+    folder = resolve(path_or_name)
+    tensors = open_weights(folder)
     path = folder / "config.json"
     values = read_json_object(path)
+    family = family_of(tensors, values.get("model_type"))
     try:
-        config = EncoderConfig.from_dict(values | ({"model_type": family} if family else {}))
+        config = EncoderConfig.from_dict(values | ({"model_type": family.name} if family else {}))
     except InputError as error:
         raise InputError(f"{path}: {str(error).removeprefix('config: ')}") from None
     named = values.get("architectures") or []
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise InputError(f"{path}: architectures must be a list of class names.")
-    return config, named
-
-
-def load_model(
-    model_class: type[Model], path_or_name: PathOrName, *, labels: Mapping[int, str] | None = None
-) -> tuple[Model, LoadReport]:
-    """Builds a model and fills it from a checkpoint in fp32, in evaluation mode.
-
-    Every tensor of the architecture must be there once with the right shape, and every name in the file must be known.
-    Heads and poolers alone may be absent; they are then initialised at random and reported.
-
-    Args:
-        model_class: what to build.
-        path_or_name: a local folder, or a name on the hub.
-        labels: the head's labels, by index. Where they are not the checkpoint's, the head starts afresh.
-
-    Raises:
-        InputError: the folder cannot be read, a tensor is missing, unknown or misshapen, or ``labels`` are the
-            checkpoint's in another order.
-    """
-    folder = resolve(path_or_name)
-    tensors = open_tensors(folder)
-    config, named = _config_of(folder, family_of(tensors))
-    why_no_head = _why_head_cannot_be_used(folder, config, named, model_class.head, labels)
-    if labels is not None:
-        config = config.with_labels(labels)
-    return build_model(model_class, name_table(config, model_class.head), tensors, folder, why_no_head)
+    return Checkpoint(folder=folder, config=config, architectures=tuple(named), tensors=tensors)
 
 
 def build_model(
     model_class: type[Model], table: NameTable, tensors: Readers, source: Path, why_no_head: str | None = None
 ) -> tuple[Model, LoadReport]:
-    """Builds a model and fills it in fp32 from the tensors of any format, in evaluation mode; see :func:`load_model`.
+    """Builds a model and fills it in fp32 from the tensors of any format, in evaluation mode;
+    see :meth:`Checkpoint.load`.
 
     Args:
         model_class: what to build.
@@ -218,25 +255,6 @@ def shapes_alone() -> Iterator[None]:
     """
     with torch.device("meta"), _NoInitialValues():
         yield
-
-
-def _why_head_cannot_be_used(
-    folder: Path, config: EncoderConfig, named: list[str], head: str, labels: Mapping[int, str] | None
-) -> str | None:
-    """The reason why a classifier in the file is not this model's, or None where it is."""
-    kind = head.removeprefix("Crf")  # a CRF stands on a token classifier, and each loads the other's
-    if kind not in ("ForTokenClassification", "ForSequenceClassification"):  # both are named `classifier`
-        return None
-    if named and not any(name.endswith(kind) for name in named):
-        return f"the checkpoint is a {named[0]}"
-    if labels is None or dict(labels) == dict(config.id2label):
-        return None
-    if named and set(labels.values()) == set(config.id2label.values()):
-        raise InputError(
-            f"{folder}: was trained with the same labels in another order; pass them in its order: "
-            f"{', '.join(config.id2label[i] for i in range(config.num_labels))}."
-        )
-    return "it was trained with other labels"
 
 
 def _fill(model: Pretrained, table: NameTable, tensors: Readers, source: Path, why_no_head: str | None) -> LoadReport:
@@ -325,6 +343,6 @@ def save_model(model: Pretrained, folder: PathOrName) -> None:
         for name, tensor in name_table(model.config, model.head).to_foreign(take).items()
     }
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-    config = {"architectures": [class_name(model.config, model.head)], "dtype": dtype, **model.config.to_dict()}
+    config = {"architectures": [model.config.family.class_of(model.head)], "dtype": dtype, **model.config.to_dict()}
     write_whole(folder / "model.safetensors", lambda path: save_file(tensors, path, metadata={"format": "pt"}))
     write_whole(folder / "config.json", lambda path: write_json(path, config))

@@ -1,8 +1,7 @@
 """The numbers that describe an encoder, read from and written to Hugging Face's ``config.json``.
 
-BERT, ALBERT and RoBERTa are one encoder. What sets them apart is here: ``embedding_size`` (ALBERT's is narrower than
-``hidden_size``), ``num_hidden_groups`` with ``inner_group_num`` (how far layers are shared), and ``position_offset``
-with ``type_vocab_size`` (RoBERTa numbers positions from ``pad_token_id + 1`` and has one token type).
+All families are one encoder. What sets their configs apart (defaults, names of fields, fields of their own) stands in
+:mod:`minibert.families`.
 """
 
 import dataclasses
@@ -12,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minibert.errors import InputError
-
-ARCHITECTURES = ("bert", "albert", "roberta")
+from minibert.families import FAMILIES, Family, family_of_old_config
 
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 
@@ -32,20 +30,24 @@ _REQUIRED_VALUES: dict[str, tuple[Any, ...]] = {
     "num_memory_blocks": (0,),
 }
 
-# What Hugging Face's config classes fill in for an absent field where the families differ.
-_FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
-    "bert": {"hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
-             "pad_token_id": 0, "classifier_dropout": None},
-    "albert": {"hidden_act": "gelu_new", "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
-               "pad_token_id": 0, "classifier_dropout": 0.1, "bos_token_id": 2, "eos_token_id": 3,
-               "embedding_size": 128, "num_hidden_groups": 1, "inner_group_num": 1},
-    "roberta": {"hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
-                "pad_token_id": 1, "classifier_dropout": None, "bos_token_id": 0, "eos_token_id": 2},
+# Hugging Face's BERT has these values for absent fields; a family's record has its own where they differ.
+_DEFAULTS: Mapping[str, Any] = {
+    "type_vocab_size": 2, "inner_group_num": 1, "hidden_act": "gelu", "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1, "classifier_dropout": None, "pad_token_id": 0,
 }  # fmt: skip
+# Fields that some families have and BERT has not.
+_FIELDS_OF_SOME = (
+    "embedding_size", "num_hidden_groups", "inner_group_num", "qa_dropout", "summary_last_dropout", "use_task_id",
+    "task_type_vocab_size",
+)  # fmt: skip
+_FROM_FAMILY: Any = None  # a field's value until __post_init__ takes it from the family
 
 _POSITIVE_INTEGERS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-    "max_position_embeddings", "type_vocab_size", "embedding_size", "num_hidden_groups", "inner_group_num",
+    "max_position_embeddings", "embedding_size", "num_hidden_groups", "inner_group_num", "task_type_vocab_size",
+)  # fmt: skip
+_RATES = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "qa_dropout", "summary_last_dropout",
 )  # fmt: skip
 
 
@@ -53,8 +55,8 @@ _POSITIVE_INTEGERS = (
 class EncoderConfig:
     """An encoder's shape and constants, under Hugging Face's field names.
 
-    Fields left at ``None`` take the value that Hugging Face's config class of the same ``model_type`` has
-    (``embedding_size`` and ``num_hidden_groups`` of BERT and RoBERTa: ``hidden_size`` and ``num_hidden_layers``).
+    Fields left out take the value that Hugging Face's config class of the same ``model_type`` has (``embedding_size``
+    and ``num_hidden_groups``, where the family has no such field: ``hidden_size`` and ``num_hidden_layers``).
 
     Raises:
         InputError: a value is missing, out of range, or asks for something this encoder does not compute.
@@ -67,35 +69,30 @@ class EncoderConfig:
     num_attention_heads: int
     intermediate_size: int
     max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    embedding_size: int = None  # type: ignore[assignment]  # filled in by __post_init__, as are the others
-    num_hidden_groups: int = None  # type: ignore[assignment]
-    inner_group_num: int = None  # type: ignore[assignment]
-    hidden_act: str = None  # type: ignore[assignment]
-    hidden_dropout_prob: float = None  # type: ignore[assignment]
-    attention_probs_dropout_prob: float = None  # type: ignore[assignment]
-    classifier_dropout: float | None = None
+    type_vocab_size: int = _FROM_FAMILY
+    embedding_size: int = _FROM_FAMILY
+    num_hidden_groups: int = _FROM_FAMILY
+    inner_group_num: int = _FROM_FAMILY
+    hidden_act: str = _FROM_FAMILY
+    hidden_dropout_prob: float = _FROM_FAMILY
+    attention_probs_dropout_prob: float = _FROM_FAMILY
+    classifier_dropout: float | None = _FROM_FAMILY
+    qa_dropout: float = 0.1  # DistilBERT's, for spans
+    summary_last_dropout: float = 0.1  # ELECTRA's, for choices
+    use_task_id: bool = False  # ERNIE's: whether there are task types
+    task_type_vocab_size: int = 3
     layer_norm_eps: float = 1e-12
     initializer_range: float = 0.02
-    pad_token_id: int = None  # type: ignore[assignment]
-    bos_token_id: int | None = None
-    eos_token_id: int | None = None
+    pad_token_id: int = _FROM_FAMILY
+    bos_token_id: int | None = _FROM_FAMILY
+    eos_token_id: int | None = _FROM_FAMILY
     id2label: Mapping[int, str] = field(default_factory=lambda: {0: "LABEL_0", 1: "LABEL_1"})
     problem_type: str | None = None  # what a sequence classifier's labels are: one of Hugging Face's three names
 
     def __post_init__(self) -> None:
-        if self.model_type not in ARCHITECTURES:
-            raise InputError(
-                f"config: model_type {self.model_type!r} is not one of {', '.join(ARCHITECTURES)}; "
-                "minibert computes these three architectures only."
-            )
-        family = _FAMILY_DEFAULTS[self.model_type]
-        own_layers = {
-            "embedding_size": self.hidden_size,
-            "num_hidden_groups": self.num_hidden_layers,
-            "inner_group_num": 1,
-        }
-        for name, default in {**own_layers, **family}.items():
+        _require_known(self.model_type)
+        sizes = {"embedding_size": self.hidden_size, "num_hidden_groups": self.num_hidden_layers}
+        for name, default in {**_DEFAULTS, **sizes, **self.family.defaults}.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
         self._check()
@@ -105,16 +102,48 @@ class EncoderConfig:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise InputError(f"config: {name} must be a whole number of 1 or more, not {value!r}.")
+        self._check_shape()
+        self._check_constants()
+        self._check_labels()
+
+    def _check_shape(self) -> None:
+        if type(self.type_vocab_size) is not int or self.type_vocab_size < self._least_token_types:
+            raise InputError(
+                f"config: type_vocab_size must be a whole number of {self._least_token_types} or more, not "
+                f"{self.type_vocab_size!r}."
+            )
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"config: hidden_size {self.hidden_size} is not a multiple of "
                 f"num_attention_heads {self.num_attention_heads}."
             )
+        if self.num_hidden_groups > self.num_hidden_layers:
+            raise InputError(
+                f"config: num_hidden_groups {self.num_hidden_groups} exceeds "
+                f"num_hidden_layers {self.num_hidden_layers}."
+            )
+        for name, only in (
+            ("embedding_size", self.hidden_size),
+            ("num_hidden_groups", self.num_hidden_layers),
+            ("inner_group_num", 1),
+            ("use_task_id", False),
+        ):
+            if name not in self.family.own_fields and getattr(self, name) != only:
+                raise InputError(
+                    f"config: {name} is {getattr(self, name)!r}, but {self.family.title} has no such setting; its "
+                    f"value is always {only!r} here."
+                )
+        if self.max_length < 1:
+            raise InputError(
+                f"config: max_position_embeddings {self.max_position_embeddings} leaves no position for a token."
+            )
+
+    def _check_constants(self) -> None:
         if not isinstance(self.hidden_act, str) or self.hidden_act not in HIDDEN_ACTS:
             raise InputError(
                 f"config: hidden_act {self.hidden_act!r} is not supported; use one of {', '.join(HIDDEN_ACTS)}."
             )
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
+        for name in _RATES:
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and 0 <= value < 1):
                 raise InputError(f"config: {name} must lie in [0, 1), not {value!r}.")
@@ -122,33 +151,17 @@ class EncoderConfig:
             value = getattr(self, name)
             if not (_is_number(value) and value > 0):
                 raise InputError(f"config: {name} must be a positive number, not {value!r}.")
+        if type(self.use_task_id) is not bool:
+            raise InputError(f"config: use_task_id must be true or false, not {self.use_task_id!r}.")
         if type(self.pad_token_id) is not int or not 0 <= self.pad_token_id < self.vocab_size:
             raise InputError(
                 f"config: pad_token_id {self.pad_token_id!r} is not a row of the {self.vocab_size}-row embedding."
             )
-        if self.num_hidden_groups > self.num_hidden_layers:
-            raise InputError(
-                f"config: num_hidden_groups {self.num_hidden_groups} exceeds "
-                f"num_hidden_layers {self.num_hidden_layers}."
-            )
-        if self.model_type != "albert":
-            for name, only in (
-                ("embedding_size", self.hidden_size),
-                ("num_hidden_groups", self.num_hidden_layers),
-                ("inner_group_num", 1),
-            ):
-                if getattr(self, name) != only:
-                    raise InputError(
-                        f"config: {name} {getattr(self, name)} is an ALBERT setting; "
-                        f"{self.model_type} always has {only} here."
-                    )
-        if self.max_length < 1:
-            raise InputError(
-                f"config: max_position_embeddings {self.max_position_embeddings} leaves no position for a token."
-            )
         for name in ("bos_token_id", "eos_token_id"):
             if getattr(self, name) is not None and type(getattr(self, name)) is not int:
                 raise InputError(f"config: {name} must be a whole number, not {getattr(self, name)!r}.")
+
+    def _check_labels(self) -> None:
         if self.problem_type not in (None, *PROBLEM_TYPES):
             raise InputError(
                 f"config: problem_type {self.problem_type!r} is not one of {', '.join(PROBLEM_TYPES)}; leave it out "
@@ -160,9 +173,25 @@ class EncoderConfig:
             raise InputError("config: id2label holds the same label twice.")
 
     @property
+    def family(self) -> Family:
+        """What the model's family is like."""
+        return FAMILIES[self.model_type]
+
+    @property
+    def _least_token_types(self) -> int:
+        """1, or 0 in a family without token types."""
+        return min(1, self.family.defaults.get("type_vocab_size", 1))
+
+    @property
+    def has_projection(self) -> bool:
+        """Whether a linear map widens the embeddings to ``hidden_size``."""
+        narrower = self.embedding_size != self.hidden_size
+        return self.family.projection == "always" or (narrower and self.family.projection == "where narrower")
+
+    @property
     def position_offset(self) -> int:
         """The row of the position table that a sequence's first token takes (RoBERTa: ``pad_token_id + 1``)."""
-        return self.pad_token_id + 1 if self.model_type == "roberta" else 0
+        return self.pad_token_id + 1 if self.family.positions_after_padding else 0
 
     @property
     def max_length(self) -> int:
@@ -178,6 +207,14 @@ class EncoderConfig:
         ``modeling.py``, here without its rounding)."""
         return layer * self.num_hidden_groups // self.num_hidden_layers
 
+    def dropout_of(self, head: str) -> float:
+        """The dropout rate of a head, named by the ending of Hugging Face's class."""
+        name = self.family.dropout_field(head)
+        if name is None:
+            return 0.0
+        rate: float | None = getattr(self, name)
+        return self.hidden_dropout_prob if rate is None else rate
+
     def with_problem_type(self, problem_type: str) -> "EncoderConfig":
         return dataclasses.replace(self, problem_type=problem_type)
 
@@ -188,24 +225,25 @@ class EncoderConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> "EncoderConfig":
         """Builds a config from the fields of a ``config.json``; fields that describe no computation are passed over.
 
-        Files of 2019 have no ``model_type``: shared layers then mean ALBERT, a single token type RoBERTa.
-
         Raises:
-            InputError: a shape is missing, or a field asks for something this encoder does not compute.
+            InputError: the model is of another kind, a shape is missing, or a field asks for something this encoder
+                does not compute.
         """
+        model_type = values.get("model_type")
+        if model_type is None:
+            model_type = family_of_old_config(values).name
+        _require_known(model_type)
         for name, allowed in _REQUIRED_VALUES.items():
             if name in values and values[name] not in allowed:
                 raise InputError(
                     f"config: {name} = {values[name]!r} is not supported; "
                     f"minibert computes {name} = {allowed[0]!r} only."
                 )
-        known = {f.name for f in dataclasses.fields(cls)}
-        picked = {name: value for name, value in values.items() if name in known and value is not None}
-        if "classifier_dropout_prob" in values:  # ALBERT's name for it
-            picked["classifier_dropout"] = values["classifier_dropout_prob"]
-        picked.setdefault("model_type", _guess_model_type(values))
+        names = {f.name: FAMILIES[model_type].config_names.get(f.name, f.name) for f in dataclasses.fields(cls)}
+        given = {ours: values.get(theirs) for ours, theirs in names.items() if theirs is not None}
+        picked = {name: value for name, value in given.items() if value is not None} | {"model_type": model_type}
         required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
-        if missing := [name for name in required if name not in picked]:
+        if missing := [str(names[name]) for name in required if name not in picked]:
             raise InputError(f"config: {', '.join(missing)} missing; a config.json of the model must give them.")
         if "id2label" in picked:
             picked["id2label"] = _labels(picked["id2label"])
@@ -215,16 +253,20 @@ class EncoderConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of the ``config.json`` that both minibert and Hugging Face read back."""
-        values = dataclasses.asdict(self)
-        if self.model_type == "albert":
-            values["classifier_dropout_prob"] = values.pop("classifier_dropout")
-        else:
-            for name in ("embedding_size", "num_hidden_groups", "inner_group_num"):
-                del values[name]
+        foreign = {*_FIELDS_OF_SOME} - {*self.family.own_fields}
+        names = {f.name: self.family.config_names.get(f.name, f.name) for f in dataclasses.fields(self)}
+        values = {name: getattr(self, ours) for ours, name in names.items() if name is not None and ours not in foreign}
         values["id2label"] = {str(index): label for index, label in sorted(self.id2label.items())}
         values["label2id"] = {label: index for index, label in sorted(self.id2label.items())}
         values["position_embedding_type"] = "absolute"
         return values
+
+
+def _require_known(model_type: Any) -> None:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        raise InputError(
+            f"config: model_type {model_type!r} is another kind of model; minibert computes {', '.join(FAMILIES)}."
+        )
 
 
 def _is_number(value: Any) -> bool:
@@ -241,9 +283,3 @@ def _labels(given: Any) -> dict[int, str]:
     if len(labels) != len(given):
         raise InputError("config: id2label holds the same number twice.")
     return labels
-
-
-def _guess_model_type(values: Mapping[str, Any]) -> str:
-    if "num_hidden_groups" in values:
-        return "albert"
-    return "roberta" if values.get("type_vocab_size") == 1 else "bert"

@@ -1,11 +1,12 @@
-"""The Transformer encoder of BERT, ALBERT and RoBERTa, in reading order.
+"""The Transformer encoder of BERT and its relatives, in reading order.
 
 One class without subclasses: what differs is read from the :class:`~minibert.config.EncoderConfig`.
 
     ids -> Embeddings -> Layer x L -> last_hidden_state (T, C) -> pooler -> pooler_output (B, C)
 
-Sources: Devlin et al. 2019 (BERT), Lan et al. 2020 (ALBERT), Liu et al. 2019 (RoBERTa). Every norm stands behind its
-residual sum ("post-norm"), as in all three.
+Sources: Devlin et al. 2019 (BERT), Lan et al. 2020 (ALBERT), Liu et al. 2019 (RoBERTa), Clark et al. 2020 (ELECTRA),
+Sanh et al. 2019 (DistilBERT), Sun et al. 2019 (ERNIE). Every norm follows its residual sum ("post-norm"), as in all of
+them.
 """
 
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ ALL_ROWS = slice(None)
 class Embeddings(nn.Module):
     """Word + position + token type, normalised: ``(T,)`` ids -> ``(T, C)``.
 
-    ALBERT's tables are narrower than its hidden states (section 3.1 of its paper), and a projection widens them; its
-    checkpoints have the projection where both widths are equal, too.
+    ALBERT's and small ELECTRA's tables are narrower than their hidden states (section 3.1 of ALBERT's paper), and a
+    projection widens them. DistilBERT has no token types. ERNIE adds a task type, which is always the first one here.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -38,18 +39,23 @@ class Embeddings(nn.Module):
         width = config.embedding_size
         self.word_embeddings = nn.Embedding(config.vocab_size, width)
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
-        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width) if config.type_vocab_size else None
+        self.task_type_embeddings = nn.Embedding(config.task_type_vocab_size, width) if config.use_task_id else None
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
-        self.projection = nn.Linear(width, config.hidden_size) if config.model_type == "albert" else nn.Identity()
+        self.projection = nn.Linear(width, config.hidden_size) if config.has_projection else nn.Identity()
         self.position_offset = config.position_offset
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        types = batch.token_type_ids
-        if self.token_type_embeddings.num_embeddings == 1:  # RoBERTa: every segment is of type 0
-            types = torch.zeros_like(types)
-        x = self.word_embeddings(batch.input_ids) + self.token_type_embeddings(types)  # (T, E)
+        x = self.word_embeddings(batch.input_ids)  # (T, E)
+        if self.token_type_embeddings is not None:
+            types = batch.token_type_ids
+            if self.token_type_embeddings.num_embeddings == 1:  # RoBERTa: every segment is of type 0
+                types = torch.zeros_like(types)
+            x = x + self.token_type_embeddings(types)
         x = x + self.position_embeddings(batch.position_ids + self.position_offset)
+        if self.task_type_embeddings is not None:
+            x = x + self.task_type_embeddings.weight[0]
         return self.projection(self.dropout(self.norm(x)))  # (T, C)
 
 
@@ -118,7 +124,7 @@ class EncoderOutput:
 
 
 class Encoder(Pretrained):
-    """BERT, ALBERT or RoBERTa without a head.
+    """An encoder of any family, without a head.
 
     Layers are held as ``groups[g][k]``: BERT and RoBERTa have a group for each layer; ALBERT has few (often one), used
     again and again, with ``inner_group_num`` layers in each.

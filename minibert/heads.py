@@ -16,11 +16,6 @@ from minibert.dropout import Dropout
 from minibert.encoder import Encoder
 
 
-def _classifier_dropout(config: EncoderConfig) -> Dropout:
-    given = config.classifier_dropout
-    return Dropout(config.hidden_dropout_prob if given is None else given)
-
-
 class Fp32Linear(nn.Linear):
     """A linear map that computes in fp32 (or fp64, by its weights) also under autocast and behind a model in half
     precision: bf16 would have a number near 600 move in steps of 4."""
@@ -41,7 +36,7 @@ class TokenClassifier(PretrainedClassifier):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config)
         self.encoder = Encoder(config, add_pooling_layer=False)
-        self.dropout = _classifier_dropout(config)
+        self.dropout = Dropout(config.dropout_of(TokenClassifier.head))
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         initialise(self.classifier, config)
 
@@ -67,7 +62,7 @@ class CrfTokenClassifier(TokenClassifier):
 class SequenceClassifier(PretrainedClassifier):
     """A label for each sequence: dropout and one linear map over the pooler's output.
 
-    RoBERTa has no trained pooler; in its place its head has a dense layer with tanh and a dropout before it.
+    Where the family's head has a dense layer of its own (RoBERTa, ELECTRA, DistilBERT), it takes the pooler's place.
     ``forward(batch)`` returns logits ``(B, num_labels)``.
     """
 
@@ -75,10 +70,10 @@ class SequenceClassifier(PretrainedClassifier):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config)
-        own_dense = config.model_type == "roberta"
-        self.encoder = Encoder(config, add_pooling_layer=not own_dense)
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size) if own_dense else None
-        self.dropout = _classifier_dropout(config)
+        self.summary = config.family.summaries.get(self.head)
+        self.encoder = Encoder(config, add_pooling_layer=self.summary is None)
+        self.dense = None if self.summary is None else nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout = Dropout(config.dropout_of(self.head))
         self.classifier = Fp32Linear(config.hidden_size, config.num_labels)
         initialise(self.classifier, config)
         if self.dense is not None:
@@ -86,13 +81,33 @@ class SequenceClassifier(PretrainedClassifier):
 
     def forward(self, batch: PackedBatch) -> Tensor:
         first = self.encoder(batch, rows=batch.cu_seqlens[:-1]).last_hidden_state  # (B, C)
-        x = self.encoder.pool(first) if self.dense is None else self.dense(self.dropout(first)).tanh()
+        if self.summary is None or self.dense is None:
+            x = self.encoder.pool(first)
+        else:
+            x = self.dense(self.dropout(first) if self.summary.dropout_before else first)
+            x = ACTIVATIONS[self.summary.activation](x)
         logits: Tensor = self.classifier(self.dropout(x))
         return logits
 
 
+class MultipleChoiceClassifier(SequenceClassifier):
+    """A score for each sequence, which is a question with one of its choices; the largest score is the answer.
+
+    ``forward(batch)`` returns scores ``(B,)``. Choices of one question follow each other in the batch and need not have
+    the same length.
+    """
+
+    head = "ForMultipleChoice"
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config.with_labels({0: "LABEL_0"}))
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        return super().forward(batch).squeeze(-1)
+
+
 class SpanClassifier(Pretrained):
-    """Where an answer starts and ends: one linear map over the last hidden state.
+    """Where an answer starts and ends: one linear map over the last hidden state (DistilBERT: behind dropout).
 
     ``forward(batch)`` returns logits ``(T, 2)``, for the start in column 0 and for the end in column 1.
     """
@@ -102,11 +117,12 @@ class SpanClassifier(Pretrained):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config.with_labels({0: "LABEL_0", 1: "LABEL_1"}))
         self.encoder = Encoder(config, add_pooling_layer=False)
+        self.dropout = Dropout(config.dropout_of(self.head))
         self.classifier = nn.Linear(config.hidden_size, 2)
         initialise(self.classifier, config)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        logits: Tensor = self.classifier(self.encoder(batch).last_hidden_state)
+        logits: Tensor = self.classifier(self.dropout(self.encoder(batch).last_hidden_state))
         return logits
 
 
@@ -116,8 +132,7 @@ class MaskedLanguageHead(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.embedding_size)
-        # RoBERTa's language head has the erf form whatever hidden_act says (RobertaLMHead in its reference code).
-        self.activation = ACTIVATIONS["gelu" if config.model_type == "roberta" else config.hidden_act]
+        self.activation = ACTIVATIONS[config.family.language_head_activation or config.hidden_act]
         self.norm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
@@ -126,20 +141,20 @@ class MaskedLanguageHead(nn.Module):
 
 
 class PretrainingModel(Pretrained):
-    """The objectives of pre-training: masked words, and for BERT and ALBERT the relation of a pair of segments.
+    """The objectives of pre-training: masked words, and where the family has one the relation of a pair of segments.
 
     ``forward(batch, positions=None)`` returns the words' logits ``(N, V)`` at ``positions (N,)`` of the pack (all T
-    where absent) and the pair's logits ``(B, 2)``: BERT's next sentence, ALBERT's sentence order, None for RoBERTa.
+    where absent) and the pair's logits ``(B, 2)``: BERT's next sentence, ALBERT's sentence order; else None.
     """
 
     head = "ForPreTraining"
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config)
-        has_pair = config.model_type != "roberta"
+        has_pair = config.family.pair_objective is not None
         self.encoder = Encoder(config, add_pooling_layer=has_pair)
         self.mlm = MaskedLanguageHead(config)
-        self.pair_dropout = _classifier_dropout(config) if config.model_type == "albert" else nn.Identity()
+        self.pair_dropout = Dropout(config.dropout_of(self.head)) if config.family.pair_dropout else nn.Identity()
         self.pair = nn.Linear(config.hidden_size, 2) if has_pair else None
         initialise(self.mlm, config)
         if self.pair is not None:
@@ -152,3 +167,26 @@ class PretrainingModel(Pretrained):
         x, first = (x, x[firsts]) if positions is None else x.tensor_split([len(positions)])
         words = self.mlm(x, self.encoder.embeddings.word_embeddings.weight)
         return words, None if self.pair is None else self.pair(self.pair_dropout(self.encoder.pool(first)))
+
+
+class ReplacedTokenDetector(Pretrained):
+    """Which tokens a generator has put in place of others: ELECTRA's discriminator (Clark et al. 2020, section 2).
+
+    ``forward(batch)`` returns logits ``(T,)``, above 0 where a token was replaced.
+    """
+
+    head = "ForReplacedTokenDetection"
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+        self.encoder = Encoder(config, add_pooling_layer=False)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.classifier = nn.Linear(config.hidden_size, 1)
+        initialise(self.dense, config)
+        initialise(self.classifier, config)
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        x = self.activation(self.dense(self.encoder(batch).last_hidden_state))
+        logits: Tensor = self.classifier(x).squeeze(-1)
+        return logits

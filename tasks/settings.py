@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from minibert.config import ARCHITECTURES
 from minibert.errors import InputError
+from minibert.families import FAMILIES
 from minibert.training.settings import FREE, TrainingSettings
 
 SETTINGS_FILE = "settings.toml"
@@ -25,7 +25,7 @@ class RunSettings(TrainingSettings):
     """Defaults for a start from a small model."""
 
     arch: str | None = field(
-        default=None, metadata={"help": "bert, albert or roberta (default: that of --weights, else bert)"}
+        default=None, metadata={"help": f"{', '.join(FAMILIES)} (default: that of --weights, else bert)"}
     )
     weights: str | None = field(
         default=None,
@@ -84,8 +84,8 @@ class RunSettings(TrainingSettings):
                     f"{option_name(name)}: is empty, as a shell variable is that is not set; name something, or leave "
                     "the option out."
                 )
-        if self.arch is not None and self.arch not in ARCHITECTURES:
-            raise InputError(f"--arch {self.arch}: use one of {', '.join(ARCHITECTURES)}.")
+        if self.arch is not None and self.arch not in FAMILIES:
+            raise InputError(f"--arch {self.arch}: use one of {', '.join(FAMILIES)}.")
         if self.on_sample:
             given = [name for name in ("dev", "test", "dev_share", "test_share") if getattr(self, name) is not None]
             if given:

@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from minibert import EncoderConfig
-from tasks.run import start_model as model
+from minibert.families import FAMILIES as FAMILIES_BY_NAME
+from tasks.run import start_model
 
 GOLDEN = Path(__file__).parent / "golden"
 ROOT = Path(__file__).parents[1]
@@ -58,8 +60,8 @@ def _same_start_for_every_test() -> None:
 def narrow_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random models of two layers in place of four, where what they learn matters little, to save time."""
     two = {"num_hidden_layers": 2, "hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512}
-    shapes = {arch: {**shape, **two} for arch, shape in model._SMALL_BY_ARCH.items()}
-    monkeypatch.setattr(model, "_SMALL_BY_ARCH", shapes)
+    narrow = {name: replace(family, small={**family.small, **two}) for name, family in FAMILIES_BY_NAME.items()}
+    monkeypatch.setattr(start_model, "FAMILIES", narrow)
 
 
 @pytest.fixture(autouse=True)

@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from minibert.batch import from_padded
-from minibert.checkpoint import load_model
-from minibert.config import ARCHITECTURES, HIDDEN_ACTS
+from minibert.checkpoint import open_checkpoint
+from minibert.config import HIDDEN_ACTS
 from minibert.errors import InputError
+from minibert.families import FAMILIES
 from minibert.formats.conversion import convert
-from minibert.formats.source import FORMATS, MODELS, Checkpoint, open_checkpoint
+from minibert.formats.source import FORMATS, MODELS, ConversionSource, open_source
 
 _TOLERANCE = 1e-5  # of the largest value, and no less than this
 _LENGTHS = ((1, 9, 24, 5), (16, 2), (31,))  # of the sequences in each batch, where the model has so many positions
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     arguments = _parser().parse_args(argv)
     try:
-        source = open_checkpoint(
+        source = open_source(
             arguments.source, arch=arguments.arch, hidden_act=arguments.hidden_act, head=arguments.head
         )
         if arguments.verify and source.format != "huggingface":
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("source", metavar="SRC", help="a folder, or a name on the hub")
     parser.add_argument("destination", metavar="DST", help="the folder to make")
     parser.add_argument("--to", choices=FORMATS, default="huggingface")
-    parser.add_argument("--arch", choices=ARCHITECTURES, help="what you believe it is; says why where it is not")
+    parser.add_argument("--arch", choices=tuple(FAMILIES), help="what you believe it is; says why where it is not")
     parser.add_argument(
         "--hidden-act",
         choices=HIDDEN_ACTS,
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def verify(source: Checkpoint, result: Path) -> dict[str, float]:
+def verify(source: ConversionSource, result: Path) -> dict[str, float]:
     """Compares what transformers computes from a source with what minibert computes from the result.
 
     Returns:
@@ -99,8 +100,8 @@ def verify(source: Checkpoint, result: Path) -> dict[str, float]:
         folder = result
         if not (result / "config.json").is_file():
             folder = Path(temporary) / "back"
-            convert(open_checkpoint(result), folder)
-        ours, loaded = load_model(MODELS[source.table.head], folder)
+            convert(open_source(result), folder)
+        ours, loaded = open_checkpoint(folder).load(MODELS[source.table.head])
     # What the format of the result has no place for, such as a pooler in fairseq's, the report has said.
     at_random = {output for output in _PART_OF if any(_PART_OF[output] in name for name in loaded.fresh)}
     differences: dict[str, float] = {}
@@ -122,7 +123,7 @@ def verify(source: Checkpoint, result: Path) -> dict[str, float]:
     return differences
 
 
-def _batch(lengths: list[int], source: Checkpoint, seed: int) -> dict[str, Tensor]:
+def _batch(lengths: list[int], source: ConversionSource, seed: int) -> dict[str, Tensor]:
     """Random sequences, padded on the right, without the padding token inside."""
     config = source.config
     generator = torch.Generator().manual_seed(seed)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from minibert.errors import InputError
-from minibert.formats.source import open_tensors
+from minibert.formats.source import open_any_tensors
 from minibert.hub import resolve
 
 
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _list(path: str, *, as_json: bool) -> int:
-    facts = {name: facts_of(read()) for name, read in sorted(open_tensors(resolve(path)).items())}
+    facts = {name: facts_of(read()) for name, read in sorted(open_any_tensors(resolve(path)).items())}
     if as_json:
         print(json.dumps(facts))
         return 0
@@ -81,7 +81,7 @@ def _dtype(tensor: Tensor) -> str:
 
 
 def _compare(path: str, other: str, *, as_json: bool) -> int:
-    first, second = open_tensors(resolve(path)), open_tensors(resolve(other))
+    first, second = open_any_tensors(resolve(path)), open_any_tensors(resolve(other))
     differing = {
         name: difference
         for name in sorted(first.keys() & second.keys())

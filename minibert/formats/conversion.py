@@ -24,7 +24,7 @@ from minibert.formats.fairseq import checkpoint as fairseq
 from minibert.formats.fairseq.dictionary import Vocabulary
 from minibert.formats.google import checkpoint as google
 from minibert.formats.names import NameTable, Slot
-from minibert.formats.source import Checkpoint, part_of_model
+from minibert.formats.source import ConversionSource, part_of_model
 from minibert.tokenizer.tokenizer import Tokenizer
 
 _FAIRSEQ_HEAD = "sentence_classification_head"  # the default of fairseq's sentence_prediction criterion
@@ -77,7 +77,7 @@ class Report:
         return "\n".join(lines)
 
 
-def convert(source: Checkpoint, destination: str | os.PathLike[str], *, to: str = "huggingface") -> Report:
+def convert(source: ConversionSource, destination: str | os.PathLike[str], *, to: str = "huggingface") -> Report:
     """Writes a checkpoint to a new folder in another format; the folder appears whole or not at all.
 
     Args:
@@ -111,7 +111,7 @@ def convert(source: Checkpoint, destination: str | os.PathLike[str], *, to: str 
     return replace(report, tokenizer=tokenizer)
 
 
-def _table(source: Checkpoint, to: str) -> NameTable:
+def _table(source: ConversionSource, to: str) -> NameTable:
     head = source.table.head
     if to == "huggingface":
         return huggingface.name_table(source.config, head)
@@ -124,7 +124,7 @@ def _table(source: Checkpoint, to: str) -> NameTable:
     )
 
 
-def _write(source: Checkpoint, folder: Path, table: NameTable, to: str) -> None:
+def _write(source: ConversionSource, folder: Path, table: NameTable, to: str) -> None:
     if to == "google":
         google.write_checkpoint(folder, table, source.take)
     elif to == "fairseq":
@@ -140,14 +140,14 @@ def _write(source: Checkpoint, folder: Path, table: NameTable, to: str) -> None:
         write_json(folder / "config.json", _huggingface_settings(source, min(dtypes) if len(dtypes) == 1 else None))
 
 
-def _huggingface_settings(source: Checkpoint, dtype: str | None) -> dict[str, Any]:
+def _huggingface_settings(source: ConversionSource, dtype: str | None) -> dict[str, Any]:
     """The fields of ``config.json``: the source's own, unknown ones too, with what they lack."""
     own = {name: value for name, value in source.settings.items() if name not in ("torch_dtype", "dtype")}
     values = {**source.config.to_dict(), **own, "architectures": [source.architecture]}
     return {**values, "dtype": dtype} if dtype else values
 
 
-def _report(source: Checkpoint, destination: Path, table: NameTable, to: str) -> Report:
+def _report(source: ConversionSource, destination: Path, table: NameTable, to: str) -> Report:
     targets = list(table.slots.items())
     read = {name: _filled_from(slot, targets) for name, slot in source.read.items()}
     dropped = {name: source.read[name].name for name, names in read.items() if not names}
@@ -185,7 +185,7 @@ def _filled_from(slot: Slot, targets: Iterable[tuple[str, Slot]]) -> list[str]:
     ]
 
 
-def _why_absent(part: str, source: Checkpoint) -> str:
+def _why_absent(part: str, source: ConversionSource) -> str:
     if part == "pooler" and source.table.head == "Model":
         return "a checkpoint may come without; it starts at random where a task needs it"
     return f"{source.architecture} has none"
@@ -204,7 +204,7 @@ _TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "adde
 _GOOGLE_SENTENCEPIECE = "30k-clean.model"  # Google's name for what Hugging Face calls spiece.model
 
 
-def _write_tokenizer(source: Checkpoint, folder: Path, to: str) -> list[str]:
+def _write_tokenizer(source: ConversionSource, folder: Path, to: str) -> list[str]:
     """Writes the tokenizer in the form that a format expects; gives the names of its files."""
     before = set(folder.iterdir())
     if to == "huggingface":
@@ -216,7 +216,7 @@ def _write_tokenizer(source: Checkpoint, folder: Path, to: str) -> list[str]:
     return sorted(path.name for path in set(folder.iterdir()) - before)
 
 
-def _gather_tokenizer(source: Checkpoint, folder: Path) -> bool:
+def _gather_tokenizer(source: ConversionSource, folder: Path) -> bool:
     """Puts a checkpoint's tokenizer into a folder as Hugging Face ships it; False where it has none.
 
     Raises:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from minibert.config import EncoderConfig
 from minibert.errors import InputError
+from minibert.families import Rows
 
-Rows = Mapping[str, str | None]
 Letters = Mapping[str, Sequence[tuple[str, str]]]  # what a letter stands for, on their side and on ours
 Readers = Mapping[str, Callable[[], Tensor]]  # the names in a file, each with a function that reads its tensor
 

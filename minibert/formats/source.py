@@ -4,6 +4,7 @@ No model is built: a tensor is read when it is asked for.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,12 +17,21 @@ from minibert.checkpoint import Pretrained, shapes_alone
 from minibert.config import EncoderConfig
 from minibert.encoder import Encoder
 from minibert.errors import InputError
+from minibert.families import FAMILIES, Family
 from minibert.files import read_json_object
 from minibert.formats import huggingface
 from minibert.formats.fairseq import checkpoint as fairseq
 from minibert.formats.google import checkpoint as google
 from minibert.formats.names import NameTable, Readers, Slot, listed, match, owner_of_encoder
-from minibert.heads import CrfTokenClassifier, PretrainingModel, SequenceClassifier, SpanClassifier, TokenClassifier
+from minibert.heads import (
+    CrfTokenClassifier,
+    MultipleChoiceClassifier,
+    PretrainingModel,
+    ReplacedTokenDetector,
+    SequenceClassifier,
+    SpanClassifier,
+    TokenClassifier,
+)
 from minibert.hub import resolve
 
 FORMATS = ("huggingface", "google", "fairseq")
@@ -34,7 +44,9 @@ MODELS: dict[str, type[Pretrained]] = {
         TokenClassifier,
         CrfTokenClassifier,
         SequenceClassifier,
+        MultipleChoiceClassifier,
         SpanClassifier,
+        ReplacedTokenDetector,
     )
 }
 
@@ -45,7 +57,7 @@ _PARTS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+class ConversionSource:
     """An opened checkpoint of any format, whole and with every name known.
 
     Attributes:
@@ -84,9 +96,9 @@ class Checkpoint:
         head = self.table.head
         if "pair head" in self.absent:
             head = "ForMaskedLM"
-        elif "language head" in self.absent and self.config.model_type == "bert":  # the others have no such class
-            head = "ForNextSentencePrediction"
-        return huggingface.class_name(self.config, head)
+        elif "language head" in self.absent and self.config.family.pair_objective == "next_sentence":
+            head = "ForNextSentencePrediction"  # the others have no such class
+        return self.config.family.class_of(head)
 
     def take(self, slot: Slot) -> Tensor | None:
         """The tensor of a slot: as it is in the file, cut out of a larger one, or put together; None where the file has
@@ -106,13 +118,13 @@ class Checkpoint:
         return None
 
 
-def open_checkpoint(
+def open_source(
     path_or_name: str | os.PathLike[str],
     *,
     arch: str | None = None,
     hidden_act: str | None = None,
     head: str | None = None,
-) -> Checkpoint:
+) -> ConversionSource:
     """Opens a checkpoint, whose format and architecture are told by its files and their content.
 
     Args:
@@ -134,10 +146,10 @@ def open_checkpoint(
         opened = _open_google(folder, hidden_act)
     else:
         opened = _open_fairseq(folder, hidden_act, head)
-    family = opened.config.model_type
-    if arch not in (None, family):
-        why = _why_family(opened)
-        opened = replace(opened, notes=(f"this is {family.upper()}, not {str(arch).upper()}: {why}", *opened.notes))
+    family = opened.config.family
+    if arch is not None and arch != family.name:
+        note = f"this is {family.title}, not {FAMILIES[arch].title}: {_why_family(opened, FAMILIES[arch])}"
+        opened = replace(opened, notes=(note, *opened.notes))
     return opened
 
 
@@ -159,40 +171,42 @@ def detect_format(folder: Path) -> str:
     )
 
 
-def open_tensors(folder: Path) -> Readers:
+def open_any_tensors(folder: Path) -> Readers:
     """Every tensor of a checkpoint under its own name, unmatched: for looking at a file."""
     format_ = detect_format(folder)
     if format_ == "google":
-        return google.open_tensors(folder)
-    return fairseq.open_tensors(folder) if format_ == "fairseq" else huggingface.open_tensors(folder)
+        return google.open_variables(folder)
+    return fairseq.open_state(folder) if format_ == "fairseq" else huggingface.open_weights(folder)
 
 
-def _open_huggingface(folder: Path, hidden_act: str | None) -> Checkpoint:
-    tensors = huggingface.open_tensors(folder)
+def _open_huggingface(folder: Path, hidden_act: str | None) -> ConversionSource:
+    tensors = huggingface.open_weights(folder)
     path = folder / "config.json"
     settings = read_json_object(path)
     named = settings.get("model_type")
-    family = huggingface.family_of(tensors)
+    family = huggingface.family_of(tensors, named)
     notes = []
-    if family and named and named != family:
-        notes.append(f"config.json calls it {named}, but its tensors are named as {family.upper()}'s")
-    settings |= {"model_type": family or named, "hidden_act": hidden_act or settings.get("hidden_act")}
+    if family and named and named != family.name:
+        notes.append(f"config.json calls it {named}, but its tensors are named as {family.title}'s")
+    settings |= {"model_type": family.name if family else named, "hidden_act": hidden_act or settings.get("hidden_act")}
     settings = {name: value for name, value in settings.items() if value is not None}
     try:
         config = EncoderConfig.from_dict(settings)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    head = huggingface.head_of(tensors, config.model_type, settings.get("architectures"))
+    head = huggingface.head_of(tensors, config.family, settings.get("architectures"))
     if head == "ForQuestionAnswering":
         config = config.with_labels({0: "LABEL_0", 1: "LABEL_1"})
+    elif head == "ForMultipleChoice":
+        config = config.with_labels({0: "LABEL_0"})
     table = huggingface.name_table(config, head)
     return _accounted(folder, "huggingface", table, tensors, settings=settings, notes=tuple(notes))
 
 
-def _open_google(folder: Path, hidden_act: str | None) -> Checkpoint:
+def _open_google(folder: Path, hidden_act: str | None) -> ConversionSource:
     prefix = google.find_checkpoint(folder)
     assert prefix  # detect_format found one
-    opened = google.open_checkpoint(prefix, hidden_act=hidden_act)
+    opened = google.open_google_checkpoint(prefix, hidden_act=hidden_act)
     return _accounted(
         folder,
         "google",
@@ -204,8 +218,8 @@ def _open_google(folder: Path, hidden_act: str | None) -> Checkpoint:
     )
 
 
-def _open_fairseq(folder: Path, hidden_act: str | None, head: str | None) -> Checkpoint:
-    opened = fairseq.open_checkpoint(folder)
+def _open_fairseq(folder: Path, hidden_act: str | None, head: str | None) -> ConversionSource:
+    opened = fairseq.open_fairseq_checkpoint(folder)
     if hidden_act:
         opened = replace(opened, config=replace(opened.config, hidden_act=hidden_act))
     kind = "ForPreTraining" if any("lm_head." in name for name in opened.tensors) else "Model"
@@ -225,7 +239,7 @@ def _accounted(
     made: Mapping[str, tuple[Callable[[], Tensor], str]] | None = None,
     settings: Mapping[str, Any] | None = None,
     notes: tuple[str, ...] = (),
-) -> Checkpoint:
+) -> ConversionSource:
     """Matches a file's names with its table, and makes sure that nothing is missing."""
     parameters = _parameters(table)
     found = match(table, tensors, folder)
@@ -240,7 +254,7 @@ def _accounted(
     zeros = {name: (_zeros_like(words, parameters[name].shape), why) for name, why in table.zeros.items()}
     others = {**zeros, **(made or {})}
     readers |= {Slot(name): read for name, (read, _) in others.items()}
-    return Checkpoint(
+    return ConversionSource(
         folder=folder,
         format=format_,
         table=table,
@@ -296,7 +310,8 @@ def _absent(
             lacking.setdefault(part_of_model(name), []).append(name)
     absent = [part for part, names in lacking.items() if names == parts[part] and part != "encoder"]
     needs_pooler = ("pair head" in parts and "pair head" not in absent) or (
-        table.head == "ForSequenceClassification" and table.config.model_type != "roberta"
+        table.head in ("ForSequenceClassification", "ForMultipleChoice")
+        and table.head not in table.config.family.summaries
     )
     broken = [part for part in lacking if part not in absent or (part == "pooler" and needs_pooler)]
     names = [
@@ -321,10 +336,12 @@ def _thirds(name: str) -> list[Slot]:
     return [Slot(name, part, 3) for part in range(3)]
 
 
-def _why_family(source: Checkpoint) -> str:
-    if source.format == "huggingface" and (named := huggingface.telling_name(source.read)):
-        return f"it holds {named}, a name of that architecture alone"
+def _why_family(source: ConversionSource, believed: Family) -> str:
     if source.format == "huggingface":
+        own, other = source.config.family.pattern, believed.pattern
+        telling = (name for name in source.read if re.search(own, name) and not re.search(other, name))
+        if (name := next(telling, None)) is not None:
+            return f"it holds {name}, a name that {believed.title} has not"
         return f"config.json says {source.config.model_type}"
     program = "Google's program for it" if source.format == "google" else "fairseq, which has RoBERTa alone,"
     return f"{program} named its tensors"

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer as Backend
 
 from minibert.config import EncoderConfig
 from minibert.errors import InputError
+from minibert.families import FAMILIES
 from minibert.files import read_json_object, write_json, write_whole
 from minibert.hub import resolve
 from minibert.tokenizer.files import (
@@ -208,24 +209,25 @@ class Tokenizer:
     def train(
         cls, sentences: Iterable[Sequence[str]], *, model_type: str, vocab_size: int, running_text: bool = False
     ) -> "Tokenizer":
-        """Makes a tokenizer from sentences of words: byte-level BPE for RoBERTa, WordPiece (cased) for the others.
+        """Makes a tokenizer of the kind that a family has: byte-level BPE, or WordPiece (cased).
 
         A Chinese character is always a word, also for byte-level BPE. The rarest characters, and those seen once, stay
         out of WordPiece's alphabet: few of them would be learnt, and the unknown token is met in training.
 
         Args:
             sentences: the words; for Chinese, usually the characters.
-            model_type: which architecture it is for.
+            model_type: the family that it is for.
             vocab_size: the most entries to make.
             running_text: what stands for a word is a whole text, to be read with :meth:`encode`.
         """
         words = Counter(word for sentence in sentences for word in sentence)
-        if running_text and model_type != "roberta":
+        byte_level = FAMILIES[model_type].tokenizer == "byte_level"
+        if running_text and not byte_level:
             texts, words = words, Counter()
             for text, count in texts.items():
                 for start, end in split_words(text):
                     words[text[start:end]] += count
-        if model_type == "roberta":
+        if byte_level:
             return cls(train_byte_level(words, vocab_size), ROBERTA_SPECIALS)
         return cls(train_wordpiece(words, vocab_size), BERT_SPECIALS)
 

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from minibert.config import ARCHITECTURES
+from minibert.families import FAMILIES
 from tasks.registry import TASKS, settings_class
 from tasks.run.options import check
 from tasks.settings import RANDOM
@@ -19,7 +19,11 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--task", required=True, choices=tuple(TASKS))
     parser.add_argument(
-        "--arch", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES), help="(default: all three)"
+        "--arch",
+        nargs="+",
+        choices=tuple(FAMILIES),
+        default=[family.name for family in FAMILIES.values() if family.bundled],
+        help="(default: those with a small model here: %(default)s)",
     )
     parser.add_argument(
         "--weights",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from minibert import PretrainingModel, Tokenizer, pack
-from minibert.checkpoint import load_model
+from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
 from tasks.cloze.settings import MASK
 from tasks.fill_mask.arguments import parser
@@ -26,11 +26,10 @@ def load(path: str) -> tuple[PretrainingModel, Tokenizer]:
     Raises:
         InputError: it cannot be used, or has no trained head for masked words.
     """
-    model, report = load_model(PretrainingModel, path)
+    checkpoint = open_checkpoint(path)
+    model, report = checkpoint.load(PretrainingModel)
     require_trained_head(report, path)
-    tokenizer = Tokenizer.from_pretrained(path)
-    tokenizer.check_fits(model.config, path)
-    return model, tokenizer
+    return model, checkpoint.tokenizer
 
 
 @torch.inference_mode()

@@ -19,7 +19,7 @@ from typing import IO
 import torch
 import torch.distributed as dist
 
-from minibert.checkpoint import read_architectures, read_config
+from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
 from minibert.files import write_whole
 from tasks.predict.arguments import parser
@@ -122,17 +122,19 @@ def load(run: str, *, device: str, precision: str) -> Trained:
         if name not in TASKS:
             raise InputError(f"{file}: the task {name!r} is not one of {', '.join(TASKS)}.")
         values = read_settings(file, settings_class(name), name)
+        checkpoint = open_checkpoint(run)
     elif several := sorted(Path(run).glob(f"*/{SETTINGS_FILE}")):
         raise InputError(f"{run}: holds several runs; name one of them, such as {several[0].parent}.")
     else:
-        config, classes = read_config(run), read_architectures(run)
+        checkpoint = open_checkpoint(run)
+        classes = checkpoint.architectures
         names = [_TASK_OF_HEAD[head] for head in _TASK_OF_HEAD if any(class_.endswith(head) for class_ in classes)]
         if not names:
             raise InputError(f"{run}: is no run of a task, and its config.json names no head; name a run folder.")
         name = names[0]
-        values = task_class(name).settings_of(config)
+        values = task_class(name).settings_of(checkpoint.config)
     task = task_class(name)(settings_class(name)(**values))
-    return Trained.load(task, run, device=device, precision=precision)
+    return Trained.load(task, checkpoint, device=device, precision=precision)
 
 
 def chunks(inputs: Iterable[Record]) -> Iterator[list[Record]]:

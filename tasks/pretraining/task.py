@@ -27,13 +27,11 @@ from tasks.pretraining.chunks import Chunk, Objective
 from tasks.pretraining.cooccurrence_init import start_from_counts
 from tasks.pretraining.corpus import Document, full_chunks, pair_chunks, read_corpus, tokenise
 from tasks.pretraining.masking import Masking
-from tasks.pretraining.pairs import NEXT_SENTENCE, SENTENCE_ORDER
+from tasks.pretraining.pairs import NEXT_SENTENCE
 from tasks.pretraining.settings import PretrainingSettings
 from tasks.settings import RANDOM
 from tasks.task import Details, Encoded, Split, Task
 
-_PAIRS = {"bert": NEXT_SENTENCE, "albert": SENTENCE_ORDER, "roberta": None}
-_UNITS = {"bert": "token", "albert": "ngram", "roberta": "token"}
 Logits = tuple[Tensor, Tensor | None]
 
 
@@ -134,7 +132,7 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
         Raises:
             InputError: there are no two documents to make pairs of, or not even two tokens.
         """
-        pair = _PAIRS[config.model_type]
+        pair = config.family.pair_objective
         room = (self.settings.max_length or config.max_length) - tokenizer.num_special_tokens(pair=pair is not None)
         stream = tokenise(items, tokenizer, separator=None if pair else tokenizer.sep_token_id)
         if pair is None:
@@ -152,7 +150,7 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
             )
         objective = Objective(
             pair=pair,
-            masking=Masking.of(tokenizer, self.settings.masking or _UNITS[config.model_type]),
+            masking=Masking.of(tokenizer, self.settings.masking or config.family.masked_unit),
             tokenizer=tokenizer,
             stream=stream,
             seed=self.settings.seed,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
 from tasks.qa.settings import QaSettings, ask_parser, question_parser
 from tasks.qa.task import QaTask
@@ -28,7 +29,7 @@ def ask(questions: Sequence[str], arguments: Sequence[str]) -> None:
     settings.pop("metric", None)  # it chose the best epoch, and may go by the run's own top-k
     settings |= {name: value for name in ("top_k", "unknown") if (value := getattr(options, name)) is not None}
     task = QaTask(QaSettings(**settings))
-    trained = Trained.load(task, options.weights, device=options.device)
+    trained = Trained.load(task, open_checkpoint(options.weights), device=options.device)
     items = [task.item_from({"text": question}, f"--ask {question}") for question in questions]
     for answer in trained.answer(items):
         print(f"{answer['question']}\n  -> {answer['label']}")

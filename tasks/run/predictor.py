@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minibert import Tokenizer
-from minibert.checkpoint import Pretrained, load_model
+from minibert.checkpoint import Checkpoint, Pretrained
 from minibert.errors import InputError
 from minibert.inference import for_inference
 from minibert.training import choose_device, choose_precision
@@ -33,7 +33,9 @@ class Trained:
     notes: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def load(cls, task: Task[Any, Any, Any], run: str, *, device: str, precision: str = "auto") -> "Trained":
+    def load(
+        cls, task: Task[Any, Any, Any], checkpoint: Checkpoint, *, device: str, precision: str = "auto"
+    ) -> "Trained":
         """Loads the model of a run folder (or a fine-tuned checkpoint).
 
         Args:
@@ -43,21 +45,19 @@ class Trained:
         Raises:
             InputError: it cannot be used, or its head was never trained for this task.
         """
-        model, report = load_model(task.model_class, run)
+        model, report = checkpoint.load(task.model_class)
         if report.fresh:
             raise InputError(
-                f"{run}: has no trained head for {task.name} ({', '.join(report.fresh)} missing); train one with "
-                f"python -m tasks.{task.name} --weights {run}."
+                f"{checkpoint.folder}: has no trained head for {task.name} ({', '.join(report.fresh)} missing); train "
+                f"one with python -m tasks.{task.name} --weights {checkpoint.folder}."
             )
-        tokenizer = Tokenizer.from_pretrained(run)
-        tokenizer.check_fits(model.config, run)
         if precision == "auto" and task.settings.precision == "fp32":
             precision = "fp32"
         place = choose_device(device)
         int8 = precision == INT8
         precision = choose_precision("auto" if int8 else precision, place)
         ready = for_inference(model.to(place), DTYPES[precision], int8=int8)
-        return cls(task=task, model=ready, tokenizer=tokenizer, precision=precision)
+        return cls(task=task, model=ready, tokenizer=checkpoint.tokenizer, precision=precision)
 
     def answer(self, items: Sequence[Any]) -> list[dict[str, Any]]:
         """The answer to each item, with the mean time that one took in ``milliseconds``."""

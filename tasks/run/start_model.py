@@ -7,17 +7,11 @@ from typing import Any
 import torch
 
 from minibert import EncoderConfig, Tokenizer
-from minibert.checkpoint import LoadReport, Pretrained, load_model, read_config
+from minibert.checkpoint import LoadReport, Pretrained, open_checkpoint
 from minibert.errors import InputError
+from minibert.families import BERT, FAMILIES
 from tasks.settings import RunSettings
 from tasks.task import Split, Task
-
-# What `--weights` to name to a person who has none yet.
-OFFICIAL_WEIGHTS = {
-    "bert": "google-bert/bert-base-chinese or google-bert/bert-base-cased",
-    "albert": "voidful/albert_chinese_base (Chinese) or albert/albert-base-v2 (English)",
-    "roberta": "FacebookAI/roberta-base (English)",
-}
 
 # Where tools/make_bundled_weights.py puts the small pre-trained models: beside the packages.
 _BUNDLED = Path(__file__).parents[2] / "weights"
@@ -34,12 +28,6 @@ _SMALL = {
     "max_position_embeddings": 256,
     "classifier_dropout": 0.1,
     **DROPOUT,
-}
-_WIDER = {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}  # a shared layer is few weights
-_SMALL_BY_ARCH: dict[str, dict[str, Any]] = {
-    "bert": _SMALL,
-    "albert": {**_SMALL, **_WIDER, "embedding_size": 128},
-    "roberta": {**_SMALL, "max_position_embeddings": 258, "type_vocab_size": 1},
 }
 
 
@@ -70,12 +58,13 @@ def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
     settings: RunSettings = task.settings
     torch.manual_seed(settings.seed)
     labels = task.labels(train)
-    arch = settings.arch or "bert"
+    arch = settings.arch or BERT.name
     source = None if settings.from_random else settings.weights or bundled(arch)
     if source is None:
         tokenizer = task.new_tokenizer(train, arch)
         config = EncoderConfig.from_dict({
-            **_SMALL_BY_ARCH[arch],
+            **_SMALL,
+            **FAMILIES[arch].small,
             **task.new_shape(),
             "model_type": arch,
             "vocab_size": tokenizer.vocab_size,
@@ -83,14 +72,14 @@ def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
         })  # fmt: skip
         model = task.model_class(config if labels is None else config.with_labels(labels))
         how = task.start_new(model, tokenizer, train)
-        origin = f"small and {how}; for real use pass --weights {OFFICIAL_WEIGHTS[arch]}"
+        origin = f"small and {how}; for real use pass --weights {FAMILIES[arch].examples}"
     else:
-        config = read_config(source)
+        checkpoint = open_checkpoint(source)
+        config = checkpoint.config
         if labels is not None and set(config.id2label.values()) == set(labels.values()):
             labels = config.id2label
-        tokenizer = Tokenizer.from_pretrained(source)
-        tokenizer.check_fits(config, source)
-        model, report = load_model(task.model_class, source, labels=labels)
+        tokenizer = checkpoint.tokenizer
+        model, report = checkpoint.load(task.model_class, labels=labels)
         task.check_loaded(report, source)
         origin = _origin(settings, config, report)
     model.config = task.configured(model.config)
@@ -100,16 +89,22 @@ def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
 
 
 def bundled(arch: str) -> Path:
-    """The folder of the small pre-trained model of an architecture.
+    """The folder of the small pre-trained model of a family.
 
     Raises:
-        InputError: it is not there.
+        InputError: the family has none, or it is not there.
     """
+    family = FAMILIES[arch]
+    if not family.bundled:
+        raise InputError(
+            f"--arch {arch}: no small {family.title} comes with minibert; give --weights, such as {family.examples}, "
+            "or random."
+        )
     folder = _BUNDLED / f"{arch}-tiny"
     if not folder.is_dir():
         raise InputError(
             f"{folder}: the small pre-trained model is not there; fetch minibert whole, or give --weights, such as "
-            f"{OFFICIAL_WEIGHTS[arch]}, or random."
+            f"{family.examples}, or random."
         )
     return folder
 
@@ -134,11 +129,11 @@ def _check_length(max_length: int | None, tokenizer: Tokenizer, config: EncoderC
 
 def _origin(settings: RunSettings, config: EncoderConfig, report: LoadReport) -> str:
     if settings.weights is None:
-        official = OFFICIAL_WEIGHTS[config.model_type]
-        return f"small, pre-trained by this project ({report}); for real use pass --weights {official}"
+        examples = config.family.examples
+        return f"small, pre-trained by this project ({report}); for real use pass --weights {examples}"
     origin = f"from {settings.weights} ({report})"
-    if settings.arch not in (None, config.model_type):
+    if settings.arch is not None and settings.arch != config.model_type:
         origin += f"; this checkpoint is a {config.model_type}, so --arch {settings.arch} is not used"
-        if (settings.arch, config.model_type) == ("roberta", "bert"):
-            origin += " (most Chinese RoBERTas have BERT's architecture, trained in RoBERTa's way)"
+        if why := config.family.lookalikes.get(settings.arch):
+            origin += f" ({why})"
     return origin

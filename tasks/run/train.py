@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from minibert.checkpoint import Pretrained, load_model
+from minibert.checkpoint import Pretrained, open_checkpoint
 from minibert.errors import InputError
 from minibert.files import read_json_object
 from minibert.training import (
@@ -275,7 +275,7 @@ def _load_best(task: AnyTask, model: Pretrained, folder: Path) -> None:
     process saved them."""
 
     def saved() -> dict[str, Tensor]:
-        return dict(load_model(task.model_class, folder)[0].named_parameters())
+        return dict(open_checkpoint(folder).load(task.model_class)[0].named_parameters())
 
     weights = distributed.from_first(saved)
     with torch.no_grad():

@@ -23,7 +23,7 @@ from minibert import (
     TokenClassifier,
     pack,
 )
-from minibert.checkpoint import load_model
+from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
 from minibert.hub import resolve
 
@@ -88,7 +88,7 @@ def test_spellings_of_one_checkpoint_are_one_model(
     rename: Callable[[str], str], tensors: Tensors, settings: dict[str, Any], expected: Tensors, tmp_path: Path
 ) -> None:
     write_checkpoint(tmp_path, {rename(name): tensor for name, tensor in tensors.items()}, settings)
-    model, report = load_model(Encoder, tmp_path)
+    model, report = open_checkpoint(tmp_path).load(Encoder)
     assert_same(state_of(model), expected)
     assert sorted(report.loaded) == sorted(rename(name) for name in tensors)
     assert not report.fresh
@@ -120,7 +120,7 @@ def test_constant_buffers_are_listed_and_not_read(
     buffer = f"{prefix}embeddings.position_ids"
     body = {prefix + name: tensor for name, tensor in tensors.items()}
     write_checkpoint(tmp_path, {**body, buffer: torch.arange(16)[None]}, settings)
-    model, report = load_model(Encoder, tmp_path)
+    model, report = open_checkpoint(tmp_path).load(Encoder)
     assert_same(state_of(model), expected)
     assert list(report.ignored) == [buffer]
     assert buffer in str(report)
@@ -334,7 +334,7 @@ def test_an_absent_pooler_is_reported_as_fresh(
 ) -> None:
     body = {name: tensor for name, tensor in tensors.items() if not name.startswith("pooler")}
     write_checkpoint(tmp_path, body, settings)
-    model, report = load_model(Encoder, tmp_path)
+    model, report = open_checkpoint(tmp_path).load(Encoder)
     assert report.fresh == ("pooler.weight", "pooler.bias")
     assert 0 < model.pooler.weight.std() < 0.05
     assert not model.pooler.bias.any()
@@ -354,7 +354,7 @@ def test_an_absent_pooler_is_reported_as_fresh(
     ],
 )  # fmt: skip
 def test_an_absent_head_is_reported_as_fresh_and_the_body_is_loaded(model_class: Any, fresh: set[str]) -> None:
-    model, report = load_model(model_class, GOLDEN / "bert_gelu")
+    model, report = open_checkpoint(GOLDEN / "bert_gelu").load(model_class)
     assert set(report.fresh) == fresh
     body = state_of(Encoder.from_pretrained(GOLDEN / "bert_gelu"))
     assert all(torch.equal(tensor, body[name]) for name, tensor in state_of(model.encoder).items())
@@ -366,7 +366,7 @@ def test_an_absent_head_is_reported_as_fresh_and_the_body_is_loaded(model_class:
 def test_a_trained_head_is_loaded_with_its_labels(tensors: Tensors, settings: dict[str, Any], tmp_path: Path) -> None:
     token_classifier(tmp_path, tensors, settings)
     for labels in (None, LABELS):
-        model, report = load_model(TokenClassifier, tmp_path, labels=labels)
+        model, report = open_checkpoint(tmp_path).load(TokenClassifier, labels=labels)
         assert not report.fresh
         assert model.config.id2label == LABELS
         assert torch.equal(model.classifier.weight, read_checkpoint(tmp_path)[0]["classifier.weight"])
@@ -374,7 +374,7 @@ def test_a_trained_head_is_loaded_with_its_labels(tensors: Tensors, settings: di
 
 def test_the_head_of_another_task_starts_afresh(tensors: Tensors, settings: dict[str, Any], tmp_path: Path) -> None:
     token_classifier(tmp_path, tensors, settings)
-    model, report = load_model(SequenceClassifier, tmp_path)
+    model, report = open_checkpoint(tmp_path).load(SequenceClassifier)
     assert set(report.fresh) >= {"classifier.weight", "classifier.bias"}
     assert "BertForTokenClassification" in report.ignored["classifier.weight"]
     assert not torch.equal(model.classifier.weight, read_checkpoint(tmp_path)[0]["classifier.weight"])
@@ -385,7 +385,7 @@ def test_a_head_with_other_labels_starts_afresh(
     labels: dict[int, str], tensors: Tensors, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     token_classifier(tmp_path, tensors, settings)
-    model, report = load_model(TokenClassifier, tmp_path, labels=labels)
+    model, report = open_checkpoint(tmp_path).load(TokenClassifier, labels=labels)
     assert report.fresh == ("classifier.weight", "classifier.bias")
     assert "labels" in report.ignored["classifier.weight"]
     assert model.classifier.weight.shape == (len(labels), 32)
@@ -439,7 +439,7 @@ def test_a_tied_decoder_is_saved_once_and_read_where_it_repeats(family: str, tmp
     tensors, settings = read_checkpoint(tmp_path)
     assert decoder not in tensors
     write_checkpoint(tmp_path, {**tensors, decoder: tensors[embedding].clone()}, settings)
-    model, report = load_model(PretrainingModel, tmp_path)
+    model, report = open_checkpoint(tmp_path).load(PretrainingModel)
     assert_same(state_of(model), before)
     assert decoder in report.ignored
 
@@ -530,7 +530,7 @@ def test_a_saved_model_comes_back_bit_by_bit(model_class: Any, family: str, tmp_
     model = model_class(tiny_config(family)).eval()
     scramble(model)
     model.save_pretrained(tmp_path)
-    loaded, report = load_model(model_class, tmp_path)
+    loaded, report = open_checkpoint(tmp_path).load(model_class)
     assert not report.fresh
     assert not report.ignored
     assert loaded.config == model.config
@@ -540,7 +540,7 @@ def test_a_saved_model_comes_back_bit_by_bit(model_class: Any, family: str, tmp_
 def test_an_encoder_without_pooler_comes_back_but_for_the_pooler(tmp_path: Path) -> None:
     model = Encoder(tiny_config("bert"), add_pooling_layer=False)
     model.save_pretrained(tmp_path)
-    loaded, report = load_model(Encoder, tmp_path)
+    loaded, report = open_checkpoint(tmp_path).load(Encoder)
     assert report.fresh == ("pooler.weight", "pooler.bias")
     batch = pack(ragged_ids((3, 5), 90))
     assert torch.equal(loaded(batch).last_hidden_state, model.eval()(batch).last_hidden_state)

@@ -12,9 +12,10 @@ from conftest import FAMILIES, largest_difference, padded, ragged_ids, read_chec
 from torch import Tensor
 
 from minibert import CrfTokenClassifier, Encoder, SequenceClassifier, TokenClassifier, pack
-from minibert.checkpoint import load_model
+from minibert.checkpoint import open_checkpoint
 from minibert.crf import LinearChainCRF
 from minibert.errors import InputError
+from minibert.families import BERT
 from minibert.formats.huggingface import head_of
 
 LABELS = dict(enumerate(["I-LOC", "O", "B-PER", "B-LOC", "I-PER"]))
@@ -249,7 +250,7 @@ def test_a_folder_gives_the_same_model_back(family: str, tmp_path: Path) -> None
     assert {name for name in tensors if not name.startswith(f"{family}.")} == CRF_NAMES | CLASSIFIER_NAMES
     assert {name for name in model.state_dict() if name.startswith("crf.")} == CRF_NAMES
 
-    loaded, report = load_model(CrfTokenClassifier, tmp_path, labels=LABELS)
+    loaded, report = open_checkpoint(tmp_path).load(CrfTokenClassifier, labels=LABELS)
     assert not report.fresh
     assert not report.ignored
     assert same_values(loaded, model)
@@ -264,7 +265,7 @@ def test_a_folder_gives_the_same_model_back(family: str, tmp_path: Path) -> None
 
 def test_a_plain_checkpoint_gives_a_fresh_head(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Encoder(tiny_config("bert")).save_pretrained(tmp_path)
-    model, report = load_model(CrfTokenClassifier, tmp_path, labels=LABELS)
+    model, report = open_checkpoint(tmp_path).load(CrfTokenClassifier, labels=LABELS)
     assert set(report.fresh) == CLASSIFIER_NAMES | CRF_NAMES
     assert all(not parameter.any() for parameter in model.crf.parameters())
     assert 0 < model.classifier.weight.std() < 0.05
@@ -278,7 +279,7 @@ def test_a_token_classifier_gives_its_classifier(labels: dict[int, str] | None, 
     plain = TokenClassifier(tiny_config("bert", id2label=LABELS))
     scramble(plain)
     plain.save_pretrained(tmp_path)
-    model, report = load_model(CrfTokenClassifier, tmp_path, labels=labels)
+    model, report = open_checkpoint(tmp_path).load(CrfTokenClassifier, labels=labels)
     assert set(report.fresh) == CRF_NAMES
     assert same_values(model.classifier, plain.classifier)
     assert all(not parameter.any() for parameter in model.crf.parameters())
@@ -290,7 +291,7 @@ def test_a_token_classifier_takes_the_classifier_and_reports_the_crf(
 ) -> None:
     model = tagger()
     model.save_pretrained(tmp_path)
-    plain, report = load_model(TokenClassifier, tmp_path, labels=labels)
+    plain, report = open_checkpoint(tmp_path).load(TokenClassifier, labels=labels)
     assert not report.fresh
     assert same_values(plain.classifier, model.classifier)
     assert set(report.ignored) == CRF_NAMES
@@ -302,7 +303,7 @@ def test_a_token_classifier_takes_the_classifier_and_reports_the_crf(
 )
 def test_a_crf_with_other_labels_starts_afresh(labels: dict[int, str], tmp_path: Path) -> None:
     tagger().save_pretrained(tmp_path)
-    model, report = load_model(CrfTokenClassifier, tmp_path, labels=labels)
+    model, report = open_checkpoint(tmp_path).load(CrfTokenClassifier, labels=labels)
     assert set(report.fresh) == set(report.ignored) == CLASSIFIER_NAMES | CRF_NAMES
     assert all("labels" in reason for reason in report.ignored.values())
     assert all(not parameter.any() for parameter in model.crf.parameters())
@@ -311,16 +312,16 @@ def test_a_crf_with_other_labels_starts_afresh(labels: dict[int, str], tmp_path:
 def test_the_same_labels_in_another_order_are_refused(tmp_path: Path) -> None:
     tagger().save_pretrained(tmp_path)
     with pytest.raises(InputError, match="another order"):
-        load_model(CrfTokenClassifier, tmp_path, labels=dict(enumerate(sorted(LABELS.values()))))
+        open_checkpoint(tmp_path).load(CrfTokenClassifier, labels=dict(enumerate(sorted(LABELS.values()))))
 
 
 def test_heads_of_other_tasks_and_a_crf_share_nothing(tmp_path: Path) -> None:
     tagger().save_pretrained(tmp_path / "crf")
-    _, report = load_model(SequenceClassifier, tmp_path / "crf")
+    _, report = open_checkpoint(tmp_path / "crf").load(SequenceClassifier)
     assert set(report.ignored) == CLASSIFIER_NAMES | CRF_NAMES
     assert "BertCrfForTokenClassification" in report.ignored["classifier.weight"]
     SequenceClassifier(tiny_config("bert", id2label=LABELS)).save_pretrained(tmp_path / "sequence")
-    _, report = load_model(CrfTokenClassifier, tmp_path / "sequence")
+    _, report = open_checkpoint(tmp_path / "sequence").load(CrfTokenClassifier)
     assert set(report.fresh) == CLASSIFIER_NAMES | CRF_NAMES
     assert "BertForSequenceClassification" in report.ignored["classifier.weight"]
 
@@ -335,7 +336,7 @@ def test_heads_of_other_tasks_and_a_crf_share_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_tells_that_it_has_a_crf(names: set[str], architectures: list[str] | None, head: str) -> None:
-    assert head_of(names, "bert", architectures) == head
+    assert head_of(names, BERT, architectures) == head
 
 
 @pytest.mark.parametrize("family", FAMILIES)

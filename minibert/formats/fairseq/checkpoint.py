@@ -19,8 +19,9 @@ from torch import Tensor
 
 from minibert.config import EncoderConfig
 from minibert.errors import InputError
+from minibert.families import ROBERTA, Rows
 from minibert.files import write_whole
-from minibert.formats.names import OTHER_HEAD, NameTable, Readers, Rows, Slot, Take, expand, owner_of_encoder, under
+from minibert.formats.names import OTHER_HEAD, NameTable, Readers, Slot, Take, expand, owner_of_encoder, under
 from minibert.formats.torch_file import plain_tensors, read_torch_file
 
 _BODY: Rows = {
@@ -134,7 +135,7 @@ def _canonical(name: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+class FairseqCheckpoint:
     """An opened ``model.pt``.
 
     Attributes:
@@ -195,7 +196,7 @@ class Checkpoint:
         return name
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_fairseq_checkpoint(path: Path) -> FairseqCheckpoint:
     """Opens a ``model.pt``, or the one in a folder, and checks its settings against its tensors' shapes.
 
     Nothing but tensors, plain values and ``argparse.Namespace`` may be in the file, and there is no switch for more.
@@ -212,7 +213,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     shapes = {_canonical(name): tensor.shape for name, tensor in tensors.items()}
     old_names = any(".emb_layer_norm." in name for name in tensors)
     activation = settings.text("activation_fn", "gelu", tuple(_ACTIVATIONS))
-    return Checkpoint(
+    return FairseqCheckpoint(
         path=path,
         config=_config(settings, shapes, activation, old_names),
         tensors={name: partial(tensors.__getitem__, name) for name in tensors},
@@ -225,7 +226,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     )
 
 
-def open_tensors(folder: Path) -> Readers:
+def open_state(folder: Path) -> Readers:
     """Every tensor of a folder's ``model.pt`` under its own name; InputError where it holds none."""
     path = folder / "model.pt"
     state = read_torch_file(path, allow_namespace=True)
@@ -309,7 +310,7 @@ def _config(settings: _Settings, shapes: Mapping[str, torch.Size], activation: s
         raise InputError(f"{path}: the setting encoder_attention_heads is missing, and no tensor's shape tells it.")
     try:
         return EncoderConfig(
-            model_type="roberta",
+            model_type=ROBERTA.name,
             vocab_size=rows,
             hidden_size=width,
             num_hidden_layers=counted["encoder_layers"],
@@ -357,7 +358,7 @@ def write_checkpoint(path: Path, table: NameTable, take: Take) -> None:
     config = table.config
     check_writable(config)
     args = argparse.Namespace(
-        arch="roberta",
+        arch="roberta",  # fairseq's own name for it
         task="masked_lm",
         criterion="masked_lm",
         encoder_layers=config.num_hidden_layers,
@@ -386,7 +387,8 @@ def write_checkpoint(path: Path, table: NameTable, take: Take) -> None:
 def check_writable(config: EncoderConfig) -> None:
     """Makes sure that fairseq's RoBERTa computes a model; InputError says what it does not."""
     for name, only in (
-        ("model_type", "roberta"), ("layer_norm_eps", _LAYER_NORM_EPS), ("type_vocab_size", 1), ("pad_token_id", _PAD),
+        ("model_type", ROBERTA.name), ("layer_norm_eps", _LAYER_NORM_EPS), ("type_vocab_size", 1),
+        ("pad_token_id", _PAD),
     ):  # fmt: skip
         if getattr(config, name) != only:
             raise InputError(f"fairseq's RoBERTa has {name} {only!r}, this model {getattr(config, name)!r}.")

@@ -7,7 +7,7 @@ garden, whose files of TensorFlow 2 name each variable by its place in a graph o
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from minibert.config import EncoderConfig
 from minibert.errors import InputError
+from minibert.families import ALBERT, BERT, Family, Rows
 from minibert.files import read_json_object, write_json, write_whole
 from minibert.formats.google.tensor_bundle import TensorBundle, write_bundle
 from minibert.formats.names import (
@@ -24,7 +25,6 @@ from minibert.formats.names import (
     Letters,
     NameTable,
     Readers,
-    Rows,
     Take,
     expand,
     owner_of_encoder,
@@ -67,15 +67,43 @@ _BERT_PLACES = ("attention", "attention/output/LayerNorm", "intermediate/dense",
 _ALBERT_PLACES = (
     "attention_1", "LayerNorm", "ffn_1/intermediate/dense", "ffn_1/intermediate/output/dense", "LayerNorm_1",
 )  # fmt: skip
-_BODIES: dict[str, Rows] = {
-    "bert": {**_EMBEDDINGS, **_layer("bert/encoder/layer_{l}", "groups.{l}.0", *_BERT_PLACES)},
-    "albert": {
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """How one of the programs names its variables.
+
+    Attributes:
+        family: that the program computes.
+        body: its names for the encoder's tensors -> ours.
+        bundle: what its files are called, as Google ships them.
+        gelu: the form of GELU that the program means by ``gelu``, by Hugging Face's name.
+    """
+
+    family: Family
+    body: Rows
+    bundle: str
+    gelu: str
+
+
+_BERT = _Layout(
+    family=BERT,
+    body={**_EMBEDDINGS, **_layer("bert/encoder/layer_{l}", "groups.{l}.0", *_BERT_PLACES)},
+    bundle="bert_model.ckpt",
+    gelu="gelu",
+)
+_ALBERT = _Layout(
+    family=ALBERT,
+    body={
         **_EMBEDDINGS,
         "bert/encoder/embedding_hidden_mapping_in/{d}": "embeddings.projection.{d}",
         **_layer("bert/encoder/transformer/group_{g}/inner_group_{k}", "groups.{g}.{k}", *_ALBERT_PLACES),
     },
-    "shared": {**_EMBEDDINGS, **_layer("bert/encoder/layer_shared", "groups.0.0", *_BERT_PLACES)},
-}
+    bundle="model.ckpt-best",
+    gelu="gelu_new",
+)
+_BRIGHTMART = replace(_ALBERT, body={**_EMBEDDINGS, **_layer("bert/encoder/layer_shared", "groups.0.0", *_BERT_PLACES)})
+_WRITTEN = (_BERT, _ALBERT)
 _HEADS: dict[str, Rows] = {
     "ForPreTraining": {
         "cls/predictions/transform/dense/{d}": "mlm.dense.{d}",
@@ -97,14 +125,17 @@ _TRAINING = {"global_step", "save_counter", "_CHECKPOINTABLE_OBJECT_GRAPH", "lea
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 _ACTIVATIONS_BACK = {"gelu": "gelu", "gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu", "tanh": "tanh"}
-_BUNDLE_NAMES = {"bert": "bert_model.ckpt", "albert": "model.ckpt-best"}  # as Google ships them
 _LAYER_NORM_EPS = 1e-12  # layer_norm in modeling.py of both programs, through tf.contrib.layers
 
 
-def name_table(config: EncoderConfig, head: str, *, layout: str | None = None) -> NameTable:
-    """The names of a Google checkpoint; ``layout`` is ``config.model_type``, or ``shared`` for brightmart's ALBERT."""
+def name_table(config: EncoderConfig, head: str) -> NameTable:
+    """The names of a checkpoint as Google's own programs write it."""
+    return _name_table(config, head, _layout_of(config))
+
+
+def _name_table(config: EncoderConfig, head: str, layout: _Layout) -> NameTable:
     owner = owner_of_encoder(head)
-    body = expand(_BODIES[layout or config.model_type], config, _LETTERS)
+    body = expand(layout.body, config, _LETTERS)
     slots = {name: under(owner, slot) for name, slot in body.items() if slot}
     slots |= {name: slot for name, slot in expand(_HEADS.get(head, {}), config, _LETTERS).items() if slot}
     others = {name for rows in _HEADS.values() for name in expand(rows, config, _LETTERS)} - slots.keys()
@@ -119,7 +150,7 @@ def name_table(config: EncoderConfig, head: str, *, layout: str | None = None) -
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+class GoogleCheckpoint:
     """An opened checkpoint.
 
     Attributes:
@@ -155,7 +186,7 @@ def find_checkpoint(folder: Path) -> Path | None:
     )
 
 
-def open_checkpoint(prefix: Path, *, hidden_act: str | None = None) -> Checkpoint:
+def open_google_checkpoint(prefix: Path, *, hidden_act: str | None = None) -> GoogleCheckpoint:
     """Opens a bundle with the settings beside it, ``bert_config.json`` or ``albert_config*.json``.
 
     Args:
@@ -174,13 +205,12 @@ def open_checkpoint(prefix: Path, *, hidden_act: str | None = None) -> Checkpoin
     path = settings_file(prefix.parent)
     settings = read_json_object(path)
     layout = _layout(tensors)
-    family = "bert" if layout == "bert" else "albert"
     settings |= {
-        "model_type": family,
-        "hidden_act": hidden_act or _act(settings.get("hidden_act", "gelu"), family),
+        "model_type": layout.family.name,
+        "hidden_act": hidden_act or _act(settings.get("hidden_act", "gelu"), layout),
         "layer_norm_eps": _LAYER_NORM_EPS,
     }
-    if layout == "shared":
+    if layout is _BRIGHTMART:
         if settings.get("ln_type", "postln") != "postln":
             raise InputError(f"{path}: ln_type is {settings['ln_type']!r}; norms before the layers are not supported.")
         settings |= {"embedding_size": settings.get("hidden_size"), "num_hidden_groups": 1, "inner_group_num": 1}
@@ -195,17 +225,17 @@ def open_checkpoint(prefix: Path, *, hidden_act: str | None = None) -> Checkpoin
             raise InputError(f"{prefix}: its classifier needs output_weights, a matrix of labels by widths.")
         labels = shape[0]
         config = config.with_labels({index: f"LABEL_{index}" for index in range(labels)})
-    table = name_table(config, head, layout=layout)
-    if layout == "shared":
+    table = _name_table(config, head, layout)
+    if layout is _BRIGHTMART:
         return _with_folded_projection(table, tensors, skipped)
-    return Checkpoint(
+    return GoogleCheckpoint(
         table=table,
         tensors={name: partial(_without_heads, read, table.canonical(name)) for name, read in tensors.items()},
         skipped=skipped,
     )
 
 
-def open_tensors(folder: Path) -> Readers:
+def open_variables(folder: Path) -> Readers:
     """Every variable of a folder's bundle that holds numbers, under its own name.
 
     Raises:
@@ -227,14 +257,13 @@ def write_checkpoint(folder: Path, table: NameTable, take: Take) -> None:
     """
     config = table.config
     check_writable(config, table.head)
-    write_bundle(folder / _BUNDLE_NAMES[config.model_type], table.to_foreign(take))
+    write_bundle(folder / _layout_of(config).bundle, table.to_foreign(take))
     write_whole(folder / settings_name(config), lambda path: write_json(path, _settings_of(config)))
 
 
 def check_writable(config: EncoderConfig, head: str) -> None:
     """Makes sure that Google's programs compute a model; InputError says what they do not."""
-    if config.model_type not in _BODIES:
-        raise InputError(f"Google has no TensorFlow program for {config.model_type}; choose another format.")
+    _layout_of(config)
     if head != "Model" and head not in _HEADS:
         raise InputError(f"Google's checkpoints have no head {head}; choose another format.")
     if config.layer_norm_eps != _LAYER_NORM_EPS:
@@ -246,12 +275,20 @@ def check_writable(config: EncoderConfig, head: str) -> None:
 
 
 def act_read_back(config: EncoderConfig) -> str:
-    """The activation that :func:`open_checkpoint` reads from what was written for a config."""
-    return _act(_ACTIVATIONS_BACK[config.hidden_act], config.model_type)
+    """The activation that :func:`open_google_checkpoint` reads from what was written for a config."""
+    return _act(_ACTIVATIONS_BACK[config.hidden_act], _layout_of(config))
 
 
-def _act(theirs: str, family: str) -> str:
-    return "gelu_new" if theirs == "gelu" and family == "albert" else theirs
+def _act(theirs: str, layout: _Layout) -> str:
+    return layout.gelu if theirs == "gelu" else theirs
+
+
+def _layout_of(config: EncoderConfig) -> _Layout:
+    """How Google's own program for a family names its variables; InputError where there is none."""
+    for layout in _WRITTEN:
+        if layout.family is config.family:
+            return layout
+    raise InputError(f"Google has no TensorFlow program for {config.model_type}; choose another format.")
 
 
 def _settings_of(config: EncoderConfig) -> dict[str, Any]:
@@ -259,8 +296,7 @@ def _settings_of(config: EncoderConfig) -> dict[str, Any]:
         "attention_probs_dropout_prob", "hidden_dropout_prob", "hidden_size", "initializer_range", "intermediate_size",
         "max_position_embeddings", "num_attention_heads", "num_hidden_layers", "type_vocab_size", "vocab_size",
     ]  # fmt: skip
-    if config.model_type == "albert":
-        names += ["embedding_size", "num_hidden_groups", "inner_group_num"]
+    names += config.family.own_fields
     return {
         "hidden_act": _ACTIVATIONS_BACK[config.hidden_act],
         **{name: getattr(config, name) for name in names},
@@ -296,13 +332,13 @@ def _not_read(name: str) -> str | None:
     return "kept by the training program" if name.removesuffix(_VALUE) in _TRAINING else None
 
 
-def _layout(tensors: Readers) -> str:
+def _layout(tensors: Readers) -> _Layout:
     if any("/layer_shared/" in name for name in tensors):
-        return "shared"
-    return "albert" if any("/inner_group_0/" in name for name in tensors) else "bert"
+        return _BRIGHTMART
+    return _ALBERT if any("/inner_group_0/" in name for name in tensors) else _BERT
 
 
-def _with_folded_projection(table: NameTable, tensors: Readers, skipped: Mapping[str, str]) -> Checkpoint:
+def _with_folded_projection(table: NameTable, tensors: Readers, skipped: Mapping[str, str]) -> GoogleCheckpoint:
     """brightmart's ALBERT widens the word embedding before positions and types are added, Google's after the norm.
 
     The product of both matrices is a word embedding of full width, and gives the same hidden states with a projection
@@ -313,7 +349,7 @@ def _with_folded_projection(table: NameTable, tensors: Readers, skipped: Mapping
     narrow, widen = tensors[_WORDS], tensors[_WIDENING]
     width = table.config.hidden_size
     owner = owner_of_encoder(table.head)
-    return Checkpoint(
+    return GoogleCheckpoint(
         table=table,
         tensors={
             **{name: read for name, read in tensors.items() if name != _WIDENING},

@@ -25,11 +25,11 @@ from torch import Tensor
 
 from minibert import Encoder, PretrainingModel, SequenceClassifier, SpanClassifier, TokenClassifier, Tokenizer
 from minibert.batch import from_padded
-from minibert.checkpoint import Pretrained, load_model, save_model
+from minibert.checkpoint import Pretrained, open_checkpoint, save_model
 from minibert.errors import InputError
 from minibert.formats.conversion import Report, convert
 from minibert.formats.google.tensor_bundle import write_bundle
-from minibert.formats.source import open_checkpoint, open_tensors
+from minibert.formats.source import open_any_tensors, open_source
 from tools import convert_weights, inspect_weights
 
 Tensors = dict[str, Tensor]
@@ -43,7 +43,7 @@ HEADS: tuple[type[Pretrained], ...] = (Encoder, PretrainingModel, TokenClassifie
 
 def converted(source: Path, destination: Path, **options: Any) -> Report:
     to = options.pop("to", "huggingface")
-    return convert(open_checkpoint(source, **options), destination, to=to)
+    return convert(open_source(source, **options), destination, to=to)
 
 
 def assert_same_bits(ours: Tensors, theirs: Tensors) -> None:
@@ -54,7 +54,7 @@ def assert_same_bits(ours: Tensors, theirs: Tensors) -> None:
 
 
 def values_of(folder: Path) -> Tensors:
-    return {name: read() for name, read in open_tensors(folder).items()}
+    return {name: read() for name, read in open_any_tensors(folder).items()}
 
 
 def digests(folder: Path) -> dict[str, bytes]:
@@ -63,7 +63,7 @@ def digests(folder: Path) -> dict[str, bytes]:
 
 def computed(folder: Path, reference: Tensors, model_class: type[Pretrained]) -> Any:
     """What minibert makes of a reference's batch, with the loading report's new parameters."""
-    model, report = load_model(model_class, folder)
+    model, report = open_checkpoint(folder).load(model_class)
     assert not [name for name in report.fresh if "pooler" not in name or model_class is Encoder]
     types = reference.get("token_type_ids", torch.zeros_like(reference["input_ids"]))
     with torch.no_grad():
@@ -148,7 +148,7 @@ def test_transformers_loads_each_result_whole_and_computes_the_same(name: str, t
 
 def test_the_report_accounts_for_every_name_of_the_file(tmp_path: Path) -> None:
     report = converted(GOLDEN / "google_bert", tmp_path / "out")
-    assert report.read.keys() | report.ignored.keys() == open_tensors(GOLDEN / "google_bert").keys()
+    assert report.read.keys() | report.ignored.keys() == open_any_tensors(GOLDEN / "google_bert").keys()
     assert not report.read.keys() & report.ignored.keys()
     assert sorted(new for names in report.read.values() for new in names) == sorted(values_of(tmp_path / "out"))
     rules = list(report.ignored.values())
@@ -262,7 +262,7 @@ def test_chinese_roberta_wwm_is_recognised_as_bert(wwm: Path, tmp_path: Path) ->
     report = converted(wwm, tmp_path / "out", arch="roberta")
     assert report.architecture == "BertForPreTraining"
     assert report.notes == [
-        "this is BERT, not ROBERTA: it holds bert.embeddings.word_embeddings.weight, a name of that architecture alone"
+        "this is BERT, not RoBERTa: it holds bert.embeddings.word_embeddings.weight, a name that RoBERTa has not"
     ]
 
 
@@ -452,7 +452,7 @@ def test_nothing_is_left_where_reading_fails_half_way(tmp_path: Path) -> None:
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no weights found"):
-        open_checkpoint(tmp_path)
+        open_source(tmp_path)
 
 
 # -- the command lines -------------------------------------------------------------------------------------------------
@@ -472,7 +472,7 @@ def test_convert_verifies_against_transformers(name: str, tmp_path: Path, capsys
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_head_is_verified(family: str, model_class: type[Pretrained], tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="transformers is the oracle of this test")
-    source = open_checkpoint(scrambled(model_class, family, tmp_path / "source"))
+    source = open_source(scrambled(model_class, family, tmp_path / "source"))
     convert(source, tmp_path / "out")
     differences = convert_weights.verify(source, tmp_path / "out")
     expected = {Encoder: {"hidden states", "pooler outputs"}, PretrainingModel: {"logits", "pair logits"}}
@@ -483,7 +483,7 @@ def test_every_head_is_verified(family: str, model_class: type[Pretrained], tmp_
 
 def test_verify_sees_one_weight_that_is_off(tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="transformers is the oracle of this test")
-    source = open_checkpoint(GOLDEN / "bert_gelu")
+    source = open_source(GOLDEN / "bert_gelu")
     convert(source, tmp_path / "out")
     tensors = load_file(tmp_path / "out" / "model.safetensors")
     tensors["encoder.layer.1.output.dense.bias"][3] += 1e-2
@@ -565,4 +565,4 @@ def test_a_classifier_of_googles_without_its_matrix_is_refused(tensors: dict[str
     shutil.copy(GOLDEN / "google_bert" / "bert_config.json", tmp_path)
     write_bundle(tmp_path / "model.ckpt", tensors)
     with pytest.raises(InputError, match="its classifier needs output_weights"):
-        open_checkpoint(tmp_path)
+        open_source(tmp_path)

@@ -26,6 +26,7 @@ from minibert import (
     Tokenizer,
     inference,
 )
+from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
 from tasks import registry
 from tasks.ner.data import Sentence
@@ -413,7 +414,7 @@ def test_folders_that_hold_no_run_are_refused(runs: dict[str, str], tmp_path: Pa
         predict.load(str(tmp_path), device="cpu", precision="auto")
     task = NerTask(NerSettings(head="crf"))
     with pytest.raises(InputError, match=r"has no trained head for ner \(crf"):
-        Trained.load(task, runs["ner"], device="cpu")
+        Trained.load(task, open_checkpoint(runs["ner"]), device="cpu")
 
 
 @given(lengths=st.lists(st.integers(1, 9000), max_size=40), most=st.integers(1, 20_000))

@@ -13,7 +13,7 @@ import torch
 from conftest import FAMILIES, largest_difference, padded, scramble, tiny_settings
 
 from minibert import PretrainingModel, Tokenizer
-from minibert.checkpoint import load_model
+from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
 from minibert.training import Examples, LabelledBatch, Metric, TrainingSettings, fit
 from tasks import registry
@@ -146,10 +146,10 @@ def test_loss_and_gradients_equal_those_of_transformers(family: str, tmp_path: P
         for parameter in theirs.parameters():
             parameter.copy_(parameter.grad if parameter.grad is not None else torch.zeros_like(parameter))
     theirs.float().save_pretrained(tmp_path / "gradients")
-    wanted = dict(load_model(PretrainingModel, tmp_path / "gradients")[0].named_parameters())
+    wanted = dict(open_checkpoint(tmp_path / "gradients").load(PretrainingModel)[0].named_parameters())
 
     for micro_batch_size, num_losses in ((11, 1), (3, 4)):
-        ours = load_model(PretrainingModel, tmp_path / "start")[0].double().train()
+        ours = open_checkpoint(tmp_path / "start").load(PretrainingModel)[0].double().train()
         losses = step_losses(ours, chosen, tested, micro_batch_size)
         assert len(losses) == num_losses
         assert sum(losses) / batch.num_targets == pytest.approx(expected.item(), rel=1e-6)

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from minibert import Encoder, PretrainingModel, SequenceClassifier, TokenClassifier
 from minibert.batch import PackedBatch, from_padded, pack
-from minibert.checkpoint import LoadReport, Pretrained, build_model, load_model, save_model
+from minibert.checkpoint import LoadReport, Pretrained, build_model, open_checkpoint, save_model
 from minibert.errors import InputError
-from minibert.formats.fairseq.checkpoint import name_table, open_checkpoint, write_checkpoint
+from minibert.formats.fairseq.checkpoint import name_table, open_fairseq_checkpoint, write_checkpoint
 from minibert.formats.fairseq.dictionary import Vocabulary
 from minibert.formats.names import from_parameters
 from minibert.tokenizer.tokenizer import Tokenizer
@@ -42,7 +42,7 @@ Content = dict[str, Any]
 def load(
     model_class: type[Pretrained], path: Path, classification_head: str | None = None
 ) -> tuple[Pretrained, LoadReport]:
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_fairseq_checkpoint(path)
     table = checkpoint.table(model_class.head, classification_head)
     return build_model(model_class, table, checkpoint.tensors, checkpoint.path)
 
@@ -136,7 +136,7 @@ def test_half_precision_is_read_exactly(tmp_path: Path) -> None:
 
 
 def test_config_says_what_the_settings_and_shapes_say() -> None:
-    checkpoint = open_checkpoint(CFG)
+    checkpoint = open_fairseq_checkpoint(CFG)
     config = checkpoint.table("ForSequenceClassification").config
     assert (config.model_type, config.vocab_size, config.hidden_size) == ("roberta", 103, 32)
     assert (config.num_hidden_layers, config.num_attention_heads, config.intermediate_size) == (2, 2, 48)
@@ -155,7 +155,7 @@ def test_config_says_what_the_settings_and_shapes_say() -> None:
 def test_activation_has_fairseqs_form(name: str, ours: str, tmp_path: Path) -> None:
     content = content_of(ARGS)
     content["args"].activation_fn = name
-    checkpoint = open_checkpoint(saved(content, tmp_path))
+    checkpoint = open_fairseq_checkpoint(saved(content, tmp_path))
     assert checkpoint.config.hidden_act == ours
     if name != "gelu":
         with pytest.raises(InputError, match=f"language head has the activation {name}"):
@@ -264,7 +264,7 @@ def test_classification_head_is_written_and_read_back(tmp_path: Path) -> None:
 def test_a_folder_of_hugging_face_goes_to_fairseq_and_back(tmp_path: Path) -> None:
     model, _ = load(PretrainingModel, ARGS)
     save_model(model, tmp_path / "hf")
-    again, _ = load_model(PretrainingModel, tmp_path / "hf")
+    again, _ = open_checkpoint(tmp_path / "hf").load(PretrainingModel)
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, again.get_parameter(name)), name
 
@@ -399,7 +399,7 @@ def test_layers_that_are_normalised_before_are_refused(tmp_path: Path) -> None:
     content = content_of(CFG)
     content["cfg"]["model"]["encoder_normalize_before"] = True
     with pytest.raises(InputError, match="normalised before"):
-        open_checkpoint(saved(content, tmp_path))
+        open_fairseq_checkpoint(saved(content, tmp_path))
 
 
 def nested_laughs() -> list[Any]:
@@ -436,14 +436,14 @@ def nested_laughs() -> list[Any]:
 )
 def test_contents_that_are_no_checkpoint_are_refused(content: object, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        open_checkpoint(saved(content, tmp_path))
+        open_fairseq_checkpoint(saved(content, tmp_path))
     assert str(tmp_path) in str(caught.value)
     assert len(str(caught.value)) < 1000
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model\.pt: no such file"):
-        open_checkpoint(tmp_path)
+        open_fairseq_checkpoint(tmp_path)
 
 
 # -- hostile files ---------------------------------------------------------------------------------------------------
@@ -477,12 +477,12 @@ def test_nothing_in_a_file_is_executed(
         content["extra_state" if place == "beside" else place] = bomb
     folder = saved(content, tmp_path / "bomb", _use_new_zipfile_serialization=not older)
     with pytest.raises(InputError, match="Files that run code when read are refused"):
-        open_checkpoint(folder)
+        open_fairseq_checkpoint(folder)
     assert not (tmp_path / "marker").exists()
 
 
 def test_the_allowed_class_is_allowed_in_this_reader_alone() -> None:
-    open_checkpoint(ARGS)
+    open_fairseq_checkpoint(ARGS)
     assert argparse.Namespace not in torch.serialization.get_safe_globals()
     with pytest.raises(Exception, match="Namespace"):
         torch.load(ARGS / "model.pt", weights_only=True)
@@ -535,10 +535,10 @@ from pathlib import Path
 from minibert import PretrainingModel
 from minibert.checkpoint import build_model
 from minibert.errors import InputError
-from minibert.formats.fairseq.checkpoint import open_checkpoint
+from minibert.formats.fairseq.checkpoint import open_fairseq_checkpoint
 
 def load(path):
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_fairseq_checkpoint(path)
     table = checkpoint.table(PretrainingModel.head)
     build_model(PretrainingModel, table, checkpoint.tensors, path)
 
@@ -573,7 +573,7 @@ def test_damage_to_a_weight_is_noticed(tmp_path: Path) -> None:
     data[data.index(tensor.numpy().tobytes()) + 77] ^= 1
     (tmp_path / "model.pt").write_bytes(data)
     with pytest.raises(InputError, match="CRC"):
-        open_checkpoint(tmp_path)
+        open_fairseq_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("source", ["args", "cfg", "older"])
@@ -607,7 +607,7 @@ def small_vocabulary(folder: Path, **changes: str) -> Path:
 
 def test_ids_are_the_rows_of_dict_txt() -> None:
     encoder = json.loads((ARGS / "encoder.json").read_text(encoding="utf-8"))
-    tokens = Vocabulary.from_fairseq(ARGS, open_checkpoint(ARGS).config.vocab_size).tokens
+    tokens = Vocabulary.from_fairseq(ARGS, open_fairseq_checkpoint(ARGS).config.vocab_size).tokens
     assert tokens[:4] == ("<s>", "<pad>", "</s>", "<unk>")
     for row, line in enumerate((ARGS / "dict.txt").read_text(encoding="utf-8").splitlines(), 4):
         symbol = line.split()[0]
