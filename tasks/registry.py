@@ -1,6 +1,7 @@
 """Every task and command by its name: the only list. Nothing is imported before it is asked for, so help comes at once.
 
-``python -m tasks.NAME`` and ``minibert NAME`` are :func:`main`; :func:`run` is the same within a process.
+``python -m tasks.NAME`` and ``minibert NAME`` (:mod:`tasks.__main__`) are :func:`main`; :func:`run` is the same within
+a process.
 """
 
 import importlib
@@ -29,10 +30,12 @@ class CommandEntry(NamedTuple):
     Attributes:
         main: runs it on a list of arguments.
         check: shows the help or refuses, without torch; where absent, the options are those of training the task.
+        about: one line for ``minibert --help``; where absent, that of the task's settings.
     """
 
     main: str
     check: str | None = None
+    about: str | None = None
 
 
 TASKS = {
@@ -52,9 +55,21 @@ TASKS = {
 COMMANDS = {
     "qa": CommandEntry("tasks.qa.ask:main", check="tasks.qa.settings:check_arguments"),
     "cloze": CommandEntry("tasks.cloze.command:main"),
-    "predict": CommandEntry("tasks.predict.command:main", check="tasks.predict.arguments:check_arguments"),
-    "compare": CommandEntry("tasks.compare.command:main", check="tasks.compare.arguments:check_arguments"),
-    "fill_mask": CommandEntry("tasks.fill_mask.command:main", check="tasks.fill_mask.arguments:check_arguments"),
+    "predict": CommandEntry(
+        "tasks.predict.command:main",
+        check="tasks.predict.arguments:check_arguments",
+        about="Answer from a trained run: one JSON line for each input.",
+    ),
+    "compare": CommandEntry(
+        "tasks.compare.command:main",
+        check="tasks.compare.arguments:check_arguments",
+        about="Run a task with several architectures and seeds, and compare.",
+    ),
+    "fill_mask": CommandEntry(
+        "tasks.fill_mask.command:main",
+        check="tasks.fill_mask.arguments:check_arguments",
+        about="Show what a pre-trained model expects in place of each mask.",
+    ),
 }
 
 

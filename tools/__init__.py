@@ -1,0 +1,1 @@
+"""Command lines for checkpoints and tokenizers, and the scripts that made the bundled models and samples."""

@@ -28,15 +28,17 @@ from minibert.families import FAMILIES
 from minibert.formats.conversion import convert
 from minibert.formats.source import FORMATS, MODELS, ConversionSource, open_source
 
+SCRIPT = "python tools/convert_weights.py"
+
 _TOLERANCE = 1e-5  # of the largest value, and no less than this
 _LENGTHS = ((1, 9, 24, 5), (16, 2), (31,))  # of the sequences in each batch, where the model has so many positions
 
 _PART_OF = {"pooler outputs": "pooler.", "pair logits": "pair."}  # the parameters that an output alone needs
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    arguments = _parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
+    """Runs the command, under the name that ``program`` gives it; returns its exit status."""
+    arguments = _parser(program).parse_args(argv)
     try:
         source = open_source(
             arguments.source, arch=arguments.arch, hidden_act=arguments.hidden_act, head=arguments.head
@@ -60,10 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    about, _, details = (__doc__ or "").partition("\n\n")
+def _parser(program: str) -> argparse.ArgumentParser:
+    about, _, details = (__doc__ or "").replace(SCRIPT, program).partition("\n\n")
     parser = argparse.ArgumentParser(
-        description=about, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program, description=about, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", metavar="SRC", help="a folder, or a name on the hub")
     parser.add_argument("destination", metavar="DST", help="the folder to make")

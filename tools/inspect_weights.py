@@ -19,12 +19,14 @@ from minibert.errors import InputError
 from minibert.formats.source import open_any_tensors
 from minibert.hub import resolve
 
+SCRIPT = "python tools/inspect_weights.py"
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    about, _, details = (__doc__ or "").partition("\n\n")
+
+def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
+    """Runs the command, under the name that ``program`` gives it; returns its exit status."""
+    about, _, details = (__doc__ or "").replace(SCRIPT, program).partition("\n\n")
     parser = argparse.ArgumentParser(
-        description=about, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program, description=about, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("path", metavar="PATH", help="a folder, or a name on the hub")
     parser.add_argument("other", metavar="OTHER", nargs="?", help="another, to compare with")

@@ -17,14 +17,15 @@ from minibert import Tokenizer
 from minibert.errors import InputError
 from tasks.pretraining.corpus import read_corpus
 
+SCRIPT = "python tools/train_tokenizer.py"
 KINDS = {"wordpiece": "bert", "unigram": "albert", "bpe": "roberta"}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    about, _, details = (__doc__ or "").partition("\n\n")
+def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
+    """Runs the command, under the name that ``program`` gives it; returns its exit status."""
+    about, _, details = (__doc__ or "").replace(SCRIPT, program).partition("\n\n")
     parser = argparse.ArgumentParser(
-        description=about, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program, description=about, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("kind", choices=tuple(KINDS))
     parser.add_argument("--corpus", metavar="FILE", nargs="+", required=True, help="text files, also .gz")

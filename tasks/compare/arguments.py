@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from minibert.families import FAMILIES
 from tasks.registry import TASKS, settings_class
+from tasks.run.console import program
 from tasks.run.options import check
 from tasks.settings import RANDOM
 
@@ -12,7 +13,7 @@ from tasks.settings import RANDOM
 def parser() -> argparse.ArgumentParser:
     """``python -m tasks.compare``; the options that it does not know are the task's."""
     parser = argparse.ArgumentParser(
-        prog="python -m tasks.compare",
+        prog=program("tasks.compare"),
         description="Run a task with several architectures and seeds, and compare.",
         epilog="All other options are those of the task (python -m tasks.NAME --help), and go to every run.",
         allow_abbrev=False,

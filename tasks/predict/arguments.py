@@ -5,13 +5,14 @@ from collections.abc import Sequence
 
 from minibert.training.settings import PRECISIONS
 from tasks.read.stream import FORMATS
+from tasks.run.console import program
 from tasks.settings import INT8
 
 
 def parser() -> argparse.ArgumentParser:
     """``python -m tasks.predict``."""
     parser = argparse.ArgumentParser(
-        prog="python -m tasks.predict",
+        prog=program("tasks.predict"),
         description="Answers from a trained run: one JSON line for each input, in the input's order.",
     )
     parser.add_argument("run", metavar="RUN", help="run folder, or a fine-tuned checkpoint's folder or hub name")

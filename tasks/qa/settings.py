@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from minibert.errors import InputError
 from tasks.classification.settings import ClassificationSettings
+from tasks.run.console import program
 from tasks.run.options import check
 
 QUESTION = "{question}"
@@ -62,7 +63,7 @@ def question_parser() -> argparse.ArgumentParser:
 
 def ask_parser() -> argparse.ArgumentParser:
     """What goes with ``--ask``."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.qa --ask QUESTION", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog=f"{program('tasks.qa')} --ask QUESTION", allow_abbrev=False)
     parser.add_argument("--weights", metavar="RUN", help="the run folder to answer from")
     parser.add_argument("--top-k", type=int, help="answers to give (default: the run's)")
     parser.add_argument("--unknown", type=float, help="least probability of an answer (default: the run's)")

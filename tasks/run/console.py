@@ -10,10 +10,18 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from minibert.errors import InputError
+
+
+def program(module: str) -> str:
+    """How the command in a module was started: ``minibert NAME`` for ``tasks.NAME``, or ``python -m MODULE``."""
+    if Path(sys.argv[0]).stem == "minibert":  # the console script
+        return f"minibert {module.rpartition('.')[2].replace('_', '-')}"
+    return f"python -m {module}"
 
 
 def run_main(main: Callable[[], object]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from minibert.training import Interrupted
+from tasks.run.console import program
 
 
 @contextlib.contextmanager
@@ -29,15 +30,16 @@ def resumable(typed: str, *, levels: int) -> Iterator[None]:
         sys.exit(stop.exit_status)
 
 
-def command_line(program: str, argv: Sequence[str] | None) -> str:
+def command_line(module: str, argv: Sequence[str] | None) -> str:
     """The command that does this again, from the start; under ``torchrun`` with as many processes."""
     arguments = sys.argv[1:] if argv is None else argv
-    launcher = ["python"]
+    words = program(module).split()
     if "TORCHELASTIC_RUN_ID" in os.environ:
         nodes = os.environ["GROUP_WORLD_SIZE"]
         launcher = ["torchrun", *(["--nnodes", nodes] if nodes != "1" else [])]
         launcher += ["--nproc-per-node", os.environ["LOCAL_WORLD_SIZE"]]
-    return shlex.join([*launcher, "-m", program, *(argument for argument in arguments if argument != "--resume")])
+        words = [*launcher, *(words[1:] if words[0] == "python" else ["--no-python", *words])]
+    return shlex.join([*words, *(argument for argument in arguments if argument != "--resume")])
 
 
 def to_go_on(command: str, folder: Path) -> str:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from minibert.errors import InputError
 from minibert.files import write_whole
 from minibert.training.settings import TrainingSettings
+from tasks.run.console import program
 from tasks.settings import RANDOM, RunSettings, option_name
 
 
@@ -66,7 +67,7 @@ def check(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task
 
 def _parser(settings_class: type[RunSettings], task: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=f"python -m tasks.{task}", description=settings_class.about, allow_abbrev=False
+        prog=program(f"tasks.{task}"), description=settings_class.about, allow_abbrev=False
     )
     parser.add_argument("--config", metavar="FILE.toml", help="settings file; options on the command line go before it")
     parser.add_argument(
