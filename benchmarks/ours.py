@@ -48,7 +48,7 @@ def our_trainer(folder: Path, work: Workload, *, checkpointing: bool = False) ->
         scaler=torch.amp.GradScaler(device.type, enabled=work.precision == "fp16"),
         ema=None,
         progress=Progress(micro_batch_size=max(map(len, work.batches))),
-        binding={},
+        fingerprint={},
         device=device,
     )
     step = OptimizerStep(

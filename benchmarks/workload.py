@@ -17,7 +17,7 @@ import torch
 from minibert import EncoderConfig, TokenClassifier
 from minibert.errors import InputError
 from minibert.training import choose_device, choose_precision
-from minibert.training.data import borders_by_tokens
+from minibert.training.data import split_by_tokens
 from minibert.training.precision import DTYPES
 from tasks.ner.data import read_ner
 
@@ -217,8 +217,7 @@ def cut(sequences: Sequence[Ids], *, size: int, tokens: int | None = None) -> li
     sequence)."""
     if tokens is None:
         return [list(sequences[start : start + size]) for start in range(0, len(sequences), size)]
-    borders = borders_by_tokens([len(sequence) for sequence in sequences], tokens)
-    return [list(sequences[start:end]) for start, end in pairwise(borders)]
+    return [list(sequences[run]) for run in split_by_tokens([len(sequence) for sequence in sequences], tokens)]
 
 
 def operations(config: EncoderConfig, lengths: Sequence[int]) -> float:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from minibert.lazy import by_need
+from minibert.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from minibert.batch import PackedBatch, pack
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from minibert.heads import CrfTokenClassifier, PretrainingModel, SequenceClassifier, SpanClassifier, TokenClassifier
     from minibert.tokenizer.tokenizer import Tokenizer
 else:
-    __getattr__ = by_need(
+    __getattr__ = lazy_attributes(
         __name__,
         batch=("PackedBatch", "pack"),
         config=("EncoderConfig",),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 
-def by_need(package: str, **names: Sequence[str]) -> Callable[[str], Any]:
+def lazy_attributes(package: str, **names: Sequence[str]) -> Callable[[str], Any]:
     """A package's ``__getattr__``: imports the module of a public name when the name is first used.
 
     Args:

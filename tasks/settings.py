@@ -103,9 +103,9 @@ class RunSettings(TrainingSettings):
             if share is not None and not 0 < share < 1:
                 raise InputError(f"--{part}-share {share:g}: must lie between 0 and 1.")
 
-    def binding(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """As for all training, but the weights first: other defaults depend on them, and are not what was changed."""
-        values = super().binding()
+        values = super().fingerprint()
         return {"--weights": values["--weights"], **values}
 
 

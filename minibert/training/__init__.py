@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from minibert.lazy import by_need
+from minibert.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from minibert.training.checks import check_finite, collapse
+    from minibert.training.checks import check_finite, collapse_warning
     from minibert.training.data import Examples, LabelledBatch, Metric
     from minibert.training.loop import fit
     from minibert.training.precision import autocast, choose_device, choose_precision
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from minibert.training.state import Progress
     from minibert.training.step import Divergence
 else:
-    __getattr__ = by_need(
+    __getattr__ = lazy_attributes(
         __name__,
-        checks=("check_finite", "collapse"),
+        checks=("check_finite", "collapse_warning"),
         data=("Examples", "LabelledBatch", "Metric"),
         loop=("fit",),
         precision=("autocast", "choose_device", "choose_precision"),
@@ -45,7 +45,7 @@ __all__ = [
     "choose_device",
     "choose_precision",
     "class_divergence",
-    "collapse",
+    "collapse_warning",
     "fit",
     "predict",
 ]

@@ -179,7 +179,7 @@ def _problem(folder: Path) -> str | None:
     return None
 
 
-def require_none(folder: Path) -> None:
+def require_no_checkpoints(folder: Path) -> None:
     """Raises InputError where a new run would mix its checkpoints with an earlier run's."""
     if Checkpoints(folder, keep=2).steps():
         raise InputError(f"{folder}: holds checkpoints of an earlier run; give --resume, or another --out.")

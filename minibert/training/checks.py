@@ -27,7 +27,7 @@ def check_finite(loss: float, what: str, lines: Sequence[int] = ()) -> None:
         raise Diverged(f"{what} is {loss}: the run has diverged.{where} Lower --lr, or try --precision fp32.")
 
 
-def collapse(
+def collapse_warning(
     *, train_loss: float, num_classes: int, predicted: Iterable[Hashable], gold: Iterable[Hashable]
 ) -> str | None:
     """Whether a run has learnt nothing, in one sentence with advice; None where it has.

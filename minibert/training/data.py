@@ -4,7 +4,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -14,6 +13,9 @@ from torch import Tensor, nn
 from minibert.batch import IntSequence, PackedBatch, to_device
 
 Example = TypeVar("Example")
+
+IGNORE_INDEX = -100
+"""The target of what has none, as ``F.cross_entropy`` has it by default."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,7 +111,11 @@ class Plan:
     def steps(self, epoch: int) -> list[list[int]]:
         """The indices of each step's examples in an epoch, counted from 1."""
         order = shuffled(self.num_examples, self.seed, epoch)
-        return [order[start:end] for start, end in pairwise(self._borders(order))]
+        if self.batch_tokens is None:
+            assert self.batch_size is not None
+            return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        assert self.lengths is not None
+        return [order[run] for run in split_by_tokens(np.asarray(self.lengths)[order], self.batch_tokens)]
 
     def sizes(self, epochs: int) -> list[int]:
         """How many examples each step of a whole run takes."""
@@ -117,23 +123,18 @@ class Plan:
             return [len(step) for step in self.steps(1)] * epochs
         return [len(step) for epoch in range(1, epochs + 1) for step in self.steps(epoch)]
 
-    def _borders(self, order: Sequence[int]) -> list[int]:
-        if self.batch_tokens is None:
-            assert self.batch_size is not None
-            return [*range(0, len(order), self.batch_size), len(order)]
-        assert self.lengths is not None
-        return borders_by_tokens(np.asarray(self.lengths)[order], self.batch_tokens)
 
-
-def borders_by_tokens(lengths: IntSequence, most: int) -> list[int]:
-    """Where to cut a row of examples so that each piece has ``most`` tokens at most, or one example that has more: 0,
-    then the end of each piece."""
+def split_by_tokens(lengths: IntSequence, max_tokens: int) -> list[slice]:
+    """Cuts a row of examples into consecutive runs of at most ``max_tokens`` tokens; a longer example is a run of its
+    own."""
     ends = np.cumsum(lengths)
-    borders = [0]
-    while (start := borders[-1]) < len(lengths):
+    runs, start = [], 0
+    while start < len(lengths):
         before = ends[start - 1] if start else 0
-        borders.append(max(start + 1, int(np.searchsorted(ends, before + most, side="right"))))
-    return borders
+        end = max(start + 1, int(np.searchsorted(ends, before + max_tokens, side="right")))
+        runs.append(slice(start, end))
+        start = end
+    return runs
 
 
 def shuffled(count: int, seed: int, epoch: int) -> list[int]:

@@ -23,11 +23,11 @@ Value = TypeVar("Value")
 
 _restarted = False
 _store: Store | None = None
-_BEGUN = "begun"
+_STARTED = "started"
 
 
 @contextlib.contextmanager
-def joined(device: torch.device) -> Iterator[torch.device]:
+def process_group(device: torch.device) -> Iterator[torch.device]:
     """Joins the processes that ``torchrun`` started, for the length of the block; gives this process's own device.
 
     Started otherwise, it gives ``device`` as it is.
@@ -50,7 +50,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
     _store, rank, size = next(rendezvous("env://"))
-    is_restart = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and _store.check([_BEGUN])
+    is_restart = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and _store.check([_STARTED])
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
         store=_without_leftovers(_store, rank, size),
@@ -60,7 +60,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     whole = False
     try:
         # The hosts that lost no process may not count the restart.
-        _restarted = total([is_restart])[0] > 0
+        _restarted = all_reduce_sum([is_restart])[0] > 0
         yield device
         whole = True
     finally:
@@ -107,22 +107,22 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def is_writer() -> bool:
+def is_rank0() -> bool:
     """Whether this is the process that writes files and prints."""
     return rank() == 0
 
 
-def begun() -> None:
+def mark_started() -> None:
     """Notes that the files of this run are its own from here on: a restarted process may go on with them.
 
     A run that is refused before, because its folder holds another one, is refused again after a restart.
     """
-    if _store is not None and is_writer():
-        _store.set(_BEGUN, "")
+    if _store is not None and is_rank0():
+        _store.set(_STARTED, "")
 
 
-def restarted() -> bool:
-    """Whether ``torchrun --max-restarts`` has started the processes of a run again, after it had :func:`begun`."""
+def was_restarted() -> bool:
+    """Whether ``torchrun --max-restarts`` restarted the processes of a run that had called :func:`mark_started`."""
     return _restarted
 
 
@@ -130,12 +130,12 @@ def shard(values: Sequence[Value]) -> Sequence[Value]:
     """This process's part of some values: every N-th, from its own number on.
 
     To evaluate in shards, deal out whole batches: each is then computed as one process would compute it, and the
-    figures of :func:`gather`'s results are the same to the last bit.
+    figures of :func:`all_gather`'s results are the same to the last bit.
     """
     return values[rank() :: world_size()]
 
 
-def gather(values: Sequence[Value]) -> list[Value]:
+def all_gather(values: Sequence[Value]) -> list[Value]:
     """Undoes :func:`shard` with the results for its values: all of them, in order, in every process.
 
     The values must lie on the host; tensors on a GPU would arrive on another process's.
@@ -147,7 +147,7 @@ def gather(values: Sequence[Value]) -> list[Value]:
     return [parts[i % len(parts)][i // len(parts)] for i in range(sum(map(len, parts)))]
 
 
-def total(values: Sequence[float]) -> list[float]:
+def all_reduce_sum(values: Sequence[float]) -> list[float]:
     """The sum over all processes of each value, added up in fp64 on the host."""
     if world_size() == 1:
         return list(values)
@@ -156,7 +156,7 @@ def total(values: Sequence[float]) -> list[float]:
     return sums.tolist()
 
 
-def from_first(make: Callable[[], Value]) -> Value:
+def broadcast_from_rank0(make: Callable[[], Value]) -> Value:
     """What ``make`` returns in process 0, in every process; also where it raises InputError or OSError."""
     if world_size() == 1:
         return make()
@@ -172,7 +172,7 @@ def from_first(make: Callable[[], Value]) -> Value:
     return made[0]
 
 
-def replicated(model: nn.Module, device: torch.device) -> nn.Module:
+def data_parallel(model: nn.Module, device: torch.device) -> nn.Module:
     """What to call for the loss in the model's place: it gives all processes process 0's weights now, and the mean of
     their gradients in each backward pass."""
     if world_size() == 1:

@@ -19,15 +19,22 @@ from tqdm import tqdm
 
 from minibert.errors import InputError
 from minibert.training import distributed
-from minibert.training.checkpoints import Checkpoints, require_none
+from minibert.training.checkpoints import Checkpoints, require_no_checkpoints
 from minibert.training.checks import check_finite
 from minibert.training.data import Examples, Metric, Plan
 from minibert.training.optimizer import build_optimizer, linear_schedule
 from minibert.training.precision import choose_precision, cost_of_determinism, determinism
-from minibert.training.regularisation import Ema, weights_of
+from minibert.training.regularisation import Ema, swapped_weights
 from minibert.training.settings import TrainingSettings
 from minibert.training.signals import WATCHED, Interrupted, SignalWatch
-from minibert.training.state import Progress, RunState, best_weights, binding, require_same_in_all, seed_everything
+from minibert.training.state import (
+    Progress,
+    RunState,
+    best_weights,
+    fingerprint,
+    require_same_on_all_ranks,
+    seed_everything,
+)
 from minibert.training.step import Divergence, Loss, OptimizerStep, StepResult, activation_checkpointing
 
 logger = logging.getLogger(__name__)
@@ -93,10 +100,10 @@ def fit(
             a setting differs from the checkpoint's, or the best model could not be written in the end.
         Interrupted: SIGTERM or SIGINT came; the state was saved after the step under way.
     """
-    resume = resume or distributed.restarted()
+    resume = resume or distributed.was_restarted()
     if checkpoints is not None and not resume:
-        distributed.from_first(lambda: require_none(checkpoints))
-    distributed.begun()
+        distributed.broadcast_from_rank0(lambda: require_no_checkpoints(checkpoints))
+    distributed.mark_started()
     precision = choose_precision(settings.precision, device)
     plan = Plan(
         num_examples=len(data.items),
@@ -106,9 +113,11 @@ def fit(
         lengths=data.lengths,
     )
     sizes = plan.sizes(settings.epochs)
-    bound = binding(model, {**settings.binding(), "--precision": precision, **(same or {})}, len(data.items))
-    require_same_in_all(bound)
-    trained = distributed.replicated(model, device)
+    run_fingerprint = fingerprint(
+        model, {**settings.fingerprint(), "--precision": precision, **(same or {})}, len(data.items)
+    )
+    require_same_on_all_ranks(run_fingerprint)
+    trained = distributed.data_parallel(model, device)
     optimizer = build_optimizer(
         model,
         lr=settings.lr,
@@ -124,7 +133,7 @@ def fit(
         scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
         ema=None if settings.ema is None else Ema(model, settings.ema),
         progress=Progress(micro_batch_size=min(settings.micro_batch_size or max(sizes), max(sizes))),
-        binding=bound,
+        fingerprint=run_fingerprint,
         device=device,
     )
     step = OptimizerStep(state, trained, data, loss=loss, divergence=divergence, settings=settings, precision=precision)
@@ -188,7 +197,7 @@ class _Run:
             self._close_epoch(signals)
         if progress.best is None:
             raise InputError(f"no epoch has a figure for {self.metric.name}, so there is no best one; lower --lr.")
-        distributed.from_first(self._write_best_at_last)
+        distributed.broadcast_from_rank0(self._write_best_at_last)
         return progress.history
 
     def _train_epoch(self, signals: SignalWatch) -> None:
@@ -201,7 +210,7 @@ class _Run:
             total=len(steps),
             initial=progress.position,
             desc=f"epoch {progress.epoch}/{settings.epochs}",
-            disable=None if self.show_progress and distributed.is_writer() else True,
+            disable=None if self.show_progress and distributed.is_rank0() else True,
         ) as bar:
             for indices in steps[progress.position :]:
                 lr = self.state.schedule.get_last_lr()[0]
@@ -242,7 +251,7 @@ class _Run:
         """Adds up the figures of the steps that wait, in order; InputError where one is no number."""
         progress = self.state.progress
         here = torch.stack([result.figures for result in self.waiting]).tolist()
-        losses = distributed.total([loss for loss, _ in here])
+        losses = distributed.all_reduce_sum([loss for loss, _ in here])
         for back, (result, loss, (_, norm)) in enumerate(zip(self.waiting, losses, here, strict=True)):
             if not math.isfinite(loss + norm):
                 number = progress.step - len(self.waiting) + 1 + back
@@ -250,7 +259,7 @@ class _Run:
                 check_finite(
                     norm if math.isfinite(loss) else loss,
                     f"the {what} at step {number}, epoch {progress.epoch},",
-                    [line for lines in distributed.gather([result.lines]) for line in lines],
+                    [line for lines in distributed.all_gather([result.lines]) for line in lines],
                 )
             progress.loss_sum += loss
         self.waiting.clear()
@@ -258,16 +267,16 @@ class _Run:
     def _close_epoch(self, signals: SignalWatch) -> None:
         """Evaluates, keeps the best model, and moves on to the next epoch."""
         state, progress = self.state, self.state.progress
-        with weights_of(state.model, state.ema.weights) if state.ema is not None else contextlib.nullcontext():
+        with swapped_weights(state.model, state.ema.weights) if state.ema is not None else contextlib.nullcontext():
             figures = dict(self.evaluate())
-            figures = distributed.from_first(lambda: figures)
+            figures = distributed.broadcast_from_rank0(lambda: figures)
             improved = self.metric.improves(figures[self.metric.name], progress.best)
             if improved:
                 progress.best = figures[self.metric.name]
                 progress.best_step = progress.step if self._saves_regularly() else None
                 self._write_best()
         if self.unwritten_best is not None and not improved:
-            with weights_of(state.model, self._on_device(self.unwritten_best)):
+            with swapped_weights(state.model, self._on_device(self.unwritten_best)):
                 self._write_best()
         progress.epochs_without_best = 0 if improved else progress.epochs_without_best + 1
         record = {
@@ -291,7 +300,7 @@ class _Run:
 
     def _write_best(self) -> None:
         """Has the model as it is written as the best; where that fails, its weights are kept for another attempt."""
-        if not distributed.is_writer():
+        if not distributed.is_rank0():
             return
         try:
             self.on_best()
@@ -310,7 +319,7 @@ class _Run:
             return
         newest = None if self.checkpoints is None else self.checkpoints.keep_only_newest()
         try:
-            with weights_of(self.state.model, self._on_device(self.unwritten_best)):
+            with swapped_weights(self.state.model, self._on_device(self.unwritten_best)):
                 self.on_best()
         except (InputError, OSError) as error:
             if newest is None:
@@ -319,7 +328,7 @@ class _Run:
 
     def _record(self, record: Mapping[str, Any]) -> None:
         self.state.progress.num_records += 1
-        if distributed.is_writer():
+        if distributed.is_rank0():
             self.on_record(record)
 
     # -- checkpoints and signals --------------------------------------------------------------------------------------
@@ -332,9 +341,9 @@ class _Run:
         """The signal to stop for, or 0, and whether to save now; all processes get the same answer."""
         steps, minutes = self.settings.save_steps, self.settings.save_minutes
         late = minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes
-        *came, late_first = distributed.total([
+        *came, late_first = distributed.all_reduce_sum([
             *(signals.received == number for number in WATCHED),
-            late and distributed.is_writer(),
+            late and distributed.is_rank0(),
         ])  # fmt: skip
         signal = next((int(number) for number, count in zip(WATCHED, came, strict=True) if count), 0)
         save = bool(signal or late_first or (steps is not None and self.state.progress.step % steps == 0))
@@ -350,7 +359,7 @@ class _Run:
     def _stop(self, signal: int) -> None:
         checkpoints = self.checkpoints
         # Process 0 answers when it has saved: were another to end sooner, torchrun would end process 0 as well.
-        newest = None if checkpoints is None else distributed.from_first(checkpoints.newest_path)
+        newest = None if checkpoints is None else distributed.broadcast_from_rank0(checkpoints.newest_path)
         raise Interrupted(signal, self.state.progress.step, newest)
 
     def resume(self, on_resume: Callable[[Progress], None]) -> bool:
@@ -362,16 +371,16 @@ class _Run:
             Whether there is one.
         """
         state, progress, checkpoints = self.state, self.state.progress, self.checkpoints
-        snapshot = None if checkpoints is None else distributed.from_first(checkpoints.newest)
+        snapshot = None if checkpoints is None else distributed.broadcast_from_rank0(checkpoints.newest)
         if snapshot is not None:
             state.restore(snapshot)
-        if distributed.is_writer():
+        if distributed.is_rank0():
             on_resume(progress)
             best = None
             if checkpoints is not None and progress.best_step is not None:
                 best = checkpoints.read(progress.best_step)
             if best is not None:
-                with weights_of(state.model, best_weights(best, state.device)):
+                with swapped_weights(state.model, best_weights(best, state.device)):
                     self._write_best()
         return snapshot is not None
 

@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from minibert.training.data import LabelledBatch
-
-_NO_TARGET = -100  # as in F.cross_entropy
+from minibert.training.data import IGNORE_INDEX, LabelledBatch
 
 
 class Ema:
@@ -30,7 +28,7 @@ class Ema:
 
 
 @contextlib.contextmanager
-def weights_of(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+def swapped_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
     """Within the block, the model computes with (and saves) ``weights``, by parameter name, on its device."""
     own = {name: parameter.data for name, parameter in model.named_parameters()}
     try:
@@ -43,7 +41,7 @@ def weights_of(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None
 
 
 @contextlib.contextmanager
-def moved_for_the_worse(weight: Tensor, distance: float) -> Iterator[None]:
+def adversarial_embeddings(weight: Tensor, distance: float) -> Iterator[None]:
     """Within the block, ``weight`` is moved by ``distance`` along its gradient: the fast gradient method.
 
     ``r = distance * g / |g|`` over the whole table (Miyato et al. 2017, equation 5). Afterwards it has its old bits.
@@ -70,4 +68,4 @@ def class_divergence(first: Tensor, second: Tensor, batch: LabelledBatch) -> Ten
     """
     p, q = first.float().log_softmax(-1), second.float().log_softmax(-1)
     by_row = ((p.exp() - q.exp()) * (p - q)).sum(-1) / 2
-    return by_row.where(batch.targets != _NO_TARGET, 0.0).sum()  # choosing rows would wait for a GPU
+    return by_row.where(batch.targets != IGNORE_INDEX, 0.0).sum()  # choosing rows would wait for a GPU

@@ -111,7 +111,7 @@ class TrainingSettings:
             if not holds:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be {range_}.")
 
-    def binding(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """The settings that a resumed run must share with the one it continues, by the options' names."""
         return {
             f"--{option.name.replace('_', '-')}": getattr(self, option.name)

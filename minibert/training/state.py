@@ -56,7 +56,7 @@ class RunState:
     """The parts of a run, and what it was set to.
 
     Attributes:
-        binding: what a run that continues this one must have in common with it, by name.
+        fingerprint: what a resumed run must have in common with this one, by name.
     """
 
     model: nn.Module
@@ -65,13 +65,13 @@ class RunState:
     scaler: torch.amp.GradScaler
     ema: Ema | None
     progress: Progress
-    binding: Mapping[str, Any]
+    fingerprint: Mapping[str, Any]
     device: torch.device
 
     def snapshot(self) -> Snapshot | None:
         """A copy on the host, in process 0; all processes must ask for it, since each has its own random state."""
-        states = distributed.gather([random_state(self.device)])
-        if not distributed.is_writer():
+        states = distributed.all_gather([random_state(self.device)])
+        if not distributed.is_rank0():
             return None
         moments = {
             f"{name}/{key}": value
@@ -91,7 +91,7 @@ class RunState:
                 for file, tensors in files.items()
             },
             values={
-                "binding": self.binding,
+                "fingerprint": self.fingerprint,
                 "progress": dataclasses.asdict(self.progress),
                 "schedule": self.schedule.state_dict(),
                 "scaler": self.scaler.state_dict(),
@@ -104,7 +104,7 @@ class RunState:
         Raises:
             InputError: it is of a run that was set to something else; the message names it, with both values.
         """
-        require_same(snapshot.values["binding"], self.binding)
+        require_same_fingerprint(snapshot.values["fingerprint"], self.fingerprint)
         moments: dict[str, dict[str, Tensor]] = {}
         for path, tensor in snapshot.tensors["optimizer"].items():
             owner, _, key = path.rpartition("/")
@@ -137,7 +137,7 @@ def best_weights(snapshot: Snapshot, device: torch.device) -> dict[str, Tensor]:
     return {name: tensor.to(device) for name, tensor in weights.items()}
 
 
-def binding(model: nn.Module, settings: Mapping[str, Any], num_examples: int) -> dict[str, Any]:
+def fingerprint(model: nn.Module, settings: Mapping[str, Any], num_examples: int) -> dict[str, Any]:
     """Settings, together with what shows that the model and the data are the same."""
     shapes = {name: list(parameter.shape) for name, parameter in model.named_parameters()}
     values = {**settings, "the number of training examples": num_examples, "the model's shapes": shapes}
@@ -145,7 +145,7 @@ def binding(model: nn.Module, settings: Mapping[str, Any], num_examples: int) ->
     return as_saved
 
 
-def require_same(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def require_same_fingerprint(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Raises InputError for the first thing in which a run differs from the one that left a checkpoint."""
     for name in dict.fromkeys([*given, *saved]):
         before, now = saved.get(name), given.get(name)
@@ -157,9 +157,9 @@ def require_same(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
             )
 
 
-def require_same_in_all(given: Mapping[str, Any]) -> None:
+def require_same_on_all_ranks(given: Mapping[str, Any]) -> None:
     """Raises InputError where processes were given different things: they would wait for each other for ever."""
-    first, *others = distributed.gather([given])
+    first, *others = distributed.all_gather([given])
     for number, other in enumerate(others, start=1):
         for name in first:
             if other.get(name) != first[name]:

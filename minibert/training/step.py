@@ -16,7 +16,7 @@ from minibert.errors import InputError
 from minibert.training import distributed
 from minibert.training.data import Examples, LabelledBatch
 from minibert.training.precision import autocast
-from minibert.training.regularisation import moved_for_the_worse
+from minibert.training.regularisation import adversarial_embeddings
 from minibert.training.settings import TrainingSettings
 from minibert.training.state import RunState
 
@@ -108,7 +108,7 @@ class OptimizerStep:
             )
         )
         part = (1 if mine else 0) / self._copies  # of what is summed over a batch
-        num_targets, num_tokens = distributed.total([
+        num_targets, num_tokens = distributed.all_reduce_sum([
             part * sum(batch.num_targets for batch in batches),
             part * sum(batch.inputs.num_tokens for batch in batches),
         ])  # fmt: skip
@@ -118,7 +118,7 @@ class OptimizerStep:
         loss_sum = part * self._backward(batches, scale)
         if self._settings.fgm is not None:
             encoder = cast(Encoder, self._state.model.encoder)
-            with moved_for_the_worse(encoder.embeddings.word_embeddings.weight, self._settings.fgm):
+            with adversarial_embeddings(encoder.embeddings.word_embeddings.weight, self._settings.fgm):
                 self._backward(batches, scale)
         return StepResult(
             figures=torch.stack([loss_sum, torch.zeros_like(loss_sum)]),

@@ -23,14 +23,14 @@ from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import split_words
 from minibert.training import Divergence, LabelledBatch, class_divergence
-from minibert.windows import windows
+from minibert.training.data import IGNORE_INDEX
+from minibert.windows import split_into_windows
 from tasks.ner.data import Sentence, bio_tags, entity_counts, read_ner
 from tasks.ner.settings import CRF_LR, NerSettings
 from tasks.ner.tags import entities_from_tags
 from tasks.read.columns import is_tag
 from tasks.task import Details, Encoded, ErrorCase, Mark, Split, Task, sum_by_sequence, worst
 
-_NO_TARGET = -100  # a token that carries no tag; F.cross_entropy passes over it
 _CRF_BATCH = 64
 
 
@@ -132,12 +132,12 @@ class NerTask(Task[Sentence, Window, Tags]):
             notes["unknown_tokens"] += pieces.ids.count(tokenizer.unk_token_id)
             tags = [label2id[tag] for tag in bio_tags(sentence)]
             ends = [*pieces.first[1:], len(pieces.ids)]
-            cut = windows(pieces.first, len(pieces.ids), room=room, overlap=overlap)
+            cut = split_into_windows(pieces.first, len(pieces.ids), max_tokens=room, overlap=overlap)
             for window in cut:
                 start, end = pieces.first[window.start], ends[window.end - 1]
                 notes["cut_tokens"] += max(0, end - start - room)
                 ids, _ = tokenizer.with_special_tokens(pieces.ids[start : min(end, start + room)])
-                targets = [_NO_TARGET] * len(ids)
+                targets = [IGNORE_INDEX] * len(ids)
                 for word in range(window.keep_start, window.keep_end):
                     targets[1 + pieces.first[word] - start] = tags[word]
                 examples.append(Window(np.array(ids, np.int32), np.array(targets, np.int16), sentence.line))
@@ -149,7 +149,7 @@ class NerTask(Task[Sentence, Window, Tags]):
         """Packs windows; the targets are ``(T,)``."""
         inputs = pack([example.ids for example in examples])
         targets = np.concatenate([example.targets for example in examples], dtype=np.int64)
-        has_target = targets != _NO_TARGET
+        has_target = targets != IGNORE_INDEX
         counts = np.add.reduceat(has_target, inputs.cu_seqlens[:-1].numpy(), dtype=np.int64)
         return LabelledBatch(
             inputs=inputs,
@@ -165,7 +165,7 @@ class NerTask(Task[Sentence, Window, Tags]):
         if isinstance(model, CrfTokenClassifier):
             kept = batch.target_positions
             return -model.crf.log_likelihood(logits[kept], batch.targets[kept], batch.target_counts)
-        each = F.cross_entropy(logits.float(), batch.targets, ignore_index=_NO_TARGET, reduction="none")
+        each = F.cross_entropy(logits.float(), batch.targets, ignore_index=IGNORE_INDEX, reduction="none")
         return sum_by_sequence(each, batch)
 
     def divergence(self, model: nn.Module) -> Divergence | None:

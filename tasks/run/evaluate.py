@@ -11,7 +11,7 @@ import torch
 
 from minibert.checkpoint import Pretrained
 from minibert.training import distributed, predict
-from minibert.training.data import borders_by_tokens
+from minibert.training.data import split_by_tokens
 from tasks.task import Encoded, Example, Item, Output, Task
 
 _BATCH_TOKENS = {"cpu": 4096, "cuda": 8192}
@@ -69,7 +69,7 @@ def answers(
         decoded: list[Any] = [None] * len(encoded.examples)
         losses = [0.0] * len(encoded.examples)
         num_targets = 0
-        everything = distributed.gather(done) if together else done
+        everything = distributed.all_gather(done) if together else done
         for indices, (values, losses_of_batch, targets) in zip(batches, everything, strict=True):
             for index, value, loss in zip(indices, values, losses_of_batch, strict=True):
                 decoded[index], losses[index] = value, loss
@@ -89,5 +89,4 @@ def answers(
 def batches_by_length(lengths: Sequence[int], most: int) -> list[list[int]]:
     """Cuts the indices of ``lengths``, longest first, into batches of at most ``most`` tokens (or one sequence)."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    borders = borders_by_tokens([lengths[i] for i in order], most)
-    return [order[start:end] for start, end in itertools.pairwise(borders)]
+    return [order[run] for run in split_by_tokens([lengths[i] for i in order], most)]

@@ -25,12 +25,12 @@ from minibert.training import (
     check_finite,
     choose_device,
     choose_precision,
-    collapse,
+    collapse_warning,
     distributed,
     fit,
 )
 from minibert.training.checkpoints import Checkpoints
-from minibert.training.state import require_same
+from minibert.training.state import require_same_fingerprint
 from tasks.report.page import write_run_report
 from tasks.run import folder as run_folder
 from tasks.run.evaluate import Answers, answers
@@ -66,7 +66,7 @@ def train(
         Interrupted: a signal came in training; a checkpoint is left.
     """
     started = run_folder.now()
-    with distributed.joined(choose_device(task.settings.device)) as device:
+    with distributed.process_group(choose_device(task.settings.device)) as device:
         if task.settings.out is None and folder is None and distributed.world_size() > 1:
             raise InputError("--out: needed under torchrun, so that a restarted process finds its run again.")
         precision = choose_precision(task.settings.precision, device)
@@ -74,12 +74,12 @@ def train(
         prepared = prepare(task)
         settings: RunSettings = task.settings  # as the data settled them
         model = prepared.start.model
-        resume = resume or distributed.restarted()
-        folder = distributed.from_first(
+        resume = resume or distributed.was_restarted()
+        folder = distributed.broadcast_from_rank0(
             lambda: folder or run_folder.new_run_folder(settings.out, task.name, model.config.model_type, resume=resume)
         )
-        distributed.begun()
-        if resume and distributed.from_first(lambda: _is_done(folder, settings, _files(prepared))):
+        distributed.mark_started()
+        if resume and distributed.broadcast_from_rank0(lambda: _is_done(folder, settings, _files(prepared))):
             _say(f"{folder} is there already, whole")
             return folder
         _say("\n".join(data_lines(task, prepared)))
@@ -88,8 +88,8 @@ def train(
         device_name = run_folder.device_name(device) + _processes()
         _say(f"run   {folder}: {precision} on {device_name}")
 
-        with run_folder.no_folder_without_model(folder) if distributed.is_writer() else contextlib.nullcontext():
-            if distributed.is_writer() and not resume:
+        with run_folder.no_folder_without_model(folder) if distributed.is_rank0() else contextlib.nullcontext():
+            if distributed.is_rank0() and not resume:
                 _write_start(task, prepared, folder)
             history = _fit(task, prepared, folder, device, resume)
 
@@ -102,18 +102,18 @@ def train(
             for name in [name for name in ("dev", "test") if name in prepared.splits]:
                 split = prepared.splits[name]
                 figures, given = _evaluated(task, model, split.items, prepared.encoded[name], f"the {name} loss")
-                if distributed.is_writer():
+                if distributed.is_rank0():
                     details[name] = task.details(split, given.outputs, given.losses)
                     final[name] = {**figures, "report": details[name].rows}
                     choices = [
                         pair for i, o in zip(split.items, given.outputs, strict=True) for pair in task.choices(i, o)
                     ]
                     rates.append(given.num_tokens / given.seconds)
-        if not distributed.is_writer():
+        if not distributed.is_rank0():
             return folder
 
     with _stopped_after_training(folder):
-        collapsed = choices and collapse(
+        collapsed = choices and collapse_warning(
             train_loss=history[-1]["train_loss"],
             num_classes=model.config.num_labels,
             gold=[gold for gold, _ in choices],
@@ -172,7 +172,7 @@ def _stopped_after_training(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        if not distributed.is_writer():
+        if not distributed.is_rank0():
             raise
         checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, keep=2)
         newest = checkpoints.newest_path()
@@ -184,7 +184,7 @@ def _stopped_after_training(folder: Path) -> Iterator[None]:
 
 def _say(line: str) -> None:
     """Prints, once for all processes."""
-    if distributed.is_writer():
+    if distributed.is_rank0():
         print(line, flush=True)
 
 
@@ -206,10 +206,10 @@ def _is_done(folder: Path, settings: RunSettings, files: Mapping[str, str]) -> b
     if not (folder / run_folder.METRICS_FILE).exists():
         return False
     metrics = read_json_object(folder / run_folder.METRICS_FILE)
-    now = {**settings.binding(), **files}
+    now = {**settings.fingerprint(), **files}
     before = {option_name(name): value for name, value in metrics["settings"].items() if option_name(name) in now}
     before |= {f"the {name} file": described["sha256"] for name, described in metrics["data"].items()}
-    require_same(before, json.loads(json.dumps(now)))
+    require_same_fingerprint(before, json.loads(json.dumps(now)))
     return (folder / "report.html").exists()
 
 
@@ -225,7 +225,7 @@ def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, 
     train = prepared.encoded["train"]
     sample = _sample(prepared, task.settings.seed)
     log = run_folder.RunLog(folder)
-    board = Board(folder / "tensorboard") if task.settings.tensorboard and distributed.is_writer() else None
+    board = Board(folder / "tensorboard") if task.settings.tensorboard and distributed.is_rank0() else None
 
     def loss(module: nn.Module, batch: LabelledBatch) -> Tensor:
         return task.losses(model, batch.output_of(module), batch).sum()
@@ -277,7 +277,7 @@ def _load_best(task: AnyTask, model: Pretrained, folder: Path) -> None:
     def saved() -> dict[str, Tensor]:
         return dict(open_checkpoint(folder).load(task.model_class)[0].named_parameters())
 
-    weights = distributed.from_first(saved)
+    weights = distributed.broadcast_from_rank0(saved)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])

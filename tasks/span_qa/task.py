@@ -23,13 +23,13 @@ from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import Pieces
 from minibert.training import LabelledBatch
-from minibert.windows import windows
+from minibert.training.data import IGNORE_INDEX
+from minibert.windows import split_into_windows
 from tasks.span_qa.data import Question, read_span_qa
 from tasks.span_qa.scores import SCORERS, best_thresholds, choose_scorer, overall
 from tasks.span_qa.settings import SpanQaSettings
 from tasks.task import Details, Encoded, ErrorCase, Mark, Split, Task, worst
 
-_NO_TARGET = -100  # a question whose answer is nowhere in its context
 _NEVER = math.inf
 
 
@@ -158,7 +158,9 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
             notes["answers_longer_than_max_answer"] += (
                 answer is not None and answer[1] - answer[0] >= settings.max_answer
             )
-            cut = windows(range(len(pieces.ids)), len(pieces.ids), room=room, overlap=min(settings.overlap, room // 2))
+            cut = split_into_windows(
+                range(len(pieces.ids)), len(pieces.ids), max_tokens=room, overlap=min(settings.overlap, room // 2)
+            )
             targets = []
             for window in cut:
                 ids, types = tokenizer.with_special_tokens(asked, pieces.ids[window.start : window.end])
@@ -167,7 +169,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
                 if answer is not None and window.start <= answer[0] and answer[1] < window.end:
                     target = (at + answer[0] - window.start, at + answer[1] - window.start)
                 elif item.golds and answer is None:
-                    target = (_NO_TARGET, _NO_TARGET)
+                    target = (IGNORE_INDEX, IGNORE_INDEX)
                 targets.append(target)
                 examples.append(
                     SpanWindow(
@@ -190,7 +192,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
         return LabelledBatch(
             inputs=pack([example.ids for example in examples], [example.types for example in examples]),
             targets=torch.tensor([example.target for example in examples]),
-            num_targets=sum(example.target[0] != _NO_TARGET for example in examples),
+            num_targets=sum(example.target[0] != IGNORE_INDEX for example in examples),
             lines=tuple(example.line for example in examples),
         )
 
@@ -199,7 +201,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
         section 4.2)."""
         rows = batch.inputs.unpack(logits.float())
         padded = pad_sequence(rows, batch_first=True, padding_value=-math.inf)  # (B, longest, 2)
-        return F.cross_entropy(padded, batch.targets, ignore_index=_NO_TARGET, reduction="none").mean(1)
+        return F.cross_entropy(padded, batch.targets, ignore_index=IGNORE_INDEX, reduction="none").mean(1)
 
     # -- answers -----------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ import minibert
 from minibert import Tokenizer
 from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import split_words
-from minibert.windows import Window, windows
+from minibert.windows import Window, split_into_windows
 
 LINES = [
     "Hello, World! It isn't 3.14, is it?",
@@ -370,7 +370,7 @@ def window_cases(draw: st.DrawFn) -> tuple[list[int], int, int]:
 
 def cut(sizes: list[int], room: int, overlap: int) -> list[Window]:
     first = [sum(sizes[:word]) for word in range(len(sizes))]
-    return windows(first, sum(sizes), room=room, overlap=overlap)
+    return split_into_windows(first, sum(sizes), max_tokens=room, overlap=overlap)
 
 
 @given(window_cases())
@@ -410,7 +410,7 @@ def test_no_window_lies_within_the_one_before(case: tuple[list[int], int, int]) 
 
 def test_a_text_that_fits_is_one_window_and_an_empty_one_none() -> None:
     assert cut([2, 3, 1], 6, 5) == [Window(0, 3, 0, 3)]
-    assert windows([], 0, room=6, overlap=2) == []
+    assert split_into_windows([], 0, max_tokens=6, overlap=2) == []
 
 
 @pytest.mark.parametrize(("room", "overlap"), [(5, 5), (5, 9), (5, -1), (0, 0)])

@@ -47,10 +47,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        with distributed.joined(CPU) as device:
-            in_a_group_of_two(folder, device, sent_to_itself=None if distributed.restarted() else signal.SIGKILL)
-            if distributed.is_writer():
-                (folder / "restarted").write_text(str(distributed.restarted()), encoding="utf-8")
+        with distributed.process_group(CPU) as device:
+            in_a_group_of_two(folder, device, sent_to_itself=None if distributed.was_restarted() else signal.SIGKILL)
+            if distributed.is_rank0():
+                (folder / "restarted").write_text(str(distributed.was_restarted()), encoding="utf-8")
         return
     for size in (1, 2, 4):
         with socket.socket() as probe:
@@ -71,7 +71,7 @@ def _fork(rank: int, size: int, port: int, folder: Path) -> int:
     }  # fmt: skip
     status = 1
     try:
-        with distributed.joined(CPU) as device:
+        with distributed.process_group(CPU) as device:
             loop.OptimizerStep = StepWatch  # type: ignore[misc]
             results = {name: trained(name, settings, device) for name, settings in VARIANTS.items()}
             results["untrained"] = evaluated(tiny_model())
@@ -107,7 +107,7 @@ def trained(variant: str, settings: dict[str, Any], device: torch.device) -> dic
     return {
         "losses": list(StepWatch.losses),
         "history": without_times(history),
-        "size_by_process": distributed.gather([size]),
+        "size_by_process": distributed.all_gather([size]),
     }
 
 
@@ -121,7 +121,7 @@ def evaluated(model: TokenClassifier) -> dict[str, Any]:
             logits = model(batch.inputs)
         right = int((logits.argmax(-1) == batch.targets).sum())
         here.append((F.cross_entropy(logits, batch.targets, reduction="sum").item(), right, batch.num_targets))
-    batches = distributed.gather(here)
+    batches = distributed.all_gather(here)
     return {"loss": sum(value for value, _, _ in batches), "right": sum(n for _, n, _ in batches), "batches": batches}
 
 
@@ -132,9 +132,9 @@ def heard(error: Exception) -> list[str]:
         raise error
 
     try:
-        distributed.from_first(fail)
+        distributed.broadcast_from_rank0(fail)
     except type(error) as arrived:
-        return distributed.gather([str(arrived)])
+        return distributed.all_gather([str(arrived)])
     return []
 
 
@@ -145,7 +145,7 @@ class StepWatch(OptimizerStep):
 
     def __call__(self, indices: Sequence[int]) -> StepResult:
         result = super().__call__(indices)
-        self.losses.append(distributed.total([result.figures[0].item()])[0] / result.num_targets)
+        self.losses.append(distributed.all_reduce_sum([result.figures[0].item()])[0] / result.num_targets)
         return result
 
 
@@ -167,7 +167,7 @@ def in_a_group_of_two(
         device=device, on_best=lambda: None, on_record=lambda _: None, checkpoints=folder / "checkpoints",
         settings=TrainingSettings(epochs=2, batch_size=8, lr=1e-3, precision="fp32", save_steps=1), resume=resume,
     )  # fmt: skip
-    if distributed.is_writer():
+    if distributed.is_rank0():
         save_file(model.state_dict(), folder / "weights.safetensors")
         (folder / "history.json").write_text(json.dumps(without_times(history)), encoding="utf-8")
 
@@ -179,7 +179,7 @@ def interrupted_group_of_two(folder: Path, device: torch.device) -> list[str]:
     except Interrupted as error:
         said = str(error)
     in_a_group_of_two(folder, device, resume=True)
-    return distributed.gather([said])
+    return distributed.all_gather([said])
 
 
 if __name__ == "__main__":

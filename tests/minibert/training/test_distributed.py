@@ -100,11 +100,11 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(groups: Path, res
 
 
 def test_alone_nothing_is_joined_or_shared() -> None:
-    with distributed.joined(torch.device("cpu")) as device:
+    with distributed.process_group(torch.device("cpu")) as device:
         assert device == torch.device("cpu")
-        assert (distributed.world_size(), distributed.rank(), distributed.is_writer()) == (1, 0, True)
-    assert distributed.gather(distributed.shard([1, 2, 3])) == [1, 2, 3]
-    assert distributed.total([1.5, 2]) == [1.5, 2]
+        assert (distributed.world_size(), distributed.rank(), distributed.is_rank0()) == (1, 0, True)
+    assert distributed.all_gather(distributed.shard([1, 2, 3])) == [1, 2, 3]
+    assert distributed.all_reduce_sum([1.5, 2]) == [1.5, 2]
 
 
 def test_one_gpu_for_all_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,6 +112,6 @@ def test_one_gpu_for_all_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("LOCAL_RANK", "1")
     with (
         pytest.raises(InputError, match="--device cuda:0: under torchrun each process takes a GPU of its own"),
-        distributed.joined(torch.device("cuda:0")),
+        distributed.process_group(torch.device("cuda:0")),
     ):
         pass

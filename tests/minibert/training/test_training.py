@@ -24,7 +24,7 @@ from minibert.training import (
     check_finite,
     choose_device,
     choose_precision,
-    collapse,
+    collapse_warning,
     fit,
     predict,
 )
@@ -347,17 +347,19 @@ def test_out_of_memory_with_a_single_sequence_is_said() -> None:
 
 def test_a_collapsed_run_is_called_so() -> None:
     several = ["A", "B", "C", "A"]
-    stuck = collapse(train_loss=math.log(3) - 0.01, num_classes=3, predicted=several[1:] + several[:1], gold=several)
+    stuck = collapse_warning(
+        train_loss=math.log(3) - 0.01, num_classes=3, predicted=several[1:] + several[:1], gold=several
+    )
     assert stuck is not None
     assert re.match(r"the training loss 1\.0886 is still that of guessing, ln 3; such a run has collapsed: try", stuck)
-    one = collapse(train_loss=0.3, num_classes=3, predicted=["A"] * 4, gold=several)
+    one = collapse_warning(train_loss=0.3, num_classes=3, predicted=["A"] * 4, gold=several)
     assert one is not None
     assert one.startswith("every prediction is A, though the data hold 3 classes; such a run has collapsed")
-    assert collapse(train_loss=0.3, num_classes=3, predicted=several, gold=several) is None
+    assert collapse_warning(train_loss=0.3, num_classes=3, predicted=several, gold=several) is None
     # A short run's mean loss is high, and yet it may have learnt all.
-    assert collapse(train_loss=math.log(3) - 0.01, num_classes=3, predicted=several, gold=several) is None
-    assert collapse(train_loss=0.3, num_classes=3, predicted=["A"], gold=["A"]) is None
-    assert collapse(train_loss=0.0, num_classes=1, predicted=["A"], gold=["A"]) is None
+    assert collapse_warning(train_loss=math.log(3) - 0.01, num_classes=3, predicted=several, gold=several) is None
+    assert collapse_warning(train_loss=0.3, num_classes=3, predicted=["A"], gold=["A"]) is None
+    assert collapse_warning(train_loss=0.0, num_classes=1, predicted=["A"], gold=["A"]) is None
 
 
 def test_a_step_without_any_target_changes_no_gradient() -> None:

@@ -54,7 +54,7 @@ def test_weights_leave_the_defaults_of_random_weights_aside(tmp_path: Path) -> N
 
 def test_weights_are_compared_before_the_defaults_that_they_change() -> None:
     """Who resumes with other weights is told so, not that --epochs changed."""
-    random, pretrained = (parsed(*argv).settings.binding() for argv in ((), ("--weights", "x")))
+    random, pretrained = (parsed(*argv).settings.fingerprint() for argv in ((), ("--weights", "x")))
     assert random["--epochs"] != pretrained["--epochs"]
     assert next(name for name in pretrained if random[name] != pretrained[name]) == "--weights"
 
