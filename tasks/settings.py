@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from minibert.errors import InputError
 from minibert.families import FAMILIES
-from minibert.training.settings import FREE, TrainingSettings
+from minibert.training.settings import TrainingSettings, option_name
 
 SETTINGS_FILE = "settings.toml"
 RANDOM = "random"
@@ -34,13 +34,15 @@ class RunSettings(TrainingSettings):
             "(default: the small pre-trained one of --arch)"
         },
     )
-    train: str | None = field(default=None, metadata=FREE | {"help": "training file (default: the bundled sample)"})
+    train: str | None = field(
+        default=None, metadata={"resumable": True, "help": "training file (default: the bundled sample)"}
+    )
     dev: str | None = field(
         default=None,
-        metadata=FREE | {"help": "file that chooses the best epoch (default: a part of --train, held out)"},
+        metadata={"resumable": True, "help": "file that chooses the best epoch (default: a part of --train, held out)"},
     )
     test: str | None = field(
-        default=None, metadata=FREE | {"help": "file for the final report (default: the dev file's)"}
+        default=None, metadata={"resumable": True, "help": "file for the final report (default: the dev file's)"}
     )
     dev_share: float | None = field(
         default=None, metadata={"help": "part of --train to hold out where there is no --dev (default: 0.1)"}
@@ -54,16 +56,20 @@ class RunSettings(TrainingSettings):
     max_length: int | None = field(
         default=None, metadata={"help": "most tokens the model sees at a time (default: what its positions allow)"}
     )
-    device: str = field(default="auto", metadata=FREE | {"help": "auto, cpu, cuda or cuda:N"})
+    device: str = field(default="auto", metadata={"resumable": True, "help": "auto, cpu, cuda or cuda:N"})
     seeds: int = field(
         default=1,
-        metadata=FREE | {"help": "runs with this many seeds, from --seed on; reports mean, deviation and worst"},
+        metadata={
+            "resumable": True,
+            "help": "runs with this many seeds, from --seed on; reports mean, deviation and worst",
+        },
     )
     tensorboard: bool = field(
-        default=False, metadata=FREE | {"help": "also write the records for TensorBoard, into the run folder"}
+        default=False,
+        metadata={"resumable": True, "help": "also write the records for TensorBoard, into the run folder"},
     )
     out: str | None = field(
-        default=None, metadata=FREE | {"help": "run folder, new or empty (default: runs/TASK-ARCH-N)"}
+        default=None, metadata={"resumable": True, "help": "run folder, new or empty (default: runs/TASK-ARCH-N)"}
     )
 
     @property
@@ -107,8 +113,3 @@ class RunSettings(TrainingSettings):
         """As for all training, but the weights first: other defaults depend on them, and are not what was changed."""
         values = super().fingerprint()
         return {"--weights": values["--weights"], **values}
-
-
-def option_name(field_name: str) -> str:
-    """``batch_size`` -> ``--batch-size``."""
-    return f"--{field_name.replace('_', '-')}"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from minibert.training.precision import autocast, choose_device, choose_precision
     from minibert.training.prediction import predict
     from minibert.training.regularisation import class_divergence
-    from minibert.training.settings import FREE, PRECISIONS, TrainingSettings
+    from minibert.training.settings import PRECISIONS, TrainingSettings
     from minibert.training.signals import Interrupted
     from minibert.training.state import Progress
     from minibert.training.step import Divergence
@@ -24,14 +24,13 @@ else:
         precision=("autocast", "choose_device", "choose_precision"),
         prediction=("predict",),
         regularisation=("class_divergence",),
-        settings=("FREE", "PRECISIONS", "TrainingSettings"),
+        settings=("PRECISIONS", "TrainingSettings"),
         signals=("Interrupted",),
         state=("Progress",),
         step=("Divergence",),
     )
 
 __all__ = [
-    "FREE",
     "PRECISIONS",
     "Divergence",
     "Examples",

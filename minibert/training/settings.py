@@ -1,120 +1,198 @@
-"""What a training run can be set to."""
+"""Settings of a training run. Each field declares its help text and the values it accepts."""
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from minibert.errors import InputError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
-FREE = {"free": True}
-"""The metadata of settings that may change when a run is resumed: the steps are the same, at most up to rounding."""
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The values that a setting accepts: a range of numbers, or a list of choices."""
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    choices: Sequence[str] = ()
+    infinity: bool = False
+
+    def allow(self, value: Any) -> bool:
+        """Whether ``value`` is accepted; NaN never is, infinity only where ``infinity`` is set."""
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, float) and (math.isnan(value) or (math.isinf(value) and not self.infinity)):
+            return False
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+    def advice(self) -> str:
+        """What to give instead, such as ``must be 1 or more``."""
+        if self.choices:
+            return f"use one of {', '.join(self.choices)}"
+        low = self.at_least if self.at_least is not None else self.above
+        high = self.at_most if self.at_most is not None else self.below
+        if low is None and high is None:
+            return "must be a finite number"
+        if high is None:
+            return f"must be {low} or more" if self.above is None else f"must be a number above {low}"
+        if low is None:
+            return f"must be {high} or less" if self.below is None else f"must be a number below {high}"
+        if self.above is not None and self.below is not None:
+            return f"must be between {low} and {high}"
+        start = f"from {low}" if self.above is None else f"above {low}"
+        if self.below is not None:
+            return f"must be {start} to below {high}"
+        return f"must be {start} to {high}" if self.above is None else f"must be {start} and at most {high}"
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    choices: Sequence[str] = (),
+    infinity: bool = False,
+    advanced: bool = False,
+    resumable: bool = False,
+) -> Any:
+    """A field of a settings dataclass, checked by :func:`check_settings`.
+
+    Args:
+        default: None makes the setting optional.
+        help: the text for ``--help``; a default that is None or a flag may be explained in brackets at its end.
+        at_least, above, at_most, below: the range of a number.
+        choices: the texts that are accepted.
+        infinity: whether a float may be infinite.
+        advanced: few people need it, so it is set in the settings file only.
+        resumable: it may change when a run is resumed: the steps stay the same, at most up to rounding.
+    """
+    limits = Limits(at_least=at_least, above=above, at_most=at_most, below=below, choices=choices, infinity=infinity)
+    metadata = {"help": help, "limits": limits, "advanced": advanced, "resumable": resumable}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def check_settings(settings: Any) -> None:
+    """Raises InputError, naming the option, for a value that its field does not accept.
+
+    Args:
+        settings: an instance of a dataclass with fields made by :func:`setting`.
+    """
+    for field in dataclasses.fields(settings):
+        value, limits = getattr(settings, field.name), field.metadata.get("limits")
+        if limits is None or (value is None and field.default is None):
+            continue
+        if not limits.allow(value):
+            raise InputError(f"{option_name(field.name)} {value}: {limits.advice()}.")
+
+
+def option_name(field_name: str) -> str:
+    """``batch_size`` -> ``--batch-size``."""
+    return f"--{field_name.replace('_', '-')}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """What a training run is set to. The metadata are the command line's help."""
+    """Settings of a training run, whatever the task."""
 
-    epochs: int = field(default=3, metadata={"help": "passes over the training data"})
-    batch_size: int | None = field(
-        default=None, metadata={"help": "sequences in an optimizer step, over all processes (default: 32)"}
+    epochs: int = setting(3, "passes over the training data", at_least=1)
+    batch_size: int | None = setting(
+        None, "sequences in an optimizer step, over all processes (default: 32)", at_least=1
     )
-    batch_tokens: int | None = field(
-        default=None,
-        metadata={
-            "help": "in place of --batch-size: an optimizer step takes as many sequences as fit this many tokens, one "
-            "at least"
-        },
+    batch_tokens: int | None = setting(
+        None,
+        "in place of --batch-size: an optimizer step takes as many sequences as fit into this many tokens, and at "
+        "least one",
+        at_least=1,
+        advanced=True,
     )
-    micro_batch_size: int | None = field(
-        default=None,
-        metadata=FREE
-        | {
-            "help": "sequences a process computes at a time, to save memory; gradients add up to the same step. Halved "
-            "by itself where memory runs out"
-        },
+    micro_batch_size: int | None = setting(
+        None,
+        "sequences a process computes at a time, to save memory; gradients add up to the same step. Halved "
+        "automatically when memory runs out",
+        at_least=1,
+        advanced=True,
+        resumable=True,
     )
-    lr: float = field(default=5e-5, metadata={"help": "peak learning rate of the encoder"})
-    head_lr: float | None = field(default=None, metadata={"help": "peak learning rate of the head (default: --lr)"})
-    layer_decay: float = field(
-        default=1.0, metadata={"help": "factor on the learning rate from each layer to the one below it"}
+    lr: float = setting(5e-5, "peak learning rate of the encoder", above=0)
+    head_lr: float | None = setting(None, "peak learning rate of the head (default: --lr)", above=0)
+    layer_decay: float = setting(
+        1.0,
+        "factor on the learning rate from each layer to the one below it",
+        above=0,
+        at_most=1,
+        advanced=True,
     )
-    weight_decay: float = field(default=0.01, metadata={"help": "AdamW's decay; biases and norms have none"})
-    warmup_ratio: float = field(default=0.1, metadata={"help": "part of the steps in which the rate rises"})
-    max_grad_norm: float = field(default=1.0, metadata={"help": "gradients are clipped to this norm"})
-    early_stopping: int | None = field(
-        default=None, metadata={"help": "stop after this many epochs in a row without a new best"}
+    weight_decay: float = setting(0.01, "weight decay of AdamW; biases and norms have none", at_least=0, advanced=True)
+    warmup_ratio: float = setting(
+        0.1, "share of the steps in which the learning rate rises", at_least=0, at_most=1, advanced=True
     )
-    ema: float | None = field(
-        default=None,
-        metadata={"help": "evaluate and save a moving average of the weights, with this decay, such as 0.999"},
+    max_grad_norm: float = setting(1.0, "gradients are clipped to this norm", above=0, infinity=True, advanced=True)
+    early_stopping: int | None = setting(None, "stop after this many epochs in a row without a new best", at_least=1)
+    ema: float | None = setting(
+        None,
+        "evaluate and save a moving average of the weights with this decay, such as 0.999",
+        above=0,
+        below=1,
+        advanced=True,
     )
-    fgm: float | None = field(
-        default=None,
-        metadata={"help": "add to each step the gradient at word embeddings moved by this distance for the worse"},
+    fgm: float | None = setting(
+        None,
+        "fast gradient method: add to each step the gradient at word embeddings moved this far along their gradient",
+        above=0,
+        advanced=True,
     )
-    r_drop: float = field(
-        default=0.0,
-        metadata={"help": "weight of the divergence between two passes that differ in dropout, such as 1; 0 for none"},
+    r_drop: float = setting(
+        0.0, "weight of the divergence between two passes that differ in dropout, such as 1; 0 for none", at_least=0
     )
-    precision: str = field(
-        default="auto", metadata={"help": "auto, fp32, bf16 or fp16; auto is bf16 where the device computes in it"}
+    precision: str = setting(
+        "auto", "auto, fp32, bf16 or fp16; auto is bf16 where the device computes in it", choices=PRECISIONS
     )
-    activation_checkpointing: bool = field(
-        default=False, metadata=FREE | {"help": "compute layers twice instead of keeping their activations"}
+    activation_checkpointing: bool = setting(
+        False, "compute layers twice instead of keeping their activations", resumable=True
     )
-    deterministic: bool = field(
-        default=False,
-        metadata=FREE | {"help": "only algorithms that give the same bits each time; a CPU has no others here"},
+    deterministic: bool = setting(
+        False, "use only algorithms that give the same bits each time; on a CPU all do", resumable=True
     )
-    seed: int = field(default=42, metadata={"help": "seed of everything random"})
-    save_steps: int | None = field(
-        default=None, metadata=FREE | {"help": "leave a checkpoint to resume from after every this many steps"}
+    seed: int = setting(42, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
+    save_steps: int | None = setting(
+        None, "save a checkpoint to resume from every this many steps", at_least=1, resumable=True
     )
-    save_minutes: float | None = field(
-        default=None, metadata=FREE | {"help": "leave a checkpoint to resume from whenever this many minutes are over"}
+    save_minutes: float | None = setting(
+        None, "save a checkpoint to resume from every this many minutes", above=0, resumable=True
     )
-    keep_checkpoints: int = field(
-        default=2, metadata=FREE | {"help": "newest checkpoints to keep, beside that of the best epoch"}
+    keep_checkpoints: int = setting(
+        2,
+        "newest checkpoints to keep, besides that of the best epoch; at least 2, in case one is damaged",
+        at_least=2,
+        advanced=True,
+        resumable=True,
     )
 
     def __post_init__(self) -> None:
-        """Raises InputError, by the option's name, for a value that cannot be trained with."""
+        """Raises InputError, naming the option, for a value that is out of range."""
         if self.batch_tokens is not None and self.batch_size is not None:
-            raise InputError("--batch-tokens: of no use beside --batch-size; leave one of them out.")
+            raise InputError("--batch-tokens: cannot be combined with --batch-size; leave one of them out.")
         if self.batch_tokens is None and self.batch_size is None:
             object.__setattr__(self, "batch_size", 32)
-        limits: tuple[tuple[str, bool, str], ...] = (
-            ("epochs", self.epochs >= 1, "1 or more"),
-            ("batch_size", self.batch_size is None or self.batch_size >= 1, "1 or more"),
-            ("batch_tokens", self.batch_tokens is None or self.batch_tokens >= 1, "1 or more"),
-            ("micro_batch_size", self.micro_batch_size is None or self.micro_batch_size >= 1, "1 or more"),
-            ("lr", 0 < self.lr < math.inf, "a number above 0"),
-            ("head_lr", self.head_lr is None or 0 < self.head_lr < math.inf, "a number above 0"),
-            ("layer_decay", 0 < self.layer_decay <= 1, "above 0, and 1 at most"),
-            ("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more"),
-            ("warmup_ratio", 0 <= self.warmup_ratio <= 1, "from 0 to 1"),
-            ("max_grad_norm", self.max_grad_norm > 0, "above 0"),
-            ("early_stopping", self.early_stopping is None or self.early_stopping >= 1, "1 or more"),
-            ("ema", self.ema is None or 0 < self.ema < 1, "between 0 and 1"),
-            ("fgm", self.fgm is None or 0 < self.fgm < math.inf, "a number above 0"),
-            ("r_drop", 0 <= self.r_drop < math.inf, "0 or more"),
-            ("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
-            ("seed", 0 <= self.seed < 2**32, "from 0 to 4294967295"),
-            ("save_steps", self.save_steps is None or self.save_steps >= 1, "1 or more"),
-            ("save_minutes", self.save_minutes is None or 0 < self.save_minutes < math.inf, "a number above 0"),
-            ("keep_checkpoints", self.keep_checkpoints >= 2, "2 or more, so that a damaged one has one before it"),
-        )
-        for name, holds, range_ in limits:
-            if not holds:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be {range_}.")
+        check_settings(self)
 
     def fingerprint(self) -> dict[str, Any]:
-        """The settings that a resumed run must share with the one it continues, by the options' names."""
+        """The settings that a resumed run must share with the one it continues, by option name."""
         return {
-            f"--{option.name.replace('_', '-')}": getattr(self, option.name)
-            for option in dataclasses.fields(self)
-            if not option.metadata.get("free")
+            option_name(field.name): getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if not field.metadata.get("resumable")
         }

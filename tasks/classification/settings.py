@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from minibert.errors import InputError
-from minibert.training.settings import FREE
 from tasks.classification.data import KINDS
 from tasks.settings import RunSettings
 
@@ -31,7 +30,10 @@ class ClassificationSettings(RunSettings):
     )
     baseline: bool = field(
         default=True,
-        metadata=FREE | {"help": "also fit a linear model on n-grams, to hold the result against (default: yes)"},
+        metadata={
+            "resumable": True,
+            "help": "also fit a linear model on n-grams, to hold the result against (default: yes)",
+        },
     )
 
     def __post_init__(self) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from minibert.errors import InputError
-from minibert.training.settings import FREE
 from tasks.classification.settings import ClassificationSettings
 from tasks.settings import RunSettings
 
@@ -36,10 +35,10 @@ class ClozeSettings(ClassificationSettings):
     )
     shots: tuple[str, ...] = field(
         default=(),
-        metadata=FREE
-        | {
+        metadata={
+            "resumable": True,
             "help": "compare with fine-tuning on this many examples of each label, such as 0 8 64 all; as many again "
-            "choose the best epoch"
+            "choose the best epoch",
         },
     )
 

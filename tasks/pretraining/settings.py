@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from minibert.errors import InputError
-from minibert.training.settings import FREE
-from tasks.settings import RANDOM, RunSettings, option_name
+from minibert.training.settings import option_name
+from tasks.settings import RANDOM, RunSettings
 
 MASKING_UNITS = ("token", "word", "ngram")
 
@@ -20,7 +20,10 @@ class PretrainingSettings(RunSettings):
     train: str | None = field(default=None, metadata={"help": "not used; the training files are those of --corpus"})
     corpus: tuple[str, ...] = field(
         default=(),
-        metadata=FREE | {"help": "text files, also .gz: a paragraph a line, a blank line between documents"},
+        metadata={
+            "resumable": True,
+            "help": "text files, also .gz: a paragraph a line, a blank line between documents",
+        },
     )
     tokenizer: str | None = field(
         default=None,

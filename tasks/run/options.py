@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from minibert.errors import InputError
 from minibert.files import write_whole
-from minibert.training.settings import TrainingSettings
+from minibert.training.settings import TrainingSettings, option_name
 from tasks.run.console import program
-from tasks.settings import RANDOM, RunSettings, option_name
+from tasks.settings import RANDOM, RunSettings
 
 
 class Command(NamedTuple):

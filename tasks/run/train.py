@@ -30,6 +30,7 @@ from minibert.training import (
     fit,
 )
 from minibert.training.checkpoints import Checkpoints
+from minibert.training.settings import option_name
 from minibert.training.state import require_same_fingerprint
 from tasks.report.page import write_run_report
 from tasks.run import folder as run_folder
@@ -38,7 +39,7 @@ from tasks.run.interrupts import stopped_by
 from tasks.run.options import write_settings
 from tasks.run.prepare import AnyTask, Prepared, data_lines, prepare, settings_lines
 from tasks.run.tensorboard import Board
-from tasks.settings import SETTINGS_FILE, RunSettings, option_name
+from tasks.settings import SETTINGS_FILE, RunSettings
 from tasks.task import Details, Encoded
 
 

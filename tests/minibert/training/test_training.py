@@ -30,6 +30,7 @@ from minibert.training import (
 )
 from minibert.training.data import Plan, shuffled
 from minibert.training.optimizer import build_optimizer, linear_schedule
+from minibert.training.settings import check_settings, setting
 
 
 def train(
@@ -194,7 +195,7 @@ def test_the_schedule_ends_with_the_last_step(monkeypatch: pytest.MonkeyPatch) -
 def test_steps_are_of_sequences_or_of_tokens() -> None:
     assert TrainingSettings().batch_size == 32
     assert TrainingSettings(batch_tokens=100).batch_size is None
-    with pytest.raises(InputError, match="--batch-tokens: of no use beside --batch-size"):
+    with pytest.raises(InputError, match="--batch-tokens: cannot be combined with --batch-size"):
         TrainingSettings(batch_tokens=100, batch_size=32)
 
 
@@ -511,6 +512,33 @@ def test_evaluation_runs_in_the_precision_asked_for() -> None:
 def test_settings_out_of_range_are_refused_by_the_options_name(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"^--{name.replace('_', '-')} "):
         TrainingSettings(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("limits", "accepted", "refused", "advice"),
+    [
+        ({"at_least": 1}, [1, 9], [0, -1], "must be 1 or more"),
+        ({"above": 0}, [1e-9, 5.0], [0.0, math.nan, math.inf], "must be a number above 0"),
+        ({"above": 0, "infinity": True}, [math.inf], [0.0, math.nan], "must be a number above 0"),
+        ({"at_most": 5}, [5, -1], [6], "must be 5 or less"),
+        ({"below": 5}, [4.9], [5.0], "must be a number below 5"),
+        ({"at_least": 0, "at_most": 1}, [0.0, 1.0], [-0.1, 1.1], "must be from 0 to 1"),
+        ({"above": 0, "below": 1}, [0.5], [0.0, 1.0], "must be between 0 and 1"),
+        ({"at_least": 0, "below": 1}, [0.0], [1.0], "must be from 0 to below 1"),
+        ({"above": 0, "at_most": 1}, [1.0], [0.0], "must be above 0 and at most 1"),
+        ({}, [-3.5], [math.nan, -math.inf], "must be a finite number"),
+        ({"choices": ("a", "b")}, ["a", "b"], ["c"], "use one of a, b"),
+    ],
+)
+def test_a_field_declares_what_it_accepts(
+    limits: dict[str, Any], accepted: list[Any], refused: list[Any], advice: str
+) -> None:
+    settings_class = dataclasses.make_dataclass("Settings", [("a_b", Any, setting(None, "help", **limits))])
+    for value in (None, *accepted):
+        check_settings(settings_class(value))
+    for value in refused:
+        with pytest.raises(InputError, match=f"^--a-b {value}: {advice}\\.$"):
+            check_settings(settings_class(value))
 
 
 def test_devices_and_precisions_that_are_not_there() -> None:
