@@ -1,16 +1,13 @@
 """Attention stays within each sequence, whichever back-end computes it."""
 
-from collections.abc import Iterable
-from itertools import chain, combinations, pairwise
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from conftest import CPU_BACKENDS, FAMILIES, largest_difference, ragged_ids, ragged_types, scramble, tiny_config
 from torch import Tensor
 
-from minibert import Encoder, PackedBatch, attention, pack
+from minibert import Encoder, PackedBatch, pack
 from minibert.attention import attend, attention_backend, choose_backend
 
 LENGTHS = (5, 1, 17, 8, 2)
@@ -47,21 +44,6 @@ def test_attention_is_a_block_diagonal_softmax(backend: str, lengths: tuple[int,
     with attention_backend(backend):
         output = attend(torch.stack(qkv, 1), batch)
     assert largest_difference(output, masked_softmax_attention(qkv, lengths)) <= 1e-12
-
-
-@pytest.mark.parametrize("num_heads", [1, 12])
-@pytest.mark.parametrize("lengths", [(7,), (300, 300, 300), (40, 200, 60, 40, 90, 12, 130), UNLIKE_LENGTHS])
-def test_grids_cost_the_least_of_all_that_could_be_cut(lengths: tuple[int, ...], num_heads: int) -> None:
-    """By trying every way to cut the sequences, longest first."""
-    order = sorted(lengths, reverse=True)
-
-    def cost(cuts: Iterable[int]) -> int:
-        grids = [order[start:end] for start, end in pairwise([0, *cuts, len(order)])]
-        return sum(num_heads * len(grid) * grid[0] ** 2 + attention._GRID for grid in grids)
-
-    places = range(1, len(order))
-    every = chain.from_iterable(combinations(places, count) for count in range(len(order)))
-    assert cost(attention._cheapest_cuts(np.array(lengths), num_heads)) == min(map(cost, every))
 
 
 @pytest.mark.parametrize("lengths", [LENGTHS, UNLIKE_LENGTHS])
