@@ -37,7 +37,17 @@ from torch import Tensor, nn
 
 from minibert import EncoderConfig, TokenClassifier, pack
 from minibert.files import write_whole
-from minibert.training import Examples, LabelledBatch, Metric, Progress, TrainingSettings, choose_device, fit, predict
+from minibert.training import (
+    Callbacks,
+    Examples,
+    LabelledBatch,
+    Metric,
+    Progress,
+    Trainer,
+    TrainingSettings,
+    choose_device,
+    predict,
+)
 from minibert.training.checkpoints import Checkpoints
 
 Item = tuple[list[int], list[int]]
@@ -197,11 +207,11 @@ def train(folder: Path, device_name: str, pipe: int) -> None:
         return saved
 
     Checkpoints.save = marked_save  # type: ignore[method-assign]
-    history = fit(
-        model, Examples(random_items(60, seed=2), collate), loss=loss, evaluate=evaluate, metric=Metric("accuracy"),
-        settings=SETTINGS, device=device, on_best=lambda: model.save_pretrained(folder), on_record=record,
-        checkpoints=folder / "checkpoints", resume=True, on_resume=cut_log,
-    )  # fmt: skip
+    history = Trainer(
+        model=model, data=Examples(random_items(60, seed=2), collate), loss=loss, evaluate=evaluate,
+        metric=Metric("accuracy"), settings=SETTINGS, device=device, checkpoints=folder / "checkpoints", resume=True,
+        callbacks=Callbacks(on_best=lambda: model.save_pretrained(folder), on_record=record, on_resume=cut_log),
+    ).fit()  # fmt: skip
     save_file({name: tensor.cpu() for name, tensor in model.state_dict().items()}, folder / "last.safetensors")
     (folder / "history.json").write_text(json.dumps(history), encoding="utf-8")
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from benchmarks.reference import transformers
-from minibert.training import Examples, LabelledBatch, autocast, choose_device, choose_precision, fit
+from minibert.training import Examples, LabelledBatch, Trainer, autocast, choose_device, choose_precision
 from minibert.training.data import shuffled
 from minibert.training.optimizer import linear_schedule
 from tasks.ner import task as ner
@@ -138,10 +138,10 @@ def main() -> None:
         return task.losses(module, module(batch.inputs), batch).sum()
 
     clock = time.perf_counter()
-    fit(
-        model, Examples(windows["train"], task.collate), loss=batch_loss, evaluate=evaluate, metric=task.metric,
-        settings=settings, device=device, on_best=lambda: None, on_record=lambda _: None, show_progress=True,
-    )  # fmt: skip
+    Trainer(
+        model=model, data=Examples(windows["train"], task.collate), loss=batch_loss, evaluate=evaluate,
+        metric=task.metric, settings=settings, device=device, show_progress=True,
+    ).fit()  # fmt: skip
 
     theirs.to(device)
     clock = time.perf_counter()

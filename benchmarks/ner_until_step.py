@@ -11,7 +11,7 @@ _step = OptimizerStep.__call__
 
 
 def _one_step(step: OptimizerStep, indices: Sequence[int]) -> NoReturn:
-    loss, _ = _step(step, indices).figures.tolist()
+    loss, _ = _step(step, indices).loss_and_norm.tolist()
     print(f"step 1: loss {loss:.4f}", flush=True)
     sys.exit()
 

@@ -35,7 +35,7 @@ def our_predictor(folder: Path, work: Workload, *, int8: bool = False) -> Predic
 
 
 def our_trainer(folder: Path, work: Workload, *, checkpointing: bool = False) -> Trainer:
-    """Our optimizer step over the workload's batches, as :func:`minibert.training.fit` takes it."""
+    """Our optimizer step over the workload's batches, as :class:`minibert.training.Trainer` takes it."""
     device = work.device
     model = TokenClassifier.from_pretrained(folder).to(device)
     model.encoder.activation_checkpointing = checkpointing
@@ -52,9 +52,9 @@ def our_trainer(folder: Path, work: Workload, *, checkpointing: bool = False) ->
         device=device,
     )
     step = OptimizerStep(
-        state,
-        model,
-        Examples(list(zip(work.sequences, work.random_targets(), strict=True)), _collate),
+        state=state,
+        module=model,
+        data=Examples(list(zip(work.sequences, work.random_targets(), strict=True)), _collate),
         loss=_loss,
         divergence=None,
         settings=settings,

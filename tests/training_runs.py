@@ -12,7 +12,7 @@ from conftest import tiny_config
 from torch import Tensor, nn
 
 from minibert import TokenClassifier, pack
-from minibert.training import Examples, LabelledBatch, Metric, Progress, TrainingSettings, fit, predict
+from minibert.training import Callbacks, Examples, LabelledBatch, Metric, Progress, Trainer, TrainingSettings, predict
 
 CPU = torch.device("cpu")
 TIMES = ("train_seconds", "seconds_left", "tokens_per_second", "deterministic_slowdown")
@@ -78,19 +78,21 @@ class Run:
     best: list[Tensor] = field(default_factory=list)
     figures: Callable[[], Mapping[str, float]] | None = None
     on_best: Callable[[], None] | None = None
-    same: Mapping[str, Any] | None = None
+    fingerprint_extra: Mapping[str, Any] = field(default_factory=dict)
 
     def start(self, *, resume: bool = False) -> list[dict[str, Any]]:
         given = {
             "epochs": 3, "batch_size": 8, "micro_batch_size": 3, "lr": 3e-3, "precision": "bf16", "ema": 0.9,
             "save_steps": 2, **self.settings,
         }  # fmt: skip
-        return fit(
-            self.model, examples(ragged_items()), loss=self.loss, evaluate=self.figures or self._figures,
+        return Trainer(
+            model=self.model, data=examples(ragged_items()), loss=self.loss, evaluate=self.figures or self._figures,
             metric=Metric("loss", higher_is_better=False), settings=TrainingSettings(**given), device=CPU,
-            on_best=self.on_best or self._keep_best, on_record=self.log.append, checkpoints=self.folder, resume=resume,
-            on_resume=self._cut_log, same=self.same,
-        )  # fmt: skip
+            checkpoints=self.folder, resume=resume, fingerprint_extra=self.fingerprint_extra,
+            callbacks=Callbacks(
+                on_best=self.on_best or self._keep_best, on_record=self.log.append, on_resume=self._cut_log
+            ),
+        ).fit()  # fmt: skip
 
     def go_on(self, **changes: Any) -> "Run":
         """What the same command with ``--resume`` makes of what is left of this run, ready to be started."""

@@ -7,7 +7,7 @@ from minibert.lazy import lazy_attributes
 if TYPE_CHECKING:
     from minibert.training.checks import check_finite, collapse_warning
     from minibert.training.data import Examples, LabelledBatch, Metric
-    from minibert.training.loop import fit
+    from minibert.training.loop import Callbacks, Trainer
     from minibert.training.precision import autocast, choose_device, choose_precision
     from minibert.training.prediction import predict
     from minibert.training.regularisation import class_divergence
@@ -20,7 +20,7 @@ else:
         __name__,
         checks=("check_finite", "collapse_warning"),
         data=("Examples", "LabelledBatch", "Metric"),
-        loop=("fit",),
+        loop=("Callbacks", "Trainer"),
         precision=("autocast", "choose_device", "choose_precision"),
         prediction=("predict",),
         regularisation=("class_divergence",),
@@ -32,12 +32,14 @@ else:
 
 __all__ = [
     "PRECISIONS",
+    "Callbacks",
     "Divergence",
     "Examples",
     "Interrupted",
     "LabelledBatch",
     "Metric",
     "Progress",
+    "Trainer",
     "TrainingSettings",
     "autocast",
     "check_finite",
@@ -45,6 +47,5 @@ __all__ = [
     "choose_precision",
     "class_divergence",
     "collapse_warning",
-    "fit",
     "predict",
 ]

@@ -21,17 +21,18 @@ from minibert.training.regularisation import Ema
 
 @dataclass(kw_only=True)
 class Progress:
-    """How far a run has come; all of it is plain values, as JSON has them.
+    """How far a run has come, as plain values for JSON.
 
     Attributes:
-        micro_batch_size: sequences computed at a time, which memory may have forced down.
-        step: optimizer steps done.
-        epoch: the one under way, from 1.
-        position: steps done in it; where these are all, its evaluation is what comes next.
+        micro_batch_size: sequences computed at a time, which is halved when memory runs out.
+        step: optimizer steps done in the run.
+        epoch: the current one, from 1.
+        epoch_step: optimizer steps done in the epoch; after the last one, evaluation comes next.
         loss_sum, num_targets: over the epoch's steps so far.
-        num_tokens, seconds: the epoch's so far, for its speed.
-        best: the best figure so far, and the step after whose epoch it was found.
-        epochs_without_best: in a row, up to now.
+        num_tokens, seconds: of the epoch so far.
+        best: the best figure so far.
+        best_step: the step of the checkpoint with the best weights; None if the run saves none regularly.
+        epochs_without_best: in a row, until now.
         num_records: how many records went to the log.
         history: the record of each finished epoch.
     """
@@ -39,7 +40,7 @@ class Progress:
     micro_batch_size: int
     step: int = 0
     epoch: int = 1
-    position: int = 0
+    epoch_step: int = 0
     loss_sum: float = 0.0
     num_targets: int = 0
     num_tokens: int = 0
@@ -49,6 +50,22 @@ class Progress:
     epochs_without_best: int = 0
     num_records: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def mean_loss(self) -> float:
+        """Of the epoch so far, per target."""
+        return self.loss_sum / max(1, self.num_targets)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of the epoch so far."""
+        return self.num_tokens / self.seconds
+
+    def start_next_epoch(self) -> None:
+        """Moves on, with the counts of the epoch set back to 0."""
+        self.epoch += 1
+        self.epoch_step = self.num_targets = self.num_tokens = 0
+        self.loss_sum = self.seconds = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
-"""One optimizer step: gradients of many sequences, in as many pieces and processes as it takes, and the update."""
+"""One optimizer step: the gradient, computed in micro-batches and by several processes, and the update."""
 
 import contextlib
 import dataclasses
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,11 +15,12 @@ from torch.nn.parallel import DistributedDataParallel
 from minibert.encoder import Encoder
 from minibert.errors import InputError
 from minibert.training import distributed
+from minibert.training.checks import check_finite
 from minibert.training.data import Examples, LabelledBatch
 from minibert.training.precision import autocast
 from minibert.training.regularisation import adversarial_embeddings
 from minibert.training.settings import TrainingSettings
-from minibert.training.state import RunState
+from minibert.training.state import Progress, RunState
 
 logger = logging.getLogger(__name__)
 
@@ -28,57 +30,97 @@ Divergence = Callable[[Tensor, Tensor, LabelledBatch], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What became of a step.
+    """The result of an optimizer step.
 
     Attributes:
-        figures: ``(2,)``, still on the device: the loss summed over this process's targets, and the gradient's norm.
-        num_targets, num_tokens: of all processes.
-        lines: of this process's examples.
+        loss_and_norm: ``(2,)``, still on the device: the loss summed over this process's targets, and the norm of the
+            gradient.
+        num_targets, num_tokens: over all processes.
+        lines: of this process's examples in their file.
     """
 
-    figures: Tensor
+    loss_and_norm: Tensor
     num_targets: int
     num_tokens: int
     lines: tuple[int, ...]
 
 
-class OptimizerStep:
-    """Takes the indices of a step's examples, and changes the model.
+class PendingResults:
+    """Results of steps whose loss is still on the device, so that the next step need not wait for it."""
 
-    The step's loss is the sum over its targets divided by the number of targets in the whole step, so that cutting it
-    into micro-batches, or sharing it out among processes, changes nothing.
+    def __init__(self) -> None:
+        self._results: list[StepResult] = []
+
+    def append(self, result: StepResult) -> None:
+        self._results.append(result)
+
+    def add_to(self, progress: Progress) -> None:
+        """Adds the losses to ``progress.loss_sum`` in order, and forgets them.
+
+        Raises:
+            InputError: a loss or the norm of a gradient is NaN or infinite; the message names the step and its lines.
+        """
+        values = torch.stack([result.loss_and_norm for result in self._results]).tolist()
+        losses = distributed.all_reduce_sum([loss for loss, _ in values])
+        first_step = progress.step - len(self._results) + 1
+        for step, (result, loss, (_, norm)) in enumerate(zip(self._results, losses, values, strict=True), first_step):
+            if not math.isfinite(loss + norm):
+                what = "training loss" if not math.isfinite(loss) else "gradient's norm"
+                check_finite(
+                    norm if math.isfinite(loss) else loss,
+                    f"the {what} at step {step}, epoch {progress.epoch},",
+                    [line for lines in distributed.all_gather([result.lines]) for line in lines],
+                )
+            progress.loss_sum += loss
+        self._results.clear()
+
+
+class OptimizerStep:
+    """Computes the gradient of some examples, given by their indices, and updates the model.
+
+    The step's loss is the sum over all its targets divided by their number, so that cutting the step into
+    micro-batches, or sharing it among processes, changes nothing.
+
+    Args:
+        state: of the run; its model is updated.
+        module: the model, or its :class:`DistributedDataParallel` wrapper.
+        data: the examples.
+        loss: takes ``module`` and a batch; returns the loss summed over the batch's targets.
+        divergence: between two outputs of the model, for R-Drop.
+        settings: see there.
+        precision: fp32, bf16 or fp16.
     """
 
     def __init__(
         self,
-        state: RunState,
-        trained: nn.Module,
-        data: Examples[Any],
         *,
+        state: RunState,
+        module: nn.Module,
+        data: Examples[Any],
         loss: Loss,
         divergence: Divergence | None,
         settings: TrainingSettings,
         precision: str,
     ) -> None:
         if settings.r_drop and divergence is None:
-            raise InputError("--r-drop: this task has no measure of how far two predictions lie apart; leave it out.")
+            raise InputError("--r-drop: this task has no measure of how much two predictions differ; leave it out.")
         self._state = state
+        self._module = module
         self._data = data
         self._loss = loss
         self._divergence = divergence
         self._settings = settings
         self._precision = precision
-        # R-Drop compares two passes that differ in dropout. They are one pass over a batch that has each sequence
-        # twice, which is faster where sequences are few or short (as in the authors' code).
+        # R-Drop compares two passes that differ in dropout. As in the authors' code, they are one pass over a batch
+        # that has each sequence twice, which is faster for few or short sequences.
         self._copies = 2 if settings.r_drop else 1
-        self._trained = trained  # the model, or what wraps it for several processes
 
     def __call__(self, indices: Sequence[int]) -> StepResult:
         result = self.gradients(indices)
         state = self._state
         state.scaler.unscale_(state.optimizer)
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), self._settings.max_grad_norm)
-        if state.scaler.is_enabled():  # an overflow is its business: it leaves the step out
+        if state.scaler.is_enabled():  # it handles overflows itself, by skipping the step
             norm = torch.zeros_like(norm)
         state.scaler.step(state.optimizer)
         state.scaler.update()
@@ -86,49 +128,49 @@ class OptimizerStep:
         state.schedule.step()
         if state.ema is not None:
             state.ema.update(state.progress.step + 1)
-        result.figures[1] = norm
+        result.loss_and_norm[1] = norm
         return result
 
     def gradients(self, indices: Sequence[int]) -> StepResult:
-        """Leaves the step's gradient in the model; where memory runs out, with smaller micro-batches."""
+        """Adds the step's gradient to the model's; when memory runs out, with smaller micro-batches."""
         while True:
             try:
                 return self._gradients(indices)
             except torch.OutOfMemoryError:
-                pass  # what the failed attempt holds is freed only outside this block
+                pass  # the memory of the failed attempt is freed only after this block
             self._halve_micro_batch()
 
     def _gradients(self, indices: Sequence[int]) -> StepResult:
         mine = distributed.shard(indices)
-        # A process without a sequence computes another's for nothing: gradients are exchanged in every process's pass.
+        # A process without a sequence computes one with weight 0: all processes must take part in exchanging gradients.
         progress = self._state.progress
         batches = list(
             self._data.batches(
                 mine or indices[:1], progress.micro_batch_size, epoch=progress.epoch, copies=self._copies
             )
         )
-        part = (1 if mine else 0) / self._copies  # of what is summed over a batch
+        weight = (1 if mine else 0) / self._copies
         num_targets, num_tokens = distributed.all_reduce_sum([
-            part * sum(batch.num_targets for batch in batches),
-            part * sum(batch.inputs.num_tokens for batch in batches),
+            weight * sum(batch.num_targets for batch in batches),
+            weight * sum(batch.inputs.num_tokens for batch in batches),
         ])  # fmt: skip
         batches = [dataclasses.replace(batch, targets_per_sequence=num_targets / len(indices)) for batch in batches]
-        # DistributedDataParallel takes the mean over processes, and the loss is a sum.
-        scale = part * distributed.world_size() / max(1.0, num_targets)
-        loss_sum = part * self._backward(batches, scale)
+        # DistributedDataParallel takes the mean over processes, but the loss is a sum.
+        scale = weight * distributed.world_size() / max(1.0, num_targets)
+        loss_sum = weight * self._backward(batches, scale)
         if self._settings.fgm is not None:
             encoder = cast(Encoder, self._state.model.encoder)
             with adversarial_embeddings(encoder.embeddings.word_embeddings.weight, self._settings.fgm):
                 self._backward(batches, scale)
         return StepResult(
-            figures=torch.stack([loss_sum, torch.zeros_like(loss_sum)]),
+            loss_and_norm=torch.stack([loss_sum, torch.zeros_like(loss_sum)]),
             num_targets=int(num_targets),
             num_tokens=int(num_tokens),
             lines=tuple(dict.fromkeys(line for batch in batches for line in batch.lines)) if mine else (),
         )
 
     def _backward(self, batches: Sequence[LabelledBatch], scale: float) -> Tensor:
-        """Adds the gradient of ``scale`` times the loss summed over the batches' targets; gives that sum, unscaled."""
+        """Adds the gradient of ``scale`` times the loss summed over the batches' targets; returns the unscaled sum."""
         state = self._state
         loss_sum = torch.zeros((), device=state.device)
         for number, batch in enumerate(batches, start=1):
@@ -140,18 +182,18 @@ class OptimizerStep:
         return loss_sum
 
     def _without_exchange(self) -> contextlib.AbstractContextManager[None]:
-        """Within it, a backward pass leaves this process's gradient to be exchanged with that of a later one."""
-        trained = self._trained
-        return trained.no_sync() if isinstance(trained, DistributedDataParallel) else contextlib.nullcontext()
+        """Within it, gradients stay in this process; a later backward pass exchanges them."""
+        module = self._module
+        return module.no_sync() if isinstance(module, DistributedDataParallel) else contextlib.nullcontext()
 
     def _objective(self, batch: LabelledBatch) -> tuple[Tensor, Tensor]:
-        """What is minimised, and the loss in it, both summed over the batch's targets."""
+        """The objective to minimise and the loss in it, both summed over the batch's targets."""
         if not self._settings.r_drop or self._divergence is None:
-            loss = self._loss(self._trained, batch)
+            loss = self._loss(self._module, batch)
             return loss, loss
         outputs: list[Tensor] = []
         with self._state.model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output)):
-            loss = self._loss(self._trained, batch)
+            loss = self._loss(self._module, batch)
         (output,) = outputs
         other_copy = output.roll(len(output) // self._copies, 0)
         return loss + self._settings.r_drop * self._divergence(output, other_copy, batch), loss
@@ -176,7 +218,7 @@ class OptimizerStep:
 
 @contextlib.contextmanager
 def activation_checkpointing(model: nn.Module, on: bool) -> Iterator[None]:
-    """Within the block, the model's encoder computes its layers twice instead of keeping their activations."""
+    """Within the block, if ``on``, the encoder computes its layers twice instead of keeping their activations."""
     encoder = cast(Encoder, model.encoder)
     before, encoder.activation_checkpointing = encoder.activation_checkpointing, on
     try:

@@ -18,16 +18,17 @@ from minibert.checkpoint import Pretrained, open_checkpoint
 from minibert.errors import InputError
 from minibert.files import read_json_object
 from minibert.training import (
+    Callbacks,
     Examples,
     Interrupted,
     LabelledBatch,
     Progress,
+    Trainer,
     check_finite,
     choose_device,
     choose_precision,
     collapse_warning,
     distributed,
-    fit,
 )
 from minibert.training.checkpoints import Checkpoints
 from minibert.training.settings import option_name
@@ -252,23 +253,22 @@ def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, 
             board.go_on(progress.step)
         print(f"resumes after step {progress.step}, in epoch {progress.epoch}", flush=True)
 
-    return fit(
-        model.to(device),
-        Examples(train.examples, task.collate, task.at_epoch, lengths=train.lengths),
+    trainer = Trainer(
+        model=model.to(device),
+        data=Examples(train.examples, task.collate, task.at_epoch, lengths=train.lengths),
         loss=loss,
         evaluate=evaluate,
         metric=task.metric,
         settings=task.settings,
         device=device,
-        on_best=lambda: model.save_pretrained(folder),
-        on_record=record,
-        show_progress=True,
+        callbacks=Callbacks(on_best=lambda: model.save_pretrained(folder), on_record=record, on_resume=go_on),
         divergence=task.divergence(model),
         checkpoints=folder / run_folder.CHECKPOINTS,
         resume=resume,
-        same=_files(prepared),
-        on_resume=go_on,
+        fingerprint_extra=_files(prepared),
+        show_progress=True,
     )
+    return trainer.fit()
 
 
 def _load_best(task: AnyTask, model: Pretrained, folder: Path) -> None:

@@ -24,10 +24,10 @@ from minibert.training import (
     Interrupted,
     LabelledBatch,
     Metric,
+    Trainer,
     TrainingSettings,
     class_divergence,
     distributed,
-    fit,
     loop,
 )
 from minibert.training.step import OptimizerStep, StepResult
@@ -94,14 +94,14 @@ def trained(variant: str, settings: dict[str, Any], device: torch.device) -> dic
         with torch.no_grad():
             model.classifier.weight.add_(1)
     StepWatch.losses = []
-    history = fit(
-        model, examples(ragged_items(25)), loss=loss, evaluate=lambda: evaluated(model),
-        metric=Metric("loss", higher_is_better=False), device=device, on_best=lambda: None, on_record=lambda _: None,
+    history = Trainer(
+        model=model, data=examples(ragged_items(25)), loss=loss, evaluate=lambda: evaluated(model),
+        metric=Metric("loss", higher_is_better=False), device=device,
         settings=TrainingSettings(
             **{"batch_size": BATCH, "micro_batch_size": 1, "lr": 1e-3, "precision": "fp32", **settings}
         ),
         divergence=class_divergence,
-    )  # fmt: skip
+    ).fit()  # fmt: skip
     with torch.no_grad():
         size = sum((parameter.double() ** 2).sum().item() for parameter in model.parameters())
     return {
@@ -145,7 +145,7 @@ class StepWatch(OptimizerStep):
 
     def __call__(self, indices: Sequence[int]) -> StepResult:
         result = super().__call__(indices)
-        self.losses.append(distributed.all_reduce_sum([result.figures[0].item()])[0] / result.num_targets)
+        self.losses.append(distributed.all_reduce_sum([result.loss_and_norm[0].item()])[0] / result.num_targets)
         return result
 
 
@@ -162,11 +162,11 @@ def in_a_group_of_two(
         return loss(module, batch)
 
     model = tiny_model(0.2)
-    history = fit(
-        model, Examples(ragged_items(), collate), loss=watched, evaluate=lambda: {"loss": 1.0}, metric=Metric("loss"),
-        device=device, on_best=lambda: None, on_record=lambda _: None, checkpoints=folder / "checkpoints",
+    history = Trainer(
+        model=model, data=Examples(ragged_items(), collate), loss=watched, evaluate=lambda: {"loss": 1.0},
+        metric=Metric("loss"), device=device, checkpoints=folder / "checkpoints",
         settings=TrainingSettings(epochs=2, batch_size=8, lr=1e-3, precision="fp32", save_steps=1), resume=resume,
-    )  # fmt: skip
+    ).fit()  # fmt: skip
     if distributed.is_rank0():
         save_file(model.state_dict(), folder / "weights.safetensors")
         (folder / "history.json").write_text(json.dumps(without_times(history)), encoding="utf-8")

@@ -11,7 +11,7 @@ from training_runs import CPU, collate, loss, ragged_items, tiny_model, weights
 
 from minibert import TokenClassifier
 from minibert.errors import InputError
-from minibert.training import Examples, LabelledBatch, Metric, TrainingSettings, class_divergence, fit
+from minibert.training import Callbacks, Examples, LabelledBatch, Metric, Trainer, TrainingSettings, class_divergence
 from minibert.training.optimizer import build_optimizer
 
 
@@ -29,10 +29,11 @@ def train(
         on_evaluate()
         return {"figure": 0.0}
 
-    fit(
-        model, Examples(ragged_items(8), collate), loss=loss, evaluate=evaluate, metric=Metric("figure"), device=CPU,
-        settings=TrainingSettings(**given), on_best=on_best, on_record=lambda _: None, divergence=class_divergence,
-    )  # fmt: skip
+    Trainer(
+        model=model, data=Examples(ragged_items(8), collate), loss=loss, evaluate=evaluate, metric=Metric("figure"),
+        device=CPU, settings=TrainingSettings(**given), divergence=class_divergence,
+        callbacks=Callbacks(on_best=on_best),
+    ).fit()  # fmt: skip
 
 
 def plain_step(model: nn.Module, gradients: Sequence[Tensor]) -> None:
@@ -107,13 +108,14 @@ def test_r_drop_adds_the_divergence_of_two_passes() -> None:
     of a batch decides it, so the step has one sequence, again and again."""
     item = ragged_items(8)[:1] * 8
     ours, plain = tiny_model(0.3).double(), tiny_model(0.3).double()
-    fit(
-        ours, Examples(item, collate), loss=loss, evaluate=lambda: {"figure": 0.0}, metric=Metric("figure"), device=CPU,
+    Trainer(
+        model=ours, data=Examples(item, collate), loss=loss, evaluate=lambda: {"figure": 0.0}, metric=Metric("figure"),
+        device=CPU,
         settings=TrainingSettings(
             epochs=1, batch_size=8, lr=1e-2, precision="fp32", warmup_ratio=0.0, r_drop=2.0, seed=7
         ),
-        on_best=lambda: None, on_record=lambda _: None, divergence=class_divergence,
-    )  # fmt: skip
+        divergence=class_divergence,
+    ).fit()  # fmt: skip
     torch.manual_seed(7)
     batch = collate(item)
     both = plain(collate(item * 2).inputs).chunk(2)
@@ -138,10 +140,10 @@ def test_r_drop_without_dropout_changes_nothing() -> None:
 
 def test_r_drop_is_refused_where_the_task_has_no_divergence() -> None:
     with pytest.raises(InputError, match=r"^--r-drop: this task has no measure"):
-        fit(
-            tiny_model(), Examples(ragged_items(8), collate), loss=loss, evaluate=dict, metric=Metric("figure"),
-            device=CPU, settings=TrainingSettings(r_drop=1.0), on_best=lambda: None, on_record=lambda _: None,
-        )  # fmt: skip
+        Trainer(
+            model=tiny_model(), data=Examples(ragged_items(8), collate), loss=loss, evaluate=dict,
+            metric=Metric("figure"), device=CPU, settings=TrainingSettings(r_drop=1.0),
+        ).fit()  # fmt: skip
 
 
 def test_the_divergence_counts_rows_with_a_target_alone() -> None:

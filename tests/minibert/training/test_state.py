@@ -220,12 +220,12 @@ def test_settings_that_change_no_step_may_change(tmp_path: Path, untouched: Run)
 
 
 def test_what_a_task_says_must_be_the_same(tmp_path: Path) -> None:
-    run = Run(tmp_path, loss=failing_at(8, PowerCut()), same={"--weights": "here", "--splits": ("a", 1)})
+    run = Run(tmp_path, loss=failing_at(8, PowerCut()), fingerprint_extra={"--weights": "here", "--splits": ("a", 1)})
     with pytest.raises(PowerCut):
         run.start()
     with pytest.raises(InputError, match="--weights changed: was here, is now there"):
-        run.go_on(same={"--weights": "there", "--splits": ("a", 1)}).start(resume=True)
-    run.go_on(same={"--weights": "here", "--splits": ("a", 1)}).start(resume=True)
+        run.go_on(fingerprint_extra={"--weights": "there", "--splits": ("a", 1)}).start(resume=True)
+    run.go_on(fingerprint_extra={"--weights": "here", "--splits": ("a", 1)}).start(resume=True)
 
 
 def test_another_model_is_refused(tmp_path: Path) -> None:

@@ -16,16 +16,17 @@ from training_runs import CPU, Item, collate, examples, loss, ragged_items, tiny
 from minibert import TokenClassifier
 from minibert.errors import InputError
 from minibert.training import (
+    Callbacks,
     Examples,
     LabelledBatch,
     Metric,
+    Trainer,
     TrainingSettings,
     autocast,
     check_finite,
     choose_device,
     choose_precision,
     collapse_warning,
-    fit,
     predict,
 )
 from minibert.training.data import Plan, shuffled
@@ -43,17 +44,11 @@ def train(
     """Runs the loop on ragged items and gives every record."""
     records: list[Mapping[str, Any]] = []
     given: dict[str, Any] = {"epochs": 2, "batch_size": 8, "lr": 1e-3, "precision": "fp32", **settings}
-    fit(
-        model,
-        examples(items or ragged_items()),
-        loss=loss,
-        evaluate=lambda: {"figure": 0.0},
-        metric=Metric("figure"),
-        settings=TrainingSettings(**given),
-        device=CPU,
-        on_best=lambda: None,
-        on_record=records.append,
-    )
+    Trainer(
+        model=model, data=examples(items or ragged_items()), loss=loss, evaluate=lambda: {"figure": 0.0},
+        metric=Metric("figure"), settings=TrainingSettings(**given), device=CPU,
+        callbacks=Callbacks(on_record=records.append),
+    ).fit()  # fmt: skip
     return records
 
 
@@ -133,10 +128,10 @@ def test_every_example_is_seen_once_an_epoch_in_another_order() -> None:
         seen.append([])
         return {"figure": 0.0}
 
-    fit(
-        tiny_model(), Examples(items, watching), loss=loss, evaluate=next_epoch, metric=Metric("figure"),
-        settings=TrainingSettings(epochs=2, batch_size=7), device=CPU, on_best=lambda: None, on_record=lambda _: None,
-    )  # fmt: skip
+    Trainer(
+        model=tiny_model(), data=Examples(items, watching), loss=loss, evaluate=next_epoch, metric=Metric("figure"),
+        settings=TrainingSettings(epochs=2, batch_size=7), device=CPU,
+    ).fit()  # fmt: skip
     first, second, _ = seen
     assert sorted(first) == sorted(second) == list(range(5, 25))
     assert first != second
@@ -217,11 +212,11 @@ def test_examples_may_differ_by_epoch_and_batches_know_their_steps_targets() -> 
         seen.append((batch.inputs.num_sequences, batch.num_targets, batch.targets_per_sequence))
         return loss(model, batch)
 
-    fit(
-        tiny_model(), Examples(ragged_items(7), collate, at_epoch), loss=noting, evaluate=lambda: {"figure": 0.0},
-        metric=Metric("figure"), device=CPU, on_best=lambda: None, on_record=lambda _: None,
+    Trainer(
+        model=tiny_model(), data=Examples(ragged_items(7), collate, at_epoch), loss=noting,
+        evaluate=lambda: {"figure": 0.0}, metric=Metric("figure"), device=CPU,
         settings=TrainingSettings(epochs=3, batch_size=7, micro_batch_size=3, precision="fp32"),
-    )  # fmt: skip
+    ).fit()  # fmt: skip
     assert epochs == [1] * 7 + [2] * 7 + [3] * 7
     for step in (seen[:3], seen[3:6], seen[6:]):
         targets = sum(count for _, count, _ in step)
@@ -262,11 +257,11 @@ def test_the_best_epoch_has_a_direction_and_is_never_nan(higher: bool, figures: 
         now[0] = next(epoch)
         return {"figure": figures[now[0]]}
 
-    history = fit(
-        tiny_model(), Examples(ragged_items(2), collate), loss=loss, evaluate=evaluate,
+    history = Trainer(
+        model=tiny_model(), data=Examples(ragged_items(2), collate), loss=loss, evaluate=evaluate,
         metric=Metric("figure", higher_is_better=higher), settings=TrainingSettings(epochs=len(figures)), device=CPU,
-        on_best=lambda: saved.append(now[0]), on_record=lambda _: None,
-    )  # fmt: skip
+        callbacks=Callbacks(on_best=lambda: saved.append(now[0])),
+    ).fit()  # fmt: skip
     assert saved == best
     assert [index for index, record in enumerate(history) if record["best"]] == best
 
@@ -300,11 +295,10 @@ def test_what_is_no_number_is_named_by_the_steps_lines(bad: str) -> None:
         return value + (value - value.detach()) ** 0.5  # 0, with an infinite slope
 
     with pytest.raises(InputError) as caught:
-        fit(
-            tiny_model(), Examples(items, with_lines), loss=failing, evaluate=dict, metric=Metric("figure"),
+        Trainer(
+            model=tiny_model(), data=Examples(items, with_lines), loss=failing, evaluate=dict, metric=Metric("figure"),
             settings=TrainingSettings(batch_size=6, micro_batch_size=4, precision="fp32"), device=CPU,
-            on_best=lambda: None, on_record=lambda _: None,
-        )  # fmt: skip
+        ).fit()  # fmt: skip
     lines = ", ".join(map(str, sorted(seen[6:12])))
     what = {"loss": "training loss", "gradient": "gradient's norm"}[bad]
     assert f"the {what} at step 2, epoch 1, is " in str(caught.value)
@@ -373,11 +367,11 @@ def test_a_step_without_any_target_changes_no_gradient() -> None:
 
 def test_early_stopping_ends_after_epochs_without_a_new_best() -> None:
     figures = iter([0.1, 0.3, 0.2, 0.3, 0.9])
-    history = fit(
-        tiny_model(), Examples(ragged_items(2), collate), loss=loss, evaluate=lambda: {"figure": next(figures)},
-        metric=Metric("figure"), settings=TrainingSettings(epochs=5, early_stopping=2), device=CPU,
-        on_best=lambda: None, on_record=lambda _: None,
-    )  # fmt: skip
+    history = Trainer(
+        model=tiny_model(), data=Examples(ragged_items(2), collate), loss=loss,
+        evaluate=lambda: {"figure": next(figures)}, metric=Metric("figure"),
+        settings=TrainingSettings(epochs=5, early_stopping=2), device=CPU,
+    ).fit()  # fmt: skip
     assert [record["figure"] for record in history] == [0.1, 0.3, 0.2, 0.3]
 
 
@@ -464,11 +458,10 @@ def test_norms_and_softmax_are_computed_in_fp32() -> None:
 
 def test_a_metric_that_never_was_a_number_stops_the_run() -> None:
     with pytest.raises(InputError, match="no epoch has a figure for figure"):
-        fit(
-            tiny_model(), Examples(ragged_items(2), collate), loss=loss, metric=Metric("figure"),
+        Trainer(
+            model=tiny_model(), data=Examples(ragged_items(2), collate), loss=loss, metric=Metric("figure"),
             evaluate=lambda: {"figure": math.nan}, settings=TrainingSettings(epochs=2), device=CPU,
-            on_best=lambda: None, on_record=lambda _: None,
-        )  # fmt: skip
+        ).fit()  # fmt: skip
 
 
 def test_dropout_acts_in_training_and_never_in_evaluation() -> None:
@@ -484,11 +477,10 @@ def test_dropout_acts_in_training_and_never_in_evaluation() -> None:
             evaluated.append(torch.cat([logits for _, logits in outputs]))
         return {"figure": 0.0}
 
-    history = fit(
-        model, data, loss=loss, evaluate=evaluate, metric=Metric("figure"),
+    history = Trainer(
+        model=model, data=data, loss=loss, evaluate=evaluate, metric=Metric("figure"),
         settings=TrainingSettings(epochs=3, batch_size=4, lr=1e-12, precision="fp32"), device=CPU,
-        on_best=lambda: None, on_record=lambda _: None,
-    )  # fmt: skip
+    ).fit()  # fmt: skip
     assert all(torch.equal(output, evaluated[0]) for output in evaluated)
     assert len({record["train_loss"] for record in history}) == 3
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from training_runs import CPU, Item
 
 from minibert import SequenceClassifier, TokenClassifier, pack
-from minibert.training import Examples, LabelledBatch, Metric, TrainingSettings, fit
+from minibert.training import Examples, LabelledBatch, Metric, Trainer, TrainingSettings
 from minibert.training.data import shuffled
 
 transformers = pytest.importorskip("transformers", reason="transformers is the oracle of these tests")
@@ -86,14 +86,14 @@ def test_a_hundred_steps_have_the_losses_of_a_transformers_loop(tmp_path: Path, 
         losses.append(value.item() / batch.num_targets)
         return value
 
-    fit(
-        ours, Examples(data, collate), loss=loss, evaluate=lambda: {"none": 0.0}, metric=Metric("none"), device=CPU,
-        on_best=lambda: None, on_record=lambda _: None,
+    Trainer(
+        model=ours, data=Examples(data, collate), loss=loss, evaluate=lambda: {"none": 0.0}, metric=Metric("none"),
+        device=CPU,
         settings=TrainingSettings(
             epochs=EPOCHS, batch_size=BATCH, lr=LR, weight_decay=DECAY, warmup_ratio=WARMUP / STEPS,
             max_grad_norm=CLIP, precision="fp32",
         ),
-    )  # fmt: skip
+    ).fit()  # fmt: skip
     expected = their_losses(theirs.train(), data, by_token=by_token)
     assert len(losses) == len(expected) == STEPS
     assert losses[-1] < 0.9 * losses[0]

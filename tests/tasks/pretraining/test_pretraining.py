@@ -15,7 +15,7 @@ from conftest import FAMILIES, largest_difference, padded, scramble, tiny_settin
 from minibert import PretrainingModel, Tokenizer
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
-from minibert.training import Examples, LabelledBatch, Metric, TrainingSettings, fit
+from minibert.training import Examples, LabelledBatch, Metric, Trainer, TrainingSettings
 from tasks import registry
 from tasks.pretraining import task as pretraining
 from tasks.pretraining.chunks import Chunk
@@ -175,10 +175,10 @@ def step_losses(
 
     settings = TrainingSettings(epochs=1, batch_size=11, micro_batch_size=micro_batch_size, precision="fp32")
     with patch("torch.nn.utils.clip_grad_norm_", side_effect=Stop), contextlib.suppress(Stop):
-        fit(
-            model, Examples(examples, task.collate, task.at_epoch), loss=loss, evaluate=dict, metric=Metric("loss"),
-            settings=settings, device=torch.device("cpu"), on_best=lambda: None, on_record=lambda _: None,
-        )  # fmt: skip
+        Trainer(
+            model=model, data=Examples(examples, task.collate, task.at_epoch), loss=loss, evaluate=dict,
+            metric=Metric("loss"), settings=settings, device=torch.device("cpu"),
+        ).fit()  # fmt: skip
     return losses
 
 
