@@ -1,6 +1,6 @@
 """The one batch type: sequences laid end to end, never padded.
 
-Shapes in this project: B sequences, T tokens in all of them together, C hidden width, H heads, D head width.
+Shapes in this project: B sequences, T tokens in total, C hidden width, H heads, D head width.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ class PackedBatch:
         input_ids: ``(T,)`` int64.
         position_ids: ``(T,)`` int64, counted from 0 in each sequence (the encoder adds RoBERTa's offset).
         token_type_ids: ``(T,)`` int64.
-        cu_seqlens: ``(B + 1,)`` int32, where each sequence starts, then T.
-        lengths: the B lengths, on the host, so that nothing has to wait for the device to learn a shape.
+        cu_seqlens: ``(B + 1,)`` int32, the start of each sequence, then T.
+        lengths: the B lengths, on the host, so that no shape has to be read from the device.
     """
 
     input_ids: Tensor
@@ -64,8 +64,7 @@ class PackedBatch:
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """``tensor`` on ``device``, without waiting for it: a copy to a GPU out of memory that is not pinned would wait for
-    all that the GPU still has to do."""
+    """``tensor`` on ``device``. Pins memory first: a copy from unpinned memory would wait for all queued GPU work."""
     if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
@@ -76,10 +75,10 @@ def pack(sequences: Sequence[IntSequence], token_type_ids: Sequence[IntSequence]
 
     Args:
         sequences: B lists or arrays of ids, special tokens included.
-        token_type_ids: B lists of the same lengths; all zeros where absent.
+        token_type_ids: B lists of the same lengths; all zeros if None.
 
     Raises:
-        ValueError: there is no sequence, one is empty, or the lengths of the two lists differ.
+        ValueError: there is no sequence, one is empty, or the lengths differ.
     """
     lengths = tuple(len(sequence) for sequence in sequences)
     if not lengths:
@@ -91,9 +90,9 @@ def pack(sequences: Sequence[IntSequence], token_type_ids: Sequence[IntSequence]
     cu_seqlens = np.cumsum([0, *lengths])
     total = int(cu_seqlens[-1])
     positions = np.arange(total) - np.repeat(cu_seqlens[:-1], lengths)
-    types = np.zeros(total, np.int64) if token_type_ids is None else _joined(token_type_ids)
+    types = np.zeros(total, np.int64) if token_type_ids is None else _concatenate(token_type_ids)
     return PackedBatch(
-        input_ids=torch.from_numpy(_joined(sequences)),
+        input_ids=torch.from_numpy(_concatenate(sequences)),
         position_ids=torch.from_numpy(positions),
         token_type_ids=torch.from_numpy(types),
         cu_seqlens=torch.from_numpy(cu_seqlens.astype(np.int32)),
@@ -106,8 +105,8 @@ def from_padded(input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tenso
 
     Args:
         input_ids: ``(B, S)``.
-        attention_mask: ``(B, S)``, nonzero at real tokens, which may stand on either side.
-        token_type_ids: ``(B, S)``; zeros where absent.
+        attention_mask: ``(B, S)``, nonzero at real tokens; padding may be on either side.
+        token_type_ids: ``(B, S)``; all zeros if None.
 
     Raises:
         ValueError: a row has no real token.
@@ -120,5 +119,5 @@ def from_padded(input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tenso
     return pack(rows(input_ids), None if token_type_ids is None else rows(token_type_ids))
 
 
-def _joined(sequences: Sequence[IntSequence]) -> npt.NDArray[np.int64]:
+def _concatenate(sequences: Sequence[IntSequence]) -> npt.NDArray[np.int64]:
     return np.concatenate([np.asarray(sequence, dtype=np.int64) for sequence in sequences])

@@ -1,13 +1,12 @@
-"""A linear-chain conditional random field: labels that are scored as a whole sequence.
+"""A linear-chain conditional random field (CRF): labels scored as whole sequences.
 
-The score of the tags ``y`` of a sequence of n places is the sum of their emissions, of a transition between neighbours,
-and of what it costs to begin and to end with them (Lample et al. 2016, section 2.2; the model is that of Lafferty et
-al. 2001)::
+The score of the tags ``y`` of a sequence of n words sums the emission of each tag, the transitions between neighbours,
+and a start and an end score (Lample et al. 2016, section 2.2; the model is that of Lafferty et al. 2001)::
 
     s(y) = start[y_1] + sum_t emissions[t, y_t] + sum_t transitions[y_t, y_t+1] + end[y_n]
-    log p(y) = s(y) - log Z,    Z = the sum of exp s(y') over all y'
+    log p(y) = s(y) - log Z,    Z = sum of exp s(y') over all y'
 
-Shapes here: N places in all sequences together, B sequences, S places in the longest, K labels.
+Shapes here: N words in total, B sequences, S words in the longest, K labels.
 """
 
 from collections.abc import Mapping
@@ -21,11 +20,11 @@ Lengths = tuple[int, ...]
 
 
 class LinearChainCRF(nn.Module):
-    """Scores of label sequences, for B sequences that lie end to end, as everywhere in this project.
+    """Scores label sequences, for B sequences end to end, as everywhere in this project.
 
-    Sums over sequences run over the ones that BIO allows: ``I-X`` follows only ``B-X`` or ``I-X``. In whole sentences
-    (:meth:`viterbi`, :meth:`marginals`) it does not come first either. An ``I-X`` without a ``B-X`` among the labels is
-    free, and so are labels of another kind.
+    Only label sequences that BIO allows have a probability: ``I-X`` follows only ``B-X`` or ``I-X``, and does not come
+    first in whole sentences (:meth:`viterbi`, :meth:`marginals`). Labels of another kind, and an ``I-X`` without a
+    ``B-X`` among the labels, are unconstrained.
 
     Everything is computed in fp32, also under autocast; fp64 emissions stay fp64.
 
@@ -39,11 +38,11 @@ class LinearChainCRF(nn.Module):
     def __init__(self, id2label: Mapping[int, str]) -> None:
         super().__init__()
         count = len(id2label)
-        self.transitions = nn.Parameter(torch.zeros(count, count))  # from a row to a column
+        self.transitions = nn.Parameter(torch.zeros(count, count))  # from row to column
         self.start = nn.Parameter(torch.zeros(count))
         self.end = nn.Parameter(torch.zeros(count))
 
-        # On the CPU even where the model is built on the meta device, which keeps no values.
+        # On the CPU even if the model is built on the meta device, which has no values.
         forbidden = torch.zeros(count, count, dtype=torch.bool, device="cpu")
         forbidden_first = torch.zeros(count, dtype=torch.bool, device="cpu")
         index_of = {label: index for index, label in id2label.items()}
@@ -57,13 +56,13 @@ class LinearChainCRF(nn.Module):
         self.register_buffer("forbidden_first", forbidden_first, persistent=False)
 
     def log_likelihood(self, emissions: Tensor, tags: Tensor, lengths: Lengths) -> Tensor:
-        """``log p(tags)`` of each sequence, among the tag sequences with allowed transitions.
+        """``log p(tags)`` of each sequence, among all sequences with allowed transitions.
 
-        Any label may come first, because a piece of a long sentence may begin inside an entity.
+        Any label may come first, because a window of a long sentence may begin inside an entity.
 
         Args:
             emissions: ``(N, K)``.
-            tags: ``(N,)`` int64. A forbidden transition among them makes the result minus infinity.
+            tags: ``(N,)`` int64. With a forbidden transition the result is minus infinity.
             lengths: of the B sequences, on the host.
 
         Returns:
@@ -74,62 +73,62 @@ class LinearChainCRF(nn.Module):
         """
         with torch.autocast(emissions.device.type, enabled=False):
             start, transitions, end = self._scores(emissions)
-            steps, chosen = _steps(emissions.to(start.dtype), lengths), _steps(tags, lengths)
-            real = _real(lengths, emissions.device)
-            forward, shifts = _forward(steps, real, start, transitions)
+            padded, chosen = _pad(emissions.to(start.dtype), lengths), _pad(tags, lengths)
+            mask = _mask(lengths, emissions.device)
+            forward, shifts = _forward(padded, mask, start, transitions)
 
-            # Place by place, since two large sums would lose in fp32 what they differ by.
-            emitted = (steps.gather(2, chosen.unsqueeze(2)).squeeze(2) - shifts).sum(0)
-            moved = torch.where(real[1:], transitions[chosen[:-1], chosen[1:]], 0.0).sum(0)
-            last = chosen.gather(0, real.sum(0, keepdim=True) - 1).squeeze(0)
-            return start[chosen[0]] + emitted + moved + end[last] - (forward[-1] + end).logsumexp(1)
+            # Subtracted word by word: in fp32 the difference of two large sums would lose precision.
+            emitted = (padded.gather(2, chosen.unsqueeze(2)).squeeze(2) - shifts).sum(0)
+            transitioned = torch.where(mask[1:], transitions[chosen[:-1], chosen[1:]], 0.0).sum(0)
+            last = chosen.gather(0, mask.sum(0, keepdim=True) - 1).squeeze(0)
+            return start[chosen[0]] + emitted + transitioned + end[last] - (forward[-1] + end).logsumexp(1)
 
     @torch.no_grad()
     def viterbi(self, emissions: Tensor, lengths: Lengths) -> list[list[int]]:
-        """The allowed tags of the highest score (Viterbi 1967), for whole sentences.
+        """The allowed tags with the highest score (Viterbi 1967), for whole sentences.
 
-        Takes emissions ``(N, K)`` and the B lengths; returns each sequence's tags. Raises ValueError as
+        Takes emissions ``(N, K)`` and the B lengths; returns the tags of each sequence. Raises ValueError as
         :meth:`log_likelihood` does.
         """
         with torch.autocast(emissions.device.type, enabled=False):
             start, transitions, end = self._scores(emissions, whole_sentences=True)
-            steps, real = _steps(emissions.to(start.dtype), lengths), _real(lengths, emissions.device)
-            itself = torch.arange(len(start), device=start.device)
-            best, came_from = start + steps[0], []
-            for emission, is_real in zip(steps[1:], real[1:].unsqueeze(2), strict=True):
-                score, before = (best.unsqueeze(1) + transitions.T).max(2)  # (B, K) each, by the tag that is come to
+            padded, mask = _pad(emissions.to(start.dtype), lengths), _mask(lengths, emissions.device)
+            identity = torch.arange(len(start), device=start.device)
+            best, backpointers = start + padded[0], []
+            for emission, inside in zip(padded[1:], mask[1:].unsqueeze(2), strict=True):
+                score, before = (best.unsqueeze(1) + transitions.T).max(2)  # (B, K) each, by the later tag
                 score = score + emission
-                best = torch.where(is_real, score - score.amax(1, keepdim=True), best)
-                came_from.append(torch.where(is_real, before, itself))
+                best = torch.where(inside, score - score.amax(1, keepdim=True), best)
+                backpointers.append(torch.where(inside, before, identity))
             path = [(best + end).argmax(1, keepdim=True)]
-            for before in reversed(came_from):
+            for before in reversed(backpointers):
                 path.append(before.gather(1, path[-1]))
-            rows = torch.cat(path[::-1], 1).tolist()  # once for all, since it waits for the device
+            rows = torch.cat(path[::-1], 1).tolist()  # all at once, since it waits for the device
             return [row[:length] for row, length in zip(rows, lengths, strict=True)]
 
     @torch.no_grad()
     def marginals(self, emissions: Tensor, lengths: Lengths) -> Tensor:
-        """The probability of each tag at each place, among all allowed tags of whole sentences (forward-backward:
+        """The probability of each tag at each word, over all allowed tags of whole sentences (forward-backward:
         Rabiner 1989, section III).
 
-        Takes emissions ``(N, K)`` and the B lengths; returns ``(N, K)``, where each row's sum is 1. Raises ValueError
-        as :meth:`log_likelihood` does.
+        Takes emissions ``(N, K)`` and the B lengths; returns ``(N, K)``, whose rows sum to 1. Raises ValueError as
+        :meth:`log_likelihood` does.
         """
         with torch.autocast(emissions.device.type, enabled=False):
             start, transitions, end = self._scores(emissions, whole_sentences=True)
-            steps, real = _steps(emissions.to(start.dtype), lengths), _real(lengths, emissions.device)
-            forward, _ = _forward(steps, real, start, transitions)
-            after = end.expand_as(steps[0])
+            padded, mask = _pad(emissions.to(start.dtype), lengths), _mask(lengths, emissions.device)
+            forward, _ = _forward(padded, mask, start, transitions)
+            after = end.expand_as(padded[0])
             backward = [after]
-            for emission, is_real in zip(steps[1:].flip(0), real[1:].unsqueeze(2).flip(0), strict=True):
-                score = (transitions + (emission + after).unsqueeze(1)).logsumexp(2)  # by the tag that is left
-                after = torch.where(is_real, score - score.amax(1, keepdim=True), end)
+            for emission, inside in zip(padded[1:].flip(0), mask[1:].unsqueeze(2).flip(0), strict=True):
+                score = (transitions + (emission + after).unsqueeze(1)).logsumexp(2)  # by the earlier tag
+                after = torch.where(inside, score - score.amax(1, keepdim=True), end)
                 backward.append(after)
             probabilities = (forward + torch.stack(backward[::-1])).softmax(2)
             return torch.cat([probabilities[:length, row] for row, length in enumerate(lengths)])
 
     def _scores(self, emissions: Tensor, *, whole_sentences: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """start, transitions and end in the type to compute in, minus infinity at what is forbidden."""
+        """start, transitions and end in the type to compute in; minus infinity if forbidden."""
         dtype = torch.promote_types(emissions.dtype, torch.float32)
         start = self.start.to(dtype)
         if whole_sentences:
@@ -137,20 +136,20 @@ class LinearChainCRF(nn.Module):
         return start, self.transitions.to(dtype).masked_fill(self.forbidden, -torch.inf), self.end.to(dtype)
 
 
-def _forward(steps: Tensor, real: Tensor, start: Tensor, transitions: Tensor) -> tuple[Tensor, Tensor]:
+def _forward(padded: Tensor, mask: Tensor, start: Tensor, transitions: Tensor) -> tuple[Tensor, Tensor]:
     """The forward recursion (Rabiner 1989, section III), in logarithms.
 
     Returns:
-        ``(S, B, K)``: for each place and tag, the log of the sum of exp score over all ways that lead there, less the
-        shifts up to there; past a sequence's end, what stood at its end.
-        ``(S, B)``: the shifts. They keep the largest of each place at 0: fp32 is finest there, and in a long sentence
-        the gradients need it.
+        ``(S, B, K)``: for each word and tag, the log of the summed exp score of all paths to it, less the shifts so
+        far; past the end of a sequence, its last value is repeated.
+        ``(S, B)``: the shifts. They keep the largest value of each word at 0, where fp32 is most precise, which the
+        gradients of long sentences need.
     """
-    score = start + steps[0]
+    score = start + padded[0]
     forward, shifts = [], []
-    for place, (emission, is_real) in enumerate(zip(steps, real.unsqueeze(2), strict=True)):
-        if place:
-            score = torch.where(is_real, (score.unsqueeze(1) + transitions.T).logsumexp(2) + emission, score)
+    for position, (emission, inside) in enumerate(zip(padded, mask.unsqueeze(2), strict=True)):
+        if position:
+            score = torch.where(inside, (score.unsqueeze(1) + transitions.T).logsumexp(2) + emission, score)
         shift = score.detach().amax(1, keepdim=True)
         score = score - shift
         forward.append(score)
@@ -158,13 +157,13 @@ def _forward(steps: Tensor, real: Tensor, start: Tensor, transitions: Tensor) ->
     return torch.stack(forward), torch.cat(shifts, 1).T
 
 
-def _steps(values: Tensor, lengths: Lengths) -> Tensor:
-    """``(N, ...)``, sequences end to end -> ``(S, B, ...)``, place by place; 0 past a sequence's end."""
+def _pad(values: Tensor, lengths: Lengths) -> Tensor:
+    """Sequences end to end ``(N, ...)`` -> time-major ``(S, B, ...)``; 0 past the end of a sequence."""
     if not lengths or min(lengths) < 1:
-        raise ValueError(f"lengths {lengths}: there must be at least one sequence, and a place in each.")
+        raise ValueError(f"lengths {lengths}: there must be at least one sequence, and a word in each.")
     return nn.utils.rnn.pad_sequence(list(values.split(lengths)))
 
 
-def _real(lengths: Lengths, device: torch.device) -> Tensor:
-    """``(S, B)``: whether a sequence has this place."""
+def _mask(lengths: Lengths, device: torch.device) -> Tensor:
+    """``(S, B)``: true before the end of each sequence."""
     return torch.arange(max(lengths), device=device).unsqueeze(1) < to_device(torch.tensor(lengths), device)

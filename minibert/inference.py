@@ -1,5 +1,4 @@
-"""A model made ready to answer: its weights in the precision that is asked for, or in 8 bits, and on a CPU in the order
-in which oneDNN reads them."""
+"""Copies of models for inference: weights in half precision or in 8 bits, and on a CPU in the layout of oneDNN."""
 
 import copy
 import functools
@@ -17,7 +16,7 @@ from minibert.heads import Fp32Linear
 
 Module = TypeVar("Module", bound=nn.Module)
 
-# oneDNN's names of the activations that it computes while a matrix product's result is still in the cache.
+# oneDNN's names of the activations that it fuses into a matrix product.
 _FUSED = {
     "gelu": ("gelu", "none"),
     "gelu_new": ("gelu", "tanh"),
@@ -27,66 +26,66 @@ _FUSED = {
 
 
 def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> Module:
-    """A copy of ``model`` for answering: in evaluation mode, on the same device, with weights of ``dtype``.
+    """A copy of ``model`` for inference: in evaluation mode, on the same device, with weights of ``dtype``.
 
-    It computes in ``dtype`` by itself: autocast would cast each weight at each use. What computes in fp32, a CRF and
-    the last map of a classifier of texts, keeps its weights. On a CPU the linear maps are packed, so that the copy can
-    be neither saved nor moved. What need not change is shared with ``model``.
+    It computes in ``dtype`` without autocast, which would cast each weight at each use. Modules that compute in fp32 (a
+    CRF, the last linear map of a text classifier) keep their weights. On a CPU linear maps are packed, so the copy can
+    be neither saved nor moved. Tensors that need no change are shared with ``model``.
 
     Args:
-        model: a model with its weights in fp32.
-        dtype: of the weights, and of what is computed.
-        int8: the layers' linear maps multiply 8-bit integers instead. A weight's row has a scale of its own. What goes
-            in has one scale for all tokens of a batch, measured anew each time, so that answers differ a little with
-            the batch they come in.
+        model: a model with weights in fp32.
+        dtype: of the weights and of the computation.
+        int8: the linear maps of the layers multiply 8-bit integers instead. Each row of a weight has its own scale.
+            Inputs have one scale for all tokens of a batch, measured each time, so outputs depend slightly on the
+            batch.
 
     Returns:
-        The copy, or ``model`` itself where there is nothing to do.
+        The copy, or ``model`` itself if it needs no change.
 
     Raises:
-        InputError: ``int8`` where that cannot be computed.
+        InputError: ``int8`` is not supported here.
     """
     on_cpu = next(model.parameters()).device.type == "cpu"
     if int8 and not (on_cpu and _can_quantize()):
         raise InputError("--precision int8: needs a CPU that multiplies 8-bit integers (VNNI); use auto.")
-    packs = on_cpu and (int8 or _can_pack(dtype)) and any(_is_to_pack(part) for part in model.modules())
-    if not packs and all(parameter.dtype == dtype for parameter in _parameters(model)):
+    packed = on_cpu and (int8 or _can_pack(dtype)) and any(_is_packable(part) for part in model.modules())
+    if not packed and all(parameter.dtype == dtype for parameter in _castable_parameters(model)):
         return model
-    exact = {id(p) for part in _maps_of_layers(model) for p in part.parameters()} if int8 else set()
+    quantized = {id(p) for part in _layer_linears(model) for p in part.parameters()} if int8 else set()
     copies: dict[int, Any] = {
         id(parameter): nn.Parameter(
-            parameter.detach() if id(parameter) in exact else parameter.detach().to(dtype), requires_grad=False
+            parameter.detach() if id(parameter) in quantized else parameter.detach().to(dtype), requires_grad=False
         )
-        for parameter in _parameters(model)
+        for parameter in _castable_parameters(model)
     }
-    ready = copy.deepcopy(model, copies).eval()  # takes from `copies` what is there
-    if packs:
+    ready = copy.deepcopy(model, copies).eval()  # as deepcopy's memo, `copies` replaces these parameters
+    if packed:
         _pack(ready, dtype, int8=int8)
     return ready
 
 
-def _parameters(model: nn.Module) -> Iterator[nn.Parameter]:
-    """Those of ``model`` but of what computes in fp32."""
-    exact = [module for module in model.modules() if isinstance(module, (LinearChainCRF, Fp32Linear))]
-    of_exact = {id(parameter) for module in exact for parameter in module.parameters()}
-    return (parameter for parameter in model.parameters() if id(parameter) not in of_exact)
+def _castable_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
+    """All parameters but those of modules that compute in fp32."""
+    fp32_modules = [module for module in model.modules() if isinstance(module, (LinearChainCRF, Fp32Linear))]
+    kept = {id(parameter) for module in fp32_modules for parameter in module.parameters()}
+    return (parameter for parameter in model.parameters() if id(parameter) not in kept)
 
 
-def _is_to_pack(part: nn.Module) -> TypeGuard[nn.Linear]:
+def _is_packable(part: nn.Module) -> TypeGuard[nn.Linear]:
     return isinstance(part, nn.Linear) and not isinstance(part, Fp32Linear)
 
 
-def _maps_of_layers(model: nn.Module) -> Iterator[nn.Linear]:
+def _layer_linears(model: nn.Module) -> Iterator[nn.Linear]:
     for layer in model.modules():
         if isinstance(layer, Layer):
             yield from (part for part in layer.modules() if isinstance(part, nn.Linear))
 
 
 class _PackedLinear(nn.Module):
-    """A linear map ``(T, C)`` -> ``(T, C')`` with its weight in oneDNN's own order, and the activation behind it.
+    """A linear map ``(T, C)`` -> ``(T, C')`` with its weight in the layout of oneDNN, and the activation after it.
 
-    :class:`torch.nn.Linear` brings the weight into that order anew in each call. Both functions are private to PyTorch
-    (its compiler's), so :func:`_can_pack` tries them.
+    :class:`torch.nn.Linear` converts the weight to that layout in each call. Both functions are private to PyTorch's
+    compiler, so :func:`_can_pack` tries them.
     """
 
     def __init__(self, linear: nn.Linear, activation: str = "none", algorithm: str = "") -> None:
@@ -103,9 +102,9 @@ class _PackedLinear(nn.Module):
 
 @functools.cache
 def _can_pack(dtype: torch.dtype) -> bool:
-    """Whether this PyTorch and this CPU have packed linear maps."""
+    """Whether this PyTorch and this CPU support packed linear maps."""
     try:
-        # Without initial values, which would be drawn, and make a resumed run differ from the one it continues.
+        # skip_init draws no random numbers, which would make a resumed run differ.
         _PackedLinear(nn.utils.skip_init(nn.Linear, 8, 8, dtype=dtype))(torch.zeros(1, 8, dtype=dtype))
     except (AttributeError, RuntimeError):
         return False
@@ -113,11 +112,11 @@ def _can_pack(dtype: torch.dtype) -> bool:
 
 
 class _Int8Linear(nn.Module):
-    """A linear map ``(T, C)`` -> ``(T, C')`` of 8-bit integers, and the activation behind it.
+    """A linear map ``(T, C)`` -> ``(T, C')`` of 8-bit integers, and the activation after it.
 
-    Weights are rounded to -127 to 127 times a scale of their row. Inputs are rounded to 0 to 255, less a number that
-    stands for 0, times one scale for all: each batch uses the whole range. Both functions are private to PyTorch (its
-    compiler's), so :func:`_can_quantize` tries them.
+    Weights are integers from -127 to 127 times a scale per row. Inputs are integers from 0 to 255, less a zero point,
+    times a scale per batch, so that each batch uses the whole range. Both functions are private to PyTorch's compiler,
+    so :func:`_can_quantize` tries them.
     """
 
     def __init__(self, linear: nn.Linear, activation: str = "none", algorithm: str = "") -> None:
@@ -135,11 +134,11 @@ class _Int8Linear(nn.Module):
         low, high = (float(end) for end in torch.aminmax(x))
         if not math.isfinite(high - low):
             raise InputError(
-                "--precision int8: what the model computes is not finite; look for damaged weights with "
+                "--precision int8: the model computes values that are not finite; look for damaged weights with "
                 "tools/inspect_weights.py."
             )
         low, high = min(low, 0.0), max(high, 0.0)
-        scale = (high - low) / 254 or 1.0  # with the two roundings, 255 at most
+        scale = (high - low) / 254 or 1.0  # 254, so that two roundings stay within 255
         zero = round(-low / scale)
         rounded = torch.add(torch.tensor(zero + 0.5), x.float(), alpha=1 / scale).to(torch.uint8)
         y: Tensor = torch.ops.onednn.qlinear_pointwise(
@@ -151,7 +150,7 @@ class _Int8Linear(nn.Module):
 
 @functools.cache
 def _can_quantize() -> bool:
-    """Whether this PyTorch and this CPU have linear maps in 8 bits."""
+    """Whether this PyTorch and this CPU support linear maps in 8 bits."""
     if not torch.cpu._is_vnni_supported():
         return False
     try:
@@ -162,16 +161,17 @@ def _can_quantize() -> bool:
 
 
 def _pack(model: nn.Module, dtype: torch.dtype, *, int8: bool) -> None:
-    activation_behind: dict[nn.Module, tuple[str, str]] = {}
+    """Replaces the linear maps of ``model``, and fuses the activations of its feed-forward blocks into them."""
+    activation_after: dict[nn.Module, tuple[str, str]] = {}
     for encoder in model.modules():
         if isinstance(encoder, Encoder) and encoder.config.hidden_act in _FUSED:
             for part in encoder.modules():
                 if isinstance(part, FeedForward):
-                    activation_behind[part.intermediate] = _FUSED[encoder.config.hidden_act]
+                    activation_after[part.intermediate] = _FUSED[encoder.config.hidden_act]
                     part.activation = nn.Identity()
-    in_8_bits = {id(part) for part in _maps_of_layers(model)} if int8 else set()
+    quantized = {id(part) for part in _layer_linears(model)} if int8 else set()
     for parent in list(model.modules()):
         for name, child in parent.named_children():
-            if _is_to_pack(child) and (id(child) in in_8_bits or _can_pack(dtype)):
-                packed = _Int8Linear if id(child) in in_8_bits else _PackedLinear
-                setattr(parent, name, packed(child, *activation_behind.get(child, ())))
+            if _is_packable(child) and (id(child) in quantized or _can_pack(dtype)):
+                packed_class = _Int8Linear if id(child) in quantized else _PackedLinear
+                setattr(parent, name, packed_class(child, *activation_after.get(child, ())))

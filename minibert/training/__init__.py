@@ -1,4 +1,4 @@
-"""Fine-tuning: the loop, the optimizer, exact resume, and the devices and precisions it runs on."""
+"""Training: the loop, the optimizer, exact resume, devices and precisions."""
 
 from typing import TYPE_CHECKING
 

@@ -1,8 +1,8 @@
-"""The folder of a run's checkpoints: each one whole, verified before it is used, the oldest removed.
+"""The folder of a run's checkpoints: written atomically, verified before use, the oldest removed.
 
-A checkpoint is a folder ``step-00000120`` of safetensors files, ``state.json``, and ``manifest.json`` with the sha256
-of the others. It is written under another name, brought to the disk, and renamed, the manifest last; reading it runs
-no code from it.
+A checkpoint is a folder such as ``step-00000120`` with safetensors files, ``state.json``, and ``manifest.json``, which
+holds the sha256 of the others. It is written under a temporary name, the manifest last, synced to disk, and renamed.
+Reading it runs no code from it.
 """
 
 import hashlib
@@ -32,11 +32,11 @@ _UNFINISHED = ".unfinished-"
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """What a checkpoint holds.
+    """The content of a checkpoint.
 
     Attributes:
-        tensors: by file (without ending) and name.
-        values: everything else, as JSON has it, with NaN and infinities.
+        tensors: by file (without its suffix) and name.
+        values: everything else, as JSON with NaN and infinities.
     """
 
     tensors: Mapping[str, Mapping[str, Tensor]]
@@ -44,11 +44,11 @@ class Snapshot:
 
 
 class Checkpoints:
-    """Checkpoints by step.
+    """The checkpoints in a folder, by step.
 
     Args:
-        folder: made when the first one is saved.
-        keep: how many of the newest stay.
+        folder: created when the first one is saved.
+        keep: how many of the newest to keep.
     """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
@@ -59,39 +59,39 @@ class Checkpoints:
         """Writes a checkpoint, then removes old ones, except that of ``best_step``, and damaged newer ones.
 
         Returns:
-            Whether it is on the disk. Where it cannot be written, a warning says why, and the others stay.
+            Whether it was written. If not, a warning says why, and the others are kept.
         """
-        unfinished = self.folder / f"{_UNFINISHED}{_name(step)}"
-        path = self.folder / _name(step)
+        unfinished = self.folder / f"{_UNFINISHED}{_folder_name(step)}"
+        path = self.folder / _folder_name(step)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._remove_unfinished()
             _write(unfinished, snapshot)
-            if path.exists():  # damaged, or of the same step before its evaluation; older ones stand behind it
+            if path.exists():  # it is damaged, or was saved at the same step before the evaluation
                 shutil.rmtree(path)
             os.rename(unfinished, path)
             _sync(self.folder)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(unfinished, ignore_errors=True)
             newest = self.newest_path()
-            behind = "there is none yet" if newest is None else f"the newest is {newest.name}"
-            logger.warning("%s: cannot be written (%s); the run goes on, %s.", path, _reason(error), behind)
+            available = "there is none yet" if newest is None else f"the newest is {newest.name}"
+            logger.warning("%s: cannot be written (%s); the run goes on, %s.", path, _reason(error), available)
             return False
-        up_to_here = [saved for saved in self.steps() if saved <= step]
-        for other in set(self.steps()) - {*up_to_here[: self._keep], best_step}:
-            shutil.rmtree(self.folder / _name(other), ignore_errors=True)
+        up_to_now = [saved for saved in self.steps() if saved <= step]
+        for other in set(self.steps()) - {*up_to_now[: self._keep], best_step}:
+            shutil.rmtree(self.folder / _folder_name(other), ignore_errors=True)
         return True
 
     def keep_only_newest(self) -> Path | None:
-        """Removes all but the newest whole one, and gives it."""
+        """Removes all checkpoints but the newest intact one, and returns it."""
         newest = self.newest_path()
         for step in self.steps():
-            if self.folder / _name(step) != newest:
-                shutil.rmtree(self.folder / _name(step), ignore_errors=True)
+            if self.folder / _folder_name(step) != newest:
+                shutil.rmtree(self.folder / _folder_name(step), ignore_errors=True)
         return newest
 
     def steps(self) -> list[int]:
-        """The steps that there are checkpoints of, newest first, whole or damaged."""
+        """The steps of all checkpoints, intact or damaged, newest first."""
         try:
             names = [_NAME.fullmatch(entry.name) for entry in self.folder.iterdir()]
         except OSError:
@@ -99,34 +99,34 @@ class Checkpoints:
         return sorted((int(name[1]) for name in names if name), reverse=True)
 
     def newest_path(self) -> Path | None:
-        """The newest one that is whole."""
-        paths = (self.folder / _name(step) for step in self.steps())
-        return next((path for path in paths if _problem(path) is None), None)
+        """The folder of the newest intact checkpoint."""
+        paths = (self.folder / _folder_name(step) for step in self.steps())
+        return next((path for path in paths if find_damage(path) is None), None)
 
-    def newest(self) -> Snapshot | None:
-        """The newest whole checkpoint; a warning names each damaged one that is passed over."""
+    def read_newest(self) -> Snapshot | None:
+        """The newest intact checkpoint; a warning names each damaged one that is skipped."""
         return next((snapshot for step in self.steps() if (snapshot := self.read(step))), None)
 
     def read(self, step: int) -> Snapshot | None:
-        """The checkpoint of a step; None, with a warning, where it is damaged."""
-        path = self.folder / _name(step)
-        problem = _problem(path)
-        if problem is None:
+        """The checkpoint of a step; None, with a warning, if it is damaged."""
+        path = self.folder / _folder_name(step)
+        damage = find_damage(path)
+        if damage is None:
             try:
                 tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
                 return Snapshot(tensors=tensors, values=json.loads((path / _STATE).read_text(encoding="utf-8")))
             except (OSError, ValueError, SafetensorError) as error:
-                problem = _reason(error)
-        logger.warning("%s: not used, because it is damaged (%s).", path, problem)
+                damage = _reason(error)
+        logger.warning("%s: not used, because it is damaged (%s).", path, damage)
         return None
 
     def _remove_unfinished(self) -> None:
-        """Removes what a run that was killed while it saved has left."""
+        """Removes what a run left that was killed while it saved."""
         for entry in self.folder.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(entry, ignore_errors=True)
 
 
-def _name(step: int) -> str:
+def _folder_name(step: int) -> str:
     return f"step-{step:08}"
 
 
@@ -148,8 +148,8 @@ def _write(folder: Path, snapshot: Snapshot) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Brings a file's content, or a folder's names, to the disk."""
-    if os.name != "posix" and path.is_dir():  # only POSIX systems open folders
+    """Flushes a file's content, or a folder's entries, to disk."""
+    if os.name != "posix" and path.is_dir():  # only POSIX systems can open a folder
         return
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -159,7 +159,7 @@ def _sync(path: Path) -> None:
 
 
 def _manifest(folder: Path) -> bytes:
-    """The manifest that fits the files as they are."""
+    """The manifest of the files as they are."""
     hashes = {}
     for path in sorted(folder.iterdir()):
         if path.name != _MANIFEST:
@@ -168,18 +168,18 @@ def _manifest(folder: Path) -> bytes:
     return (json.dumps({"sha256": hashes}, indent=1) + "\n").encode()
 
 
-def _problem(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, in a few words; None where it is whole."""
+def find_damage(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, in a few words; None if it is intact."""
     try:
         written = (folder / _MANIFEST).read_bytes()
         if written != _manifest(folder):
-            return f"its files are not those of its {_MANIFEST}"
+            return f"its files do not match its {_MANIFEST}"
     except OSError as error:
         return f"{error.filename}: {error.strerror}"
     return None
 
 
 def require_no_checkpoints(folder: Path) -> None:
-    """Raises InputError where a new run would mix its checkpoints with an earlier run's."""
+    """Raises InputError if a new run would mix its checkpoints with those of an earlier run."""
     if Checkpoints(folder, keep=2).steps():
         raise InputError(f"{folder}: holds checkpoints of an earlier run; give --resume, or another --out.")

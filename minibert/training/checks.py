@@ -1,4 +1,4 @@
-"""Runs that went wrong, said in words: losses that are no number, and models that learnt nothing."""
+"""Checks that a run has not failed: losses that are not finite, and models that learnt nothing."""
 
 import math
 import operator
@@ -7,46 +7,47 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from minibert.errors import Diverged
 
-_MOST_LINES = 40
-_STUCK = 0.97  # of ln(classes): the loss of a model that knows nothing
+_MAX_LINES = 40
+_STUCK = 0.97  # of ln(classes), the loss of guessing
 
 
 def check_finite(loss: float, what: str, lines: Sequence[int] = ()) -> None:
-    """Raises Diverged, with advice, for a loss that is infinite or no number.
+    """Raises Diverged, with advice, if a loss is NaN or infinite.
 
     Args:
-        loss: the figure.
-        what: it is, to begin the message with.
-        lines: where the examples it was computed from stand, as far as known.
+        loss: the value.
+        what: its name, which begins the message.
+        lines: the line numbers of the examples that it was computed from, if known.
     """
     if not math.isfinite(loss):
         where = ""
         if lines:
-            shown = ", ".join(map(str, sorted(set(lines))[:_MOST_LINES]))
-            where = f" It comes from the examples at lines {shown}{', …' if len(set(lines)) > _MOST_LINES else ''}."
+            shown = ", ".join(map(str, sorted(set(lines))[:_MAX_LINES]))
+            where = f" It comes from the examples at lines {shown}{', …' if len(set(lines)) > _MAX_LINES else ''}."
         raise Diverged(f"{what} is {loss}: the run has diverged.{where} Lower --lr, or try --precision fp32.")
 
 
 def collapse_warning(
     *, train_loss: float, num_classes: int, predicted: Iterable[Hashable], gold: Iterable[Hashable]
 ) -> str | None:
-    """Whether a run has learnt nothing, in one sentence with advice; None where it has.
+    """One sentence with advice if a run has learnt nothing; None otherwise.
 
     Args:
         train_loss: mean cross-entropy over an epoch's targets.
-        num_classes: the head chooses among.
-        predicted: classes, on data that holds several.
-        gold: the right ones, in the same order.
+        num_classes: how many classes the head chooses among.
+        predicted: classes, on data with several of them.
+        gold: the true classes, in the same order.
     """
-    answers, right = list(predicted), list(gold)
+    predictions, targets = list(predicted), list(gold)
     advice = (
         "such a run has collapsed: try another --seed, a lower --lr or a longer warm-up (--warmup-ratio), and look "
         "at the labels."
     )
-    # The loss is a mean over the whole epoch, so that a short run may end far below it.
-    told, most_frequent = sum(map(operator.eq, answers, right)), max(Counter(right).values(), default=0)
-    if num_classes > 1 and train_loss >= _STUCK * math.log(num_classes) and told <= most_frequent:
+    # The loss alone proves nothing: it is a mean over the epoch, and a short run may end far below it.
+    num_correct = sum(map(operator.eq, predictions, targets))
+    num_most_frequent = max(Counter(targets).values(), default=0)
+    if num_classes > 1 and train_loss >= _STUCK * math.log(num_classes) and num_correct <= num_most_frequent:
         return f"the training loss {train_loss:.4f} is still that of guessing, ln {num_classes}; {advice}"
-    if len(set(answers)) == 1 and len(set(right)) > 1:
-        return f"every prediction is {answers[0]}, though the data hold {len(set(right))} classes; {advice}"
+    if len(set(predictions)) == 1 and len(set(targets)) > 1:
+        return f"every prediction is {predictions[0]}, though the data hold {len(set(targets))} classes; {advice}"
     return None

@@ -1,4 +1,4 @@
-"""What is trained on: examples, the batches made of them, and the figure that chooses the best epoch."""
+"""Training data: examples, the batches made of them, and the metric that chooses the best epoch."""
 
 import dataclasses
 import math
@@ -15,25 +15,24 @@ from minibert.batch import IntSequence, PackedBatch, to_device
 Example = TypeVar("Example")
 
 IGNORE_INDEX = -100
-"""The target of what has none, as ``F.cross_entropy`` has it by default."""
+"""The target of a position that has none: the default of ``F.cross_entropy``."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledBatch:
-    """A pack with what is to be predicted.
+    """A pack with its targets.
 
     Attributes:
-        inputs: the sequences.
+        inputs: the B sequences.
         targets: whatever the loss function reads.
         num_targets: how many predictions the loss sums over, known on the host.
-        lines: where the examples stand in their file, so that a message can name them; may be left out.
-        positions: ``(N,)``, the tokens of the pack that an output is wanted of, for a model that can leave out the
-            others.
-        target_positions: ``(N,)``, the tokens of the pack that have a target, where the loss chooses them; and
-        target_counts: how many of them are in each sequence, on the host, so that choosing waits for no device.
-        targets_per_sequence: in the whole of what is averaged over, which is this batch where nothing is given; an
-            optimizer step gives its own. The step divides a loss by its targets, so a second term that has one part for
-            each sequence must be multiplied by this to come out as a mean over sequences.
+        lines: the line numbers of the examples in their file, for messages; may be empty.
+        positions: ``(N,)``, the tokens of the pack whose output is needed, for a model that can leave out the others.
+        target_positions: ``(N,)``, the tokens of the pack that have a target, if the loss selects them.
+        target_counts: how many of these each sequence has, on the host, so that selecting does not wait for the device.
+        targets_per_sequence: of the whole optimizer step; None for this batch alone. The step divides a loss by the
+            number of targets, so a loss term with one part per sequence is multiplied by this to become a mean over
+            sequences.
     """
 
     inputs: PackedBatch
@@ -46,6 +45,8 @@ class LabelledBatch:
     targets_per_sequence: float | None = None
 
     def to(self, device: torch.device) -> "LabelledBatch":
+        """The same batch on ``device``."""
+
         def moved(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else to_device(tensor, device)
 
@@ -58,20 +59,20 @@ class LabelledBatch:
         )
 
     def output_of(self, module: nn.Module) -> Any:
-        """What a model, or what wraps it for several processes, gives for this batch."""
+        """The output of a model, or of its wrapper for several processes, for this batch."""
         return module(self.inputs) if self.positions is None else module(self.inputs, self.positions)
 
 
 @dataclass(frozen=True)
 class Examples(Generic[Example]):
-    """Training or evaluation data, and how some of it becomes a batch.
+    """Training or evaluation data, and how examples become a batch.
 
     Attributes:
         items: the examples.
-        collate: makes a batch of some.
-        lengths: the most tokens that each item comes to, for steps of so many tokens.
-        at_epoch: what an example is in an epoch, counted from 1, where it is not the same in each. It must depend on
-            nothing else, so that a run can be resumed, and its batches cut in other ways.
+        collate: makes a batch of some examples.
+        at_epoch: maps an example and an epoch, counted from 1, to the example as it is in that epoch, if it changes. It
+            must depend on nothing else, so that a run can be resumed, or split into other micro-batches.
+        lengths: the most tokens each example can have, for ``batch_tokens``.
     """
 
     items: Sequence[Example]
@@ -80,7 +81,7 @@ class Examples(Generic[Example]):
     lengths: Sequence[int] | None = None
 
     def batches(self, order: Sequence[int], size: int, *, epoch: int = 1, copies: int = 1) -> Iterator[LabelledBatch]:
-        """Cuts ``order`` into batches of ``size`` items, and has all of a batch in it ``copies`` times."""
+        """Cuts ``order`` into batches of ``size`` items; each batch holds all of its items ``copies`` times."""
         for start in range(0, len(order), size):
             items = [self.items[i] for i in order[start : start + size]]
             if self.at_epoch is not None:
@@ -90,16 +91,16 @@ class Examples(Generic[Example]):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Which examples an optimizer step takes. It depends on these values and the epoch's number alone, so that a
+    """Which examples each optimizer step takes. It depends only on these values and the number of the epoch, so that a
     resumed run finds its place.
 
     Attributes:
-        num_examples: in an epoch, all of them once, in an order of its own.
+        num_examples: each epoch takes all of them once, in an order of its own.
         seed: of the orders.
-        batch_size: examples in a step; the epoch's last one may have fewer.
-        batch_tokens: where this is given, a step takes what comes next in the order as long as its tokens fit; an
-            example that never fits is a step by itself.
-        lengths: tokens of each example, for ``batch_tokens``.
+        batch_size: examples in a step; the last one of an epoch may have fewer.
+        batch_tokens: if given, a step takes the next examples whose tokens fit; an example that never fits is a step by
+            itself.
+        lengths: the tokens of each example, for ``batch_tokens``.
     """
 
     num_examples: int
@@ -109,7 +110,7 @@ class Plan:
     lengths: Sequence[int] | None = None
 
     def steps(self, epoch: int) -> list[list[int]]:
-        """The indices of each step's examples in an epoch, counted from 1."""
+        """The indices of the examples of each step in an epoch, counted from 1."""
         order = shuffled(self.num_examples, self.seed, epoch)
         if self.batch_tokens is None:
             assert self.batch_size is not None
@@ -125,8 +126,7 @@ class Plan:
 
 
 def split_by_tokens(lengths: IntSequence, max_tokens: int) -> list[slice]:
-    """Cuts a row of examples into consecutive runs of at most ``max_tokens`` tokens; a longer example is a run of its
-    own."""
+    """Cuts a list of examples into runs of at most ``max_tokens`` tokens; a longer example is a run of its own."""
     ends = np.cumsum(lengths)
     runs, start = [], 0
     while start < len(lengths):
@@ -138,7 +138,7 @@ def split_by_tokens(lengths: IntSequence, max_tokens: int) -> list[slice]:
 
 
 def shuffled(count: int, seed: int, epoch: int) -> list[int]:
-    """The order of an epoch, which depends on nothing but these numbers."""
+    """The order of an epoch, which depends only on these numbers."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order: list[int] = torch.randperm(count, generator=generator).tolist()
     return order
@@ -146,13 +146,13 @@ def shuffled(count: int, seed: int, epoch: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Metric:
-    """The figure by which the best epoch is chosen."""
+    """The figure that chooses the best epoch."""
 
     name: str
     higher_is_better: bool = True
 
     def improves(self, value: float, best: float | None) -> bool:
-        """Whether ``value`` beats ``best``; NaN never does, and the first figure always does."""
+        """Whether ``value`` beats ``best``. NaN never does; any other value beats None."""
         if math.isnan(value):
             return False
         return best is None or (value > best if self.higher_is_better else value < best)

@@ -1,6 +1,7 @@
-"""Several processes that train as one, started by ``torchrun``; with one process, every function here does nothing.
+"""Data-parallel training by several processes, started by ``torchrun``.
 
-Only process 0 writes. Small values travel between hosts' memories by gloo, so that nothing here waits for a GPU.
+Only process 0 writes. Small values are exchanged on the hosts by gloo, so that nothing here waits for a GPU. With one
+process, every function returns its input.
 """
 
 import contextlib
@@ -28,12 +29,12 @@ _STARTED = "started"
 
 @contextlib.contextmanager
 def process_group(device: torch.device) -> Iterator[torch.device]:
-    """Joins the processes that ``torchrun`` started, for the length of the block; gives this process's own device.
+    """Within the block, this process belongs to the group that ``torchrun`` started; yields its own device.
 
-    Started otherwise, it gives ``device`` as it is.
+    Without ``torchrun``, yields ``device`` itself.
 
     Raises:
-        InputError: there are more processes on this host than GPUs, or one GPU was named for all of them.
+        InputError: this host has more processes than GPUs, or ``device`` names one GPU for all of them.
     """
     global _restarted, _store
     if "TORCHELASTIC_RUN_ID" not in os.environ:
@@ -53,48 +54,48 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     is_restart = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and _store.check([_STARTED])
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        store=_without_leftovers(_store, rank, size),
+        store=_fresh_store(_store, rank, size),
         rank=rank,
         world_size=size,
     )
-    whole = False
+    succeeded = False
     try:
-        # The hosts that lost no process may not count the restart.
+        # A host that lost no process may not have counted the restart.
         _restarted = all_reduce_sum([is_restart])[0] > 0
         yield device
-        whole = True
+        succeeded = True
     finally:
         _store = None
-        # Where one process fails alone, nccl would wait here for the others, which wait for this one.
-        if whole or device.type != "cuda":
+        # If this process alone failed, nccl would wait here for the others, which wait for this one.
+        if succeeded or device.type != "cuda":
             dist.destroy_process_group()
 
 
-def _without_leftovers(store: Store, rank: int, size: int) -> Store:
-    """A part of the store that no earlier life of this group has written to.
+def _fresh_store(store: Store, rank: int, size: int) -> Store:
+    """A part of the store that this group has not used before it was restarted.
 
-    ``torchrun`` keeps the store when it restarts its processes, and with it the addresses of the dead ones. So process
-    0 makes up a name for this life; another process asks for it under a name that it has made up itself, and says when
-    it has the answer. Questions of earlier lives are answered, too, and nobody hears.
+    When ``torchrun`` restarts its processes it keeps the store, and with it the addresses of dead processes. So process
+    0 chooses a new prefix at each start. Every other process requests it under a random name of its own, and confirms
+    that it has it. Requests from before a restart are answered as well, but nobody reads the answers.
     """
-    own = uuid.uuid4().hex
+    own_id = uuid.uuid4().hex
     if rank > 0:
-        store.set(f"question/{rank}", own)
-        life = store.get(f"answer/{own}").decode()
-        store.set(f"heard/{rank}/{life}", "")
-        return PrefixStore(life, store)
-    deaf = set(range(1, size))
+        store.set(f"request/{rank}", own_id)
+        prefix = store.get(f"answer/{own_id}").decode()
+        store.set(f"confirmed/{rank}/{prefix}", "")
+        return PrefixStore(prefix, store)
+    missing = set(range(1, size))
     deadline = time.monotonic() + dist.default_pg_timeout.total_seconds()
-    while deaf:
-        for other in sorted(deaf):
-            if store.check([f"question/{other}"]):
-                store.set(f"answer/{store.get(f'question/{other}').decode()}", own)
-            if store.check([f"heard/{other}/{own}"]):
-                deaf.remove(other)
+    while missing:
+        for other in sorted(missing):
+            if store.check([f"request/{other}"]):
+                store.set(f"answer/{store.get(f'request/{other}').decode()}", own_id)
+            if store.check([f"confirmed/{other}/{own_id}"]):
+                missing.remove(other)
         if time.monotonic() > deadline:
-            raise TimeoutError(f"process {min(deaf)} of {size} did not join.")
+            raise TimeoutError(f"process {min(missing)} of {size} did not join.")
         time.sleep(0.01)
-    return PrefixStore(own, store)
+    return PrefixStore(own_id, store)
 
 
 def world_size() -> int:
@@ -103,19 +104,19 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """This process's number among them, from 0."""
+    """The number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def is_rank0() -> bool:
-    """Whether this is the process that writes files and prints."""
+    """Whether this is process 0, which writes files and prints."""
     return rank() == 0
 
 
 def mark_started() -> None:
-    """Notes that the files of this run are its own from here on: a restarted process may go on with them.
+    """Records that the run has taken its folder, so that restarted processes resume from it.
 
-    A run that is refused before, because its folder holds another one, is refused again after a restart.
+    A run that is refused before this, because its folder holds another run, is refused again after a restart.
     """
     if _store is not None and is_rank0():
         _store.set(_STARTED, "")
@@ -127,18 +128,18 @@ def was_restarted() -> bool:
 
 
 def shard(values: Sequence[Value]) -> Sequence[Value]:
-    """This process's part of some values: every N-th, from its own number on.
+    """The part of ``values`` for this process: every N-th, starting at its rank.
 
-    To evaluate in shards, deal out whole batches: each is then computed as one process would compute it, and the
-    figures of :func:`all_gather`'s results are the same to the last bit.
+    To evaluate in shards, shard whole batches: each is then computed as by a single process, and the results of
+    :func:`all_gather` are the same to the last bit.
     """
     return values[rank() :: world_size()]
 
 
 def all_gather(values: Sequence[Value]) -> list[Value]:
-    """Undoes :func:`shard` with the results for its values: all of them, in order, in every process.
+    """The results of all processes for their shards, in the order before :func:`shard`, in every process.
 
-    The values must lie on the host; tensors on a GPU would arrive on another process's.
+    The values must be on the host: a tensor would arrive on the GPU of its sender.
     """
     if world_size() == 1:
         return list(values)
@@ -148,7 +149,7 @@ def all_gather(values: Sequence[Value]) -> list[Value]:
 
 
 def all_reduce_sum(values: Sequence[float]) -> list[float]:
-    """The sum over all processes of each value, added up in fp64 on the host."""
+    """The sum of each value over all processes, in fp64 on the host."""
     if world_size() == 1:
         return list(values)
     sums = torch.tensor(values, dtype=torch.float64)
@@ -156,24 +157,25 @@ def all_reduce_sum(values: Sequence[float]) -> list[float]:
     return sums.tolist()
 
 
-def broadcast_from_rank0(make: Callable[[], Value]) -> Value:
-    """What ``make`` returns in process 0, in every process; also where it raises InputError or OSError."""
+def broadcast_from_rank0(compute: Callable[[], Value]) -> Value:
+    """Calls ``compute`` in process 0, and returns its result, or raises its InputError or OSError, in all."""
     if world_size() == 1:
-        return make()
-    made: list[Any] = [None, None]
+        return compute()
+    outcome: list[Any] = [None, None]
     if rank() == 0:
         try:
-            made[0] = make()
+            outcome[0] = compute()
         except (InputError, OSError) as error:
-            made[1] = error
-    dist.broadcast_object_list(made)
-    if made[1] is not None:
-        raise made[1]
-    return made[0]
+            outcome[1] = error
+    dist.broadcast_object_list(outcome)
+    result, error = outcome
+    if error is not None:
+        raise error
+    return result
 
 
 def data_parallel(model: nn.Module, device: torch.device) -> nn.Module:
-    """What to call for the loss in the model's place: it gives all processes process 0's weights now, and the mean of
+    """The module to call in place of ``model``: copies the weights of process 0 to all processes now, and averages
     their gradients in each backward pass."""
     if world_size() == 1:
         return model

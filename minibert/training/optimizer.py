@@ -1,4 +1,4 @@
-"""AdamW with its parameter groups, and the learning rate's course."""
+"""AdamW with its parameter groups, and the learning rate schedule."""
 
 import torch
 from torch import nn
@@ -14,10 +14,10 @@ def build_optimizer(
     device: torch.device,
     layer_decay: float = 1.0,
 ) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019, bias-corrected) with a group for each pair of rate and decay.
+    """AdamW (Loshchilov and Hutter 2019, bias-corrected) with a parameter group for each learning rate and decay.
 
-    Biases and norms do not decay, as in Google BERT's ``optimization.py``. Parameters outside ``model.encoder``
-    learn at ``head_lr``, where given. Within it, the rate is multiplied by ``layer_decay`` once for the last layer,
+    Biases and norms do not decay, as in Google BERT's ``optimization.py``. Parameters outside ``model.encoder`` learn
+    at ``head_lr``, if given. Within it, the learning rate is multiplied by ``layer_decay`` once for the last layer,
     twice for the one below it, and so on down to the embeddings (Clark et al. 2020, appendix B).
     """
     depths = layer_depths(model)
@@ -36,12 +36,12 @@ def build_optimizer(
 
 
 def layer_depths(model: nn.Module) -> dict[str, int]:
-    """How far each parameter stands below the head: head and pooler 0, the last layer 1, the embeddings the most.
+    """How many layers each parameter is below the head: 0 for head and pooler, 1 for the last layer, and so on.
 
-    A layer that is used again and again (ALBERT) is one layer.
+    A layer that is applied several times (ALBERT) counts as one.
     """
     names = [name for name, _ in model.named_parameters()]
-    # encoder.groups.GROUP.LAYER.…, in the order in which they are applied
+    # encoder.groups.GROUP.LAYER.…, in the order of application
     layers = list(dict.fromkeys(_layer(name) for name in names if name.startswith("encoder.groups.")))
     depth = {layer: len(layers) - index for index, layer in enumerate(layers)}
     return {
@@ -55,7 +55,7 @@ def _layer(name: str) -> tuple[str, ...]:
 
 
 def linear_schedule(optimizer: torch.optim.Optimizer, *, num_steps: int, warmup_ratio: float) -> LambdaLR:
-    """Each group's rate rises in a straight line over the first ``warmup_ratio`` of the steps, then falls to 0."""
+    """Linear warm-up over the first ``warmup_ratio`` of the steps, then linear decay to 0."""
     warmup = round(num_steps * warmup_ratio)
 
     def factor(step: int) -> float:

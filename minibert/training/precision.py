@@ -1,4 +1,4 @@
-"""Which device and which number format a run uses, and whether its bits repeat."""
+"""The device and the number format of a run, and deterministic algorithms."""
 
 import contextlib
 import os
@@ -16,10 +16,10 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU.
+    """The device of that name; ``auto`` is CUDA if available, else the CPU.
 
     Raises:
-        InputError: the device asked for is not there.
+        InputError: there is no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -35,10 +35,10 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Settles ``auto``: bf16 where the device computes in it, else fp16 on CUDA and fp32 on the CPU.
+    """Resolves ``auto``: bf16 if the device computes in it, else fp16 on CUDA and fp32 on the CPU.
 
     Raises:
-        InputError: the precision asked for cannot be had on this device.
+        InputError: the device does not support the precision.
     """
     if name not in PRECISIONS:
         raise InputError(f"--precision {name}: use one of {', '.join(PRECISIONS)}.")
@@ -54,10 +54,10 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which a forward pass in ``precision`` (fp32, bf16 or fp16) runs; weights stay fp32.
+    """The context for a forward pass in ``precision`` (fp32, bf16 or fp16); weights stay fp32.
 
-    Weights are cast at each use: from one cast copy, the gradients of ALBERT's shared layers would add up over the
-    layers in half precision. Other weights are used once in a pass, so it costs them nothing.
+    Without a cache, weights are cast at each use. With one cast copy, the gradients of ALBERT's shared layers would add
+    up in half precision. Other weights are used once per pass, so this costs nothing.
     """
     half = precision != "fp32"
     return torch.autocast(device.type, dtype=DTYPES[precision if half else "bf16"], enabled=half, cache_enabled=False)
@@ -65,15 +65,15 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 @contextlib.contextmanager
 def determinism(on: bool) -> Iterator[None]:
-    """Within the block, if ``on``, torch uses only algorithms that give the same bits each time, or raises."""
+    """Within the block, if ``on``, torch uses only deterministic algorithms, or raises."""
     if not on:
         yield
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at cuBLAS's first call
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first call
     options: Any = torch.utils.deterministic
     before, fills = torch.are_deterministic_algorithms_enabled(), options.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
-    options.fill_uninitialized_memory = False  # a help to find errors, which costs time
+    options.fill_uninitialized_memory = False  # a debugging aid that costs time
     try:
         yield
     finally:
@@ -82,9 +82,9 @@ def determinism(on: bool) -> Iterator[None]:
 
 
 def cost_of_determinism(work: Callable[[], object], device: torch.device, *, repeats: int = 3) -> float:
-    """How many times as long ``work`` takes under :func:`determinism`: the quotient of the fastest runs.
+    """How many times as long ``work`` takes under :func:`determinism`, by the fastest runs.
 
-    Runs it ``2 (repeats + 1)`` times.
+    Calls it ``2 (repeats + 1)`` times.
     """
     seconds = {True: float("inf"), False: float("inf")}
     for attempt in range(repeats + 1):
@@ -94,11 +94,11 @@ def cost_of_determinism(work: Callable[[], object], device: torch.device, *, rep
                 work()
                 if device.type == "cuda":
                     torch.cuda.synchronize(device)
-            if attempt:  # the first ones warm up
+            if attempt:  # the first attempt is a warm-up
                 seconds[on] = min(seconds[on], time.perf_counter() - started)
     return seconds[True] / seconds[False]
 
 
 def _cpu_computes_bf16() -> bool:
-    """Whether this CPU multiplies bf16 in hardware; emulation would be slower than fp32."""
+    """Whether this CPU multiplies bf16 in hardware; emulation is slower than fp32."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,4 +1,4 @@
-"""A model's outputs, batch by batch."""
+"""The outputs of a model, batch by batch."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -15,10 +15,10 @@ from minibert.training.precision import DTYPES, choose_precision
 def predict(
     model: nn.Module, batches: Iterable[LabelledBatch], *, precision: str, device: torch.device
 ) -> Iterator[tuple[LabelledBatch, Any]]:
-    """Gives each batch, in order, with the model's output for it in evaluation mode, both on ``device``.
+    """Yields each batch, in order, with the model's output for it in evaluation mode, both on ``device``.
 
-    That is the output of :func:`~minibert.inference.for_inference`'s copy; who calls this often makes it once and gives
-    it as ``model``.
+    Computes with the copy that :func:`~minibert.inference.for_inference` makes. To call this often, make the copy once
+    and pass it as ``model``.
     """
     model.eval()
     ready = for_inference(model, DTYPES[choose_precision(precision, device)])

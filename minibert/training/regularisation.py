@@ -1,4 +1,4 @@
-"""Ways to train a steadier model: averaged weights (EMA), adversarial embeddings (FGM), and R-Drop's divergence."""
+"""Regularisation: averaged weights (EMA), adversarial embeddings (FGM), and the divergence of R-Drop."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -12,8 +12,12 @@ from minibert.training.data import IGNORE_INDEX, LabelledBatch
 class Ema:
     """An exponential moving average of a model's parameters, in their own precision.
 
-    After step t it becomes ``d a + (1 - d) p`` with ``d = min(decay, (1 + t) / (10 + t))``, as TensorFlow's
-    ``ExponentialMovingAverage`` does with ``num_updates``: a short run is not held back by its initial weights.
+    After step t the average a becomes ``d a + (1 - d) p`` with ``d = min(decay, (1 + t) / (10 + t))``, as in
+    TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``, so that the initial weights do not dominate a short
+    run.
+
+    Attributes:
+        weights: the average, by parameter name.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -22,14 +26,14 @@ class Ema:
         self.weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
     def update(self, step: int) -> None:
-        """Takes in the parameters as they are after optimizer step ``step``, counted from 1."""
+        """Includes the parameters after optimizer step ``step``, counted from 1."""
         decay = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.weights.values()), self._parameters, 1 - decay)
 
 
 @contextlib.contextmanager
 def swapped_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """Within the block, the model computes with (and saves) ``weights``, by parameter name, on its device."""
+    """Within the block, the model computes with (and saves) ``weights``: by parameter name, on its device."""
     own = {name: parameter.data for name, parameter in model.named_parameters()}
     try:
         for name, parameter in model.named_parameters():
@@ -42,9 +46,10 @@ def swapped_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator
 
 @contextlib.contextmanager
 def adversarial_embeddings(weight: Tensor, distance: float) -> Iterator[None]:
-    """Within the block, ``weight`` is moved by ``distance`` along its gradient: the fast gradient method.
+    """Within the block, ``weight`` is moved by ``distance`` along its gradient: the fast gradient method (FGM).
 
-    ``r = distance * g / |g|`` over the whole table (Miyato et al. 2017, equation 5). Afterwards it has its old bits.
+    Adds ``distance * g / |g|`` over the whole table (Miyato et al. 2017, equation 5), and restores the exact values
+    afterwards.
     """
     kept = weight.detach().clone()
     try:
@@ -58,14 +63,14 @@ def adversarial_embeddings(weight: Tensor, distance: float) -> Iterator[None]:
 
 
 def class_divergence(first: Tensor, second: Tensor, batch: LabelledBatch) -> Tensor:
-    """R-Drop's term for heads that choose among classes, summed over the targets, in fp32.
+    """The R-Drop term of classification heads, summed over the targets, in fp32.
 
-    ``(KL(p || q) + KL(q || p)) / 2`` of two passes' predictions (Wu et al. 2021, equation 2).
+    ``(KL(p || q) + KL(q || p)) / 2`` of the predictions of two passes (Wu et al. 2021, equation 2).
 
     Args:
-        first, second: logits ``(N, K)`` from two passes over the batch.
-        batch: its targets ``(N,)`` say by -100 which rows do not count.
+        first, second: logits ``(N, K)`` of two passes over the batch.
+        batch: rows whose target is ``IGNORE_INDEX`` among its targets ``(N,)`` do not count.
     """
     p, q = first.float().log_softmax(-1), second.float().log_softmax(-1)
     by_row = ((p.exp() - q.exp()) * (p - q)).sum(-1) / 2
-    return by_row.where(batch.targets != IGNORE_INDEX, 0.0).sum()  # choosing rows would wait for a GPU
+    return by_row.where(batch.targets != IGNORE_INDEX, 0.0).sum()  # selecting rows would wait for a GPU

@@ -69,7 +69,9 @@ class CheckpointSaver:
         Raises:
             InputError: it is the checkpoint of a run with other settings.
         """
-        snapshot = None if self._checkpoints is None else distributed.broadcast_from_rank0(self._checkpoints.newest)
+        snapshot = (
+            None if self._checkpoints is None else distributed.broadcast_from_rank0(self._checkpoints.read_newest)
+        )
         if snapshot is not None:
             self._state.restore(snapshot)
         return snapshot is not None

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT during a run: the first asks it to stop between two steps, the second leaves at once."""
+"""SIGTERM and SIGINT during a run: the first one stops it after the current step, the second one at once."""
 
 import contextlib
 import signal
@@ -11,16 +11,16 @@ from typing import Any
 from minibert.training import distributed
 
 WATCHED = (signal.SIGTERM, signal.SIGINT)
-# torchrun passes on the Ctrl-C that the terminal has already sent to every process: that is one signal, not two.
+# torchrun forwards the Ctrl-C that the terminal has already sent to every process: that is one signal, not two.
 _ECHO_SECONDS = 1.0
 
 
 class Interrupted(Exception):
-    """A run was stopped by a signal, between two steps.
+    """A signal stopped a run between two steps.
 
     Attributes:
         signal: SIGTERM or SIGINT.
-        checkpoint: the newest one that can be resumed from; None where none could be written.
+        checkpoint: the newest one to resume from; None if none could be written.
     """
 
     def __init__(self, number: int, step: int, checkpoint: Path | None) -> None:
@@ -31,15 +31,15 @@ class Interrupted(Exception):
 
     @property
     def exit_status(self) -> int:
-        """What a command that ends so exits with: 143 for SIGTERM, 130 for SIGINT."""
+        """The exit status of a command that ends with this: 143 for SIGTERM, 130 for SIGINT."""
         return 128 + self.signal
 
 
 class SignalWatch:
-    """Inside its ``with`` block, if ``active``, :attr:`received` is the first SIGTERM or SIGINT, and 0 until it comes.
+    """Within its ``with`` block, if ``active``, :attr:`received` is the first SIGTERM or SIGINT; 0 until one comes.
 
-    A second one is handled as it was outside, so it ends the process. Outside the main thread, where Python allows no
-    handlers, and for signals that the process was started to ignore, nothing is watched.
+    A second signal goes to the handler from outside the block, which ends the process. Signals that the process was
+    started to ignore are not watched, and none are outside the main thread, where Python allows no handlers.
     """
 
     def __init__(self, *, active: bool = True) -> None:
@@ -67,6 +67,6 @@ class SignalWatch:
 
     def _restore(self) -> None:
         for number, previous in self._previous.items():
-            with contextlib.suppress(ValueError):  # another thread may close the block in an unusual embedding
+            with contextlib.suppress(ValueError):  # an embedding program may leave the block in another thread
                 signal.signal(number, signal.SIG_DFL if previous is None else previous)
         self._previous.clear()

@@ -1,4 +1,4 @@
-"""All that a run's next step depends on, taken into a checkpoint and put back to the bit."""
+"""Everything that the next step of a run depends on, saved to a checkpoint and restored exactly."""
 
 import dataclasses
 import json
@@ -70,7 +70,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """The parts of a run, and what it was set to.
+    """The parts of a run that a checkpoint holds.
 
     Attributes:
         fingerprint: what a resumed run must have in common with this one, by name.
@@ -86,7 +86,7 @@ class RunState:
     device: torch.device
 
     def snapshot(self) -> Snapshot | None:
-        """A copy on the host, in process 0; all processes must ask for it, since each has its own random state."""
+        """A copy on the host, in process 0. All processes must call this, since each has its own random state."""
         states = distributed.all_gather([random_state(self.device)])
         if not distributed.is_rank0():
             return None
@@ -119,7 +119,7 @@ class RunState:
         """Takes over a snapshot.
 
         Raises:
-            InputError: it is of a run that was set to something else; the message names it, with both values.
+            InputError: it is of a run with another fingerprint; the message names the difference and both values.
         """
         require_same_fingerprint(snapshot.values["fingerprint"], self.fingerprint)
         moments: dict[str, dict[str, Tensor]] = {}
@@ -144,18 +144,18 @@ class RunState:
         self.progress.micro_batch_size = min(micro_batch_size, self.progress.micro_batch_size)
         prefix = f"{distributed.rank()}/"
         own = {k.removeprefix(prefix): v for k, v in snapshot.tensors["random"].items() if k.startswith(prefix)}
-        if own:  # else there are more processes than before, and this one goes on from its seed
+        if own:  # otherwise there are more processes than before, and this one continues from its seed
             set_random_state(own, self.device)
 
 
 def best_weights(snapshot: Snapshot, device: torch.device) -> dict[str, Tensor]:
-    """The weights that a snapshot's run would evaluate and save."""
+    """The weights that the run of a snapshot evaluates and saves."""
     weights = snapshot.tensors.get("ema") or snapshot.tensors["model"]
     return {name: tensor.to(device) for name, tensor in weights.items()}
 
 
 def fingerprint(model: nn.Module, settings: Mapping[str, Any], num_examples: int) -> dict[str, Any]:
-    """Settings, together with what shows that the model and the data are the same."""
+    """Settings, and what identifies the model and the data: all that a resumed run must share."""
     shapes = {name: list(parameter.shape) for name, parameter in model.named_parameters()}
     values = {**settings, "the number of training examples": num_examples, "the model's shapes": shapes}
     as_saved: dict[str, Any] = json.loads(json.dumps(values))
@@ -163,19 +163,19 @@ def fingerprint(model: nn.Module, settings: Mapping[str, Any], num_examples: int
 
 
 def require_same_fingerprint(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Raises InputError for the first thing in which a run differs from the one that left a checkpoint."""
+    """Raises InputError for the first difference between a run and the one that saved a checkpoint."""
     for name in dict.fromkeys([*given, *saved]):
         before, now = saved.get(name), given.get(name)
         if before != now:
             values = "" if isinstance(now, dict) else f": was {before}, is now {now}"
             raise InputError(
-                f"--resume: {name} changed{values}. Give what the run was started with, or begin another without "
+                f"--resume: {name} changed{values}. Give what the run was started with, or start a new run without "
                 "--resume."
             )
 
 
 def require_same_on_all_ranks(given: Mapping[str, Any]) -> None:
-    """Raises InputError where processes were given different things: they would wait for each other for ever."""
+    """Raises InputError if processes were given different values: they would wait for each other forever."""
     first, *others = distributed.all_gather([given])
     for number, other in enumerate(others, start=1):
         for name in first:
@@ -184,7 +184,7 @@ def require_same_on_all_ranks(given: Mapping[str, Any]) -> None:
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds Python, numpy and torch; each process differently, so that their dropout differs."""
+    """Seeds Python, numpy and torch, each process differently, so that dropout differs."""
     seed = (seed + distributed.rank() * 1_000_003) % 2**32
     random.seed(seed)
     np.random.seed(seed)
@@ -192,7 +192,7 @@ def seed_everything(seed: int) -> None:
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """The state of every random generator of this process, as tensors on the host."""
+    """The states of all random generators of this process, as tensors on the host."""
     version, internal, gauss = random.getstate()
     mersenne: Any = np.random.get_state(legacy=False)
     assert version == 3
@@ -211,7 +211,7 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
-    """Puts back what :func:`random_state` took."""
+    """Restores what :func:`random_state` returned."""
     gauss = state["python_gauss"].tolist()
     random.setstate((3, tuple(state["python"].tolist()), gauss[0] if gauss else None))
     *keys, position, has_gauss = state["numpy"].tolist()

@@ -307,7 +307,7 @@ def test_damage_to_any_file_is_detected_and_the_one_before_is_used(
         else:
             (newest / name).write_bytes(DAMAGE[damage]((newest / name).read_bytes()))
         caplog.clear()
-        found = checkpoints.Checkpoints(folder, keep=2).newest()
+        found = checkpoints.Checkpoints(folder, keep=2).read_newest()
         assert found is not None
         assert found.values["progress"]["step"] == 3
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
@@ -320,9 +320,9 @@ def test_every_single_bit_of_a_manifest_counts(tmp_path: Path, broken_off: Run) 
     whole = manifest.read_bytes()
     for position in range(len(whole)):
         manifest.write_bytes(flip_bit(whole, position))
-        assert checkpoints._problem(manifest.parent) is not None, position
+        assert checkpoints.find_damage(manifest.parent) is not None, position
     manifest.write_bytes(whole)
-    assert checkpoints._problem(manifest.parent) is None
+    assert checkpoints.find_damage(manifest.parent) is None
 
 
 def test_a_run_goes_on_from_the_one_before_and_replaces_the_damaged_one(
@@ -343,7 +343,7 @@ def test_a_damaged_checkpoint_crowds_out_no_whole_one(tmp_path: Path, broken_off
     shutil.copytree(folder / "step-00000004", folder / "step-00000009")
     (folder / "step-00000009" / "state.json").unlink()
     found = checkpoints.Checkpoints(folder, keep=2)
-    snapshot = found.newest()
+    snapshot = found.read_newest()
     assert snapshot is not None
     assert found.save(5, snapshot, best_step=None)
     assert steps(folder) == [4, 5]
