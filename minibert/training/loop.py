@@ -113,10 +113,14 @@ class Trainer:
         )
         step_sizes = self._plan.sizes(settings.epochs)
         self._num_steps = len(step_sizes)
-        self._state = self._initial_state(precision, max(step_sizes))
+        values = {**settings.fingerprint(), "--precision": precision, **self.fingerprint_extra}
+        run_fingerprint = fingerprint(self.model, values, len(self.data.items))
+        require_same_on_all_ranks(run_fingerprint)
+        module = distributed.data_parallel(self.model, self.device)  # before Ema copies the weights
+        self._state = self._initial_state(precision, run_fingerprint, max(step_sizes))
         self._step = OptimizerStep(
             state=self._state,
-            module=distributed.data_parallel(self.model, self.device),
+            module=module,
             data=self.data,
             loss=self.loss,
             divergence=self.divergence,
@@ -128,11 +132,8 @@ class Trainer:
         self._saver = CheckpointSaver(self._state, folder, settings)
         self._started = 0.0, 0  # the time at which this process began to train, and the steps done before
 
-    def _initial_state(self, precision: str, largest_step: int) -> RunState:
+    def _initial_state(self, precision: str, run_fingerprint: Mapping[str, Any], largest_step: int) -> RunState:
         settings = self.settings
-        values = {**settings.fingerprint(), "--precision": precision, **self.fingerprint_extra}
-        run_fingerprint = fingerprint(self.model, values, len(self.data.items))
-        require_same_on_all_ranks(run_fingerprint)
         optimizer = build_optimizer(
             self.model,
             lr=settings.lr,

@@ -58,7 +58,7 @@ class PendingResults:
         """Adds the losses to ``progress.loss_sum`` in order, and forgets them.
 
         Raises:
-            InputError: a loss or the norm of a gradient is NaN or infinite; the message names the step and its lines.
+            Diverged: a loss or the norm of a gradient is NaN or infinite; the message names the step and its lines.
         """
         values = torch.stack([result.loss_and_norm for result in self._results]).tolist()
         losses = distributed.all_reduce_sum([loss for loss, _ in values])

@@ -88,27 +88,32 @@ def _fork(rank: int, size: int, port: int, folder: Path) -> int:
 
 
 def trained(variant: str, settings: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Each step's loss, each epoch's record, and the sum of squares of each process's weights."""
+    """The loss of each step, the record of each epoch, and the norms of the weights at each evaluation and the end."""
     model = tiny_model(family="bert" if variant == "bert" else "albert")
     if distributed.rank():  # process 0's weights are the ones that count
         with torch.no_grad():
             model.classifier.weight.add_(1)
     StepWatch.losses = []
     history = Trainer(
-        model=model, data=examples(ragged_items(25)), loss=loss, evaluate=lambda: evaluated(model),
-        metric=Metric("loss", higher_is_better=False), device=device,
+        model=model, data=examples(ragged_items(25)), loss=loss, device=device,
+        evaluate=lambda: {**evaluated(model), "norms": norms_by_process(model)},
+        metric=Metric("loss", higher_is_better=False),
         settings=TrainingSettings(
             **{"batch_size": BATCH, "micro_batch_size": 1, "lr": 1e-3, "precision": "fp32", **settings}
         ),
         divergence=class_divergence,
     ).fit()  # fmt: skip
-    with torch.no_grad():
-        size = sum((parameter.double() ** 2).sum().item() for parameter in model.parameters())
     return {
         "losses": list(StepWatch.losses),
         "history": without_times(history),
-        "size_by_process": distributed.all_gather([size]),
+        "norms": norms_by_process(model),
     }
+
+
+def norms_by_process(model: nn.Module) -> list[float]:
+    """The sum of the squared weights in each process."""
+    with torch.no_grad():
+        return distributed.all_gather([sum((p.double() ** 2).sum().item() for p in model.parameters())])
 
 
 def evaluated(model: TokenClassifier) -> dict[str, Any]:
