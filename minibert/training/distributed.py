@@ -168,9 +168,9 @@ def broadcast_from_rank0(compute: Callable[[], Value]) -> Value:
         except (InputError, OSError) as error:
             outcome[1] = error
     dist.broadcast_object_list(outcome)
-    result, error = outcome
-    if error is not None:
-        raise error
+    result, failure = outcome
+    if failure is not None:
+        raise failure
     return result
 
 
