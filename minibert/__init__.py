@@ -1,4 +1,4 @@
-"""BERT, ALBERT and RoBERTa from scratch in plain PyTorch."""
+"""BERT and its relatives from scratch in plain PyTorch."""
 
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,15 @@ if TYPE_CHECKING:
     from minibert.batch import PackedBatch, pack
     from minibert.config import EncoderConfig
     from minibert.encoder import Encoder
-    from minibert.heads import CrfTokenClassifier, PretrainingModel, SequenceClassifier, SpanClassifier, TokenClassifier
+    from minibert.heads import (
+        CrfTokenClassifier,
+        MultipleChoiceClassifier,
+        PretrainingModel,
+        ReplacedTokenDetector,
+        SequenceClassifier,
+        SpanClassifier,
+        TokenClassifier,
+    )
     from minibert.tokenizer.tokenizer import Tokenizer
 else:
     __getattr__ = lazy_attributes(
@@ -16,7 +24,15 @@ else:
         batch=("PackedBatch", "pack"),
         config=("EncoderConfig",),
         encoder=("Encoder",),
-        heads=("CrfTokenClassifier", "PretrainingModel", "SequenceClassifier", "SpanClassifier", "TokenClassifier"),
+        heads=(
+            "CrfTokenClassifier",
+            "MultipleChoiceClassifier",
+            "PretrainingModel",
+            "ReplacedTokenDetector",
+            "SequenceClassifier",
+            "SpanClassifier",
+            "TokenClassifier",
+        ),
         tokenizer=("Tokenizer",),
     )
 
@@ -24,8 +40,10 @@ __all__ = [
     "CrfTokenClassifier",
     "Encoder",
     "EncoderConfig",
+    "MultipleChoiceClassifier",
     "PackedBatch",
     "PretrainingModel",
+    "ReplacedTokenDetector",
     "SequenceClassifier",
     "SpanClassifier",
     "TokenClassifier",

@@ -101,9 +101,10 @@ class Layer(nn.Module):
         self.feed_forward = FeedForward(config)
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
+        self.attention_dropout = self.dropout if config.family.attention_output_dropout else nn.Identity()
 
     def forward(self, x: Tensor, batch: PackedBatch, rows: Rows = ALL_ROWS) -> Tensor:
-        x = self.attention_norm(x[rows] + self.dropout(self.attention(x, batch, rows)))
+        x = self.attention_norm(x[rows] + self.attention_dropout(self.attention(x, batch, rows)))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
 
@@ -113,7 +114,7 @@ class EncoderOutput:
 
     Attributes:
         last_hidden_state: ``(T, C)``, or ``(N, C)`` where N rows were asked for.
-        pooler_output: ``(B, C)``, or None where the encoder was built without a pooler or rows were asked for.
+        pooler_output: ``(B, C)``, or None where there is no pooler or rows were asked for.
         hidden_states: the embeddings' output, then each layer's, ``(T, C)`` each, where asked for. ALBERT with
             ``inner_group_num`` above 1 counts every inner layer.
     """
@@ -131,8 +132,8 @@ class Encoder(Pretrained):
 
     Args:
         config: the shape.
-        add_pooling_layer: whether to build the pooler, a dense layer with tanh over each first token. Token and span
-            heads do without, so that no parameter goes untrained.
+        add_pooling_layer: whether to build the pooler, a dense layer with tanh over each first token, where the family
+            has one. Token and span heads do without, so that no parameter goes untrained.
 
     Attributes:
         activation_checkpointing: in training, keep each layer's input alone and compute its inside again for the
@@ -148,7 +149,8 @@ class Encoder(Pretrained):
         self.groups = nn.ModuleList(
             nn.ModuleList(Layer(config) for _ in range(config.inner_group_num)) for _ in range(config.num_hidden_groups)
         )
-        self.pooler = nn.Linear(config.hidden_size, config.hidden_size) if add_pooling_layer else None
+        pools = add_pooling_layer and config.family.has_pooler
+        self.pooler = nn.Linear(config.hidden_size, config.hidden_size) if pools else None
         initialise(self, config)
 
     def layers(self) -> list[Layer]:

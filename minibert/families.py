@@ -47,6 +47,7 @@ class Family:
         own_fields: config fields that this family has and BERT has not.
         shares_layers: layers come in groups that are used again and again.
         projection: when a linear map widens the embeddings to the hidden size.
+        attention_output_dropout: dropout follows the attention, as it follows the feed-forward.
         positions_after_padding: the first token has position ``pad_token_id + 1``.
         tokenizer: the kind of tokenizer made for a new model.
         summaries: heads that have a dense layer of their own -> that layer.
@@ -75,6 +76,7 @@ class Family:
     own_fields: tuple[str, ...] = ()
     shares_layers: bool = False
     projection: Literal["never", "where narrower", "always"] = "never"
+    attention_output_dropout: bool = True
     positions_after_padding: bool = False
     tokenizer: Literal["wordpiece", "byte_level"] = "wordpiece"
     summaries: Mapping[str, Summary] = field(default_factory=dict)
@@ -87,6 +89,11 @@ class Family:
     bundled: bool = False
     small: Mapping[str, Any] = field(default_factory=dict)
     lookalikes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_pooler(self) -> bool:
+        """Whether its encoders have a pooler."""
+        return any(target is not None and target.startswith("pooler.") for target in self.body.values())
 
     def dropout_field(self, head: str) -> str | None:
         """The config field with a head's dropout rate; None where the head has no dropout."""

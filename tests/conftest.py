@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 TOKENIZERS = SHARED / "tokenizers"
 
-FAMILIES = ("bert", "albert", "roberta")
+FAMILIES = ("bert", "albert", "roberta")  # of the study; small models of them come with the project
+ALL_FAMILIES = tuple(FAMILIES_BY_NAME)
 GOOD, BAD = ["fine", "lovely", "great"], ["awful", "poor", "dull"]
 CPU_BACKENDS = ("plain", "grouped", "padded")
 
@@ -73,8 +74,8 @@ def _signals_as_in_a_terminal() -> Iterator[None]:
 
 
 def tiny_settings(family: str, **changes: Any) -> dict[str, Any]:
-    """The fields of a tiny model's ``config.json``; ``changes`` replace some or add others."""
-    return {"model_type": family, **_SIZES, **_FAMILY_SIZES[family], **changes}
+    """The fields of a tiny model, by our names; ``changes`` replace some or add others."""
+    return {"model_type": family, **_SIZES, **_FAMILY_SIZES.get(family, {}), **changes}
 
 
 def tiny_config(family: str, **changes: Any) -> EncoderConfig:

@@ -278,7 +278,7 @@ def _parameters(table: NameTable) -> dict[str, Tensor]:
             pooler = {f"{owner}pooler.weight": torch.empty(width, width), f"{owner}pooler.bias": torch.empty(width)}
     except (RuntimeError, TypeError, OverflowError):
         raise InputError(f"{table.settings} describes a model that does not fit in memory.") from None
-    return {**pooler, **dict(model.named_parameters())}
+    return {**(pooler if table.config.family.has_pooler else {}), **dict(model.named_parameters())}
 
 
 def _checked(read: Callable[[], Tensor], slot: Slot, shape: torch.Size, shown: str) -> Callable[[], Tensor]:
