@@ -245,7 +245,42 @@ ROBERTA = Family(
     small={"max_position_embeddings": 258, "type_vocab_size": 1},
 )
 
-FAMILIES: Mapping[str, Family] = {family.name: family for family in (BERT, ALBERT, ROBERTA)}
+ELECTRA = Family(
+    name="electra",
+    title="ELECTRA",
+    class_name="Electra",
+    prefix="electra.",
+    pattern=r"^(electra|(discriminator|generator)_predictions|generator_lm_head)\.|^embeddings_project\.",
+    body={**_EMBEDDINGS, **_LAYERS, "embeddings_project.{p}": "embeddings.projection.{p}"},
+    heads={
+        **_CLASSIFIERS,
+        "ForSequenceClassification": {"classifier.dense.{p}": "dense.{p}", "classifier.out_proj.{p}": "classifier.{p}"},
+        "ForMultipleChoice": {**_CLASSIFIER, "sequence_summary.summary.{p}": "dense.{p}"},
+        "ForPreTraining": {
+            "generator_predictions.dense.{p}": "mlm.dense.{p}",
+            "generator_predictions.LayerNorm.{p}": "mlm.norm.{p}",
+            "generator_lm_head.bias": "mlm.bias",
+        },
+        "ForReplacedTokenDetection": {
+            "discriminator_predictions.dense.{p}": "dense.{p}",
+            "discriminator_predictions.dense_prediction.{p}": "classifier.{p}",
+        },
+    },
+    tied={"generator_lm_head.weight": WORD_EMBEDDINGS},
+    class_endings={"ForPreTraining": "ForMaskedLM", "ForReplacedTokenDetection": "ForPreTraining"},
+    defaults={"embedding_size": 128},
+    own_fields=("embedding_size", "summary_last_dropout"),
+    projection="where narrower",
+    summaries={
+        "ForSequenceClassification": Summary("gelu", dropout_before=True),
+        "ForMultipleChoice": Summary("gelu", dropout_before=False),
+    },
+    head_dropout={"ForMultipleChoice": "summary_last_dropout"},
+    language_head_activation="gelu",
+    examples="hfl/chinese-electra-180g-base-discriminator or google/electra-base-discriminator",
+)
+
+FAMILIES: Mapping[str, Family] = {family.name: family for family in (BERT, ALBERT, ROBERTA, ELECTRA)}
 """All families, by ``model_type``."""
 
 
