@@ -280,7 +280,45 @@ ELECTRA = Family(
     examples="hfl/chinese-electra-180g-base-discriminator or google/electra-base-discriminator",
 )
 
-FAMILIES: Mapping[str, Family] = {family.name: family for family in (BERT, ALBERT, ROBERTA, ELECTRA)}
+DISTILBERT = Family(
+    name="distilbert", title="DistilBERT", class_name="DistilBert", prefix="distilbert.",
+    pattern=r"^(distilbert|pre_classifier|vocab_(transform|layer_norm|projector))\.|^transformer\.layer\.\d",
+    body={
+        **{name: target for name, target in _EMBEDDINGS.items() if "token_type" not in name},
+        "transformer.layer.{l}.attention.q_lin.{p}": "groups.{l}.0.attention.qkv.{p}[0/3]",
+        "transformer.layer.{l}.attention.k_lin.{p}": "groups.{l}.0.attention.qkv.{p}[1/3]",
+        "transformer.layer.{l}.attention.v_lin.{p}": "groups.{l}.0.attention.qkv.{p}[2/3]",
+        "transformer.layer.{l}.attention.out_lin.{p}": "groups.{l}.0.attention.output.{p}",
+        "transformer.layer.{l}.sa_layer_norm.{p}": "groups.{l}.0.attention_norm.{p}",
+        "transformer.layer.{l}.ffn.lin1.{p}": "groups.{l}.0.feed_forward.intermediate.{p}",
+        "transformer.layer.{l}.ffn.lin2.{p}": "groups.{l}.0.feed_forward.output.{p}",
+        "transformer.layer.{l}.output_layer_norm.{p}": "groups.{l}.0.feed_forward_norm.{p}",
+    },
+    heads={
+        **_CLASSIFIERS,
+        "ForSequenceClassification": {**_CLASSIFIER, "pre_classifier.{p}": "dense.{p}"},
+        "ForMultipleChoice": {**_CLASSIFIER, "pre_classifier.{p}": "dense.{p}"},
+        "ForPreTraining": {
+            "vocab_transform.{p}": "mlm.dense.{p}", "vocab_layer_norm.{p}": "mlm.norm.{p}",
+            "vocab_projector.bias": "mlm.bias",
+        },
+    },
+    tied={"vocab_projector.weight": WORD_EMBEDDINGS},
+    class_endings={"ForPreTraining": "ForMaskedLM"},
+    defaults={"type_vocab_size": 0, "classifier_dropout": 0.2},
+    config_names={
+        "hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads",
+        "intermediate_size": "hidden_dim", "hidden_act": "activation", "hidden_dropout_prob": "dropout",
+        "attention_probs_dropout_prob": "attention_dropout", "classifier_dropout": "seq_classif_dropout",
+        "type_vocab_size": None, "layer_norm_eps": None,
+    },
+    own_fields=("qa_dropout",), attention_output_dropout=False,
+    summaries=dict.fromkeys(("ForSequenceClassification", "ForMultipleChoice"), Summary("relu", dropout_before=False)),
+    head_dropout={"ForTokenClassification": "hidden_dropout_prob", "ForQuestionAnswering": "qa_dropout"},
+    examples="distilbert/distilbert-base-uncased (English) or distilbert/distilbert-base-multilingual-cased",
+)  # fmt: skip
+
+FAMILIES: Mapping[str, Family] = {family.name: family for family in (BERT, ALBERT, ROBERTA, ELECTRA, DISTILBERT)}
 """All families, by ``model_type``."""
 
 
