@@ -8,7 +8,7 @@ ignored.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 Rows = Mapping[str, str | None]
@@ -318,7 +318,18 @@ DISTILBERT = Family(
     examples="distilbert/distilbert-base-uncased (English) or distilbert/distilbert-base-multilingual-cased",
 )  # fmt: skip
 
-FAMILIES: Mapping[str, Family] = {family.name: family for family in (BERT, ALBERT, ROBERTA, ELECTRA, DISTILBERT)}
+XLM_ROBERTA = replace(
+    ROBERTA,
+    name="xlm-roberta",
+    title="XLM-RoBERTa",
+    class_name="XLMRoberta",
+    examples="FacebookAI/xlm-roberta-base (about 100 languages)",
+    bundled=False,
+)
+
+FAMILIES: Mapping[str, Family] = {
+    family.name: family for family in (BERT, ALBERT, ROBERTA, ELECTRA, DISTILBERT, XLM_ROBERTA)
+}
 """All families, by ``model_type``."""
 
 

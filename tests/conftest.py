@@ -75,7 +75,8 @@ def _signals_as_in_a_terminal() -> Iterator[None]:
 
 def tiny_settings(family: str, **changes: Any) -> dict[str, Any]:
     """The fields of a tiny model, by our names; ``changes`` replace some or add others."""
-    return {"model_type": family, **_SIZES, **_FAMILY_SIZES.get(family, {}), **changes}
+    like = "roberta" if FAMILIES_BY_NAME[family].positions_after_padding else family
+    return {"model_type": family, **_SIZES, **_FAMILY_SIZES.get(like, {}), **changes}
 
 
 def tiny_config(family: str, **changes: Any) -> EncoderConfig:

@@ -249,8 +249,10 @@ def test_gradients_are_those_of_transformers(family: str, head: str, tmp_path: P
     weighted(their_outputs(theirs.double(), rows, types)).backward()
     weighted(our_outputs(ours, pack(rows, types))).backward()
     own = {name: value.grad for name, value in ours.named_parameters() if value.grad is not None}
-    computed = name_table(ours.config, head).to_foreign(from_parameters(own))
-    expected = {name: value.grad for name, value in theirs.named_parameters() if value.grad is not None}
+    table = name_table(ours.config, head)
+    computed = table.to_foreign(from_parameters(own))
+    named = {table.tied.get(name, name): value.grad for name, value in theirs.named_parameters()}
+    expected = {name: gradient for name, gradient in named.items() if gradient is not None}
     assert {name for name, value in expected.items() if value.any()} <= computed.keys()
     for name, value in computed.items():
         given = expected.get(name, torch.zeros_like(value))
