@@ -327,8 +327,17 @@ XLM_ROBERTA = replace(
     bundled=False,
 )
 
+CAMEMBERT = replace(
+    ROBERTA,
+    name="camembert",
+    title="CamemBERT",
+    class_name="Camembert",
+    examples="almanach/camembert-base (French)",
+    bundled=False,
+)
+
 FAMILIES: Mapping[str, Family] = {
-    family.name: family for family in (BERT, ALBERT, ROBERTA, ELECTRA, DISTILBERT, XLM_ROBERTA)
+    family.name: family for family in (BERT, ALBERT, ROBERTA, ELECTRA, DISTILBERT, XLM_ROBERTA, CAMEMBERT)
 }
 """All families, by ``model_type``."""
 
