@@ -336,8 +336,22 @@ CAMEMBERT = replace(
     bundled=False,
 )
 
+ERNIE = replace(
+    BERT,
+    name="ernie",
+    title="ERNIE",
+    class_name="Ernie",
+    prefix="ernie.",
+    pattern=r"^(ernie|cls)\.|^embeddings\.task_type_embeddings\.",
+    body={**_BERT_BODY, "embeddings.task_type_embeddings.weight": "embeddings.task_type_embeddings.weight"},
+    own_fields=("use_task_id", "task_type_vocab_size"),
+    examples="nghuyong/ernie-3.0-base-zh or nghuyong/ernie-1.0-base-zh (Chinese)",
+    bundled=False,
+    lookalikes={},
+)
+
 FAMILIES: Mapping[str, Family] = {
-    family.name: family for family in (BERT, ALBERT, ROBERTA, ELECTRA, DISTILBERT, XLM_ROBERTA, CAMEMBERT)
+    family.name: family for family in (BERT, ALBERT, ROBERTA, ELECTRA, DISTILBERT, XLM_ROBERTA, CAMEMBERT, ERNIE)
 }
 """All families, by ``model_type``."""
 

@@ -39,6 +39,7 @@ _FAMILY_SIZES: dict[str, dict[str, Any]] = {
     "bert": {},
     "albert": {"embedding_size": 12, "num_hidden_groups": 2, "inner_group_num": 2},
     "roberta": {"max_position_embeddings": 22, "type_vocab_size": 1},
+    "ernie": {"use_task_id": True, "type_vocab_size": 4},
 }
 
 # The same examples in every run, and no failure because a machine is slow.

@@ -130,6 +130,12 @@ def test_outputs_equal_and_files_go_both_ways(
         check_outputs_and_files(theirs, HEADS[head], tmp_path / activation, caplog)
 
 
+def test_ernie_1_has_no_task_types(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    theirs = their_model("ernie", "ForSequenceClassification", use_task_id=False, hidden_act="relu")
+    with torch.no_grad():
+        check_outputs_and_files(theirs, SequenceClassifier, tmp_path, caplog)
+
+
 def check_outputs_and_files(
     theirs: Any, model_class: type[Pretrained], folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
