@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from conftest import tiny_config
@@ -17,6 +18,9 @@ from minibert.training import Callbacks, Examples, LabelledBatch, Metric, Progre
 CPU = torch.device("cpu")
 TIMES = ("train_seconds", "seconds_left", "tokens_per_second", "deterministic_slowdown")
 Item = tuple[list[int], list[int]]
+
+CALLS_PER_STEP = 3  # micro-batches of 3, 3 and 2 sequences
+CALLS_PER_EPOCH = 9
 
 
 def collate(items: Sequence[Item]) -> LabelledBatch:
@@ -60,6 +64,24 @@ def weights(model: nn.Module) -> Tensor:
 
 def without_times(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in record.items() if name not in TIMES} for record in records]
+
+
+def train(
+    model: TokenClassifier,
+    items: list[Item] | None = None,
+    *,
+    loss: Callable[[nn.Module, LabelledBatch], Tensor] = loss,
+    **settings: Any,
+) -> list[Mapping[str, Any]]:
+    """Runs the loop on ragged items and gives every record."""
+    records: list[Mapping[str, Any]] = []
+    given: dict[str, Any] = {"epochs": 2, "batch_size": 8, "lr": 1e-3, "precision": "fp32", **settings}
+    Trainer(
+        model=model, data=examples(items or ragged_items()), loss=loss, evaluate=lambda: {"figure": 0.0},
+        metric=Metric("figure"), settings=TrainingSettings(**given), device=CPU,
+        callbacks=Callbacks(on_record=records.append),
+    ).fit()  # fmt: skip
+    return records
 
 
 @dataclass
@@ -127,3 +149,19 @@ def failing_at(call: int, error: BaseException) -> Callable[[nn.Module, Labelled
         return loss(model, batch)
 
     return failing
+
+
+class PowerCut(Exception):
+    """Ends a run as a crash would: nothing of it is left but its files."""
+
+
+def interrupted(folder: Path, call: int, **settings: Any) -> Run:
+    """A run that broke off in the ``call``-th computation of a loss."""
+    run = Run(folder, loss=failing_at(call, PowerCut()), settings=settings)
+    with pytest.raises(PowerCut):
+        run.start()
+    return run
+
+
+def saved_steps(folder: Path) -> list[int]:
+    return sorted(int(path.name.removeprefix("step-")) for path in folder.iterdir())

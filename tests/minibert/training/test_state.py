@@ -1,35 +1,29 @@
-"""Checkpoints: what an interrupted run goes on with, what is never half-written, and what happens to damaged files."""
+"""Exact resume: an interrupted run ends with the same bits."""
 
-import errno
-import logging
 import os
 import random
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
-from safetensors.torch import load_file
 from torch import Tensor, nn
-from training_runs import CPU, Run, assert_same_end, failing_at, loss, tiny_model, weights
+from training_runs import (
+    CALLS_PER_EPOCH,
+    CPU,
+    PowerCut,
+    Run,
+    assert_same_end,
+    failing_at,
+    interrupted,
+    loss,
+    tiny_model,
+)
 
 from minibert.errors import InputError
-from minibert.training import Interrupted, LabelledBatch, checkpoints
+from minibert.training import LabelledBatch
 from minibert.training.state import random_state, set_random_state
-
-CALLS_PER_STEP = 3  # micro-batches of 3, 3 and 2 sequences
-CALLS_PER_EPOCH = 9
-
-
-class PowerCut(Exception):
-    """Ends a run as a crash would: nothing of it is left but its files."""
 
 
 @pytest.fixture(autouse=True)
@@ -43,21 +37,6 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = Run(tmp_path_factory.mktemp("untouched"))
     run.start()
     return run
-
-
-def interrupted(folder: Path, call: int, **settings: Any) -> Run:
-    """A run that broke off in the ``call``-th computation of a loss."""
-    run = Run(folder, loss=failing_at(call, PowerCut()), settings=settings)
-    with pytest.raises(PowerCut):
-        run.start()
-    return run
-
-
-def steps(folder: Path) -> list[int]:
-    return sorted(int(path.name.removeprefix("step-")) for path in folder.iterdir())
-
-
-# -- exact resume -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call", [1, 5, 8, 12, 17, 19, 26])
@@ -238,321 +217,3 @@ def test_a_new_run_does_not_mix_with_an_old_ones_checkpoints(tmp_path: Path) -> 
     run = interrupted(tmp_path, 8)
     with pytest.raises(InputError, match="holds checkpoints of an earlier run; give --resume"):
         run.go_on().start()
-
-
-# -- which are kept, and when -----------------------------------------------------------------------------------------
-
-
-def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
-    figures = iter([1.0, 2.0, 3.0])
-    Run(tmp_path, figures=lambda: {"loss": next(figures)}, settings={"keep_checkpoints": 3}).start()
-    assert steps(tmp_path) == [3, 6, 8, 9]  # saved at 2, 4, 6, 8, and after the epochs at 3, 6, 9; the first is best
-
-
-def test_saving_by_the_clock(tmp_path: Path) -> None:
-    Run(tmp_path, settings={"save_steps": None, "save_minutes": 1e-9, "keep_checkpoints": 100}).start()
-    assert steps(tmp_path) == list(range(1, 10))
-
-
-def test_without_an_interval_nothing_is_saved(tmp_path: Path) -> None:
-    Run(tmp_path, settings={"save_steps": None}).start()
-    assert steps(tmp_path) == []
-
-
-def test_a_checkpoint_holds_no_code(tmp_path: Path, untouched: Run) -> None:
-    names = {path.name for folder in untouched.folder.iterdir() for path in folder.iterdir()}
-    tensors = {"model", "optimizer", "random", "ema"}
-    assert names == {"manifest.json", "state.json"} | {f"{name}.safetensors" for name in tensors}
-    saved = load_file(untouched.folder / "step-00000009" / "model.safetensors")
-    assert all(torch.equal(saved[name], value) for name, value in untouched.model.named_parameters())
-
-
-# -- damage -----------------------------------------------------------------------------------------------------------
-
-
-def flip_bit(data: bytes, position: int) -> bytes:
-    return data[:position] + bytes([data[position] ^ (1 << position % 8)]) + data[position + 1 :]
-
-
-DAMAGE: dict[str, Callable[[bytes], bytes]] = {
-    "truncated": lambda data: data[: len(data) // 2],
-    "one byte short": lambda data: data[:-1],
-    "empty": lambda data: b"",
-    "a bit at the start": lambda data: flip_bit(data, 0),
-    "a bit in the middle": lambda data: flip_bit(data, len(data) // 2),
-    "a bit at the end": lambda data: flip_bit(data, len(data) - 1),
-}
-
-
-@pytest.fixture(scope="module")
-def broken_off(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run that broke off with checkpoints of steps 3 and 4."""
-    run = interrupted(tmp_path_factory.mktemp("broken"), 14)
-    assert steps(run.folder) == [3, 4]
-    return run
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_damage_to_any_file_is_detected_and_the_one_before_is_used(
-    tmp_path: Path, broken_off: Run, caplog: pytest.LogCaptureFixture, damage: str
-) -> None:
-    names = [path.name for path in (broken_off.folder / "step-00000004").iterdir()]
-    assert len(names) == 6
-    for name in [*names, None]:
-        folder = tmp_path / str(name)
-        shutil.copytree(broken_off.folder, folder)
-        newest = folder / "step-00000004"
-        if name is None:
-            (newest / "manifest.json").unlink()
-        else:
-            (newest / name).write_bytes(DAMAGE[damage]((newest / name).read_bytes()))
-        caplog.clear()
-        found = checkpoints.Checkpoints(folder, keep=2).read_newest()
-        assert found is not None
-        assert found.values["progress"]["step"] == 3
-        assert [record.levelno for record in caplog.records] == [logging.WARNING]
-        assert "step-00000004: not used, because it is damaged" in caplog.text
-
-
-def test_every_single_bit_of_a_manifest_counts(tmp_path: Path, broken_off: Run) -> None:
-    shutil.copytree(broken_off.folder, tmp_path / "copy")
-    manifest = tmp_path / "copy" / "step-00000004" / "manifest.json"
-    whole = manifest.read_bytes()
-    for position in range(len(whole)):
-        manifest.write_bytes(flip_bit(whole, position))
-        assert checkpoints.find_damage(manifest.parent) is not None, position
-    manifest.write_bytes(whole)
-    assert checkpoints.find_damage(manifest.parent) is None
-
-
-def test_a_run_goes_on_from_the_one_before_and_replaces_the_damaged_one(
-    tmp_path: Path, broken_off: Run, untouched: Run
-) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(broken_off.folder, folder)
-    file = folder / "step-00000004" / "optimizer.safetensors"
-    file.write_bytes(flip_bit(file.read_bytes(), 5000))
-    again = Run(folder, log=list(broken_off.log), best=list(broken_off.best))
-    again.start(resume=True)
-    assert_same_end(again, untouched)
-
-
-def test_a_damaged_checkpoint_crowds_out_no_whole_one(tmp_path: Path, broken_off: Run) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(broken_off.folder, folder)
-    shutil.copytree(folder / "step-00000004", folder / "step-00000009")
-    (folder / "step-00000009" / "state.json").unlink()
-    found = checkpoints.Checkpoints(folder, keep=2)
-    snapshot = found.read_newest()
-    assert snapshot is not None
-    assert found.save(5, snapshot, best_step=None)
-    assert steps(folder) == [4, 5]
-
-
-def full_disk(*args: Any, **kwargs: Any) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def bad_disk(*args: Any, **kwargs: Any) -> None:
-    raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-
-def read_only(*args: Any, **kwargs: Any) -> None:
-    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-
-@pytest.mark.parametrize(
-    ("place", "fault"),
-    [("os.fsync", full_disk), ("os.fsync", bad_disk), ("os.fsync", read_only), ("save_file", full_disk),
-     ("os.rename", bad_disk), ("Path.mkdir", read_only), ("Path.write_bytes", full_disk)],
-)  # fmt: skip
-def test_a_disk_that_fails_ends_no_run_and_harms_no_checkpoint(
-    tmp_path: Path,
-    untouched: Run,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-    place: str,
-    fault: Callable[..., None],
-) -> None:
-    """It fails from the fifth step to the end."""
-    run = Run(tmp_path)
-    calls = iter(range(1000))
-
-    def loss_on_a_failing_disk(model: nn.Module, batch: LabelledBatch) -> Tensor:
-        if next(calls) == 5 * CALLS_PER_STEP:
-            monkeypatch.setattr(f"minibert.training.checkpoints.{place}", fault)
-        return loss(model, batch)
-
-    run.loss = loss_on_a_failing_disk
-    run.start()
-    monkeypatch.undo()
-    assert_same_end(run, untouched)
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-00000003", "step-00000004"]
-    number = {full_disk: errno.ENOSPC, bad_disk: errno.EIO, read_only: errno.EROFS}[fault]
-    assert f"step-00000006: cannot be written ({os.strerror(number)})" in caplog.text
-    assert all("the newest is step-00000004" in record.getMessage() for record in caplog.records)
-    again = run.go_on()
-    again.start(resume=True)
-    assert_same_end(again, untouched)
-
-
-def test_everything_is_on_the_disk_before_a_checkpoint_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[int] = []
-    renamed: list[str] = []
-    rename = os.rename
-
-    def checking_rename(source: Path, target: Path) -> None:
-        if renamed:
-            assert synced.pop(0) == tmp_path.stat().st_ino, "the rename before was not synced"
-        files = {path.stat().st_ino: path.name for path in [*source.iterdir(), source]}
-        order = [files.pop(number) for number in synced]
-        assert not files, "not synced"
-        assert order[-2:] == ["manifest.json", source.name]
-        synced.clear()
-        renamed.append(target.name)
-        rename(source, target)
-
-    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
-    monkeypatch.setattr(os, "rename", checking_rename)
-    Run(tmp_path, settings={"epochs": 1}).start()
-    assert renamed == ["step-00000002", "step-00000003"]
-
-
-def test_leftovers_of_a_kill_inside_a_save_are_removed(tmp_path: Path) -> None:
-    (tmp_path / ".unfinished-step-00000099").mkdir()
-    (tmp_path / ".unfinished-step-00000099" / "model.safetensors").write_bytes(b"half")
-    Run(tmp_path).start(resume=True)
-    assert all(path.name.startswith("step-") for path in tmp_path.iterdir())
-
-
-def test_a_best_model_that_cannot_be_written_is_written_later(
-    tmp_path: Path, untouched: Run, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The disk is full in the first two epochs, of which the first is the best."""
-    figures = iter([1.0, 2.0, 3.0])
-    kept: list[Tensor] = []
-    run = Run(tmp_path, figures=lambda: {"loss": next(figures)}, settings={"ema": None, "save_steps": None})
-    tries = []
-
-    def on_best() -> None:
-        tries.append(weights(run.model).clone())
-        if len(tries) < 3:
-            raise InputError("model.safetensors: cannot be written (No space left on device).")
-        kept.append(tries[-1])
-
-    run.on_best = on_best
-    run.start()
-    assert torch.equal(kept[0], tries[0])
-    assert not torch.equal(kept[0], weights(run.model))
-    assert caplog.text.count("the best model could not be written (model.safetensors: cannot be written (No space") == 2
-
-
-def test_a_best_model_that_can_never_be_written_is_an_error_in_the_end(tmp_path: Path) -> None:
-    """The newest checkpoint stays, from which the model can be written where there is room again."""
-    run = Run(tmp_path / "a", on_best=lambda: full_disk())
-    with pytest.raises(InputError, match=r"No space left.*make room, and --resume goes on from step-00000009"):
-        run.start()
-    assert len(run.log) == 6  # all epochs were trained: each has a record for its last step and one for itself
-    again, whole = run.go_on(), Run(tmp_path / "b")
-    again.start(resume=True)
-    whole.start()
-    assert torch.equal(again.best[0], whole.best[0])
-
-
-def test_old_checkpoints_make_room_for_the_best_model_at_the_end(tmp_path: Path) -> None:
-    """They are of no more use then, and may be what filled the disk."""
-    run = Run(tmp_path)
-    steps = checkpoints.Checkpoints(tmp_path, keep=2).steps
-
-    def full() -> None:
-        if len(run.log) < 6 or len(steps()) > 1:
-            full_disk()
-        run.best[:] = [weights(run.model).clone()]
-
-    run.on_best = full
-    run.start()
-    assert len(run.best) == 1
-    assert steps() == [9]
-
-
-# -- signals ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("save_steps", [2, None])
-def test_a_signal_ends_the_step_saves_and_stops(
-    tmp_path: Path, untouched: Run, number: signal.Signals, status: int, save_steps: int | None
-) -> None:
-    """With and without regular checkpoints, in the middle of the fifth step's accumulation."""
-    calls = iter(range(1, 1000))
-
-    def signalled(model: nn.Module, batch: LabelledBatch) -> Tensor:
-        if next(calls) == 4 * CALLS_PER_STEP + 2:
-            os.kill(os.getpid(), number)
-        return loss(model, batch)
-
-    before = signal.getsignal(number)
-    run = Run(tmp_path, loss=signalled, settings={"save_steps": save_steps})
-    with pytest.raises(Interrupted, match=f"stopped by {number.name} after step 5; saved to .*step-00000005") as caught:
-        run.start()
-    assert caught.value.exit_status == status
-    assert caught.value.checkpoint == tmp_path / "step-00000005"
-    assert signal.getsignal(number) is before
-    again = run.go_on()
-    again.start(resume=True)
-    assert_same_end(again, untouched)
-
-
-def test_a_signal_in_an_evaluation_stops_after_it(tmp_path: Path, untouched: Run) -> None:
-    run = Run(tmp_path)
-    run.figures = lambda: os.kill(os.getpid(), signal.SIGTERM) or run._figures()
-    with pytest.raises(Interrupted, match="after step 3; saved"):
-        run.start()
-    assert len(run.log) == 2
-    again = run.go_on()
-    again.start(resume=True)
-    assert_same_end(again, untouched)
-
-
-def test_a_second_signal_leaves_at_once(tmp_path: Path, untouched: Run) -> None:
-    """SIGINT's own handler then acts, in the middle of the step; the checkpoints before it stay good."""
-    calls = iter(range(1, 1000))
-
-    def signalled_twice(model: nn.Module, batch: LabelledBatch) -> Tensor:
-        if next(calls) == 3 * CALLS_PER_STEP + 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-            os.kill(os.getpid(), signal.SIGINT)
-        return loss(model, batch)
-
-    run = Run(tmp_path, loss=signalled_twice)
-    with pytest.raises(KeyboardInterrupt):
-        run.start()
-    assert steps(tmp_path) == [2, 3]
-    again = run.go_on()
-    again.start(resume=True)
-    assert_same_end(again, untouched)
-
-
-def test_signals_are_left_alone_without_checkpoints(tmp_path: Path) -> None:
-    def interrupting(model: nn.Module, batch: LabelledBatch) -> Tensor:
-        signal.raise_signal(signal.SIGINT)
-        return loss(model, batch)
-
-    run = Run(tmp_path, loss=interrupting)
-    run.folder = None  # type: ignore[assignment]
-    with pytest.raises(KeyboardInterrupt):
-        run.start()
-
-
-# -- kills ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the trained processes are forks")
-def test_kills_at_random_moments_and_inside_saves() -> None:
-    """A short form of the trial of two hundred."""
-    command = [sys.executable, "-m", "benchmarks.kills", "--trials", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stderr
-    assert '"bit_identical": 2' in done.stdout

@@ -1,0 +1,84 @@
+"""Writing the best model on a disk that is full for a while."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from training_runs import (
+    Run,
+    weights,
+)
+
+from minibert.errors import InputError
+from minibert.training import checkpoints
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that nothing happened to."""
+    run = Run(tmp_path_factory.mktemp("untouched"))
+    run.start()
+    return run
+
+
+def full_disk(*args: Any, **kwargs: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_best_model_that_cannot_be_written_is_written_later(
+    tmp_path: Path, untouched: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The disk is full in the first two epochs, of which the first is the best."""
+    figures = iter([1.0, 2.0, 3.0])
+    kept: list[Tensor] = []
+    run = Run(tmp_path, figures=lambda: {"loss": next(figures)}, settings={"ema": None, "save_steps": None})
+    tries = []
+
+    def on_best() -> None:
+        tries.append(weights(run.model).clone())
+        if len(tries) < 3:
+            raise InputError("model.safetensors: cannot be written (No space left on device).")
+        kept.append(tries[-1])
+
+    run.on_best = on_best
+    run.start()
+    assert torch.equal(kept[0], tries[0])
+    assert not torch.equal(kept[0], weights(run.model))
+    assert caplog.text.count("the best model could not be written (model.safetensors: cannot be written (No space") == 2
+
+
+def test_a_best_model_that_can_never_be_written_is_an_error_in_the_end(tmp_path: Path) -> None:
+    """The newest checkpoint stays, from which the model can be written where there is room again."""
+    run = Run(tmp_path / "a", on_best=lambda: full_disk())
+    with pytest.raises(InputError, match=r"No space left.*make room, and --resume goes on from step-00000009"):
+        run.start()
+    assert len(run.log) == 6  # all epochs were trained: each has a record for its last step and one for itself
+    again, whole = run.go_on(), Run(tmp_path / "b")
+    again.start(resume=True)
+    whole.start()
+    assert torch.equal(again.best[0], whole.best[0])
+
+
+def test_old_checkpoints_make_room_for_the_best_model_at_the_end(tmp_path: Path) -> None:
+    """They are of no more use then, and may be what filled the disk."""
+    run = Run(tmp_path)
+    steps = checkpoints.Checkpoints(tmp_path, keep=2).steps
+
+    def full() -> None:
+        if len(run.log) < 6 or len(steps()) > 1:
+            full_disk()
+        run.best[:] = [weights(run.model).clone()]
+
+    run.on_best = full
+    run.start()
+    assert len(run.best) == 1
+    assert steps() == [9]

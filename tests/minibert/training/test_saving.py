@@ -1,0 +1,112 @@
+"""When a run saves and stops: intervals, signals, kills."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from torch import Tensor, nn
+from training_runs import CALLS_PER_STEP, Run, assert_same_end, loss, saved_steps
+
+from minibert.training import Interrupted, LabelledBatch
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that nothing happened to."""
+    run = Run(tmp_path_factory.mktemp("untouched"))
+    run.start()
+    return run
+
+
+def test_saving_by_the_clock(tmp_path: Path) -> None:
+    Run(tmp_path, settings={"save_steps": None, "save_minutes": 1e-9, "keep_checkpoints": 100}).start()
+    assert saved_steps(tmp_path) == list(range(1, 10))
+
+
+def test_without_an_interval_nothing_is_saved(tmp_path: Path) -> None:
+    Run(tmp_path, settings={"save_steps": None}).start()
+    assert saved_steps(tmp_path) == []
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("save_steps", [2, None])
+def test_a_signal_ends_the_step_saves_and_stops(
+    tmp_path: Path, untouched: Run, number: signal.Signals, status: int, save_steps: int | None
+) -> None:
+    """With and without regular checkpoints, in the middle of the fifth step's accumulation."""
+    calls = iter(range(1, 1000))
+
+    def signalled(model: nn.Module, batch: LabelledBatch) -> Tensor:
+        if next(calls) == 4 * CALLS_PER_STEP + 2:
+            os.kill(os.getpid(), number)
+        return loss(model, batch)
+
+    before = signal.getsignal(number)
+    run = Run(tmp_path, loss=signalled, settings={"save_steps": save_steps})
+    with pytest.raises(Interrupted, match=f"stopped by {number.name} after step 5; saved to .*step-00000005") as caught:
+        run.start()
+    assert caught.value.exit_status == status
+    assert caught.value.checkpoint == tmp_path / "step-00000005"
+    assert signal.getsignal(number) is before
+    again = run.go_on()
+    again.start(resume=True)
+    assert_same_end(again, untouched)
+
+
+def test_a_signal_in_an_evaluation_stops_after_it(tmp_path: Path, untouched: Run) -> None:
+    run = Run(tmp_path)
+    run.figures = lambda: os.kill(os.getpid(), signal.SIGTERM) or run._figures()
+    with pytest.raises(Interrupted, match="after step 3; saved"):
+        run.start()
+    assert len(run.log) == 2
+    again = run.go_on()
+    again.start(resume=True)
+    assert_same_end(again, untouched)
+
+
+def test_a_second_signal_leaves_at_once(tmp_path: Path, untouched: Run) -> None:
+    """SIGINT's own handler then acts, in the middle of the step; the checkpoints before it stay good."""
+    calls = iter(range(1, 1000))
+
+    def signalled_twice(model: nn.Module, batch: LabelledBatch) -> Tensor:
+        if next(calls) == 3 * CALLS_PER_STEP + 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss(model, batch)
+
+    run = Run(tmp_path, loss=signalled_twice)
+    with pytest.raises(KeyboardInterrupt):
+        run.start()
+    assert saved_steps(tmp_path) == [2, 3]
+    again = run.go_on()
+    again.start(resume=True)
+    assert_same_end(again, untouched)
+
+
+def test_signals_are_left_alone_without_checkpoints(tmp_path: Path) -> None:
+    def interrupting(model: nn.Module, batch: LabelledBatch) -> Tensor:
+        signal.raise_signal(signal.SIGINT)
+        return loss(model, batch)
+
+    run = Run(tmp_path, loss=interrupting)
+    run.folder = None  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        run.start()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the trained processes are forks")
+def test_kills_at_random_moments_and_inside_saves() -> None:
+    """A short form of the trial of two hundred."""
+    command = [sys.executable, "-m", "benchmarks.kills", "--trials", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert '"bit_identical": 2' in done.stdout

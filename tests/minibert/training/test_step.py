@@ -1,0 +1,148 @@
+"""An optimizer step: what it adds up, and what it does when memory runs out or a loss is not finite."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import FAMILIES
+from torch import Tensor, nn
+from training_runs import CPU, Item, collate, loss, ragged_items, tiny_model, train, weights
+
+from minibert.errors import InputError
+from minibert.training import (
+    Examples,
+    LabelledBatch,
+    Metric,
+    Trainer,
+    TrainingSettings,
+)
+
+
+def test_micro_batches_make_the_same_step() -> None:
+    whole, parts = tiny_model().double(), tiny_model().double()
+    train(whole, batch_size=8)
+    train(parts, batch_size=8, micro_batch_size=3)
+    torch.testing.assert_close(weights(parts), weights(whole), rtol=0, atol=1e-9)
+
+
+def test_a_step_is_what_plain_pytorch_makes_of_it() -> None:
+    """Two full-batch epochs against a loop written out with PyTorch's own unfused AdamW."""
+    items = ragged_items(6)
+    ours, plain = tiny_model().double(), tiny_model().double()
+    train(ours, items, batch_size=6, warmup_ratio=0.0, weight_decay=0.1, max_grad_norm=0.5, head_lr=1e-2)
+    groups = []
+    for name, parameter in plain.named_parameters():
+        rate = 1e-2 if name.startswith("classifier") else 1e-3
+        decay = 0.0 if parameter.ndim == 1 else 0.1
+        groups.append({"params": [parameter], "lr": rate, "weight_decay": decay})
+    optimizer = torch.optim.AdamW(groups, fused=False, foreach=False)
+    batch = collate(items)
+    for factor in (1.0, 0.5):
+        for group in optimizer.param_groups:
+            group["lr"] = factor * (1e-2 if group["lr"] > 2e-3 else 1e-3)
+        optimizer.zero_grad()
+        F.cross_entropy(plain(batch.inputs), batch.targets).backward()
+        norm = torch.sqrt(sum((p.grad**2).sum() for p in plain.parameters() if p.grad is not None))
+        for parameter in plain.parameters():
+            if parameter.grad is not None:
+                parameter.grad *= min(1.0, 0.5 / (float(norm) + 1e-6))
+        optimizer.step()
+    torch.testing.assert_close(weights(ours), weights(plain), rtol=0, atol=1e-9)
+
+
+def test_a_loss_that_is_no_number_stops_the_run() -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        model.classifier.bias[0] = math.nan
+    with pytest.raises(InputError, match=r"the training loss at step 1, epoch 1, is nan.* Lower --lr"):
+        train(model)
+
+
+def with_lines(items: Sequence[Item]) -> LabelledBatch:
+    """A batch whose examples stand in the lines of their first ids."""
+    return dataclasses.replace(collate(items), lines=tuple(ids[0] for ids, _ in items))
+
+
+@pytest.mark.parametrize("bad", ["loss", "gradient"])
+def test_what_is_no_number_is_named_by_the_steps_lines(bad: str) -> None:
+    """The second step's examples, in micro-batches; with a loss that is a number and a gradient that is none, too."""
+    items = [([i], [i % 2]) for i in range(5, 25)]
+    seen: list[int] = []
+
+    def failing(model: nn.Module, batch: LabelledBatch) -> Tensor:
+        seen.extend(batch.lines)
+        value = loss(model, batch)
+        if len(seen) <= 10:
+            return value
+        if bad == "loss":
+            return value * math.inf
+        return value + (value - value.detach()) ** 0.5  # 0, with an infinite slope
+
+    with pytest.raises(InputError) as caught:
+        Trainer(
+            model=tiny_model(), data=Examples(items, with_lines), loss=failing, evaluate=dict, metric=Metric("figure"),
+            settings=TrainingSettings(batch_size=6, micro_batch_size=4, precision="fp32"), device=CPU,
+        ).fit()  # fmt: skip
+    lines = ", ".join(map(str, sorted(seen[6:12])))
+    what = {"loss": "training loss", "gradient": "gradient's norm"}[bad]
+    assert f"the {what} at step 2, epoch 1, is " in str(caught.value)
+    assert f"It comes from the examples at lines {lines}." in str(caught.value)
+
+
+def test_out_of_memory_halves_the_micro_batch_and_makes_the_same_steps(caplog: pytest.LogCaptureFixture) -> None:
+    """A device on which 8 sequences fail, 4 the second time, with a gradient already there, and 2 go on to the end."""
+    sizes: list[int] = []
+
+    def small_device(model: nn.Module, batch: LabelledBatch) -> Tensor:
+        sizes.append(batch.inputs.num_sequences)
+        value = loss(model, batch)
+        if sizes[-1] == 8 or (sizes.count(4) == 2 and sizes[-1] == 4):
+            raise torch.OutOfMemoryError
+        return value
+
+    ours, whole = tiny_model().double(), tiny_model().double()
+    train(ours, loss=small_device, batch_size=8)
+    train(whole, batch_size=8)
+    assert sizes[:4] == [8, 4, 4, 2]
+    assert set(sizes[3:]) == {2}
+    torch.testing.assert_close(weights(ours), weights(whole), rtol=0, atol=1e-9)
+    assert [record.getMessage().split(";")[0] for record in caplog.records] == [
+        "out of memory with micro-batches of 8 sequences", "out of memory with micro-batches of 4 sequences",
+    ]  # fmt: skip
+
+
+def test_out_of_memory_with_a_single_sequence_is_said() -> None:
+    def no_device(model: nn.Module, batch: LabelledBatch) -> Tensor:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(InputError, match="out of memory with micro-batches of 1: give a smaller --max-length or model"):
+        train(tiny_model(), loss=no_device)
+
+
+def test_a_step_without_any_target_changes_no_gradient() -> None:
+    items: list[Item] = [([7, 8], [-100, -100]), ([9], [-100])]
+    model = tiny_model()
+    before = weights(model).clone()
+    train(model, items, weight_decay=0.0)
+    assert torch.equal(weights(model), before)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_activation_checkpointing_changes_no_bit_and_keeps_less(family: str) -> None:
+    """With dropout; what autograd keeps is counted for one pass."""
+    ends, kept = [], []
+    for on in (True, False):
+        model = tiny_model(0.2, family, num_hidden_layers=6)
+        train(model, activation_checkpointing=on)
+        assert model.encoder.activation_checkpointing is False
+        ends.append(weights(model))
+        model.train().encoder.activation_checkpointing = on
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, sizes=sizes: sizes.append(x.nbytes), lambda _: None):
+            model(collate(ragged_items()).inputs)
+        kept.append(sum(sizes))
+    assert torch.equal(ends[0], ends[1])
+    assert kept[0] < kept[1] / 2
