@@ -161,7 +161,7 @@ def broadcast_from_rank0(compute: Callable[[], Value]) -> Value:
     """Calls ``compute`` in process 0, and returns its result, or raises its InputError or OSError, in all."""
     if world_size() == 1:
         return compute()
-    outcome: list[Any] = [None, None]
+    outcome: list[Any] = [None, None]  # the result, the error
     if rank() == 0:
         try:
             outcome[0] = compute()
