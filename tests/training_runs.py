@@ -152,11 +152,11 @@ def failing_at(call: int, error: BaseException) -> Callable[[nn.Module, Labelled
 
 
 class PowerCut(Exception):
-    """Ends a run as a crash would: nothing of it is left but its files."""
+    """Ends a run like a crash: only its files are left."""
 
 
 def interrupted(folder: Path, call: int, **settings: Any) -> Run:
-    """A run that broke off in the ``call``-th computation of a loss."""
+    """A run that was interrupted in the ``call``-th computation of a loss."""
     run = Run(folder, loss=failing_at(call, PowerCut()), settings=settings)
     with pytest.raises(PowerCut):
         run.start()

@@ -61,8 +61,8 @@ def test_backends_equal_plain_in_values_and_gradients(
 
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("backend", CPU_BACKENDS)
-def test_what_is_not_a_number_stays_in_its_sequence(backend: str, first: bool) -> None:
-    """Its neighbours are longer, and padded beside it, or shorter."""
+def test_nan_stays_in_its_sequence(backend: str, first: bool) -> None:
+    """Its neighbours are longer or shorter."""
     lengths = (6, 11, 9, 4)
     batch = pack(ragged_ids(lengths, 50))
     qkv = torch.randn(batch.num_tokens, 3, 4, 16)
@@ -142,7 +142,7 @@ def test_an_unknown_backend_is_refused_with_the_list() -> None:
         pass
 
 
-def test_the_backend_is_put_back_also_after_an_error() -> None:
+def test_the_backend_is_restored_after_an_error() -> None:
     batch = pack([[3, 4]])
     qkv = random_qkv(2, torch.float32)
     with pytest.raises(KeyError), attention_backend("varlen"):

@@ -72,7 +72,7 @@ def test_unpack_gives_each_sequence_its_rows(rows: list[list[int]]) -> None:
         ([[1, 2], [3]], [[0], [0, 0]], "token_type_ids"),
     ],
 )
-def test_pack_refuses_what_has_no_meaning(rows: list[list[int]], types: list[list[int]] | None, message: str) -> None:
+def test_pack_refuses_invalid_input(rows: list[list[int]], types: list[list[int]] | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pack(rows, types)
 

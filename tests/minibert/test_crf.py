@@ -140,7 +140,7 @@ def test_viterbi_and_marginals_equal_brute_force(name: str, dtype: torch.dtype) 
         assert largest_difference(marginals, torch.cat(probabilities)) <= TOLERANCES[dtype]
 
 
-def test_a_piece_may_begin_inside_an_entity_and_a_sentence_may_not() -> None:
+def test_a_window_may_begin_inside_an_entity_and_a_sentence_may_not() -> None:
     crf = LinearChainCRF(LABELS)
     inside = torch.tensor([[20.0, 0.0, 0.0, 0.0, 0.0]] * 2)  # I-LOC, all but certain
     assert crf.log_likelihood(inside, torch.tensor([0, 0]), (2,)).item() == pytest.approx(0.0, abs=1e-6)
@@ -155,7 +155,7 @@ def test_tags_with_a_forbidden_transition_are_impossible() -> None:
 
 
 @pytest.mark.parametrize("lengths", [(), (2, 0, 3), (-1, 6)])
-def test_a_sequence_of_no_place_is_refused(lengths: tuple[int, ...]) -> None:
+def test_an_empty_sequence_is_refused(lengths: tuple[int, ...]) -> None:
     emissions = torch.zeros(5, 5)
     with pytest.raises(ValueError, match="lengths"):
         LinearChainCRF(LABELS).viterbi(emissions, lengths)
@@ -335,7 +335,7 @@ def test_heads_of_other_tasks_and_a_crf_share_nothing(tmp_path: Path) -> None:
         (CLASSIFIER_NAMES, None, "ForTokenClassification"),
     ],
 )
-def test_a_file_tells_that_it_has_a_crf(names: set[str], architectures: list[str] | None, head: str) -> None:
+def test_a_checkpoint_with_a_crf_is_recognised(names: set[str], architectures: list[str] | None, head: str) -> None:
     assert head_of(names, BERT, architectures) == head
 
 

@@ -8,7 +8,7 @@ TYPES = [torch.bfloat16, torch.float16, torch.float32, torch.float64]
 
 @pytest.mark.parametrize("p", [0.001, 0.1, 0.5, 0.999])
 @pytest.mark.parametrize("dtype", TYPES)
-def test_each_value_falls_with_its_probability_and_the_others_grow(dtype: torch.dtype, p: float) -> None:
+def test_values_drop_with_probability_p_and_the_others_are_scaled(dtype: torch.dtype, p: float) -> None:
     torch.manual_seed(0)
     x = torch.full((400, 1001), 3.0, dtype=dtype)
     dropped = drop(x, p)
@@ -19,7 +19,7 @@ def test_each_value_falls_with_its_probability_and_the_others_grow(dtype: torch.
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_values_fall_independently(dtype: torch.dtype) -> None:
+def test_values_drop_independently(dtype: torch.dtype) -> None:
     """Those of one random number too, and those of the next call."""
     torch.manual_seed(0)
     first, second = (drop(torch.ones(100_000, 8, dtype=dtype), 0.3) == 0 for _ in range(2))
@@ -33,7 +33,7 @@ def test_any_shape(shape: tuple[int, ...]) -> None:
     assert drop(torch.ones(shape, dtype=torch.bfloat16), 0.5).shape == shape
 
 
-def test_gradients_fall_and_grow_with_their_values() -> None:
+def test_gradients_are_dropped_and_scaled_like_their_values() -> None:
     x = torch.randn(50, 20, requires_grad=True)
     dropped = drop(x.mT, 0.4)
     dropped.backward(torch.ones_like(dropped))

@@ -85,7 +85,7 @@ def test_every_head_answers_nearly_as_in_fp32(family: str, head: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["gelu", "gelu_new", "relu"])
-def test_a_packed_map_is_the_map_and_the_activation_behind_it(name: str) -> None:
+def test_a_packed_linear_equals_the_linear_and_its_activation(name: str) -> None:
     if not module._can_pack(torch.float32):
         pytest.skip("this PyTorch has no packed linear maps")
     plain = {"gelu": F.gelu, "gelu_new": lambda x: F.gelu(x, approximate="tanh"), "relu": F.relu}[name]
@@ -114,8 +114,8 @@ def test_the_model_itself_stays_as_it_was() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-def test_nothing_is_drawn() -> None:
-    """A resumed run makes its first copy where the one it continues had made one already: draws would part them."""
+def test_no_random_numbers_are_drawn() -> None:
+    """A resumed run makes its first copy where the original had made one already; draws would make them differ."""
     module._can_pack.cache_clear()
     model = TokenClassifier(tiny_config("bert"))
     before = torch.get_rng_state()
@@ -186,7 +186,7 @@ needs_int8 = pytest.mark.skipif(
 @pytest.mark.parametrize("lowest", [-3.0, 0.5])
 @pytest.mark.parametrize("activation", ["none", "gelu"])
 @torch.no_grad()
-def test_a_map_in_8_bits_errs_no_further_than_its_roundings(activation: str, lowest: float) -> None:
+def test_an_int8_linear_errs_no_more_than_its_roundings(activation: str, lowest: float) -> None:
     """What is rounded is off by half a step at most, weights and inputs; GELU's slope is 1.13 at most."""
     linear = nn.Linear(48, 24)
     linear.weight[3] = 0
@@ -218,7 +218,7 @@ def test_a_model_in_8_bits_gives_nearly_the_same(family: str, activation: str) -
 
 @needs_int8
 @torch.no_grad()
-def test_damaged_weights_are_told_in_8_bits() -> None:
+def test_damaged_weights_are_reported_in_8_bits() -> None:
     model = TokenClassifier(tiny_config("bert")).eval()
     model.encoder.embeddings.norm.bias[0] = torch.inf
     with pytest.raises(InputError, match="not finite"):

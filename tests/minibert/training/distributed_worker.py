@@ -48,7 +48,9 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     if "TORCHELASTIC_RUN_ID" in os.environ:
         with distributed.process_group(CPU) as device:
-            in_a_group_of_two(folder, device, sent_to_itself=None if distributed.was_restarted() else signal.SIGKILL)
+            train_in_a_group_of_two(
+                folder, device, sent_to_itself=None if distributed.was_restarted() else signal.SIGKILL
+            )
             if distributed.is_rank0():
                 (folder / "restarted").write_text(str(distributed.was_restarted()), encoding="utf-8")
         return
@@ -75,9 +77,12 @@ def _fork(rank: int, size: int, port: int, folder: Path) -> int:
             loop.OptimizerStep = StepWatch  # type: ignore[misc]
             results = {name: trained(name, settings, device) for name, settings in VARIANTS.items()}
             results["untrained"] = evaluated(tiny_model())
-            results["refusals"] = [heard(InputError("use auto.")), heard(PermissionError(13, "Permission denied", "f"))]
+            results["refusals"] = [
+                error_by_process(InputError("use auto.")),
+                error_by_process(PermissionError(13, "Permission denied", "f")),
+            ]
             if size == 2:
-                in_a_group_of_two(folder / "untouched", device)
+                train_in_a_group_of_two(folder / "uninterrupted", device)
                 results["interrupted"] = interrupted_group_of_two(folder / "interrupted", device)
         if rank == 0:
             (folder / f"{size}.json").write_text(json.dumps(results), encoding="utf-8")
@@ -117,21 +122,21 @@ def norms_by_process(model: nn.Module) -> list[float]:
 
 
 def evaluated(model: TokenClassifier) -> dict[str, Any]:
-    """Figures of all processes' batches: the loss, how many tags are right, and the same with counts by batch."""
-    data, here = ragged_items(23), []
+    """Figures over all processes: the loss, the number of correct tags, and the same by batch."""
+    data, results = ragged_items(23), []
     model.eval()
     for start in distributed.shard(range(0, len(data), 4)):
         batch = collate(data[start : start + 4])
         with torch.no_grad():
             logits = model(batch.inputs)
         right = int((logits.argmax(-1) == batch.targets).sum())
-        here.append((F.cross_entropy(logits, batch.targets, reduction="sum").item(), right, batch.num_targets))
-    batches = distributed.all_gather(here)
+        results.append((F.cross_entropy(logits, batch.targets, reduction="sum").item(), right, batch.num_targets))
+    batches = distributed.all_gather(results)
     return {"loss": sum(value for value, _, _ in batches), "right": sum(n for _, n, _ in batches), "batches": batches}
 
 
-def heard(error: Exception) -> list[str]:
-    """What each process hears of an error in process 0."""
+def error_by_process(error: Exception) -> list[str]:
+    """The message that each process raises for an error in process 0."""
 
     def fail() -> None:
         raise error
@@ -144,7 +149,7 @@ def heard(error: Exception) -> list[str]:
 
 
 class StepWatch(OptimizerStep):
-    """Notes each step's loss, over all processes."""
+    """Records the loss of each step, over all processes."""
 
     losses: ClassVar[list[float]]
 
@@ -154,7 +159,7 @@ class StepWatch(OptimizerStep):
         return result
 
 
-def in_a_group_of_two(
+def train_in_a_group_of_two(
     folder: Path, device: torch.device, *, sent_to_itself: signal.Signals | None = None, resume: bool = False
 ) -> None:
     """Trains with checkpoints, and leaves its end in ``folder``; process 1 may send itself a signal in the fourth
@@ -178,12 +183,12 @@ def in_a_group_of_two(
 
 
 def interrupted_group_of_two(folder: Path, device: torch.device) -> list[str]:
-    """Goes on after one of the processes was asked to stop; gives what each of them then said."""
+    """Resumes after one of the processes was asked to stop; returns the message of each."""
     try:
-        in_a_group_of_two(folder, device, sent_to_itself=signal.SIGTERM)
+        train_in_a_group_of_two(folder, device, sent_to_itself=signal.SIGTERM)
     except Interrupted as error:
         said = str(error)
-    in_a_group_of_two(folder, device, resume=True)
+    train_in_a_group_of_two(folder, device, resume=True)
     return distributed.all_gather([said])
 
 

@@ -23,9 +23,9 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run that nothing happened to."""
-    run = Run(tmp_path_factory.mktemp("untouched"))
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run without any interruption."""
+    run = Run(tmp_path_factory.mktemp("uninterrupted"))
     run.start()
     return run
 
@@ -35,7 +35,7 @@ def full_disk(*args: Any, **kwargs: Any) -> None:
 
 
 def test_a_best_model_that_cannot_be_written_is_written_later(
-    tmp_path: Path, untouched: Run, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, uninterrupted: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The disk is full in the first two epochs, of which the first is the best."""
     figures = iter([1.0, 2.0, 3.0])
@@ -57,7 +57,7 @@ def test_a_best_model_that_cannot_be_written_is_written_later(
 
 
 def test_a_best_model_that_can_never_be_written_is_an_error_in_the_end(tmp_path: Path) -> None:
-    """The newest checkpoint stays, from which the model can be written where there is room again."""
+    """The newest checkpoint stays; from it the model can be written when there is room again."""
     run = Run(tmp_path / "a", on_best=lambda: full_disk())
     with pytest.raises(InputError, match=r"No space left.*make room, and --resume goes on from step-00000009"):
         run.start()
@@ -69,7 +69,7 @@ def test_a_best_model_that_can_never_be_written_is_an_error_in_the_end(tmp_path:
 
 
 def test_old_checkpoints_make_room_for_the_best_model_at_the_end(tmp_path: Path) -> None:
-    """They are of no more use then, and may be what filled the disk."""
+    """They are no longer needed, and may be what filled the disk."""
     run = Run(tmp_path)
     steps = checkpoints.Checkpoints(tmp_path, keep=2).steps
 

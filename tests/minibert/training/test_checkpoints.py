@@ -30,9 +30,9 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run that nothing happened to."""
-    run = Run(tmp_path_factory.mktemp("untouched"))
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run without any interruption."""
+    run = Run(tmp_path_factory.mktemp("uninterrupted"))
     run.start()
     return run
 
@@ -48,12 +48,12 @@ def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     ]  # saved at 2, 4, 6, 8, and after the epochs at 3, 6, 9; the first is best
 
 
-def test_a_checkpoint_holds_no_code(tmp_path: Path, untouched: Run) -> None:
-    names = {path.name for folder in untouched.folder.iterdir() for path in folder.iterdir()}
+def test_a_checkpoint_holds_no_code(tmp_path: Path, uninterrupted: Run) -> None:
+    names = {path.name for folder in uninterrupted.folder.iterdir() for path in folder.iterdir()}
     tensors = {"model", "optimizer", "random", "ema"}
     assert names == {"manifest.json", "state.json"} | {f"{name}.safetensors" for name in tensors}
-    saved = load_file(untouched.folder / "step-00000009" / "model.safetensors")
-    assert all(torch.equal(saved[name], value) for name, value in untouched.model.named_parameters())
+    saved = load_file(uninterrupted.folder / "step-00000009" / "model.safetensors")
+    assert all(torch.equal(saved[name], value) for name, value in uninterrupted.model.named_parameters())
 
 
 def flip_bit(data: bytes, position: int) -> bytes:
@@ -71,22 +71,22 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.fixture(scope="module")
-def broken_off(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run that broke off with checkpoints of steps 3 and 4."""
+def interrupted_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that was interrupted with checkpoints of steps 3 and 4."""
     run = interrupted(tmp_path_factory.mktemp("broken"), 14)
     assert saved_steps(run.folder) == [3, 4]
     return run
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damage_to_any_file_is_detected_and_the_one_before_is_used(
-    tmp_path: Path, broken_off: Run, caplog: pytest.LogCaptureFixture, damage: str
+def test_damage_to_any_file_is_detected_and_the_previous_checkpoint_is_used(
+    tmp_path: Path, interrupted_run: Run, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
-    names = [path.name for path in (broken_off.folder / "step-00000004").iterdir()]
+    names = [path.name for path in (interrupted_run.folder / "step-00000004").iterdir()]
     assert len(names) == 6
     for name in [*names, None]:
         folder = tmp_path / str(name)
-        shutil.copytree(broken_off.folder, folder)
+        shutil.copytree(interrupted_run.folder, folder)
         newest = folder / "step-00000004"
         if name is None:
             (newest / "manifest.json").unlink()
@@ -100,8 +100,8 @@ def test_damage_to_any_file_is_detected_and_the_one_before_is_used(
         assert "step-00000004: not used, because it is damaged" in caplog.text
 
 
-def test_every_single_bit_of_a_manifest_counts(tmp_path: Path, broken_off: Run) -> None:
-    shutil.copytree(broken_off.folder, tmp_path / "copy")
+def test_every_single_bit_of_a_manifest_counts(tmp_path: Path, interrupted_run: Run) -> None:
+    shutil.copytree(interrupted_run.folder, tmp_path / "copy")
     manifest = tmp_path / "copy" / "step-00000004" / "manifest.json"
     whole = manifest.read_bytes()
     for position in range(len(whole)):
@@ -111,21 +111,21 @@ def test_every_single_bit_of_a_manifest_counts(tmp_path: Path, broken_off: Run) 
     assert checkpoints.find_damage(manifest.parent) is None
 
 
-def test_a_run_goes_on_from_the_one_before_and_replaces_the_damaged_one(
-    tmp_path: Path, broken_off: Run, untouched: Run
+def test_a_run_resumes_from_the_previous_checkpoint_and_replaces_the_damaged_one(
+    tmp_path: Path, interrupted_run: Run, uninterrupted: Run
 ) -> None:
     folder = tmp_path / "copy"
-    shutil.copytree(broken_off.folder, folder)
+    shutil.copytree(interrupted_run.folder, folder)
     file = folder / "step-00000004" / "optimizer.safetensors"
     file.write_bytes(flip_bit(file.read_bytes(), 5000))
-    again = Run(folder, log=list(broken_off.log), best=list(broken_off.best))
+    again = Run(folder, log=list(interrupted_run.log), best=list(interrupted_run.best))
     again.start(resume=True)
-    assert_same_end(again, untouched)
+    assert_same_end(again, uninterrupted)
 
 
-def test_a_damaged_checkpoint_crowds_out_no_whole_one(tmp_path: Path, broken_off: Run) -> None:
+def test_a_damaged_checkpoint_does_not_displace_an_intact_one(tmp_path: Path, interrupted_run: Run) -> None:
     folder = tmp_path / "copy"
-    shutil.copytree(broken_off.folder, folder)
+    shutil.copytree(interrupted_run.folder, folder)
     shutil.copytree(folder / "step-00000004", folder / "step-00000009")
     (folder / "step-00000009" / "state.json").unlink()
     found = checkpoints.Checkpoints(folder, keep=2)
@@ -152,9 +152,9 @@ def full_disk(*args: Any, **kwargs: Any) -> None:
     [("os.fsync", full_disk), ("os.fsync", bad_disk), ("os.fsync", read_only), ("save_file", full_disk),
      ("os.rename", bad_disk), ("Path.mkdir", read_only), ("Path.write_bytes", full_disk)],
 )  # fmt: skip
-def test_a_disk_that_fails_ends_no_run_and_harms_no_checkpoint(
+def test_a_failing_disk_stops_no_run_and_harms_no_checkpoint(
     tmp_path: Path,
-    untouched: Run,
+    uninterrupted: Run,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
     place: str,
@@ -172,17 +172,17 @@ def test_a_disk_that_fails_ends_no_run_and_harms_no_checkpoint(
     run.loss = loss_on_a_failing_disk
     run.start()
     monkeypatch.undo()
-    assert_same_end(run, untouched)
+    assert_same_end(run, uninterrupted)
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["step-00000003", "step-00000004"]
     number = {full_disk: errno.ENOSPC, bad_disk: errno.EIO, read_only: errno.EROFS}[fault]
     assert f"step-00000006: cannot be written ({os.strerror(number)})" in caplog.text
     assert all("the newest is step-00000004" in record.getMessage() for record in caplog.records)
     again = run.go_on()
     again.start(resume=True)
-    assert_same_end(again, untouched)
+    assert_same_end(again, uninterrupted)
 
 
-def test_everything_is_on_the_disk_before_a_checkpoint_has_its_name(
+def test_everything_is_synced_before_a_checkpoint_gets_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[int] = []
@@ -206,7 +206,7 @@ def test_everything_is_on_the_disk_before_a_checkpoint_has_its_name(
     assert renamed == ["step-00000002", "step-00000003"]
 
 
-def test_leftovers_of_a_kill_inside_a_save_are_removed(tmp_path: Path) -> None:
+def test_leftovers_of_a_kill_during_a_save_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".unfinished-step-00000099").mkdir()
     (tmp_path / ".unfinished-step-00000099" / "model.safetensors").write_bytes(b"half")
     Run(tmp_path).start(resume=True)

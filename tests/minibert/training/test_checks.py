@@ -12,12 +12,12 @@ from minibert.training import (
 )
 
 
-def test_many_lines_are_not_all_listed() -> None:
+def test_a_long_list_of_lines_is_shortened() -> None:
     with pytest.raises(InputError, match=r"at lines 1, 2, .*, 40, …\. Lower"):
         check_finite(math.nan, "the loss", range(1, 100))
 
 
-def test_a_collapsed_run_is_called_so() -> None:
+def test_a_collapsed_run_gets_a_warning() -> None:
     several = ["A", "B", "C", "A"]
     stuck = collapse_warning(
         train_loss=math.log(3) - 0.01, num_classes=3, predicted=several[1:] + several[:1], gold=several

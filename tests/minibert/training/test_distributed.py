@@ -33,7 +33,7 @@ def run(command: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def groups(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where groups of 1, 2 and 4 processes have left their results."""
+    """The folder with the results of groups of 1, 2 and 4 processes."""
     folder = tmp_path_factory.mktemp("groups")
     run([sys.executable, str(WORKER), str(folder)])
     return folder
@@ -72,7 +72,7 @@ def test_all_processes_have_the_same_weights(results: dict[int, Any], size: int,
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_an_evaluation_in_shards_is_the_same_to_the_last_bit(results: dict[int, Any], size: int) -> None:
-    """Of weights that are the same; each batch counted once, in order."""
+    """With the same weights; each batch is counted once, in order."""
     assert results[size]["untrained"] == results[1]["untrained"]
     counted = [targets for _, _, targets in results[1]["untrained"]["batches"]]
     assert len(counted) == 6
@@ -81,17 +81,17 @@ def test_an_evaluation_in_shards_is_the_same_to_the_last_bit(results: dict[int, 
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_what_stops_the_writer_stops_all(results: dict[int, Any], size: int) -> None:
+def test_an_error_in_process_0_is_raised_in_all(results: dict[int, Any], size: int) -> None:
     assert results[size]["refusals"] == [["use auto."] * size, ["[Errno 13] Permission denied: 'f'"] * size]
 
 
-def test_a_group_that_loses_a_member_comes_back_and_ends_the_same(groups: Path, tmp_path: Path) -> None:
+def test_a_group_that_loses_a_process_restarts_and_ends_with_the_same_bits(groups: Path, tmp_path: Path) -> None:
     """The process that died and the others are started again, and go on from the last checkpoint."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     run([*launcher, "--max-restarts", "1", str(WORKER), str(tmp_path)])
     assert (tmp_path / "restarted").read_text(encoding="utf-8") == "True"
     for name in ("weights.safetensors", "history.json"):
-        assert (tmp_path / name).read_bytes() == (groups / "untouched" / name).read_bytes()
+        assert (tmp_path / name).read_bytes() == (groups / "uninterrupted" / name).read_bytes()
 
 
 def test_a_signal_to_one_process_stops_all_after_the_same_step(groups: Path, results: dict[int, Any]) -> None:
@@ -99,10 +99,10 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(groups: Path, res
     assert said[0] == said[1]
     assert re.fullmatch(r"stopped by SIGTERM after step 4; saved to \S+step-00000004", said[0])
     for name in ("weights.safetensors", "history.json"):
-        assert (groups / "interrupted" / name).read_bytes() == (groups / "untouched" / name).read_bytes()
+        assert (groups / "interrupted" / name).read_bytes() == (groups / "uninterrupted" / name).read_bytes()
 
 
-def test_alone_nothing_is_joined_or_shared() -> None:
+def test_a_single_process_exchanges_nothing() -> None:
     with distributed.process_group(torch.device("cpu")) as device:
         assert device == torch.device("cpu")
         assert (distributed.world_size(), distributed.rank(), distributed.is_rank0()) == (1, 0, True)

@@ -20,7 +20,7 @@ from minibert.training import (
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_seed_settles_every_bit(precision: str) -> None:
+def test_the_seed_determines_every_bit(precision: str) -> None:
     first, again, other = (tiny_model(0.2) for _ in range(3))
     train(first, precision=precision, seed=5)
     train(again, precision=precision, seed=5)
@@ -60,7 +60,9 @@ def test_the_reported_loss_is_the_mean_over_targets() -> None:
         (True, [math.nan, 0.0, math.nan, 0.1], [1, 3]),
     ],
 )
-def test_the_best_epoch_has_a_direction_and_is_never_nan(higher: bool, figures: list[float], best: list[int]) -> None:
+def test_the_best_epoch_follows_the_metrics_direction_and_is_never_nan(
+    higher: bool, figures: list[float], best: list[int]
+) -> None:
     saved: list[int] = []
     epoch = iter(range(len(figures)))
     now = [-1]
@@ -88,7 +90,7 @@ def test_early_stopping_ends_after_epochs_without_a_new_best() -> None:
     assert [record["figure"] for record in history] == [0.1, 0.3, 0.2, 0.3]
 
 
-def test_a_metric_that_never_was_a_number_stops_the_run() -> None:
+def test_a_metric_that_is_always_nan_stops_the_run() -> None:
     with pytest.raises(InputError, match="no epoch has a figure for figure"):
         Trainer(
             model=tiny_model(), data=Examples(ragged_items(2), collate), loss=loss, metric=Metric("figure"),
@@ -97,7 +99,7 @@ def test_a_metric_that_never_was_a_number_stops_the_run() -> None:
 
 
 def test_dropout_acts_in_training_and_never_in_evaluation() -> None:
-    """Also in the epoch behind an evaluation, and from a model that was loaded in evaluation mode."""
+    """Also in the epoch after an evaluation, and with a model that was loaded in evaluation mode."""
     model = tiny_model(0.5).eval()
     items = ragged_items(4)
     data = Examples(items, collate)

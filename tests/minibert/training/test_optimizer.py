@@ -20,7 +20,7 @@ def test_biases_and_norms_do_not_decay_and_the_head_has_its_rate() -> None:
         assert found[id(parameter)] == expected, name
 
 
-def test_the_rate_rises_and_falls_in_straight_lines() -> None:
+def test_the_learning_rate_rises_and_falls_linearly() -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule = linear_schedule(optimizer, num_steps=10, warmup_ratio=0.4)
     rates = []

@@ -39,7 +39,7 @@ def test_every_example_is_seen_once_an_epoch_in_another_order() -> None:
 
 
 @pytest.mark.parametrize("budget", [1, 7, 30, 10_000])
-def test_steps_of_so_many_tokens(budget: int) -> None:
+def test_steps_fill_their_token_budget(budget: int) -> None:
     """Each example once an epoch, in the shuffled order; no step above the budget, unless it is one example; and no
     step has room for the next one's first."""
     lengths = [len(ids) for ids, _ in ragged_items(50)]
@@ -55,7 +55,7 @@ def test_steps_of_so_many_tokens(budget: int) -> None:
     assert plan.sizes(2) == [len(step) for epoch in (1, 2) for step in plan.steps(epoch)]
 
 
-def test_a_run_of_steps_of_so_many_tokens() -> None:
+def test_training_by_token_budget() -> None:
     """Their number is known from the start: the rate rises over the first tenth, and falls to 0 in the end."""
     items = ragged_items()
     lengths = [len(ids) for ids, _ in items]
@@ -75,7 +75,7 @@ def test_a_run_of_steps_of_so_many_tokens() -> None:
     torch.testing.assert_close(weights(parts), weights(whole), rtol=0, atol=1e-9)
 
 
-def test_examples_may_differ_by_epoch_and_batches_know_their_steps_targets() -> None:
+def test_examples_may_change_by_epoch_and_batches_know_the_targets_of_their_step() -> None:
     seen: list[tuple[int, int, float | None]] = []
     epochs: list[int] = []
 

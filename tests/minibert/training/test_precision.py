@@ -18,7 +18,7 @@ from minibert.training import (
 )
 
 
-def test_deterministic_algorithms_are_used_in_the_run_alone_and_their_cost_is_recorded() -> None:
+def test_deterministic_algorithms_are_used_only_during_the_run_and_their_cost_is_recorded() -> None:
     used: list[bool] = []
 
     def watched(model: nn.Module, batch: LabelledBatch) -> Tensor:
@@ -81,7 +81,7 @@ def test_norms_and_softmax_are_computed_in_fp32() -> None:
     torch.testing.assert_close(probabilities.double(), (x / 4).double().softmax(-1), rtol=2**-8, atol=1e-6)
 
 
-def test_evaluation_runs_in_the_precision_asked_for() -> None:
+def test_evaluation_runs_in_the_given_precision() -> None:
     model, data = tiny_model(), Examples(ragged_items(4), collate)
     types = {
         precision: next(predict(model, data.batches(range(4), 4), precision=precision, device=CPU))[1].dtype
@@ -90,7 +90,7 @@ def test_evaluation_runs_in_the_precision_asked_for() -> None:
     assert types == {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def test_devices_and_precisions_that_are_not_there() -> None:
+def test_unavailable_devices_and_precisions_are_refused() -> None:
     with pytest.raises(InputError, match="fp16 needs a CUDA device"):
         choose_precision("fp16", CPU)
     with pytest.raises(InputError, match="not a device"):

@@ -52,7 +52,7 @@ def gradients_of(model: nn.Module, value: Tensor) -> list[Tensor]:
     return list(torch.autograd.grad(value, list(model.parameters())))
 
 
-def test_the_average_is_evaluated_and_saved_and_training_goes_on_without_it() -> None:
+def test_the_moving_average_is_evaluated_and_saved_but_not_trained() -> None:
     """Against the recurrence, from the weights before each step and at the end."""
     model = tiny_model()
     course: list[Tensor] = []
@@ -85,7 +85,7 @@ def test_the_average_is_evaluated_and_saved_and_training_goes_on_without_it() ->
 
 
 @pytest.mark.parametrize("micro_batch_size", [8, 3])
-def test_the_adversarial_step_is_taken_at_the_worst_place_nearby(micro_batch_size: int) -> None:
+def test_fgm_adds_the_gradient_at_adversarial_embeddings(micro_batch_size: int) -> None:
     """The gradient is that of the clean pass and of one with embeddings moved along the whole step's gradient."""
     ours, plain = tiny_model().double(), tiny_model().double()
     train(ours, fgm=0.7, micro_batch_size=micro_batch_size)
@@ -146,7 +146,7 @@ def test_r_drop_is_refused_where_the_task_has_no_divergence() -> None:
         ).fit()  # fmt: skip
 
 
-def test_the_divergence_counts_rows_with_a_target_alone() -> None:
+def test_the_divergence_counts_only_rows_with_a_target() -> None:
     first, second = torch.randn(5, 3), torch.randn(5, 3)
     batch = LabelledBatch(
         inputs=collate(ragged_items(1)).inputs, targets=torch.tensor([0, -100, 2, -100, 1]), num_targets=3

@@ -20,14 +20,14 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run that nothing happened to."""
-    run = Run(tmp_path_factory.mktemp("untouched"))
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run without any interruption."""
+    run = Run(tmp_path_factory.mktemp("uninterrupted"))
     run.start()
     return run
 
 
-def test_saving_by_the_clock(tmp_path: Path) -> None:
+def test_saving_every_so_many_minutes(tmp_path: Path) -> None:
     Run(tmp_path, settings={"save_steps": None, "save_minutes": 1e-9, "keep_checkpoints": 100}).start()
     assert saved_steps(tmp_path) == list(range(1, 10))
 
@@ -39,8 +39,8 @@ def test_without_an_interval_nothing_is_saved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("save_steps", [2, None])
-def test_a_signal_ends_the_step_saves_and_stops(
-    tmp_path: Path, untouched: Run, number: signal.Signals, status: int, save_steps: int | None
+def test_a_signal_stops_the_run_after_the_step_and_a_save(
+    tmp_path: Path, uninterrupted: Run, number: signal.Signals, status: int, save_steps: int | None
 ) -> None:
     """With and without regular checkpoints, in the middle of the fifth step's accumulation."""
     calls = iter(range(1, 1000))
@@ -59,10 +59,10 @@ def test_a_signal_ends_the_step_saves_and_stops(
     assert signal.getsignal(number) is before
     again = run.go_on()
     again.start(resume=True)
-    assert_same_end(again, untouched)
+    assert_same_end(again, uninterrupted)
 
 
-def test_a_signal_in_an_evaluation_stops_after_it(tmp_path: Path, untouched: Run) -> None:
+def test_a_signal_during_evaluation_stops_the_run_after_it(tmp_path: Path, uninterrupted: Run) -> None:
     run = Run(tmp_path)
     run.figures = lambda: os.kill(os.getpid(), signal.SIGTERM) or run._figures()
     with pytest.raises(Interrupted, match="after step 3; saved"):
@@ -70,11 +70,11 @@ def test_a_signal_in_an_evaluation_stops_after_it(tmp_path: Path, untouched: Run
     assert len(run.log) == 2
     again = run.go_on()
     again.start(resume=True)
-    assert_same_end(again, untouched)
+    assert_same_end(again, uninterrupted)
 
 
-def test_a_second_signal_leaves_at_once(tmp_path: Path, untouched: Run) -> None:
-    """SIGINT's own handler then acts, in the middle of the step; the checkpoints before it stay good."""
+def test_a_second_signal_stops_at_once(tmp_path: Path, uninterrupted: Run) -> None:
+    """The handler of SIGINT acts in the middle of the step; earlier checkpoints stay intact."""
     calls = iter(range(1, 1000))
 
     def signalled_twice(model: nn.Module, batch: LabelledBatch) -> Tensor:
@@ -89,10 +89,10 @@ def test_a_second_signal_leaves_at_once(tmp_path: Path, untouched: Run) -> None:
     assert saved_steps(tmp_path) == [2, 3]
     again = run.go_on()
     again.start(resume=True)
-    assert_same_end(again, untouched)
+    assert_same_end(again, uninterrupted)
 
 
-def test_signals_are_left_alone_without_checkpoints(tmp_path: Path) -> None:
+def test_signals_are_not_watched_without_checkpoints(tmp_path: Path) -> None:
     def interrupting(model: nn.Module, batch: LabelledBatch) -> Tensor:
         signal.raise_signal(signal.SIGINT)
         return loss(model, batch)

@@ -32,23 +32,23 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run that nothing happened to."""
-    run = Run(tmp_path_factory.mktemp("untouched"))
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run without any interruption."""
+    run = Run(tmp_path_factory.mktemp("uninterrupted"))
     run.start()
     return run
 
 
 @pytest.mark.parametrize("call", [1, 5, 8, 12, 17, 19, 26])
-def test_a_run_that_broke_off_ends_as_if_it_had_not(tmp_path: Path, untouched: Run, call: int) -> None:
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, uninterrupted: Run, call: int) -> None:
     """In the first step, between its micro-batches, in mid-epoch, and at the start and in the end of an epoch."""
     again = interrupted(tmp_path, call).go_on()
     again.start(resume=True)
-    assert_same_end(again, untouched)
+    assert_same_end(again, uninterrupted)
 
 
 @pytest.mark.parametrize("call", [2, 6, 9, 13])
-def test_a_run_of_steps_by_tokens_goes_on(tmp_path: Path, call: int) -> None:
+def test_a_run_by_token_budget_resumes(tmp_path: Path, call: int) -> None:
     settings = {"batch_size": None, "batch_tokens": 40}
     expected = Run(tmp_path / "expected", settings=settings)
     expected.start()
@@ -57,7 +57,7 @@ def test_a_run_of_steps_by_tokens_goes_on(tmp_path: Path, call: int) -> None:
     assert_same_end(again, expected)
 
 
-def test_a_run_that_broke_off_thrice(tmp_path: Path, untouched: Run) -> None:
+def test_a_run_interrupted_three_times(tmp_path: Path, uninterrupted: Run) -> None:
     run = interrupted(tmp_path, 8)
     for call in (6, 8):  # computations after each start
         run = run.go_on(loss=failing_at(call, PowerCut()))
@@ -65,11 +65,11 @@ def test_a_run_that_broke_off_thrice(tmp_path: Path, untouched: Run) -> None:
             run.start(resume=True)
     again = run.go_on()
     again.start(resume=True)
-    assert_same_end(again, untouched)
+    assert_same_end(again, uninterrupted)
 
 
 @pytest.mark.parametrize("epoch", [1, 3])
-def test_a_crash_after_the_best_model_was_written(tmp_path: Path, untouched: Run, epoch: int) -> None:
+def test_a_crash_after_the_best_model_was_written(tmp_path: Path, uninterrupted: Run, epoch: int) -> None:
     """The run folder holds a model that no checkpoint knows of."""
     times = iter(range(1, 100))
     run = Run(tmp_path)
@@ -84,10 +84,10 @@ def test_a_crash_after_the_best_model_was_written(tmp_path: Path, untouched: Run
         run.start()
     again = run.go_on()
     again.start(resume=True)
-    assert_same_end(again, untouched)
+    assert_same_end(again, uninterrupted)
 
 
-def test_the_best_model_is_written_again_as_the_checkpoint_knows_it(tmp_path: Path, untouched: Run) -> None:
+def test_resuming_writes_the_best_model_of_the_checkpoint_again(tmp_path: Path, uninterrupted: Run) -> None:
     """Whatever a run has written after its last checkpoint."""
     run = interrupted(tmp_path, CALLS_PER_EPOCH + 1)
     expected = run.best[0].clone()
@@ -98,22 +98,22 @@ def test_the_best_model_is_written_again_as_the_checkpoint_knows_it(tmp_path: Pa
     assert torch.equal(again.best[0], expected)
 
 
-def test_a_finished_run_is_only_reported(tmp_path: Path, untouched: Run) -> None:
+def test_resuming_a_finished_run_trains_nothing(tmp_path: Path, uninterrupted: Run) -> None:
     run = Run(tmp_path)
     history = run.start()
     again = run.go_on(loss=failing_at(1, PowerCut()))
     assert again.start(resume=True) == history
-    assert_same_end(again, untouched)
+    assert_same_end(again, uninterrupted)
 
 
-def test_without_a_checkpoint_resume_starts_afresh(tmp_path: Path, untouched: Run) -> None:
+def test_resume_without_a_checkpoint_starts_from_the_beginning(tmp_path: Path, uninterrupted: Run) -> None:
     run = Run(tmp_path / "none", log=[{"left": "by a run that crashed before its first checkpoint"}])
     run.start(resume=True)
-    assert_same_end(run, untouched)
+    assert_same_end(run, uninterrupted)
 
 
-def test_python_and_numpy_randomness_goes_on(tmp_path: Path) -> None:
-    """As a task may use it, with the normal deviates that both keep in stock."""
+def test_python_and_numpy_random_states_are_restored(tmp_path: Path) -> None:
+    """Including the second normal deviate that both generators keep."""
 
     def noisy(model: nn.Module, batch: LabelledBatch) -> Tensor:
         return loss(model, batch) * (1 + random.random() + abs(random.gauss(0, 1)) + abs(np.random.normal()))
@@ -137,8 +137,8 @@ def test_python_and_numpy_randomness_goes_on(tmp_path: Path) -> None:
     assert_same_end(again, expected)
 
 
-def test_every_random_generator_goes_on_where_it_was() -> None:
-    """Also from between the two normal deviates that Python's and numpy's generators make at a time."""
+def test_every_random_generator_continues_where_it_was() -> None:
+    """Also between the two normal deviates that Python and numpy generate at a time."""
 
     def draw() -> tuple[Any, ...]:
         return random.random(), random.gauss(0, 1), np.random.normal(), np.random.random(), torch.rand(3).tolist()
@@ -152,8 +152,8 @@ def test_every_random_generator_goes_on_where_it_was() -> None:
     assert [draw() for _ in range(3)] == expected
 
 
-def test_early_stopping_counts_on(tmp_path: Path) -> None:
-    """Epochs 1, 2, 3 with losses 1, 2, 3: patience 2 ends after the third, wherever the run broke off."""
+def test_early_stopping_keeps_its_count(tmp_path: Path) -> None:
+    """Epochs 1, 2, 3 with losses 1, 2, 3: patience 2 ends after the third, wherever the run was interrupted."""
     for call in (4, 13, 22):
         losses = iter([1.0, 2.0, 3.0, 4.0])
         folder = tmp_path / str(call)
@@ -165,7 +165,7 @@ def test_early_stopping_counts_on(tmp_path: Path) -> None:
         assert [record["loss"] for record in history] == [1.0, 2.0, 3.0]
 
 
-def test_figures_that_are_no_number_are_kept(tmp_path: Path) -> None:
+def test_nan_and_infinite_figures_survive_a_resume(tmp_path: Path) -> None:
     figures = iter([float("nan"), float("inf"), 0.5])
     run = Run(tmp_path, loss=failing_at(20, PowerCut()), figures=lambda: {"loss": next(figures)})
     with pytest.raises(PowerCut):
@@ -180,9 +180,7 @@ def test_figures_that_are_no_number_are_kept(tmp_path: Path) -> None:
     [("lr", 1e-4, "0.003"), ("epochs", 4, "3"), ("seed", 7, "42"), ("ema", 0.5, "0.9"), ("precision", "fp32", "bf16"),
      ("layer_decay", 0.9, "1.0"), ("batch_size", 6, "8")],
 )  # fmt: skip
-def test_another_setting_is_refused_by_name_with_both_values(
-    tmp_path: Path, name: str, value: Any, before: str
-) -> None:
+def test_a_changed_setting_is_refused_with_both_values(tmp_path: Path, name: str, value: Any, before: str) -> None:
     run = interrupted(tmp_path, 8)
     again = run.go_on()
     again.settings = {name: value}
@@ -191,14 +189,14 @@ def test_another_setting_is_refused_by_name_with_both_values(
         again.start(resume=True)
 
 
-def test_settings_that_change_no_step_may_change(tmp_path: Path, untouched: Run) -> None:
+def test_resumable_settings_may_change(tmp_path: Path, uninterrupted: Run) -> None:
     again = interrupted(tmp_path, 8).go_on()
     again.settings = {"save_steps": 3, "keep_checkpoints": 5, "deterministic": True, "activation_checkpointing": True}
     again.start(resume=True)
-    assert_same_end(again, untouched)
+    assert_same_end(again, uninterrupted)
 
 
-def test_what_a_task_says_must_be_the_same(tmp_path: Path) -> None:
+def test_the_extra_fingerprint_must_be_the_same(tmp_path: Path) -> None:
     run = Run(tmp_path, loss=failing_at(8, PowerCut()), fingerprint_extra={"--weights": "here", "--splits": ("a", 1)})
     with pytest.raises(PowerCut):
         run.start()

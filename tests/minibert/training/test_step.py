@@ -28,7 +28,7 @@ def test_micro_batches_make_the_same_step() -> None:
     torch.testing.assert_close(weights(parts), weights(whole), rtol=0, atol=1e-9)
 
 
-def test_a_step_is_what_plain_pytorch_makes_of_it() -> None:
+def test_steps_equal_a_plain_pytorch_loop() -> None:
     """Two full-batch epochs against a loop written out with PyTorch's own unfused AdamW."""
     items = ragged_items(6)
     ours, plain = tiny_model().double(), tiny_model().double()
@@ -53,7 +53,7 @@ def test_a_step_is_what_plain_pytorch_makes_of_it() -> None:
     torch.testing.assert_close(weights(ours), weights(plain), rtol=0, atol=1e-9)
 
 
-def test_a_loss_that_is_no_number_stops_the_run() -> None:
+def test_a_nan_loss_stops_the_run() -> None:
     model = tiny_model()
     with torch.no_grad():
         model.classifier.bias[0] = math.nan
@@ -62,13 +62,13 @@ def test_a_loss_that_is_no_number_stops_the_run() -> None:
 
 
 def with_lines(items: Sequence[Item]) -> LabelledBatch:
-    """A batch whose examples stand in the lines of their first ids."""
+    """A batch whose examples have their first ids as line numbers."""
     return dataclasses.replace(collate(items), lines=tuple(ids[0] for ids, _ in items))
 
 
 @pytest.mark.parametrize("bad", ["loss", "gradient"])
-def test_what_is_no_number_is_named_by_the_steps_lines(bad: str) -> None:
-    """The second step's examples, in micro-batches; with a loss that is a number and a gradient that is none, too."""
+def test_a_nan_or_infinite_value_names_the_lines_of_its_step(bad: str) -> None:
+    """Those of the second step, in micro-batches; also if only the gradient is not finite."""
     items = [([i], [i % 2]) for i in range(5, 25)]
     seen: list[int] = []
 
@@ -114,7 +114,7 @@ def test_out_of_memory_halves_the_micro_batch_and_makes_the_same_steps(caplog: p
     ]  # fmt: skip
 
 
-def test_out_of_memory_with_a_single_sequence_is_said() -> None:
+def test_out_of_memory_with_a_single_sequence_is_an_error() -> None:
     def no_device(model: nn.Module, batch: LabelledBatch) -> Tensor:
         raise torch.OutOfMemoryError
 
@@ -131,7 +131,7 @@ def test_a_step_without_any_target_changes_no_gradient() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_activation_checkpointing_changes_no_bit_and_keeps_less(family: str) -> None:
+def test_activation_checkpointing_saves_memory_and_changes_no_bit(family: str) -> None:
     """With dropout; what autograd keeps is counted for one pass."""
     ends, kept = [], []
     for on in (True, False):
