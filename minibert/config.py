@@ -225,6 +225,8 @@ class EncoderConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> "EncoderConfig":
         """Builds a config from the fields of a ``config.json``; fields that describe no computation are passed over.
 
+        Where a family has its own name for a field, the usual name is read, too, as Hugging Face does.
+
         Raises:
             InputError: the model is of another kind, a shape is missing, or a field asks for something this encoder
                 does not compute.
@@ -240,7 +242,7 @@ class EncoderConfig:
                     f"minibert computes {name} = {allowed[0]!r} only."
                 )
         names = {f.name: FAMILIES[model_type].config_names.get(f.name, f.name) for f in dataclasses.fields(cls)}
-        given = {ours: values.get(theirs) for ours, theirs in names.items() if theirs is not None}
+        given = {ours: values.get(theirs, values.get(ours)) for ours, theirs in names.items() if theirs is not None}
         picked = {name: value for name, value in given.items() if value is not None} | {"model_type": model_type}
         required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
         if missing := [str(names[name]) for name in required if name not in picked]:

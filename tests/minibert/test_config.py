@@ -41,7 +41,7 @@ REFUSED: list[tuple[str, str, Any]] = [
     ("albert", "net_structure_type", 1),
     ("albert", "num_memory_blocks", 4),
     ("bert", "hidden_act", "mish"),
-    ("bert", "model_type", "electra"),
+    ("bert", "model_type", "gpt2"),
     ("bert", "num_attention_heads", 5),
     ("bert", "embedding_size", 12),
     ("roberta", "num_hidden_groups", 1),

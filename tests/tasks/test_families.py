@@ -51,3 +51,10 @@ def test_names_and_labels_are_learnt_and_answered(
         registry.run("predict", [str(out), inputs])
         answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert [answer["text"] for answer in answers] == TEXTS[:3]
+
+
+@pytest.mark.parametrize("family", ALL_FAMILIES)
+def test_a_small_random_model_needs_no_checkpoint(family: str, tmp_path: Path, narrow_models: None) -> None:
+    options = ["--arch", family, "--weights", "random", "--train", write(tmp_path / "c.jsonl", rows(24)), *QUICK]
+    out = registry.run("classification", [*options, "--no-baseline", "--out", str(tmp_path / "run")])
+    assert saved_class(out)[0] == family
