@@ -1,6 +1,6 @@
 """Feeds damaged checkpoints to the four readers: a long run of what the tests do briefly.
 
-    PYTHONPATH=.:tests:tests/minibert/formats/google python -m benchmarks.fuzz --inputs 1000000 --seed 0
+    PYTHONPATH=.:tests python -m benchmarks.fuzz --inputs 1000000 --seed 0
 
 Each input is a good file with seeded damage, half of it repaired to pass the checksums. Anything but InputError that
 escapes is a failure, and so is a process that dies. Prints a row per reader with what was refused, what was read, the
@@ -20,9 +20,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
+from bundle_files import DATA, GOOD, MUTATIONS, block_of, mangled, place, table_of
 from conftest import GOLDEN
 from mutations import mutate
-from test_tensor_bundle import DATA, GOOD, MUTATIONS, block_of, mangled, place, table_of
 
 from minibert.errors import InputError
 from minibert.formats import huggingface

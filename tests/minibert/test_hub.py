@@ -1,175 +1,18 @@
-"""Names and folders: what is fetched from the hub, what its cache gives, and what is said where neither helps.
+"""Names on the hub: what is fetched, what its cache gives, and the message where neither helps."""
 
-The hub is a server on this machine that speaks as much of the hub's protocol as huggingface-hub asks for. Resolving
-runs in processes of its own, because huggingface-hub reads its settings from the environment when it is imported.
-"""
-
-import errno
 import hashlib
 import json
-import os
 import re
 import socket
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import pytest
 import torch
-from conftest import ROOT, scramble, tiny_config
+from hub_server import INDEX, SAFETENSORS, SHARDS, Asker, Files, Hub, Start, write_small_checkpoint
 
 from minibert import Encoder, Tokenizer
-from minibert.errors import InputError
-from minibert.families import FAMILIES
-from minibert.files import read_json_object
-from minibert.hub import _MANIFEST, _why, known_sha256, resolve
-
-SAFETENSORS = "model.safetensors"
-SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
-INDEX = "model.safetensors.index.json"
-
-Files = dict[str, bytes]
-
-
-# -- a hub ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Repository:
-    """Its files by revision, and how it misbehaves: a status (with the hub's own code for it) for everything, statuses
-    that pass, and faults by file, each for one ``GET`` or, where ``for_ever``, for all."""
-
-    revisions: dict[str, Files]
-    status: tuple[int, str] | None = None
-    passing: list[int] = field(default_factory=list)
-    faults: dict[str, str] = field(default_factory=dict)
-    for_ever: bool = False
-
-    def commit(self, revision: str) -> str | None:
-        commits = {
-            name: hashlib.sha1(repr((name, files)).encode()).hexdigest() for name, files in self.revisions.items()
-        }
-        return commits.get(revision) or next((commit for commit in commits.values() if commit == revision), None)
-
-    def files(self, commit: str) -> Files:
-        return next(files for revision, files in self.revisions.items() if self.commit(revision) == commit)
-
-
-class Hub(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.repositories: dict[str, Repository] = {}
-        self.log: list[tuple[str, str, str]] = []  # method, repository, file
-        self.stalled = threading.Event()
-        self.endpoint = f"http://127.0.0.1:{self.server_port}"
-
-    def add(self, name: str, files: Files, **changes: Any) -> Repository:
-        self.repositories[name] = Repository({"main": files}, **changes)
-        return self.repositories[name]
-
-    def given(self, name: str) -> list[str]:
-        """The files whose contents were asked for since the last call, sorted."""
-        files = sorted(file for method, repository, file in self.log if (method, repository) == ("GET", name) and file)
-        self.log.clear()
-        return files
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Hub
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = unquote(urlsplit(self.path).path)
-        if call := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?", path):
-            name, kind, revision, file = call[1], call[2], call[3] or "main", ""
-        elif call := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-            name, kind, revision, file = call[1], "file", call[2], call[3]
-        else:
-            return self.refuse(404)
-        self.server.log.append((self.command, name, file))
-        repository = self.server.repositories.get(name)
-        if repository is None:
-            return self.refuse(404, "RepoNotFound")
-        if repository.status is not None:
-            return self.refuse(*repository.status)
-        if repository.passing:
-            return self.refuse(repository.passing.pop())
-        commit = repository.commit(revision)
-        if commit is None:
-            return self.refuse(404, "RevisionNotFound")
-        files = repository.files(commit)
-        if kind == "tree":
-            return self.give_json([
-                {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
-                for name, content in files.items()
-            ])  # fmt: skip
-        if kind != "file":
-            siblings = [{"rfilename": name} for name in files]
-            return self.give_json({"id": name, "sha": commit, "private": False, "tags": [], "siblings": siblings})
-        fault = repository.faults.get(file)
-        if self.command == "GET" and fault and not repository.for_ever:
-            del repository.faults[file]
-        if file not in files or fault == "absent":
-            return self.refuse(404, "EntryNotFound")
-        return self.give_file(files[file], commit, fault)
-
-    def give_file(self, content: bytes, commit: str, fault: str | None) -> None:
-        start, etag = 0, hashlib.sha256(content).hexdigest()
-        if wanted := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
-            start = int(wanted[1])
-        rest = content[start:]
-        if fault == "short" and self.command == "GET":
-            rest = rest[: len(rest) // 2]
-        self.send_response(206 if start else 200)
-        self.send_header("ETag", f'"{etag}"')
-        self.send_header("X-Repo-Commit", commit)
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(rest)))
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.end_headers()
-        if self.command == "HEAD":
-            return
-        if fault in ("cut", "stall"):
-            self.wfile.write(rest[: len(rest) // 2])
-            self.wfile.flush()
-            self.close_connection = True
-            if fault == "stall":
-                self.server.stalled.set()
-                self.connection.settimeout(60)
-                self.rfile.read(1)  # until the other side is gone
-            self.connection.shutdown(socket.SHUT_RDWR)
-        else:
-            self.wfile.write(rest)
-
-    def give_json(self, value: object) -> None:
-        body = json.dumps(value).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def refuse(self, status: int, code: str = "") -> None:
-        self.send_response(status)
-        if code:
-            self.send_header("X-Error-Code", code)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
 
 
 @pytest.fixture(scope="module")
@@ -179,73 +22,6 @@ def hub() -> Iterator[Hub]:
     yield server
     server.shutdown()
     server.server_close()
-
-
-# -- those who ask it -------------------------------------------------------------------------------------------------
-
-ASKING = """
-import json, sys
-from pathlib import Path
-from minibert import hub
-from minibert.errors import InputError
-for line in sys.stdin:
-    name, revision, manifest = json.loads(line)
-    hub._MANIFEST = Path(manifest)
-    try:
-        answer = {"folder": str(hub.resolve(name, revision=revision))}
-    except InputError as error:
-        answer = {"error": str(error)}
-    print(json.dumps(answer), flush=True)
-"""
-
-
-class Asker:
-    """A process that resolves names, with an environment of its own."""
-
-    def __init__(self, folder: Path, **environment: str) -> None:
-        self.folder = folder
-        folder.mkdir()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
-        self.errors = folder / "stderr"
-        with open(self.errors, "wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", ASKING], cwd=folder,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-                env={**kept, "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1", **environment},
-            )  # fmt: skip
-
-    def send(self, name: str, revision: str | None = None, manifest: Path = Path("none")) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps([name, revision, str(manifest)]).encode() + b"\n")
-        self.process.stdin.flush()
-
-    def ask(self, name: str, revision: str | None = None, **more: Any) -> dict[str, str]:
-        self.send(name, revision, **more)
-        assert self.process.stdout is not None
-        too_long = threading.Timer(120, self.process.kill)
-        too_long.start()
-        line = self.process.stdout.readline()
-        too_long.cancel()
-        assert line, self.errors.read_text()
-        answer: dict[str, str] = json.loads(line)
-        return answer
-
-    def folder_of(self, name: str, revision: str | None = None, **more: Any) -> Path:
-        answer = self.ask(name, revision, **more)
-        assert "folder" in answer, answer
-        return Path(answer["folder"])
-
-    def error_of(self, name: str, revision: str | None = None, **more: Any) -> str:
-        answer = self.ask(name, revision, **more)
-        assert "error" in answer, answer
-        return answer["error"]
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-
-Start = Callable[..., Asker]
 
 
 @pytest.fixture(scope="module")
@@ -290,14 +66,7 @@ def name(hub: Hub, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoint")
-    model = Encoder(tiny_config("bert"))
-    scramble(model)
-    model.save_pretrained(folder)
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(chr(0x4E00 + index) for index in range(85))]
-    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
-    (folder / "tokenizer_config.json").write_text('{"do_lower_case": true}', encoding="utf-8")
-    return folder
+    return write_small_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.fixture
@@ -545,25 +314,6 @@ def test_the_files_put_where_the_message_says_are_found(offline: Asker, name: st
     assert offline.folder_of(name) == Path(name)
 
 
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
-        (socket.gaierror(-2, "Name or service not known"), "no DNS"),
-        (ConnectionResetError(104, "Connection reset by peer"), "broke off"),
-        (TimeoutError("timed out"), "broke off"),
-        (PermissionError(errno.EACCES, "Permission denied", "/cache/blob"), "Permission denied: '/cache/blob'"),
-        (KeyError("sha"), "KeyError"),
-    ],
-)
-def test_an_error_below_is_told_by_its_cause(error: Exception, reason: str) -> None:
-    outer = RuntimeError("something went wrong")
-    outer.__cause__ = error
-    assert reason in _why(error, downloading=True)
-    if reason != "KeyError":
-        assert reason in _why(outer, downloading=True)
-
-
 # -- what is known ----------------------------------------------------------------------------------------------------
 
 
@@ -590,50 +340,3 @@ def test_a_file_that_is_not_the_known_one_is_refused_and_can_be_fetched_again(
 
     damaged.unlink()
     assert contents(online.folder_of(name, manifest=manifest)) == files
-
-
-def test_of_most_names_no_hash_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("minibert.hub._MANIFEST", tmp_path / "manifest.json")
-    assert known_sha256("some-one/some-model") == {}
-    (tmp_path / "manifest.json").write_text('{"some-one/some-model": {"licence": "MIT"}}', encoding="utf-8")
-    assert known_sha256("some-one/some-model") == known_sha256("another") == {}
-
-
-# -- what is here -----------------------------------------------------------------------------------------------------
-
-
-def test_a_local_folder_is_read_without_a_network_stack(checkpoint: Path) -> None:
-    code = f"""
-import sys
-from minibert import Encoder, Tokenizer
-Encoder.from_pretrained({str(checkpoint)!r})
-Tokenizer.from_pretrained({str(checkpoint)!r})
-print(sorted({{"huggingface_hub", "httpx", "httpx2", "requests", "hf_xet"}} & set(sys.modules)))
-"""
-    ended = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert ended.stdout.strip() == "[]"
-
-
-def test_a_local_folder_has_no_revision(checkpoint: Path) -> None:
-    with pytest.raises(InputError, match="v2"):
-        resolve(checkpoint, revision="v2")
-
-
-# -- the manifest ------------------------------------------------------------------------------------------------------
-
-
-def test_the_shipped_manifest_describes_whole_checkpoints_and_knows_no_false_hash() -> None:
-    manifest = read_json_object(_MANIFEST)
-    assert {"google-bert/bert-base-chinese", "albert/albert-xxlarge-v2", "FacebookAI/roberta-large"} <= manifest.keys()
-    for name, entry in manifest.items():
-        assert entry["architecture"] in FAMILIES, name
-        assert entry["parameters"] > 1_000_000, name
-        assert "config.json" in entry["files"], name
-        assert {"model.safetensors", "pytorch_model.bin"} & set(entry["files"]), name
-        assert all(re.fullmatch("[0-9a-f]{64}", value) for value in known_sha256(name).values()), name

@@ -4,14 +4,12 @@ import json
 import os
 import subprocess
 import sys
-import unicodedata
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tokenizers
-from conftest import TOKENIZERS, tiny_config
+from conftest import tiny_config
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,20 +17,6 @@ import minibert
 from minibert import Tokenizer
 from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import split_words
-from minibert.windows import Window, split_into_windows
-
-LINES = [
-    "Hello, World! It isn't 3.14, is it?",
-    "The United Nations (UN) in New York; e-mail: someone@example.com",
-    "我爱北京天安门，天安门上太阳升。",
-    "中央研究院歷史語言研究所",
-    "emoji 😀 and 👍🏽 done",
-    "naïve café Ünïcödé résumé",
-    "mixed 中文English混排 2024年3月",
-    "tab\tand\u00a0no-break\u3000space",
-    "ﬁne ½ ① ㈠ ｆｕｌｌ",
-]
-SENTENCES = [line.split() for line in LINES] + [list("我爱北京天安门"), ["a", "😀", "naïve", "中文"]]
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SMALL_VOCAB = [*SPECIALS, "hello", "Hello", "##s", "caf", "##e", "##é", "人", "民", ",", "a", "b"]
@@ -48,13 +32,6 @@ CORPUS = [
 ] * 3
 
 
-def official(name: str) -> Path:
-    folder = TOKENIZERS / name
-    if not folder.is_dir():
-        pytest.skip(f"the official tokenizer files of {name} are not at {folder}")
-    return folder
-
-
 def wordpiece_folder(folder: Path, vocab: list[str] = SMALL_VOCAB, **settings: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in vocab), encoding="utf-8")
@@ -65,96 +42,6 @@ def wordpiece_folder(folder: Path, vocab: list[str] = SMALL_VOCAB, **settings: A
 
 def tokens_of(tokenizer: Tokenizer, text: str, vocab: list[str] = SMALL_VOCAB) -> list[str]:
     return [vocab[index] for index in tokenizer.encode(text).ids]
-
-
-# -- against the official tokenizers ----------------------------------------------------------------------------------
-
-
-def their_tokenizer(name: str, **settings: Any) -> Any:
-    transformers = pytest.importorskip("transformers", reason="its tokenizers are the oracle")
-    kind = {"bert": transformers.BertTokenizer, "roberta": transformers.RobertaTokenizer}[name.split("-")[0]]
-    return kind.from_pretrained(official(name), **settings)
-
-
-@pytest.mark.parametrize("name", ["bert-base-chinese", "bert-base-uncased", "roberta-base"])
-def test_ids_of_running_text_equal_transformers(name: str) -> None:
-    theirs = their_tokenizer(name)
-    ours = Tokenizer.from_pretrained(official(name))
-    for line in LINES:
-        ids = ours.encode(line).ids
-        assert ids == theirs(line, add_special_tokens=False)["input_ids"], line
-        assert ours.with_special_tokens(ids)[0] == theirs(line)["input_ids"]
-
-
-@pytest.mark.parametrize("name", ["bert-base-chinese", "bert-base-uncased", "roberta-base"])
-def test_ids_and_first_pieces_of_words_equal_transformers(name: str) -> None:
-    theirs = their_tokenizer(name, **({"add_prefix_space": True} if name == "roberta-base" else {}))
-    ours = Tokenizer.from_pretrained(official(name))
-    for words, pieces in zip(SENTENCES, ours.encode_words(SENTENCES), strict=True):
-        expected = theirs(words, is_split_into_words=True, add_special_tokens=False)
-        assert pieces.ids == expected["input_ids"], words
-        assert list(pieces.first) == [expected.word_ids().index(word) for word in range(len(words))]
-        assert pieces.num_lost == 0
-
-
-@pytest.mark.parametrize("name", ["bert-base-chinese", "roberta-base"])
-def test_pairs_are_framed_as_in_transformers(name: str) -> None:
-    theirs = their_tokenizer(name)
-    ours = Tokenizer.from_pretrained(official(name))
-    expected = theirs(LINES[0], LINES[6])
-    ids, types = ours.with_special_tokens(ours.encode(LINES[0]).ids, ours.encode(LINES[6]).ids)
-    assert ids == expected["input_ids"]
-    if name != "roberta-base":  # whose one type transformers leaves out or gives as 0
-        assert types == expected["token_type_ids"]
-    assert ours.num_special_tokens(pair=True) == theirs.num_special_tokens_to_add(pair=True)
-    assert ours.num_special_tokens() == theirs.num_special_tokens_to_add(pair=False)
-
-
-def test_sentencepiece_ids_equal_the_library_on_cleaned_text() -> None:
-    """ALBERT's preprocess_text: straight quotes, no accents, lower case; then the SentencePiece model itself."""
-    sentencepiece = pytest.importorskip("sentencepiece", reason="sentencepiece is the oracle")
-    folder = official("albert-base")
-    theirs = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
-    ours = Tokenizer.from_pretrained(folder)
-    for line in [*LINES, "he said ``yes'' twice", "1,000,000", "  lead and trail  "]:
-        decomposed = unicodedata.normalize("NFKD", line.replace("``", '"').replace("''", '"'))
-        cleaned = "".join(c for c in decomposed if not unicodedata.combining(c)).lower()
-        assert ours.encode(line).ids == theirs.encode(cleaned), line
-    assert ours.cls_token_id == theirs.piece_to_id("[CLS]")
-    assert ours.pad_token_id == theirs.piece_to_id("<pad>")
-    assert ours.vocab_size == len(theirs)
-
-
-def test_sentencepiece_words_each_begin_with_a_space() -> None:
-    sentencepiece = pytest.importorskip("sentencepiece", reason="sentencepiece is the oracle")
-    folder = official("albert-base")
-    theirs = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
-    words = ["the", "quick", "unaffable", "u.n.", "3.14"]
-    (pieces,) = Tokenizer.from_pretrained(folder).encode_words([words])
-    by_word = [theirs.encode(word) for word in words]
-    assert pieces.ids == [index for ids in by_word for index in ids]
-    assert list(pieces.first) == [sum(len(ids) for ids in by_word[:i]) for i in range(len(words))]
-
-
-@pytest.mark.parametrize("name", ["bert-base-uncased", "bert-base-chinese", "roberta-base", "albert-base"])
-def test_saved_files_give_the_same_ids_here_and_in_transformers(name: str, tmp_path: Path) -> None:
-    ours = Tokenizer.from_pretrained(official(name))
-    ours.save_pretrained(tmp_path)
-    again = Tokenizer.from_pretrained(tmp_path)
-    assert again.specials == ours.specials
-    assert [again.encode(line) for line in LINES] == [ours.encode(line) for line in LINES]
-    assert again.encode_words(SENTENCES) == ours.encode_words(SENTENCES)
-    transformers = pytest.importorskip("transformers", reason="reads the saved files back")
-    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    for line in LINES:
-        assert theirs(line)["input_ids"] == ours.with_special_tokens(ours.encode(line).ids)[0]
-    framed = dict(theirs(LINES[0], LINES[1]))
-    ids, types = ours.with_special_tokens(ours.encode(LINES[0]).ids, ours.encode(LINES[1]).ids)
-    expected = {"input_ids": ids, "token_type_ids": types, "attention_mask": [1] * len(ids)}
-    if name == "roberta-base":  # which has one type of token
-        del expected["token_type_ids"]
-    assert framed == expected
-    assert (theirs.pad_token_id, theirs.mask_token_id) == (ours.pad_token_id, ours.mask_token_id)
 
 
 # -- which files, which settings --------------------------------------------------------------------------------------
@@ -314,14 +201,6 @@ def test_offsets_say_where_each_piece_stands(tmp_path: Path) -> None:
     assert len(pieces.ids) == len(surfaces)
 
 
-@pytest.mark.parametrize("name", ["bert-base-uncased", "roberta-base", "albert-base"])
-def test_offsets_name_characters_of_words_and_no_white_space(name: str) -> None:
-    tokenizer = Tokenizer.from_pretrained(official(name))
-    text = "The United Nations, in New York"
-    surfaces = [text[start:end] for start, end in tokenizer.encode(text).offsets]
-    assert surfaces == ["The", "United", "Nations", ",", "in", "New", "York"]
-
-
 def test_segments_are_framed_by_special_tokens(trained: dict[str, Tokenizer]) -> None:
     bert, roberta = trained["bert"], trained["roberta"]
     cls, sep = bert.cls_token_id, bert.sep_token_id
@@ -355,68 +234,6 @@ def test_split_words_by_example() -> None:
     assert [text[start:end] for start, end in split_words(text)] == [
         "Don", "'", "t", "say", "你", "好", ",", "\u200bfoo", "-", "bar", "👍🏽", "!",
     ]  # fmt: skip
-
-
-# -- windows ----------------------------------------------------------------------------------------------------------
-
-
-@st.composite
-def window_cases(draw: st.DrawFn) -> tuple[list[int], int, int]:
-    """Tokens of each word, room, overlap."""
-    room = draw(st.integers(1, 20))
-    sizes = draw(st.lists(st.integers(1, draw(st.sampled_from([1, 3, 8, 30]))), min_size=1, max_size=40))
-    return sizes, room, draw(st.integers(0, room - 1))
-
-
-def cut(sizes: list[int], room: int, overlap: int) -> list[Window]:
-    first = [sum(sizes[:word]) for word in range(len(sizes))]
-    return split_into_windows(first, sum(sizes), max_tokens=room, overlap=overlap)
-
-
-@given(window_cases())
-def test_windows_fit_overlap_and_keep_each_word_once(case: tuple[list[int], int, int]) -> None:
-    sizes, room, overlap = case
-    result = cut(*case)
-    for window in result:
-        assert sum(sizes[window.start : window.end]) <= room or window.end == window.start + 1
-        assert window.end == len(sizes) or sum(sizes[window.start : window.end + 1]) > room, "another word would fit"
-        assert window.start <= window.keep_start <= window.keep_end <= window.end
-    for left, right in pairwise(result):
-        assert left.start < right.start <= left.end
-        assert sum(sizes[right.start : left.end]) <= overlap
-    kept = [word for window in result for word in range(window.keep_start, window.keep_end)]
-    assert kept == list(range(len(sizes)))
-
-
-@given(window_cases())
-def test_each_word_is_kept_where_it_has_the_most_context(case: tuple[list[int], int, int]) -> None:
-    """The rule of Google BERT's run_squad.py, the lesser of the contexts on both sides, counted in words."""
-
-    def context(window: Window, word: int) -> int:
-        return min(word - window.start, window.end - 1 - word)
-
-    result = cut(*case)
-    for window in result:
-        for word in range(window.keep_start, window.keep_end):
-            most = max(context(other, word) for other in result if other.start <= word < other.end)
-            assert context(window, word) == most
-
-
-@given(window_cases())
-def test_no_window_lies_within_the_one_before(case: tuple[list[int], int, int]) -> None:
-    result = cut(*case)
-    assert all(left.end < right.end for left, right in pairwise(result))
-
-
-def test_a_text_that_fits_is_one_window_and_an_empty_one_none() -> None:
-    assert cut([2, 3, 1], 6, 5) == [Window(0, 3, 0, 3)]
-    assert split_into_windows([], 0, max_tokens=6, overlap=2) == []
-
-
-@pytest.mark.parametrize(("room", "overlap"), [(5, 5), (5, 9), (5, -1), (0, 0)])
-def test_an_overlap_that_never_advances_is_refused(room: int, overlap: int) -> None:
-    with pytest.raises(ValueError, match="overlap"):
-        cut([1, 1], room, overlap)
 
 
 # -- training ---------------------------------------------------------------------------------------------------------
