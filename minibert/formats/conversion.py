@@ -21,8 +21,12 @@ from minibert.errors import InputError
 from minibert.files import read_json_object, write_json
 from minibert.formats import huggingface
 from minibert.formats.fairseq import checkpoint as fairseq
+from minibert.formats.fairseq import names as fairseq_names
+from minibert.formats.fairseq import settings as fairseq_settings
 from minibert.formats.fairseq.dictionary import Vocabulary
 from minibert.formats.google import checkpoint as google
+from minibert.formats.google import names as google_names
+from minibert.formats.google import settings as google_settings
 from minibert.formats.names import NameTable, Slot
 from minibert.formats.source import ConversionSource, part_of_model
 from minibert.tokenizer.tokenizer import Tokenizer
@@ -116,10 +120,10 @@ def _table(source: ConversionSource, to: str) -> NameTable:
     if to == "huggingface":
         return huggingface.name_table(source.config, head)
     if to == "google":
-        google.check_writable(source.config, head)
-        return google.name_table(source.config, head)
-    fairseq.check_writable(source.config)
-    return fairseq.name_table(
+        google_settings.check_writable(source.config, head)
+        return google_names.name_table(source.config, head)
+    fairseq_settings.check_writable(source.config)
+    return fairseq_names.name_table(
         source.config, head, classification_head=_FAIRSEQ_HEAD if head == "ForSequenceClassification" else None
     )
 
@@ -192,7 +196,7 @@ def _why_absent(part: str, source: ConversionSource) -> str:
 
 
 def _notes_on_activation(config: EncoderConfig, to: str) -> list[str]:
-    if to == "google" and config.hidden_act != google.act_read_back(config):
+    if to == "google" and config.hidden_act != google_settings.hidden_act_read_back(config):
         return [f"hidden_act {config.hidden_act} is written as gelu, the one name that Google's programs have for it"]
     return []
 

@@ -25,7 +25,8 @@ from minibert import Encoder, PretrainingModel, SequenceClassifier, TokenClassif
 from minibert.batch import pack
 from minibert.checkpoint import open_checkpoint, save_model
 from minibert.errors import InputError
-from minibert.formats.fairseq.checkpoint import name_table, open_fairseq_checkpoint, write_checkpoint
+from minibert.formats.fairseq.checkpoint import open_fairseq_checkpoint, write_checkpoint
+from minibert.formats.fairseq.names import name_table
 from minibert.formats.names import from_parameters
 
 
