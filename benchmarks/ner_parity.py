@@ -92,7 +92,8 @@ def their_tags(
     return torch.cat(chosen).tolist()
 
 
-def main() -> None:
+def read_settings() -> NerSettings:
+    """The settings of both trainings, from the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.ner_parity", description="NER here and in transformers."
     )
@@ -103,7 +104,11 @@ def main() -> None:
     parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--device", default="auto")
-    settings = NerSettings(**vars(parser.parse_args()))
+    return NerSettings(**vars(parser.parse_args()))
+
+
+def main() -> None:
+    settings = read_settings()
     device = choose_device(settings.device)
     task = ner.NerTask(settings)
     prepared = prepare(task)
