@@ -204,7 +204,9 @@ def _notes_on_activation(config: EncoderConfig, to: str) -> list[str]:
 # -- tokenizers --------------------------------------------------------------------------------------------------------
 
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model")
-_TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_OTHER_TOKENIZER_FILES = (
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "sentencepiece.bpe.model",
+)  # fmt: skip
 _GOOGLE_SENTENCEPIECE = "30k-clean.model"  # Google's name for what Hugging Face calls spiece.model
 
 
@@ -231,7 +233,7 @@ def _gather_tokenizer(source: ConversionSource, folder: Path) -> bool:
             return False
         Vocabulary.from_fairseq(source.folder, source.config.vocab_size).save_huggingface(folder)
     else:
-        for name in (*_VOCABULARIES, *_TOKENIZER_SETTINGS):
+        for name in (*_VOCABULARIES, *_OTHER_TOKENIZER_FILES):
             if (source.folder / name).is_file():
                 shutil.copyfile(source.folder / name, folder / name)
         if (source.folder / _GOOGLE_SENTENCEPIECE).is_file():
@@ -243,7 +245,7 @@ def _gather_tokenizer(source: ConversionSource, folder: Path) -> bool:
     if not (folder / "tokenizer.json").is_file():
         path = folder / "tokenizer_config.json"
         shipped = read_json_object(path) if path.is_file() else {}
-        tokenizer.save_pretrained(folder)
+        tokenizer.save_pretrained(folder, token_types=source.config.type_vocab_size > 1)
         write_json(path, {**shipped, **read_json_object(path)})
     return True
 

@@ -38,6 +38,11 @@ def read_backend(folder: Path, settings: Mapping[str, Any]) -> tuple[Backend, di
     elif (folder / "spiece.model").is_file():
         specials = _named_specials(ALBERT_SPECIALS, settings)
         backend = _sentencepiece(folder / "spiece.model", settings)
+    elif (folder / "sentencepiece.bpe.model").is_file():
+        raise InputError(
+            f"{folder}: sentencepiece.bpe.model cannot be read; add the checkpoint's tokenizer.json to the folder "
+            "(transformers' AutoTokenizer writes one with save_pretrained)."
+        )
     else:
         raise InputError(
             f"{folder}: no tokenizer found; the folder should hold tokenizer.json, vocab.txt, vocab.json with "

@@ -120,22 +120,26 @@ class Tokenizer:
         except Exception as error:  # the tokenizers library raises bare Exception
             raise InputError(f"{folder}: the tokenizer files cannot be read ({error}).") from None
 
-    def save_pretrained(self, folder: str | os.PathLike[str], *, for_words: bool = False) -> None:
+    def save_pretrained(
+        self, folder: str | os.PathLike[str], *, for_words: bool = False, token_types: bool = True
+    ) -> None:
         """Writes ``tokenizer.json`` and ``tokenizer_config.json`` that this class and Hugging Face's read.
 
         Args:
             folder: made where it is absent.
             for_words: write the form in which :meth:`encode_words` cut its words, for a model trained on them.
+            token_types: whether the model has token types; where it has none (DistilBERT), Hugging Face's tokenizer
+                returns no ``token_type_ids`` either. RoBERTa's pairs never have them.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         backend = self._word_backend if for_words else self._backend
+        types = ["token_type_ids"] if token_types and not self._two_separators else []
         config: dict[str, Any] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_input_names": ["input_ids", *types, "attention_mask"],
             **{f"{role}_token": token for role, token in self.specials.items()},
         }
-        if not self._two_separators:  # the second text of a pair has a type, which this class leaves out by itself
-            config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
         write_whole(folder / "tokenizer.json", lambda path: path.write_text(backend.to_str(pretty=True), "utf-8"))
         write_whole(folder / "tokenizer_config.json", lambda path: write_json(path, config))
 

@@ -218,7 +218,9 @@ def _is_done(folder: Path, settings: RunSettings, files: Mapping[str, str]) -> b
 def _write_start(task: AnyTask, prepared: Prepared, folder: Path) -> None:
     """What does not change in the run; the settings first, since they show that there is a run here."""
     write_settings(folder / SETTINGS_FILE, task.settings, task.name)
-    prepared.start.tokenizer.save_pretrained(folder, for_words=task.for_words)
+    start = prepared.start
+    types = start.model.config.type_vocab_size > 1
+    start.tokenizer.save_pretrained(folder, for_words=task.for_words, token_types=types)
 
 
 def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, resume: bool) -> list[dict[str, Any]]:

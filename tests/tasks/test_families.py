@@ -47,6 +47,8 @@ def test_names_and_labels_are_learnt_and_answered(
         assert "xlm" not in family or class_.startswith("XLMRoberta")
         _, info = getattr(transformers, class_).from_pretrained(out, output_loading_info=True)
         assert not any(info.values()), info
+        encoded = transformers.AutoTokenizer.from_pretrained(out)("a text")
+        assert ("token_type_ids" in encoded) == (family in ("bert", "albert", "electra", "ernie"))
         capsys.readouterr()
         registry.run("predict", [str(out), inputs])
         answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minibert
-from minibert import Tokenizer
+from minibert import Encoder, Tokenizer
 from minibert.errors import InputError
+from minibert.families import FAMILIES
 from minibert.tokenizer.tokenizer import split_words
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -240,7 +241,7 @@ def test_split_words_by_example() -> None:
 
 TRAIN = """
 import json, sys
-from minibert import Tokenizer
+from minibert import Encoder, Tokenizer
 corpus = json.load(sys.stdin)
 for kind in ("bert", "albert", "roberta"):
     Tokenizer.train(corpus, model_type=kind, vocab_size=320).save_pretrained(sys.argv[1] + "/" + kind)
@@ -301,3 +302,27 @@ def test_byte_level_files_saved_for_words_cut_words_alike_elsewhere(
     for words in CORPUS:
         theirs = backend.encode(words, is_pretokenized=True, add_special_tokens=False).ids
         assert theirs == trained["roberta"].encode_words([words])[0].ids
+
+
+# -- beside a model ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_transformers_gives_token_types_to_the_families_that_have_them(family: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="its tokenizer and model read the folder")
+    tokenizer = Tokenizer.train(CORPUS, model_type=family, vocab_size=300)
+    config = tiny_config(family, vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_token_id)
+    Encoder(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path, token_types=config.type_vocab_size > 1)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)("the cat", "sat", return_tensors="pt")
+    assert ("token_type_ids" in theirs) == (config.type_vocab_size > 1)
+    transformers.AutoModel.from_pretrained(tmp_path)(**theirs)  # takes each of them
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "camembert"])
+def test_a_folder_with_sentencepiece_bpe_alone_is_refused_with_the_file_to_fetch(family: str, tmp_path: Path) -> None:
+    Encoder(tiny_config(family)).save_pretrained(tmp_path)
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(b"model")
+    with pytest.raises(InputError, match=r"sentencepiece\.bpe\.model cannot be read; add .* tokenizer\.json") as error:
+        Tokenizer.from_pretrained(tmp_path)
+    assert str(error.value).startswith(str(tmp_path))
