@@ -16,7 +16,7 @@ from benchmarks.clock import in_turns
 from minibert.training import choose_device
 from tasks.predict.command import load
 from tasks.run.console import run_main
-from tasks.run.evaluate import answers
+from tasks.run.evaluate import evaluate
 from tasks.run.folder import device_name, now, versions
 from tasks.run.interrupts import command_line
 from tasks.settings import INT8
@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     outputs: dict[str, list[Any]] = {}
 
     def answer(name: str) -> None:
-        trained = contenders[name]
-        outputs[name] = answers(task, trained.model, items, encoded, precision=trained.precision).outputs
+        predictor = contenders[name]
+        outputs[name] = evaluate(task, predictor.model, items, encoded, precision=predictor.precision).outputs
 
     works = {name: functools.partial(answer, name) for name in contenders}
     device = choose_device("cpu")
@@ -46,13 +46,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = {
         name: {
             "tokens_per_second": num_tokens / statistics.median(seconds[name]),
-            **{metric: task.figures(items, outputs[name])[metric] for metric in task.metrics},
+            **{metric: task.compute_metrics(items, outputs[name])[metric] for metric in task.metric_names},
             "seconds": seconds[name],
         }
         for name in contenders
     }
     print(f"{len(items)} items, {num_tokens} tokens; auto is {contenders['auto'].precision}")
-    columns = ("tokens_per_second", *task.metrics)
+    columns = ("tokens_per_second", *task.metric_names)
     print(f"| precision | {' | '.join(columns)} |\n{'|---' * (1 + len(columns))}|")
     for name, figures in found.items():
         print(f"| {name} | {' | '.join(format(figures[column], '.6g') for column in columns)} |")

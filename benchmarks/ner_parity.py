@@ -28,7 +28,7 @@ from tasks.ner import task as ner
 from tasks.ner.data import bio_tags
 from tasks.ner.settings import NerSettings
 from tasks.run.console import run_main
-from tasks.run.evaluate import answers
+from tasks.run.evaluate import evaluate
 from tasks.run.folder import device_name, versions
 from tasks.run.prepare import prepare
 
@@ -134,8 +134,8 @@ def main() -> None:
 
     model.to(device)
 
-    def evaluate() -> dict[str, float]:
-        given = answers(task, model, sentences, prepared.encoded["dev"], precision=settings.precision)
+    def dev_metrics() -> dict[str, float]:
+        given = evaluate(task, model, sentences, prepared.encoded["dev"], precision=settings.precision)
         note("ours", [output.names for output in given.outputs], time.perf_counter() - clock)
         return {"strict_f1": results["ours"]["strict_f1"][-1], "loss": given.mean_loss}
 
@@ -144,7 +144,7 @@ def main() -> None:
 
     clock = time.perf_counter()
     Trainer(
-        model=model, data=Examples(windows["train"], task.collate), loss=batch_loss, evaluate=evaluate,
+        model=model, data=Examples(windows["train"], task.collate), loss=batch_loss, evaluate=dev_metrics,
         metric=task.metric, settings=settings, device=device, show_progress=True,
     ).fit()  # fmt: skip
 

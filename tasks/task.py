@@ -1,139 +1,32 @@
-"""What a task must offer: its data, its model, its loss, its figures, and its answers to new text.
+"""The interface of a task: what a run, a report and a prediction ask of it.
 
-One training run (:mod:`tasks.run.train`) and one prediction run (:mod:`tasks.predict.command`) serve every task
-through this.
+A task must have nine members, which come first: four attributes (``name``, ``settings_class``, ``model_class``,
+``metric_names``) and five methods (``read``, ``encode``, ``compute_metrics``, ``parse_input``, ``format_answer``).
+Everything after them has a default for the plainest task, one label for each text: items have the fields ``text``,
+``label`` (None where unknown) and ``line``; examples have ``ids``, ``target``, ``line`` and perhaps ``types``; outputs
+are :class:`~tasks.data.LabelPrediction`. A task overrides what differs.
 """
 
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minibert import EncoderConfig, Tokenizer
-from minibert.batch import IntSequence
+from minibert import EncoderConfig, Tokenizer, pack
 from minibert.checkpoint import LoadReport, Pretrained
 from minibert.errors import InputError
 from minibert.training import Divergence, LabelledBatch, Metric
+from tasks.data import Details, Encoded, ErrorCase, Example, Item, LabelPrediction, Output, Split, worst
 from tasks.settings import RunSettings
 
 SAMPLES = Path(__file__).parent / "samples"
 _SMALL_VOCABULARY = 8000
-
-
-class HasIds(Protocol):
-    """What the model sees at a time: token ids with special tokens, and whatever the task keeps beside them."""
-
-    @property
-    def ids(self) -> IntSequence: ...
-
-
-Item = TypeVar("Item")
-Example = TypeVar("Example", bound=HasIds)
-Output = TypeVar("Output")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Split(Generic[Item]):
-    """One part of the data.
-
-    Attributes:
-        path: the file, as it was given.
-        part: which part of the file, where it is not the whole.
-        sha256: of the file.
-        items: in file order; each has a ``line``.
-        notes: counts and facts from reading it, such as repaired labels.
-    """
-
-    path: str
-    part: str = ""
-    sha256: str
-    items: Sequence[Item]
-    notes: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def source(self) -> str:
-        """File and part, for people."""
-        return f"{self.path} ({self.part})" if self.part else self.path
-
-
-@dataclass(frozen=True, kw_only=True)
-class Encoded(Generic[Example]):
-    """Items as the model sees them.
-
-    Attributes:
-        examples: those of the first item, then of the second, and so on.
-        counts: how many of the examples belong to each item; more than one where a long text is read in windows.
-        notes: counts worth knowing, such as ``unknown_tokens``, by name.
-    """
-
-    examples: Sequence[Example]
-    counts: Sequence[int]
-    notes: Mapping[str, int] = field(default_factory=Counter)
-
-    @cached_property
-    def lengths(self) -> list[int]:
-        """Each example's tokens."""
-        return [len(example.ids) for example in self.examples]
-
-
-def counted(notes: Mapping[str, Any]) -> list[str]:
-    """The counts in ``notes`` that are not 0, in words, such as ``3 cut texts``."""
-    return [f"{value:,} {name.replace('_', ' ')}" for name, value in notes.items() if type(value) is int and value]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mark:
-    """Characters ``start:end`` of a text, and what they are: ``gold``, ``predicted`` or ``both``."""
-
-    start: int
-    end: int
-    kind: str
-    label: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ErrorCase:
-    """An item that was answered wrongly, for a person to read.
-
-    Attributes:
-        place: the file's line, or an id.
-        text: what was read.
-        gold, predicted: in words.
-        loss: the item's; the largest are shown first.
-        marks: places in ``text``, in order; those of one kind do not overlap.
-    """
-
-    place: str
-    text: str
-    gold: str
-    predicted: str
-    loss: float
-    marks: Sequence[Mark] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Details:
-    """What a report shows beside the figures.
-
-    Attributes:
-        title: what the table is, such as ``seqeval in strict mode (IOB2)``.
-        rows: figures by class and averaged, as ``{class: {column: figure}}``.
-        table: the same for the terminal.
-        confusion: ``{gold class: {predicted class: count}}``, where the task has classes; all classes in both.
-        errors: wrong answers, worst first.
-    """
-
-    title: str
-    rows: Mapping[str, Mapping[str, float]]
-    table: str
-    confusion: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    errors: Sequence[ErrorCase] = ()
 
 
 class Task(ABC, Generic[Item, Example, Output]):
@@ -143,186 +36,245 @@ class Task(ABC, Generic[Item, Example, Output]):
     or a window of it); an *output* is the task's answer to an item.
     """
 
+    # -- what a task must have -----------------------------------------------------------------------------------------
+
     name: ClassVar[str]
     """As in ``python -m tasks.NAME``; also the folder of its sample under ``tasks/samples``."""
-    sample: ClassVar[str | None] = None
-    """The folder of its sample, where that is another task's."""
-    settings_class: ClassVar[type[RunSettings]]
-    unit: ClassVar[str]
-    """What is to be found in an item, for messages."""
-    for_words: ClassVar[bool] = False
-    """Whether the tokenizer is used on words (``Tokenizer.encode_words``), not on running text."""
 
-    def __init__(self, settings: Any) -> None:
-        """Raises InputError for a ``--metric`` that this task does not have."""
-        self.settings = settings
-        known = {name: Metric(name) for name in self.metrics} | {"loss": Metric("loss", higher_is_better=False)}
-        name = settings.metric or next(iter(known))
-        if name not in known:
-            raise InputError(f"--metric {name}: use one of {', '.join(known)}.")
-        self.metric = known[name]
+    settings_class: ClassVar[type[RunSettings]]
 
     @property
     @abstractmethod
-    def metrics(self) -> Sequence[str]:
-        """The figures that can choose the best epoch, beside the loss: better when larger, the leading one first."""
+    def model_class(self) -> type[Pretrained]:
+        """The model with its head; a class attribute unless the settings decide."""
 
-    # -- data --------------------------------------------------------------------------------------------------------
-
-    def read_given(self) -> dict[str, Split[Item]]:
-        """Reads the files of the settings, or the sample: ``train``, and perhaps ``dev`` and ``test``."""
-        settings: RunSettings = self.settings
-        given = {"train": settings.train, "dev": settings.dev, "test": settings.test}
-        if settings.train is None:
-            given = {name: str(next((SAMPLES / (self.sample or self.name)).glob(f"{name}.*"))) for name in given}
-        return {name: self.read(path) for name, path in given.items() if path is not None}
+    @property
+    @abstractmethod
+    def metric_names(self) -> Sequence[str]:
+        """The metrics that can choose the best epoch, besides the loss: higher is better, the main one first."""
 
     @abstractmethod
     def read(self, path: str) -> Split[Item]:
         """Reads a labelled file; InputError names file and line."""
 
     @abstractmethod
-    def key(self, item: Item) -> Hashable:
-        """What makes two items the same."""
-
-    def group(self, item: Item) -> Hashable:
-        """What must stay together on one side of a random split."""
-        return self.key(item)
-
-    @abstractmethod
-    def classes(self, item: Item) -> Iterable[str]:
-        """The classes in an item: training must hold each one that evaluation asks for."""
-
-    def stratum(self, item: Item) -> Hashable:
-        """What a random split should have in equal parts on both sides."""
-        return None
-
-    @abstractmethod
-    def headline(self, split: Split[Item]) -> str:
-        """The sizes of a split in a few words, for the terminal."""
-
-    @abstractmethod
-    def describe(self, split: Split[Item]) -> dict[str, Any]:
-        """The sizes of a split, for the record."""
-
-    @abstractmethod
-    def strings(self, item: Item) -> Sequence[str]:
-        """The words or texts of an item as the tokenizer meets them, to make one for a random model."""
-
-    def settle(self, train: Split[Item]) -> None:
-        """Settles ``self.settings`` where they depend on the training data."""
-
-    # -- model -------------------------------------------------------------------------------------------------------
-
-    def new_tokenizer(self, train: Split[Item], arch: str) -> Tokenizer:
-        """The tokenizer of a random model."""
-        return Tokenizer.train(
-            map(self.strings, train.items),
-            model_type=arch,
-            vocab_size=_SMALL_VOCABULARY,
-            running_text=not self.for_words,
-        )
-
-    def new_shape(self) -> Mapping[str, Any]:
-        """The fields of ``config.json`` that a random model does not share with all small ones."""
-        return {}
-
-    def start_new(self, model: Pretrained, tokenizer: Tokenizer, train: Split[Item]) -> str:
-        """Sets weights of a new model, which are random; says in a word or two where it starts from."""
-        return "random"
-
-    @property
-    @abstractmethod
-    def model_class(self) -> type[Pretrained]: ...
-
-    @abstractmethod
-    def labels(self, train: Split[Item]) -> Mapping[int, str] | None:
-        """The head's labels by index; None where it has none."""
-
-    @classmethod
-    def settings_of(cls, config: EncoderConfig) -> dict[str, Any]:
-        """The settings that a fine-tuned checkpoint without a run's settings file tells of."""
-        return {}
-
-    def check_loaded(self, report: LoadReport, weights: object) -> None:
-        """Raises InputError where ``weights`` lacks what the task cannot start without."""
-
-    def configured(self, config: EncoderConfig) -> EncoderConfig:
-        """The config with what the task itself settles."""
-        return config
-
-    @abstractmethod
     def encode(self, items: Sequence[Item], tokenizer: Tokenizer, config: EncoderConfig) -> Encoded[Example]:
-        """Cuts items into examples of at most ``max_length`` tokens; items without labels too."""
-
-    def at_epoch(self, example: Example, epoch: int) -> Example:
-        """What a training example is in an epoch, counted from 1; it may depend on the settings, and on no more."""
-        return example
+        """Turns items, with labels or without, into examples of at most ``max_length`` tokens."""
 
     @abstractmethod
-    def collate(self, examples: Sequence[Example]) -> LabelledBatch: ...
+    def compute_metrics(self, items: Sequence[Item], outputs: Sequence[Output]) -> dict[str, float]:
+        """The metrics that compare epochs and runs, except the loss."""
 
     @abstractmethod
-    def losses(self, model: nn.Module, logits: Any, batch: LabelledBatch) -> Tensor:
-        """Each sequence's loss, summed over its targets, in fp32: ``(B,)``. ``logits`` is what the model gave."""
-
-    def divergence(self, model: nn.Module) -> Divergence | None:
-        """How far two outputs of the model for a batch lie apart, for ``--r-drop``; None where there is no measure."""
-        return None
-
-    # -- answers -----------------------------------------------------------------------------------------------------
-
-    @abstractmethod
-    def decode(self, model: nn.Module, logits: Any, batch: LabelledBatch, examples: Sequence[Example]) -> list[Any]:
-        """What :meth:`outputs` needs of each example in a batch, on the host, as small as can be."""
-
-    @abstractmethod
-    def outputs(self, model: nn.Module, items: Sequence[Item], decoded: Sequence[Sequence[Any]]) -> list[Output]:
-        """The answer to each item from what its examples gave."""
-
-    @abstractmethod
-    def figures(self, items: Sequence[Item], outputs: Sequence[Output]) -> dict[str, float]:
-        """The figures by which epochs and runs are compared, except the loss."""
-
-    @abstractmethod
-    def details(self, split: Split[Item], outputs: Sequence[Output], losses: Sequence[float]) -> Details:
-        """What the report shows of the final evaluation."""
-
-    def doubts(self, items: Sequence[Item], figures: Mapping[str, float]) -> list[str]:
-        """What to know of figures that look better than the answers are."""
-        return []
-
-    def choices(self, item: Item, output: Output) -> Iterable[tuple[str, str]]:
-        """Gold and predicted class of each choice the model makes in an item, where it chooses among ``labels``; they
-        tell a model that has learnt nothing."""
-        return ()
-
-    def baseline(self, splits: Mapping[str, Split[Item]]) -> dict[str, Any] | None:
-        """The figures of a linear model on the same data, where the task has one: ``name``, and figures by split."""
-        return None
-
-    # -- new text ----------------------------------------------------------------------------------------------------
-
-    @abstractmethod
-    def item_from(self, record: Mapping[str, Any], place: str) -> Item:
-        """An item without labels from an input's fields.
+    def parse_input(self, record: Mapping[str, Any], place: str) -> Item:
+        """An item without a label from the fields of an input.
 
         Raises:
             InputError: a field is missing or is not text; the message begins with ``place``.
         """
 
     @abstractmethod
-    def answer(self, item: Item, output: Output) -> dict[str, Any]:
-        """The output as a line of JSON gives it: text, places by character, probabilities."""
+    def format_answer(self, item: Item, output: Output) -> dict[str, Any]:
+        """The output as a JSON object: text, character offsets, probabilities."""
+
+    # -- settings ------------------------------------------------------------------------------------------------------
+
+    sample: ClassVar[str | None] = None
+    """The folder of its sample, if it is another task's."""
+    unit: ClassVar[str] = "label"
+    """What the task looks for in an item, for messages."""
+    for_words: ClassVar[bool] = False
+    """Whether the tokenizer gets lists of words (``Tokenizer.encode_words``), not running text."""
+
+    def __init__(self, settings: Any) -> None:
+        """Raises InputError for a ``--metric`` that this task does not have."""
+        self.settings = settings
+        known = {name: Metric(name) for name in self.metric_names} | {"loss": Metric("loss", higher_is_better=False)}
+        name = settings.metric or next(iter(known))
+        if name not in known:
+            raise InputError(f"--metric {name}: use one of {', '.join(known)}.")
+        self.metric = known[name]
+
+    def resolve_settings(self, train: Split[Item]) -> None:
+        """Replaces ``self.settings`` where they depend on the training data."""
+
+    @classmethod
+    def settings_from_config(cls, config: EncoderConfig) -> dict[str, Any]:
+        """The settings of a fine-tuned checkpoint that has no settings file, from its config."""
+        return {}
+
+    # -- data ----------------------------------------------------------------------------------------------------------
+
+    def read_given(self) -> dict[str, Split[Item]]:
+        """Reads the files of the settings, or the sample: ``train``, and perhaps ``dev`` and ``test``."""
+        settings: RunSettings = self.settings
+        given = {"train": settings.train, "dev": settings.dev, "test": settings.test}
+        if settings.train is None:
+            given = {name: _sample_file(self.sample or self.name, name) for name in given}
+        return {name: self.read(path) for name, path in given.items() if path is not None}
+
+    def texts(self, item: Item) -> Sequence[str]:
+        """The texts of an item as the tokenizer gets them."""
+        return [_field(item, "text")]
+
+    def labels_of(self, item: Item) -> Iterable[str]:
+        """The labels in an item; training must contain each one that evaluation asks for."""
+        label = _field(item, "label")
+        return [] if label is None else [label]
+
+    def duplicate_key(self, item: Item) -> Hashable:
+        """Items with equal keys are duplicates."""
+        return tuple(self.texts(item))
+
+    def group(self, item: Item) -> Hashable:
+        """Items of one group stay on the same side of a random split."""
+        return self.duplicate_key(item)
+
+    def stratum(self, item: Item) -> Hashable:
+        """A random split takes the same share of each stratum."""
+        return None
+
+    def summary(self, split: Split[Item]) -> str:
+        """The size of a split in a few words, for the terminal."""
+        return f"{len(split.items):,} items"
+
+    def describe(self, split: Split[Item]) -> dict[str, Any]:
+        """The size of a split, for the record."""
+        return {"items": len(split.items), "labels": self.count_labels(split)}
+
+    def count_labels(self, split: Split[Item]) -> dict[str, int]:
+        """How often each label occurs, in alphabetical order."""
+        return dict(sorted(Counter(label for item in split.items for label in self.labels_of(item)).items()))
+
+    # -- model ---------------------------------------------------------------------------------------------------------
+
+    def labels(self, train: Split[Item]) -> Mapping[int, str] | None:
+        """The head's labels by index; None for a head without labels."""
+        return dict(enumerate(self.count_labels(train)))
+
+    def train_tokenizer(self, train: Split[Item], arch: str) -> Tokenizer:
+        """The tokenizer of a model that starts at random."""
+        return Tokenizer.train(
+            map(self.texts, train.items),
+            model_type=arch,
+            vocab_size=_SMALL_VOCABULARY,
+            running_text=not self.for_words,
+        )
+
+    def model_shape(self) -> Mapping[str, Any]:
+        """Fields of ``config.json`` in which a new model differs from the usual small one."""
+        return {}
+
+    def init_weights(self, model: Pretrained, tokenizer: Tokenizer, train: Split[Item]) -> str:
+        """Initialises a new model, whose weights are random; says in a word or two where it starts from."""
+        return "random"
+
+    def update_config(self, config: EncoderConfig) -> EncoderConfig:
+        """The config with the fields that the task determines."""
+        return config
+
+    def check_loaded(self, report: LoadReport, weights: object) -> None:
+        """Raises InputError where ``weights`` lacks what the task cannot start without."""
+
+    # -- training ------------------------------------------------------------------------------------------------------
+
+    def at_epoch(self, example: Example, epoch: int) -> Example:
+        """A training example as it is in an epoch, counted from 1; a function of the settings and the epoch alone."""
+        return example
+
+    def collate(self, examples: Sequence[Example]) -> LabelledBatch:
+        """Packs examples; the targets are ``(B, ...)``, one for each sequence."""
+        types = [_field(example, "types") for example in examples] if hasattr(examples[0], "types") else None
+        return LabelledBatch(
+            inputs=pack([example.ids for example in examples], types),
+            targets=torch.from_numpy(np.array([_field(example, "target") for example in examples])),
+            num_targets=len(examples),
+            lines=tuple(_field(example, "line") for example in examples),
+        )
+
+    def losses(self, model: nn.Module, logits: Any, batch: LabelledBatch) -> Tensor:
+        """Each sequence's loss, summed over its targets, in fp32: ``(B,)``. ``logits`` is what the model returned.
+
+        Default: cross-entropy of logits ``(B, num_labels)``.
+        """
+        return F.cross_entropy(logits.float(), batch.targets, reduction="none")
+
+    def divergence(self, model: nn.Module) -> Divergence | None:
+        """The distance between two outputs of the model for a batch, for ``--r-drop``; None where none is defined."""
+        return None
+
+    # -- outputs -------------------------------------------------------------------------------------------------------
+
+    def decode(self, model: nn.Module, logits: Any, batch: LabelledBatch, examples: Sequence[Example]) -> list[Any]:
+        """What :meth:`outputs` needs of each example in a batch, on the host, as small as possible.
+
+        Default: the index of the likeliest label and its probability.
+        """
+        probabilities, indices = logits.float().softmax(-1).max(-1)
+        return list(zip(indices.tolist(), probabilities.tolist(), strict=True))
+
+    def outputs(self, model: nn.Module, items: Sequence[Item], decoded: Sequence[Sequence[Any]]) -> list[Output]:
+        """The output for each item, from what :meth:`decode` returned for its examples.
+
+        Default: the label of its only example.
+        """
+        id2label = label_names(model)
+        found: list[Any] = [LabelPrediction(id2label[index], value) for ((index, value),) in decoded]
+        return found
+
+    def label_pairs(self, item: Item, output: Output) -> Iterable[tuple[str, str]]:
+        """Gold and predicted label of each choice among ``labels`` that the model made in an item."""
+        return [(label, _field(output, "label")) for label in self.labels_of(item)]
+
+    def warnings(self, items: Sequence[Item], metrics: Mapping[str, float]) -> list[str]:
+        """Why the metrics may look better than the answers are."""
+        return []
+
+    def baseline(self, splits: Mapping[str, Split[Item]]) -> dict[str, Any] | None:
+        """The metrics of a linear model on the same data: its ``name``, and metrics by split; None for no baseline."""
+        return None
+
+    def details(self, split: Split[Item], outputs: Sequence[Output], losses: Sequence[float]) -> Details:
+        """What the report shows of the final evaluation."""
+        metrics = self.compute_metrics(split.items, outputs)
+        pairs = [list(self.label_pairs(item, output)) for item, output in zip(split.items, outputs, strict=True)]
+        errors = [
+            ErrorCase(
+                place=f"{split.path}, line {_field(item, 'line')}",
+                text=" \u2016 ".join(self.texts(item)),
+                gold=", ".join(gold for gold, _ in of_item),
+                predicted=", ".join(predicted for _, predicted in of_item),
+                loss=loss,
+            )
+            for item, of_item, loss in zip(split.items, pairs, losses, strict=True)
+            if any(gold != predicted for gold, predicted in of_item)
+        ]
+        return Details(
+            title=", ".join(metrics),
+            rows={"all": {**metrics, "support": float(len(outputs))}},
+            table="".join(f"{name.replace('_', ' ')} {value:.4f}\n" for name, value in metrics.items()),
+            confusion=confusion_matrix(pair for of_item in pairs for pair in of_item),
+            errors=worst(errors),
+        )
 
 
-def worst(cases: Iterable[ErrorCase], most: int = 20) -> list[ErrorCase]:
-    """The cases with the largest losses, largest first."""
-    return sorted(cases, key=lambda case: -case.loss)[:most]
+def label_names(model: nn.Module) -> Mapping[int, str]:
+    """The labels of a model's head by index."""
+    assert isinstance(model.config, EncoderConfig)
+    return model.config.id2label
 
 
-def sum_by_sequence(values: Tensor, batch: LabelledBatch) -> Tensor:
-    """``(T,)`` -> ``(B,)``."""
-    inputs = batch.inputs
-    sequence = torch.repeat_interleave(inputs.cu_seqlens.diff(), output_size=inputs.num_tokens)
-    return values.new_zeros(inputs.num_sequences).index_add(0, sequence, values)
+def confusion_matrix(pairs: Iterable[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    """Counts by gold and by predicted label, in alphabetical order, all labels in both."""
+    counts = Counter(pairs)
+    labels = sorted({label for pair in counts for label in pair})
+    return {gold: {predicted: counts[gold, predicted] for predicted in labels} for gold in labels}
+
+
+def _sample_file(folder: str, name: str) -> str:
+    return str(next((SAMPLES / folder).glob(f"{name}.*")))
+
+
+def _field(record: Any, name: str) -> Any:
+    """A field that the defaults rely on; a task whose items or examples lack it overrides the method that asked."""
+    return getattr(record, name)

@@ -11,11 +11,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minibert import EncoderConfig, SequenceClassifier, Tokenizer, pack
+from minibert import EncoderConfig, SequenceClassifier, Tokenizer
 from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
 from minibert.training import Divergence, LabelledBatch, class_divergence
@@ -23,7 +22,8 @@ from tasks.classification.baseline import linear_baseline
 from tasks.classification.data import LabelledText, clean, parse_cleanups, read_texts, text_fields
 from tasks.classification.scores import in_words, text_figures, text_scores
 from tasks.classification.settings import ClassificationSettings
-from tasks.task import Details, Encoded, ErrorCase, Split, Task, worst
+from tasks.data import Details, Encoded, ErrorCase, Split, worst
+from tasks.task import Task, label_names
 
 Floats = npt.NDArray[np.float32]
 
@@ -50,11 +50,11 @@ class TextExample(NamedTuple):
 
     ids: npt.NDArray[np.int32]
     types: npt.NDArray[np.int8]
-    target: int | float | Floats
+    target: int | np.float32 | Floats
     line: int
 
 
-class Judgement(NamedTuple):
+class TextPrediction(NamedTuple):
     """What the model makes of an item.
 
     Attributes:
@@ -99,12 +99,12 @@ def _squared_distance(first: Tensor, second: Tensor, batch: LabelledBatch) -> Te
     return ((first.float() - second.float()) ** 2).sum()
 
 
-class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
+class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
     """Labels for texts; see the module."""
 
     name = "classification"
     settings_class = ClassificationSettings
-    unit = "label"
+    model_class: type[Pretrained] = SequenceClassifier
     layout: ClassVar[str] = "auto"
     """How plain text files are laid out; see ``read_texts``."""
     settings: ClassificationSettings
@@ -115,7 +115,7 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
         self._separator: str | None = None  # of several labels: that of the file which is read first, the training data
 
     @property
-    def metrics(self) -> Sequence[str]:
+    def metric_names(self) -> Sequence[str]:
         return _METRICS[self.settings.kind]
 
     # -- data --------------------------------------------------------------------------------------------------------
@@ -136,10 +136,7 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
         columns = {f"{role}_column": name for role, name in file.columns.items()}
         return Split(path=path, sha256=file.sha256, items=file.items, notes={**columns, **file.notes})
 
-    def key(self, item: LabelledText) -> tuple[str, str | None]:
-        return item.text, item.pair
-
-    def classes(self, item: LabelledText) -> Iterable[str]:
+    def labels_of(self, item: LabelledText) -> Iterable[str]:
         if isinstance(item.label, tuple):
             return item.label
         return [item.label if isinstance(item.label, str) else SCORE]
@@ -147,33 +144,26 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
     def stratum(self, item: LabelledText) -> str | None:
         return item.label if isinstance(item.label, str) else None
 
-    def headline(self, split: Split[LabelledText]) -> str:
-        counts = self._counts(split)
+    def summary(self, split: Split[LabelledText]) -> str:
+        counts = self.count_labels(split)
         if len(counts) > _SHOWN_LABELS:
             return f"{len(split.items):,} texts, {len(counts):,} labels"
         return f"{len(split.items):,} texts, " + ", ".join(f"{label} {count:,}" for label, count in counts.items())
 
     def describe(self, split: Split[LabelledText]) -> dict[str, Any]:
-        return {"texts": len(split.items), "labels": self._counts(split)}
+        return {"texts": len(split.items), "labels": self.count_labels(split)}
 
-    def _counts(self, split: Split[LabelledText]) -> dict[str, int]:
-        return dict(sorted(Counter(label for item in split.items for label in self.classes(item)).items()))
-
-    def settle(self, train: Split[LabelledText]) -> None:
+    def resolve_settings(self, train: Split[LabelledText]) -> None:
         """Settles which columns hold the text or the pair, so that the model is asked as it was trained."""
         names = ("text_column", "pair_column")
         if not any(getattr(self.settings, name) for name in names):
             recognised = {name: train.notes[name] for name in names if name in train.notes}
             self.settings = dataclasses.replace(self.settings, **recognised)
 
-    def strings(self, item: LabelledText) -> list[str]:
+    def texts(self, item: LabelledText) -> list[str]:
         return [item.text] if item.pair is None else [item.text, item.pair]
 
     # -- model -------------------------------------------------------------------------------------------------------
-
-    @property
-    def model_class(self) -> type[Pretrained]:
-        return SequenceClassifier
 
     def labels(self, train: Split[LabelledText]) -> dict[int, str]:
         """All labels of the training data in alphabetical order.
@@ -181,21 +171,21 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
         Raises:
             InputError: each text has the same single label.
         """
-        names = list(self._counts(train))
+        names = list(self.count_labels(train))
         if self.settings.kind == "single" and len(names) == 1:
             raise InputError(f"{train.source}: every text has the label {names[0]}; add texts of another one.")
         return dict(enumerate(names))
 
     @classmethod
-    def settings_of(cls, config: EncoderConfig) -> dict[str, Any]:
+    def settings_from_config(cls, config: EncoderConfig) -> dict[str, Any]:
         kinds = {problem_type: kind for kind, problem_type in _PROBLEM_TYPES.items()}
         by_size = "regression" if config.num_labels == 1 else "single"  # as in Hugging Face's models
         return {"kind": kinds.get(config.problem_type or "", by_size)}
 
-    def configured(self, config: EncoderConfig) -> EncoderConfig:
+    def update_config(self, config: EncoderConfig) -> EncoderConfig:
         return config.with_problem_type(_PROBLEM_TYPES[self.settings.kind])
 
-    def dressed(self, item: LabelledText) -> list[str]:
+    def prompted(self, item: LabelledText) -> list[str]:
         """The texts under which an item is shown to the model, each as an example of its own."""
         return [item.text]
 
@@ -208,7 +198,7 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
         examples, counts = [], []
         notes: Counter[str] = Counter()
         for item in items:
-            texts = self.dressed(item)
+            texts = self.prompted(item)
             counts.append(len(texts))
             for text in texts:
                 first = tokenizer.encode(text).ids
@@ -229,27 +219,17 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
                 )
         return Encoded(examples=examples, counts=counts, notes=notes)
 
-    def _target(self, item: LabelledText, label2id: Mapping[str, int]) -> int | float | Floats:
+    def _target(self, item: LabelledText, label2id: Mapping[str, int]) -> int | np.float32 | Floats:
+        """The label as the loss needs it; 0 for an item without one."""
         label = item.label
         if self.settings.kind == "multi":
             target = np.zeros(len(label2id), np.float32)
             if isinstance(label, tuple):
                 target[[label2id[name] for name in label]] = 1
             return target
-        if isinstance(label, tuple) or label is None:  # an item to predict has none
-            return 0
-        return label2id[label] if isinstance(label, str) else label
-
-    def collate(self, examples: Sequence[TextExample]) -> LabelledBatch:
-        """Packs texts; the targets are ``(B,)``, or ``(B, num_labels)`` where a text may have several labels."""
-        single = self.settings.kind == "single"
-        targets = np.array([example.target for example in examples], np.int64 if single else np.float32)
-        return LabelledBatch(
-            inputs=pack([example.ids for example in examples], [example.types for example in examples]),
-            targets=torch.from_numpy(targets),
-            num_targets=len(examples),
-            lines=tuple(example.line for example in examples),
-        )
+        if self.settings.kind == "regression":
+            return np.float32(label if isinstance(label, float) else 0)
+        return label2id[label] if isinstance(label, str) else 0
 
     def losses(self, model: nn.Module, logits: Tensor, batch: LabelledBatch) -> Tensor:
         """Cross-entropy, binary cross-entropy averaged over the labels, or squared error, as Hugging Face has them."""
@@ -281,16 +261,15 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
 
     def outputs(
         self, model: nn.Module, items: Sequence[LabelledText], decoded: Sequence[Sequence[Floats]]
-    ) -> list[Judgement]:
-        config = model.config
-        assert isinstance(config, EncoderConfig)
-        names = tuple(config.id2label[index] for index in range(config.num_labels))
-        return [Judgement(names, np.array(parts)) for parts in decoded]
+    ) -> list[TextPrediction]:
+        id2label = label_names(model)
+        names = tuple(id2label[index] for index in range(len(id2label)))
+        return [TextPrediction(names, np.array(parts)) for parts in decoded]
 
-    def figures(self, items: Sequence[LabelledText], outputs: Sequence[Judgement]) -> dict[str, float]:
+    def compute_metrics(self, items: Sequence[LabelledText], outputs: Sequence[TextPrediction]) -> dict[str, float]:
         return text_figures(self.settings.kind, items, self._predictions(outputs))
 
-    def doubts(self, items: Sequence[LabelledText], figures: Mapping[str, float]) -> list[str]:
+    def warnings(self, items: Sequence[LabelledText], figures: Mapping[str, float]) -> list[str]:
         if self.settings.kind != "regression":
             return []
         variance = float(np.var([float(item.label) for item in items]))  # type: ignore[arg-type]  # all are numbers
@@ -302,11 +281,13 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
             "train longer."
         ]
 
-    def choices(self, item: LabelledText, output: Judgement) -> Iterable[tuple[str, str]]:
+    def label_pairs(self, item: LabelledText, output: TextPrediction) -> Iterable[tuple[str, str]]:
         if isinstance(item.label, str):
             yield item.label, output.prediction("single")
 
-    def details(self, split: Split[LabelledText], outputs: Sequence[Judgement], losses: Sequence[float]) -> Details:
+    def details(
+        self, split: Split[LabelledText], outputs: Sequence[TextPrediction], losses: Sequence[float]
+    ) -> Details:
         predictions = self._predictions(outputs)
         scored = text_scores(self.settings.kind, split.items, predictions)
         errors = [
@@ -325,7 +306,7 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
             title=scored.title, rows=scored.rows, table=scored.table, confusion=scored.confusion, errors=worst(errors)
         )
 
-    def _predictions(self, outputs: Sequence[Judgement]) -> list[Any]:
+    def _predictions(self, outputs: Sequence[TextPrediction]) -> list[Any]:
         return [output.prediction(self.settings.kind) for output in outputs]
 
     def baseline(self, splits: Mapping[str, Split[LabelledText]]) -> dict[str, Any] | None:
@@ -336,14 +317,14 @@ class ClassificationTask(Task[LabelledText, TextExample, Judgement]):
 
     # -- new text ----------------------------------------------------------------------------------------------------
 
-    def item_from(self, record: Mapping[str, Any], place: str) -> LabelledText:
+    def parse_input(self, record: Mapping[str, Any], place: str) -> LabelledText:
         """The text, and the second one of a pair, under the names they had in training or under usual ones."""
         text, pair = text_fields(
             record, place, text_column=self.settings.text_column, pair_column=self.settings.pair_column
         )
         return LabelledText(clean(text, self._cleanups), None if pair is None else clean(pair, self._cleanups), None, 0)
 
-    def answer(self, item: LabelledText, output: Judgement) -> dict[str, Any]:
+    def format_answer(self, item: LabelledText, output: TextPrediction) -> dict[str, Any]:
         """The prediction, and the probabilities: of all labels, or of the likeliest where there are many."""
         kind = self.settings.kind
         given: dict[str, Any] = {"text": item.text} if item.pair is None else {"text": item.text, "pair": item.pair}

@@ -10,7 +10,7 @@ from tasks.cloze.few_shot import compare_shots
 from tasks.cloze.settings import ClozeSettings
 from tasks.cloze.task import ClozeTask
 from tasks.run.command import run_task
-from tasks.run.interrupts import command_line, resumable
+from tasks.run.interrupts import command_line, explain_interruption
 from tasks.run.options import parse
 
 
@@ -28,5 +28,5 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
             ClassificationSettings(**{name: getattr(settings, name) for name in of_classification})
         ),
     }
-    with resumable(typed, levels=2):
+    with explain_interruption(typed, levels=2):
         return compare_shots(methods, settings.shots, command=typed, resume=asked.resume)

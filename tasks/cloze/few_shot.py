@@ -22,15 +22,15 @@ from minibert.training import Metric, choose_device
 from tasks.classification.data import LabelledText, clean, parse_cleanups
 from tasks.classification.task import ClassificationTask, TextExample
 from tasks.cloze.settings import ALL_SHOTS
+from tasks.data import Encoded, Split
 from tasks.run import folder as run_folder
-from tasks.run.evaluate import answers
+from tasks.run.evaluate import evaluate
 from tasks.run.grid import spread
 from tasks.run.options import write_settings
 from tasks.run.splits import hold_out
-from tasks.run.start_model import Start, starting_model
+from tasks.run.start_model import StartingModel, load_starting_model
 from tasks.run.train import train
 from tasks.settings import SETTINGS_FILE, RunSettings
-from tasks.task import Encoded, Split
 
 _TEST_SHARE = 0.2
 _LEAST_STEPS = 200  # few examples make few steps an epoch, and too few steps learn nothing (Mosbach et al. 2021)
@@ -128,7 +128,7 @@ def _parts(task: ClassificationTask) -> tuple[Split[LabelledText], Split[Labelle
                 f"{test.path}, line {item.line}: {item.label} does not occur in the training data; correct the label "
                 "or add examples of it."
             )
-    once = {task.key(item): item for item in pool.items}
+    once = {task.duplicate_key(item): item for item in pool.items}
     return dataclasses.replace(pool, items=list(once.values())), test
 
 
@@ -200,15 +200,15 @@ class _Untrained:
     """A method as it is before training, and the test texts as it sees them."""
 
     task: ClassificationTask
-    start: Start
+    start: StartingModel
     encoded: Encoded[TextExample]
 
 
 def _untrained(task: ClassificationTask, pool: Split[LabelledText], test: Split[LabelledText]) -> _Untrained:
-    task.settle(pool)
+    task.resolve_settings(pool)
     cleanups = parse_cleanups(task.settings.clean)
     items = [item._replace(text=clean(item.text, cleanups)) for item in test.items]
-    start = starting_model(task, pool)
+    start = load_starting_model(task, pool)
     return _Untrained(task=task, start=start, encoded=task.encode(items, start.tokenizer, start.model.config))
 
 
@@ -217,8 +217,8 @@ def _score(untrained: _Untrained, test: Split[LabelledText], folder: Path, comma
     task, start = untrained.task, untrained.start
     print(f"model {start.origin}")
     model = start.model.to(choose_device(task.settings.device))
-    given = answers(task, model, test.items, untrained.encoded, precision=task.settings.precision)
-    figures = task.figures(test.items, given.outputs)
+    given = evaluate(task, model, test.items, untrained.encoded, precision=task.settings.precision)
+    figures = task.compute_metrics(test.items, given.outputs)
     details = task.details(test, given.outputs, given.losses)
     print(f"\ntest: {test.source}, {details.title}\n\n{details.table}")
     folder.mkdir(exist_ok=True)

@@ -24,8 +24,8 @@ from minibert.training import Divergence, LabelledBatch, class_divergence
 from tasks.classification.data import LabelledText
 from tasks.classification.task import ClassificationTask, Floats, TextExample
 from tasks.cloze.settings import MASK, TEXT, ClozeSettings
+from tasks.data import Encoded, Split
 from tasks.run.start_model import require_trained_head
-from tasks.task import Encoded, Split
 
 
 class ClozeModel(PretrainingModel):
@@ -64,6 +64,7 @@ class ClozeTask(ClassificationTask):
     name = "cloze"
     sample = ClassificationTask.name
     settings_class = ClozeSettings
+    model_class = ClozeModel
     settings: ClozeSettings
 
     def __init__(self, settings: Any) -> None:
@@ -81,11 +82,7 @@ class ClozeTask(ClassificationTask):
 
     # -- model -------------------------------------------------------------------------------------------------------
 
-    @property
-    def model_class(self) -> type[ClozeModel]:
-        return ClozeModel
-
-    def new_tokenizer(self, train: Split[LabelledText], arch: str) -> Tokenizer:
+    def train_tokenizer(self, train: Split[LabelledText], arch: str) -> Tokenizer:
         raise InputError(
             "--weights random: only a pre-trained model expects anything in a gap; leave it out, or name one."
         )
@@ -193,8 +190,8 @@ class ClozeTask(ClassificationTask):
 
     # -- new text ----------------------------------------------------------------------------------------------------
 
-    def item_from(self, record: Mapping[str, Any], place: str) -> LabelledText:
-        return super().item_from(record, place)._replace(pair=None)
+    def parse_input(self, record: Mapping[str, Any], place: str) -> LabelledText:
+        return super().parse_input(record, place)._replace(pair=None)
 
 
 def prompt(template: str, text: str, word: str, tokenizer: Tokenizer) -> Prompt:

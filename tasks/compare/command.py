@@ -12,7 +12,7 @@ from tasks.cloze.settings import ClozeSettings
 from tasks.compare.arguments import parser
 from tasks.registry import settings_class, task_class
 from tasks.run.grid import repeat
-from tasks.run.interrupts import command_line, resumable
+from tasks.run.interrupts import command_line, explain_interruption
 from tasks.run.options import parse
 from tasks.settings import RANDOM
 
@@ -42,5 +42,5 @@ def main(argv: Sequence[str] | None = None) -> Path:
             raise InputError(f"--dry-run: looks at one task; run python -m tasks.{given.task} --dry-run.")
         variants.append(asked.settings)
     typed = command_line("tasks.compare", argv)
-    with resumable(typed, levels=2):
+    with explain_interruption(typed, levels=2):
         return repeat(task_class(given.task), variants, name="compare", command=typed, resume=asked.resume)

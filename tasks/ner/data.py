@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import split_words
+from tasks.data import Split
 from tasks.ner.tags import PREFIXES, SCHEMES, Entity, detect_scheme, entities_from_tags
 from tasks.read import tables
 from tasks.read.text_file import TextFile, read_text
-from tasks.task import Split
 
 logger = logging.getLogger(__name__)
 

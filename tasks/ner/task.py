@@ -25,11 +25,12 @@ from minibert.tokenizer.tokenizer import split_words
 from minibert.training import Divergence, LabelledBatch, class_divergence
 from minibert.training.data import IGNORE_INDEX
 from minibert.windows import split_into_windows
+from tasks.data import Details, Encoded, ErrorCase, Mark, Split, worst
 from tasks.ner.data import Sentence, bio_tags, entity_counts, read_ner
 from tasks.ner.settings import CRF_LR, NerSettings
 from tasks.ner.tags import entities_from_tags
 from tasks.read.columns import is_tag
-from tasks.task import Details, Encoded, ErrorCase, Mark, Split, Task, sum_by_sequence, worst
+from tasks.task import Task, label_names
 
 _CRF_BATCH = 64
 
@@ -56,7 +57,7 @@ class NerTask(Task[Sentence, Window, Tags]):
     name = "ner"
     settings_class = NerSettings
     unit = "entity"
-    metrics = ("strict_f1", "default_f1")
+    metric_names = ("strict_f1", "default_f1")
     for_words = True
     settings: NerSettings
 
@@ -65,13 +66,10 @@ class NerTask(Task[Sentence, Window, Tags]):
     def read(self, path: str) -> Split[Sentence]:
         return read_ner(path, self.settings.scheme)
 
-    def key(self, item: Sentence) -> tuple[str, ...]:
-        return tuple(item.words)
-
-    def classes(self, item: Sentence) -> list[str]:
+    def labels_of(self, item: Sentence) -> list[str]:
         return [entity.type for entity in item.entities]
 
-    def headline(self, split: Split[Sentence]) -> str:
+    def summary(self, split: Split[Sentence]) -> str:
         counts = ", ".join(f"{type_} {count:,}" for type_, count in entity_counts(split.items).items())
         repaired = sum(sentence.num_repaired for sentence in split.items)
         return f"{len(split.items):,} sentences, {counts}" + (f"; {repaired:,} tags repaired" if repaired else "")
@@ -85,11 +83,11 @@ class NerTask(Task[Sentence, Window, Tags]):
             "widened_spans": sum(sentence.num_widened for sentence in split.items),
         }
 
-    def settle(self, train: Split[Sentence]) -> None:
+    def resolve_settings(self, train: Split[Sentence]) -> None:
         if self.settings.head == "crf" and self.settings.head_lr is None:
             self.settings = dataclasses.replace(self.settings, head_lr=max(CRF_LR, self.settings.lr))
 
-    def strings(self, item: Sentence) -> list[str]:
+    def texts(self, item: Sentence) -> list[str]:
         return item.words
 
     # -- model -------------------------------------------------------------------------------------------------------
@@ -103,7 +101,7 @@ class NerTask(Task[Sentence, Window, Tags]):
         return dict(enumerate(["O", *chain.from_iterable((f"B-{t}", f"I-{t}") for t in entity_counts(train.items))]))
 
     @classmethod
-    def settings_of(cls, config: EncoderConfig) -> dict[str, Any]:
+    def settings_from_config(cls, config: EncoderConfig) -> dict[str, Any]:
         """None; but the labels of a checkpoint that another tool has fine-tuned must be tags."""
         names = list(config.id2label.values())
         if "O" not in names or not all(is_tag(name) for name in names):
@@ -166,7 +164,7 @@ class NerTask(Task[Sentence, Window, Tags]):
             kept = batch.target_positions
             return -model.crf.log_likelihood(logits[kept], batch.targets[kept], batch.target_counts)
         each = F.cross_entropy(logits.float(), batch.targets, ignore_index=IGNORE_INDEX, reduction="none")
-        return sum_by_sequence(each, batch)
+        return _sum_by_sequence(each, batch)
 
     def divergence(self, model: nn.Module) -> Divergence | None:
         return None if isinstance(model, CrfTokenClassifier) else class_divergence
@@ -183,12 +181,11 @@ class NerTask(Task[Sentence, Window, Tags]):
         return list(zip(tags.cpu().split(counts), probabilities.cpu().split(counts), strict=True))
 
     def outputs(self, model: nn.Module, items: Sequence[Sentence], decoded: Sequence[Sequence[Any]]) -> list[Tags]:
-        config = model.config
-        assert isinstance(config, EncoderConfig)
+        id2label = label_names(model)
         if not isinstance(model, CrfTokenClassifier):
             return [
                 Tags(
-                    [config.id2label[tag] for tags, _ in parts for tag in tags.tolist()],
+                    [id2label[tag] for tags, _ in parts for tag in tags.tolist()],
                     [value for _, values in parts for value in values.tolist()],
                 )
                 for parts in decoded
@@ -205,13 +202,13 @@ class NerTask(Task[Sentence, Window, Tags]):
             probabilities = model.crf.marginals(emissions, lengths).split(lengths)
             for index, path, values in zip(some, paths, probabilities, strict=True):
                 chosen = values.cpu()[range(len(path)), path].tolist()
-                outputs[index] = Tags([config.id2label[tag] for tag in path], chosen)
+                outputs[index] = Tags([id2label[tag] for tag in path], chosen)
         return outputs
 
-    def figures(self, items: Sequence[Sentence], outputs: Sequence[Tags]) -> dict[str, float]:
+    def compute_metrics(self, items: Sequence[Sentence], outputs: Sequence[Tags]) -> dict[str, float]:
         return score([bio_tags(item) for item in items], [output.names for output in outputs])[0]
 
-    def choices(self, item: Sentence, output: Tags) -> Iterable[tuple[str, str]]:
+    def label_pairs(self, item: Sentence, output: Tags) -> Iterable[tuple[str, str]]:
         return zip(bio_tags(item), output.names, strict=True)
 
     def details(self, split: Split[Sentence], outputs: Sequence[Tags], losses: Sequence[float]) -> Details:
@@ -226,7 +223,7 @@ class NerTask(Task[Sentence, Window, Tags]):
 
     # -- new text ----------------------------------------------------------------------------------------------------
 
-    def item_from(self, record: Mapping[str, Any], place: str) -> Sentence:
+    def parse_input(self, record: Mapping[str, Any], place: str) -> Sentence:
         """``text``, or a list of words: ``tokens`` or ``words``."""
         tokens, text = record.get("tokens", record.get("words")), record.get("text")
         if isinstance(tokens, list) and tokens and all(isinstance(token, str) for token in tokens):
@@ -236,7 +233,7 @@ class NerTask(Task[Sentence, Window, Tags]):
         places = split_words(text)
         return Sentence([text[start:end] for start, end in places], [], 0, text=text, places=places)
 
-    def answer(self, item: Sentence, output: Tags) -> dict[str, Any]:
+    def format_answer(self, item: Sentence, output: Tags) -> dict[str, Any]:
         text, places = item.laid_out()
         entities = []
         for start, end, type_ in entities_from_tags(output.names, "bio")[0]:
@@ -269,6 +266,13 @@ def score(gold: list[list[str]], predicted: list[list[str]]) -> tuple[dict[str, 
         default_f1 = float(f1_score(gold, predicted, zero_division=0))
     figures = {name: {key: float(value) for key, value in row.items()} for name, row in report.items()}
     return {"strict_f1": figures["micro avg"]["f1-score"], "default_f1": default_f1}, figures, table
+
+
+def _sum_by_sequence(values: Tensor, batch: LabelledBatch) -> Tensor:
+    """``(T,)`` -> ``(B,)``."""
+    inputs = batch.inputs
+    sequence = torch.repeat_interleave(inputs.cu_seqlens.diff(), output_size=inputs.num_tokens)
+    return values.new_zeros(inputs.num_sequences).index_add(0, sequence, values)
 
 
 def _confusion(items: Sequence[Sentence], outputs: Sequence[Tags]) -> dict[str, dict[str, int]]:

@@ -22,13 +22,13 @@ import torch.distributed as dist
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
 from minibert.files import write_whole
+from tasks.data import nonzero_counts
 from tasks.predict.arguments import parser
 from tasks.read.stream import Record, records
 from tasks.registry import TASKS, settings_class, task_class
 from tasks.run.options import read_settings, saved_task
-from tasks.run.predictor import Trained
+from tasks.run.predictor import Predictor
 from tasks.settings import SETTINGS_FILE
-from tasks.task import counted
 
 _CHUNK = 2048  # inputs
 _CHUNK_CHARACTERS = 1_000_000
@@ -60,21 +60,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     if world > 1 and options.file == "-":
         raise InputError("FILE: several processes cannot share standard input; name a file.")
     device = own_device() if world > 1 and options.device == "auto" else options.device
-    trained = load(options.run, device=device, precision=options.precision)
+    predictor = load(options.run, device=device, precision=options.precision)
     numbered = enumerate(chunks(records(options.file, options.format)))
     if options.out is None:
         if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8, whatever the terminal's encoding
             sys.stdout.reconfigure(encoding="utf-8", newline="\n")
-        write_answers(trained, numbered, sys.stdout, mark=False)
+        write_answers(predictor, numbered, sys.stdout, mark=False)
         return
     out = Path(options.out)
     if world == 1:
-        write_whole(out, lambda path: _write(trained, numbered, path, mark=False))
+        write_whole(out, lambda path: _write(predictor, numbered, path, mark=False))
         return
     dist.init_process_group("gloo")
     parts = [out.with_name(f".{out.name}.{number}-of-{world}.part") for number in range(world)]
     try:
-        _write(trained, itertools.islice(numbered, rank, None, world), parts[rank], mark=True)
+        _write(predictor, itertools.islice(numbered, rank, None, world), parts[rank], mark=True)
         _wait_for_the_others()
         if rank == 0:
             write_whole(out, lambda path: _join(parts, path))
@@ -104,12 +104,12 @@ def _wait_for_the_others() -> None:
         raise InputError("another of the processes has stopped; its own message says why.") from None
 
 
-def _write(trained: Trained, numbered: Iterable[tuple[int, Sequence[Record]]], path: Path, mark: bool) -> None:
+def _write(predictor: Predictor, numbered: Iterable[tuple[int, Sequence[Record]]], path: Path, mark: bool) -> None:
     with open(path, "w", encoding="utf-8", newline="\n") as file:
-        write_answers(trained, numbered, file, mark)
+        write_answers(predictor, numbered, file, mark)
 
 
-def load(run: str, *, device: str, precision: str) -> Trained:
+def load(run: str, *, device: str, precision: str) -> Predictor:
     """A run's task with its settings, model and tokenizer; the task of a checkpoint without settings is told by its
     head.
 
@@ -132,9 +132,9 @@ def load(run: str, *, device: str, precision: str) -> Trained:
         if not names:
             raise InputError(f"{run}: is no run of a task, and its config.json names no head; name a run folder.")
         name = names[0]
-        values = task_class(name).settings_of(checkpoint.config)
+        values = task_class(name).settings_from_config(checkpoint.config)
     task = task_class(name)(settings_class(name)(**values))
-    return Trained.load(task, checkpoint, device=device, precision=precision)
+    return Predictor.load(task, checkpoint, device=device, precision=precision)
 
 
 def chunks(inputs: Iterable[Record]) -> Iterator[list[Record]]:
@@ -151,11 +151,13 @@ def chunks(inputs: Iterable[Record]) -> Iterator[list[Record]]:
         yield chunk
 
 
-def write_answers(trained: Trained, parts: Iterable[tuple[int, Sequence[Record]]], file: IO[str], mark: bool) -> None:
+def write_answers(
+    predictor: Predictor, parts: Iterable[tuple[int, Sequence[Record]]], file: IO[str], mark: bool
+) -> None:
     """Writes a JSON line for each input; to standard error the speed, and how much of the input was cut or unknown.
 
     Args:
-        trained: gives the answers.
+        predictor: gives the answers.
         parts: numbered chunks of inputs.
         file: to write to.
         mark: begin each line with its chunk's number and a tab.
@@ -163,7 +165,7 @@ def write_answers(trained: Trained, parts: Iterable[tuple[int, Sequence[Record]]
     started = time.perf_counter()
     count = 0
     for number, chunk in parts:
-        answers = trained.answer([trained.task.item_from(record.fields, record.place) for record in chunk])
+        answers = predictor.answer([predictor.task.parse_input(record.fields, record.place) for record in chunk])
         for record, answer in zip(chunk, answers, strict=True):
             identity = {"id": record.fields["id"]} if "id" in record.fields else {}
             line = json.dumps({**identity, **answer}, ensure_ascii=False)
@@ -172,7 +174,7 @@ def write_answers(trained: Trained, parts: Iterable[tuple[int, Sequence[Record]]
         count += len(chunk)
     seconds = time.perf_counter() - started
     speed = f"{count:,} inputs in {seconds:.1f} s, {count / seconds:,.0f} a second"
-    print("; ".join([speed, *counted(trained.notes)]), file=sys.stderr)
+    print("; ".join([speed, *nonzero_counts(predictor.notes)]), file=sys.stderr)
 
 
 def _join(parts: Sequence[Path], out: Path) -> None:

@@ -35,7 +35,7 @@ class Objective:
         return f"{self.pair or 'no pair'}, {self.masking.unit} masking, {self.stream}"
 
 
-class Drawn(NamedTuple):
+class MaskedChunk(NamedTuple):
     """A chunk as the model sees it in one epoch: ids and token types ``(n,)``, the masked positions and the words that
     stood there ``(k,)``, and the pair's label, if it is a pair."""
 
@@ -72,7 +72,7 @@ class Chunk(NamedTuple):
         framed, _ = objective.tokenizer.with_special_tokens(ids, [] if objective.pair else None)
         return np.array(framed, np.int32)
 
-    def draw(self) -> Drawn:
+    def draw(self) -> MaskedChunk:
         """Pairs and masks, by the seed, the epoch and the number."""
         objective = self.objective
         stream, tokenizer = objective.stream, objective.tokenizer
@@ -88,4 +88,4 @@ class Chunk(NamedTuple):
         if second is not None:
             word_starts[-1 - (second[1] - second[0]) : -1] = stream.word_starts[slice(*second)]
         masked = objective.masking(np.array(framed, np.int32), word_starts, generator)
-        return Drawn(masked.ids, types, masked.positions, masked.words, label)
+        return MaskedChunk(masked.ids, types, masked.positions, masked.words, label)

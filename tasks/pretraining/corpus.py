@@ -13,8 +13,8 @@ import numpy.typing as npt
 from minibert import Tokenizer
 from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import split_words
+from tasks.data import Split
 from tasks.read.text_file import read_text
-from tasks.task import Split
 
 # A sentence ends behind a mark and the quotation marks and brackets that follow it; a full stop needs a blank, too.
 _SENTENCE_END = re.compile(r"""(?:[。！？；!?]+|\.(?=[”’"')\]]*\s))[”’」』）】"')\]]*\s*""")

@@ -23,6 +23,7 @@ from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
 from minibert.files import read_json_object
 from minibert.training import LabelledBatch
+from tasks.data import Details, Encoded, Split
 from tasks.pretraining.chunks import Chunk, Objective
 from tasks.pretraining.cooccurrence_init import start_from_counts
 from tasks.pretraining.corpus import Document, full_chunks, pair_chunks, read_corpus, tokenise
@@ -30,7 +31,7 @@ from tasks.pretraining.masking import Masking
 from tasks.pretraining.pairs import NEXT_SENTENCE
 from tasks.pretraining.settings import PretrainingSettings
 from tasks.settings import RANDOM
-from tasks.task import Details, Encoded, Split, Task
+from tasks.task import Task
 
 Logits = tuple[Tensor, Tensor | None]
 
@@ -55,8 +56,9 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
 
     name = "pretraining"
     settings_class = PretrainingSettings
+    model_class = PretrainingModel
     unit = "document"
-    metrics = ("masked_accuracy",)
+    metric_names = ("masked_accuracy",)
     settings: PretrainingSettings
 
     # -- data --------------------------------------------------------------------------------------------------------
@@ -69,16 +71,13 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
     def read(self, path: str) -> Split[Document]:
         return read_corpus([path])
 
-    def key(self, item: Document) -> tuple[str, ...]:
-        return item.paragraphs
-
-    def classes(self, item: Document) -> list[str]:
+    def labels_of(self, item: Document) -> list[str]:
         return [self.unit]
 
     def stratum(self, item: Document) -> Hashable:
         return item.path
 
-    def headline(self, split: Split[Document]) -> str:
+    def summary(self, split: Split[Document]) -> str:
         return ", ".join(f"{count:,} {what}" for what, count in self.describe(split).items())
 
     def describe(self, split: Split[Document]) -> dict[str, Any]:
@@ -89,17 +88,17 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
             "characters": sum(map(len, paragraphs)),
         }
 
-    def strings(self, item: Document) -> Sequence[str]:
+    def texts(self, item: Document) -> Sequence[str]:
         return item.paragraphs
 
     # -- model -------------------------------------------------------------------------------------------------------
 
-    def new_tokenizer(self, train: Split[Document], arch: str) -> Tokenizer:
+    def train_tokenizer(self, train: Split[Document], arch: str) -> Tokenizer:
         if self.settings.tokenizer is None:
-            return super().new_tokenizer(train, arch)
+            return super().train_tokenizer(train, arch)
         return Tokenizer.from_pretrained(self.settings.tokenizer)
 
-    def new_shape(self) -> Mapping[str, Any]:
+    def model_shape(self) -> Mapping[str, Any]:
         path = self.settings.model_config
         if path is None:
             return {}
@@ -111,17 +110,13 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
             raise InputError(f"{path}: {settled[0]} comes from --arch or the tokenizer; leave it out.")
         return shape
 
-    def start_new(self, model: Pretrained, tokenizer: Tokenizer, train: Split[Document]) -> str:
+    def init_weights(self, model: Pretrained, tokenizer: Tokenizer, train: Split[Document]) -> str:
         if self.settings.weights == RANDOM:
             return "random"
         assert isinstance(model, PretrainingModel)
         stream = tokenise(train.items, tokenizer, separator=tokenizer.sep_token_id)
         start_from_counts(model, stream.ids, self.settings.seed)
         return "started from the corpus' counts"
-
-    @property
-    def model_class(self) -> type[PretrainingModel]:
-        return PretrainingModel
 
     def labels(self, train: Split[Document]) -> None:
         return None
@@ -211,7 +206,10 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
     def outputs(self, model: nn.Module, items: Sequence[Document], decoded: Sequence[Sequence[Any]]) -> list[Tally]:
         return [_sum(parts) for parts in decoded]
 
-    def figures(self, items: Sequence[Document], outputs: Sequence[Tally]) -> dict[str, float]:
+    def label_pairs(self, item: Document, output: Tally) -> Iterable[tuple[str, str]]:
+        return ()
+
+    def compute_metrics(self, items: Sequence[Document], outputs: Sequence[Tally]) -> dict[str, float]:
         """The loss, and what it is made of; perplexity is that of the masked words."""
         all_ = _sum(outputs)
         words_loss = all_.words_loss / max(1, all_.words)
@@ -233,8 +231,8 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
         by_file: dict[str, list[Tally]] = {}
         for document, tally in zip(split.items, outputs, strict=True):
             by_file.setdefault(document.path, []).append(tally)
-        rows = {path: self.figures(split.items, tallies) for path, tallies in by_file.items()}
-        rows["all"] = self.figures(split.items, outputs)
+        rows = {path: self.compute_metrics(split.items, tallies) for path, tallies in by_file.items()}
+        rows["all"] = self.compute_metrics(split.items, outputs)
         table = "\n".join(
             f"{path}: " + ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in row.items())
             for path, row in rows.items()
@@ -243,10 +241,10 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
 
     # -- new text ----------------------------------------------------------------------------------------------------
 
-    def item_from(self, record: Mapping[str, Any], place: str) -> Document:
+    def parse_input(self, record: Mapping[str, Any], place: str) -> Document:
         raise InputError(f"{place}: a pre-trained model fills masks; use python -m tasks.fill_mask.")
 
-    def answer(self, item: Document, output: Tally) -> dict[str, Any]:
+    def format_answer(self, item: Document, output: Tally) -> dict[str, Any]:
         return output._asdict()
 
 

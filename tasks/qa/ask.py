@@ -9,7 +9,7 @@ from tasks.qa.settings import QaSettings, ask_parser, question_parser
 from tasks.qa.task import QaTask
 from tasks.run.command import run_task
 from tasks.run.options import read_settings
-from tasks.run.predictor import Trained
+from tasks.run.predictor import Predictor
 from tasks.settings import SETTINGS_FILE
 
 
@@ -29,9 +29,9 @@ def ask(questions: Sequence[str], arguments: Sequence[str]) -> None:
     settings.pop("metric", None)  # it chose the best epoch, and may go by the run's own top-k
     settings |= {name: value for name in ("top_k", "unknown") if (value := getattr(options, name)) is not None}
     task = QaTask(QaSettings(**settings))
-    trained = Trained.load(task, open_checkpoint(options.weights), device=options.device)
-    items = [task.item_from({"text": question}, f"--ask {question}") for question in questions]
-    for answer in trained.answer(items):
+    predictor = Predictor.load(task, open_checkpoint(options.weights), device=options.device)
+    items = [task.parse_input({"text": question}, f"--ask {question}") for question in questions]
+    for answer in predictor.answer(items):
         print(f"{answer['question']}\n  -> {answer['label']}")
         for best in answer["answers"]:
             print(f"     {best['probability']:6.1%}  {best['label']}")

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from tasks.classification.data import LabelledText
-from tasks.classification.task import ClassificationTask, Judgement
+from tasks.classification.task import ClassificationTask, TextPrediction
+from tasks.data import Details, Split
 from tasks.qa.settings import QUESTION, QaSettings
-from tasks.task import Details, Split
 
 UNKNOWN = "unknown"
 
@@ -34,16 +34,16 @@ class QaTask(ClassificationTask):
         return (QUESTION, *self.settings.prompt)
 
     @property
-    def metrics(self) -> Sequence[str]:
+    def metric_names(self) -> Sequence[str]:
         return "accuracy", "macro_f1", f"top_{self.settings.top_k}_accuracy"
 
-    def dressed(self, item: LabelledText) -> list[str]:
+    def prompted(self, item: LabelledText) -> list[str]:
         return [prompt.replace(QUESTION, item.text) for prompt in self.prompts]
 
-    def figures(self, items: Sequence[LabelledText], outputs: Sequence[Judgement]) -> dict[str, float]:
+    def compute_metrics(self, items: Sequence[LabelledText], outputs: Sequence[TextPrediction]) -> dict[str, float]:
         """Those of classification by the vote; how often the right answer is among the first ``top_k``; and with
         prompts the accuracy under each, how often two of them agree, and how often all do."""
-        figures = super().figures(items, outputs)
+        figures = super().compute_metrics(items, outputs)
         gold = [item.label for item in items]
         k = self.settings.top_k
         among = [label in [name for name, _ in o.ranked()[:k]] for label, o in zip(gold, outputs, strict=True)]
@@ -63,9 +63,11 @@ class QaTask(ClassificationTask):
             figures["agreement_of_all"] = float(np.mean((chosen == chosen[:, :1]).all(axis=1)))
         return figures
 
-    def details(self, split: Split[LabelledText], outputs: Sequence[Judgement], losses: Sequence[float]) -> Details:
+    def details(
+        self, split: Split[LabelledText], outputs: Sequence[TextPrediction], losses: Sequence[float]
+    ) -> Details:
         details = super().details(split, outputs, losses)
-        figures = self.figures(split.items, outputs)
+        figures = self.compute_metrics(split.items, outputs)
         lines = [details.table]
         if self.settings.prompt:
             lines += ["", "accuracy under each prompt"]
@@ -80,7 +82,7 @@ class QaTask(ClassificationTask):
             lines += ["", f"with --unknown {self.settings.unknown:g}, {figures['answered']:.1%} are answered, {right}"]
         return dataclasses.replace(details, table="\n".join(lines))
 
-    def answer(self, item: LabelledText, output: Judgement) -> dict[str, Any]:
+    def format_answer(self, item: LabelledText, output: TextPrediction) -> dict[str, Any]:
         best = output.ranked()[: self.settings.top_k]
         label, probability = best[0]
         return {

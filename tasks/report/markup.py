@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from tasks.task import Mark
+from tasks.data import Mark
 
 # The Hangul fillers and joiners that count as letters but leave nothing on the page.
 _INVISIBLE_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tasks.data import Details, ErrorCase, Mark
 from tasks.report import plots
 from tasks.report.markup import Html, element, join, marked_text, named_row, number, row, table
 from tasks.report.parts import (
@@ -22,7 +23,6 @@ from tasks.report.parts import (
     words,
     write_page,
 )  # fmt: skip
-from tasks.task import Details, ErrorCase, Mark
 
 _MOST_IN_MATRIX = 30  # classes; of more, the most confused pairs are listed
 _MOST_PAIRS = 25

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.run.grid import repeat
-from tasks.run.interrupts import command_line, resumable
+from tasks.run.interrupts import command_line, explain_interruption
 from tasks.run.options import parse
 from tasks.run.prepare import dry_run
 from tasks.run.train import train
@@ -26,7 +26,7 @@ def run_task(task_class: type[Task[Any, Any, Any]], argv: Sequence[str] | None =
     typed = command_line(f"tasks.{task.name}", argv)
     if command.settings.seeds > 1:
         name = command.settings.arch or "seeds"
-        with resumable(typed, levels=2):
+        with explain_interruption(typed, levels=2):
             return repeat(task_class, [command.settings], name=name, command=typed, resume=command.resume)
-    with resumable(typed, levels=1):
+    with explain_interruption(typed, levels=1):
         return train(task, command=typed, resume=command.resume)

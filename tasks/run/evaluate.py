@@ -12,14 +12,15 @@ import torch
 from minibert.checkpoint import Pretrained
 from minibert.training import distributed, predict
 from minibert.training.data import split_by_tokens
-from tasks.task import Encoded, Example, Item, Output, Task
+from tasks.data import Encoded, Example, Item, Output
+from tasks.task import Task
 
 _BATCH_TOKENS = {"cpu": 4096, "cuda": 8192}
 """In a batch; on a CPU, what a larger one computes leaves the caches too soon."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers(Generic[Output]):
+class Evaluation(Generic[Output]):
     """A model's answers to items, in order.
 
     Attributes:
@@ -37,7 +38,7 @@ class Answers(Generic[Output]):
     seconds: float
 
 
-def answers(
+def evaluate(
     task: Task[Item, Example, Output],
     model: Pretrained,
     items: Sequence[Item],
@@ -45,7 +46,7 @@ def answers(
     *,
     precision: str,
     together: bool = False,
-) -> Answers[Output]:
+) -> Evaluation[Output]:
     """Runs the model over all examples, the longest first, and puts the answers back in order.
 
     Args:
@@ -77,7 +78,7 @@ def answers(
         rest, rest_of_losses = iter(decoded), iter(losses)
         by_item = [list(itertools.islice(rest, count)) for count in encoded.counts]
         answered = task.outputs(model, items, by_item)
-    return Answers(
+    return Evaluation(
         outputs=answered,
         losses=[sum(itertools.islice(rest_of_losses, count)) for count in encoded.counts],
         mean_loss=math.fsum(losses) / max(1, num_targets),

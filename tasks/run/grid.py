@@ -19,7 +19,7 @@ from minibert.files import read_json_object, write_json, write_whole
 from minibert.training import Metric
 from tasks.report.page import write_comparison_report
 from tasks.run import folder as run_folder
-from tasks.run.interrupts import to_go_on
+from tasks.run.interrupts import resume_hint
 from tasks.run.train import train
 from tasks.settings import SETTINGS_FILE, RunSettings
 from tasks.task import Task
@@ -81,7 +81,7 @@ def repeat(
                     if not _may_go_on(error, metrics):
                         folder.rmdir()
                 if isinstance(error, KeyboardInterrupt) and metrics:
-                    print(to_go_on(command, folder), file=sys.stderr)
+                    print(resume_hint(command, folder), file=sys.stderr)
                 if not _may_go_on(error, metrics):
                     raise
                 print(f"failed: {error}")

@@ -13,7 +13,7 @@ from tasks.run.console import program
 
 
 @contextlib.contextmanager
-def resumable(typed: str, *, levels: int) -> Iterator[None]:
+def explain_interruption(typed: str, *, levels: int) -> Iterator[None]:
     """Where a signal stops training in the block, says how to go on, and exits with 143 or 130.
 
     Args:
@@ -26,7 +26,7 @@ def resumable(typed: str, *, levels: int) -> Iterator[None]:
         if os.environ.get("RANK", "0") == "0":  # set by torchrun; the processes have parted already
             print(f"{stop}.", file=sys.stderr)
             if stop.checkpoint is not None:
-                print(to_go_on(typed, stop.checkpoint.parents[levels]), file=sys.stderr)
+                print(resume_hint(typed, stop.checkpoint.parents[levels]), file=sys.stderr)
         sys.exit(stop.exit_status)
 
 
@@ -42,7 +42,7 @@ def command_line(module: str, argv: Sequence[str] | None) -> str:
     return shlex.join([*words, *(argument for argument in arguments if argument != "--resume")])
 
 
-def to_go_on(command: str, folder: Path) -> str:
+def resume_hint(command: str, folder: Path) -> str:
     """What to type to go on in a folder."""
     return f"To go on: {command}{'' if ' --out' in command else f' --out {shlex.quote(str(folder))}'} --resume"
 

@@ -12,13 +12,13 @@ from minibert.errors import InputError
 from minibert.inference import for_inference
 from minibert.training import choose_device, choose_precision
 from minibert.training.precision import DTYPES
-from tasks.run.evaluate import answers
+from tasks.run.evaluate import evaluate
 from tasks.settings import INT8
 from tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
+class Predictor:
     """A task with its trained model and tokenizer.
 
     Attributes:
@@ -35,7 +35,7 @@ class Trained:
     @classmethod
     def load(
         cls, task: Task[Any, Any, Any], checkpoint: Checkpoint, *, device: str, precision: str = "auto"
-    ) -> "Trained":
+    ) -> "Predictor":
         """Loads the model of a run folder (or a fine-tuned checkpoint).
 
         Args:
@@ -64,8 +64,8 @@ class Trained:
         started = time.perf_counter()
         encoded = self.task.encode(items, self.tokenizer, self.model.config)
         self.notes.update(encoded.notes)
-        given = answers(self.task, self.model, items, encoded, precision=self.precision)
-        lines = [self.task.answer(item, output) for item, output in zip(items, given.outputs, strict=True)]
+        given = evaluate(self.task, self.model, items, encoded, precision=self.precision)
+        lines = [self.task.format_answer(item, output) for item, output in zip(items, given.outputs, strict=True)]
         per_item = 1000 * (time.perf_counter() - started) / max(1, len(items))
         return [_rounded({**line, "milliseconds": per_item}) for line in lines]
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from tasks.data import Encoded, Split, nonzero_counts
 from tasks.run.splits import read_splits
-from tasks.run.start_model import Start, starting_model
+from tasks.run.start_model import StartingModel, load_starting_model
 from tasks.settings import RunSettings
-from tasks.task import Encoded, Split, Task, counted
+from tasks.task import Task
 
 AnyTask = Task[Any, Any, Any]
 
@@ -30,7 +31,7 @@ class Prepared:
 
     splits: Mapping[str, Split[Any]]
     encoded: Mapping[str, Encoded[Any]]
-    start: Start
+    start: StartingModel
     described: Mapping[str, Mapping[str, Any]]
 
 
@@ -42,8 +43,8 @@ def prepare(task: AnyTask) -> Prepared:
     """
     with _without_collection():
         splits = read_splits(task)
-        task.settle(splits["train"])
-        start = starting_model(task, splits["train"])
+        task.resolve_settings(splits["train"])
+        start = load_starting_model(task, splits["train"])
         config = start.model.config
         encoded = {name: task.encode(split.items, start.tokenizer, config) for name, split in splits.items()}
         described = _described(task, splits, encoded)
@@ -66,7 +67,7 @@ def _without_collection() -> Iterator[None]:
 def _described(
     task: AnyTask, splits: Mapping[str, Split[Any]], encoded: Mapping[str, Encoded[Any]]
 ) -> dict[str, dict[str, Any]]:
-    in_training = {task.key(item) for item in splits["train"].items}
+    in_training = {task.duplicate_key(item) for item in splits["train"].items}
     described = {}
     for name, split in splits.items():
         lengths = np.array(encoded[name].lengths)
@@ -76,12 +77,12 @@ def _described(
             "sha256": split.sha256,
             **task.describe(split),
             "tokens": {"median": median, "p90": p90, "p99": p99, "longest": int(lengths.max())},
-            "duplicates": len(split.items) - len({task.key(item) for item in split.items}),
+            "duplicates": len(split.items) - len({task.duplicate_key(item) for item in split.items}),
             **split.notes,
             **encoded[name].notes,
         }
         if name != "train":
-            described[name]["also_in_train"] = sum(task.key(item) in in_training for item in split.items)
+            described[name]["also_in_train"] = sum(task.duplicate_key(item) in in_training for item in split.items)
     return described
 
 
@@ -93,7 +94,7 @@ def data_lines(task: AnyTask, prepared: Prepared) -> list[str]:
         counts = {key: described.get(key, 0) for key in ("also_in_train", "duplicates")}
         counts |= {**split.notes, **prepared.encoded[name].notes}
         tokens = described["tokens"]
-        lines.append("; ".join([f"{name:5} {split.source}: {task.headline(split)}", *counted(counts)]))
+        lines.append("; ".join([f"{name:5} {split.source}: {task.summary(split)}", *nonzero_counts(counts)]))
         lines.append(f"      tokens: median {tokens['median']}, 99% {tokens['p99']}, longest {tokens['longest']}")
     return lines
 

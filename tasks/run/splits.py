@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from minibert.errors import InputError
+from tasks.data import Split
 from tasks.settings import RunSettings
-from tasks.task import Split, Task
+from tasks.task import Task
 
 _DEV_SHARE = 0.1
 
@@ -32,15 +33,15 @@ def read_splits(task: Task[Item, Any, Any]) -> dict[str, Split[Item]]:
             splits["train"], splits[name] = hold_out(
                 task, splits["train"], name=name, share=share, count=share * total, seed=settings.seed
             )
-    known = {label for item in splits["train"].items for label in task.classes(item)}
+    known = {label for item in splits["train"].items for label in task.labels_of(item)}
     for split in splits.values():
-        if not any(True for item in split.items for _ in task.classes(item)):
+        if not any(True for item in split.items for _ in task.labels_of(item)):
             raise InputError(
                 f"{split.source}: holds no {task.unit} at all, so there is nothing to learn or to score."
                 + (" Name a file of its own (--dev, --test), or hold out a larger part." if split.part else "")
             )
         for item in split.items:
-            for label in task.classes(item):
+            for label in task.labels_of(item):
                 if label not in known:
                     some = ", ".join(sorted(known)[:10]) + (" ..." if len(known) > 10 else "")
                     raise InputError(
@@ -79,7 +80,7 @@ def hold_out(
     strata: dict[Hashable, list[list[int]]] = {}
     for group in shuffled:
         strata.setdefault(task.stratum(split.items[group[0]]), []).append(group)
-    left = Counter(label for item in split.items for label in task.classes(item))
+    left = Counter(label for item in split.items for label in task.labels_of(item))
     held: set[int] = set()
     passed = 0
     for groups_of_stratum in strata.values():
@@ -87,7 +88,7 @@ def hold_out(
         passed += sum(map(len, groups_of_stratum))
         quota = count * passed / len(split.items)
         for group in groups_of_stratum:
-            labels = Counter(label for index in group for label in task.classes(split.items[index]))
+            labels = Counter(label for index in group for label in task.labels_of(split.items[index]))
             if len(held) + len(group) / 2 <= quota and all(left[label] > n for label, n in labels.items()):
                 left -= labels
                 held.update(group)

@@ -10,8 +10,9 @@ from minibert import EncoderConfig, Tokenizer
 from minibert.checkpoint import LoadReport, Pretrained, open_checkpoint
 from minibert.errors import InputError
 from minibert.families import BERT, FAMILIES
+from tasks.data import Split
 from tasks.settings import RunSettings
-from tasks.task import Split, Task
+from tasks.task import Task
 
 # Where tools/make_bundled_weights.py puts the small pre-trained models: beside the packages.
 _BUNDLED = Path(__file__).parents[2] / "weights"
@@ -32,7 +33,7 @@ _SMALL = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Start:
+class StartingModel:
     """What a run starts from.
 
     Attributes:
@@ -46,7 +47,7 @@ class Start:
     origin: str
 
 
-def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
+def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> StartingModel:
     """Loads ``--weights``, or the small pre-trained model of ``--arch``; or makes a new one of the same shape, with a
     tokenizer from the training data.
 
@@ -61,17 +62,17 @@ def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
     arch = settings.arch or BERT.name
     source = None if settings.from_random else settings.weights or bundled(arch)
     if source is None:
-        tokenizer = task.new_tokenizer(train, arch)
+        tokenizer = task.train_tokenizer(train, arch)
         config = EncoderConfig.from_dict({
             **_SMALL,
             **FAMILIES[arch].small,
-            **task.new_shape(),
+            **task.model_shape(),
             "model_type": arch,
             "vocab_size": tokenizer.vocab_size,
             "pad_token_id": tokenizer.pad_token_id,
         })  # fmt: skip
         model = task.model_class(config if labels is None else config.with_labels(labels))
-        how = task.start_new(model, tokenizer, train)
+        how = task.init_weights(model, tokenizer, train)
         origin = f"small and {how}; for real use pass --weights {FAMILIES[arch].examples}"
     else:
         checkpoint = open_checkpoint(source)
@@ -82,10 +83,12 @@ def starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Start:
         model, report = checkpoint.load(task.model_class, labels=labels)
         task.check_loaded(report, source)
         origin = _origin(settings, config, report)
-    model.config = task.configured(model.config)
+    model.config = task.update_config(model.config)
     _check_length(settings.max_length, tokenizer, model.config)
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    return Start(model=model, tokenizer=tokenizer, origin=f"{config.model_type}, {millions:.1f} M parameters, {origin}")
+    return StartingModel(
+        model=model, tokenizer=tokenizer, origin=f"{config.model_type}, {millions:.1f} M parameters, {origin}"
+    )
 
 
 def bundled(arch: str) -> Path:

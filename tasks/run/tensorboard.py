@@ -7,7 +7,7 @@ from typing import Any
 from minibert.errors import InputError
 
 
-class Board:
+class TensorBoardWriter:
     """Writes the numbers in a run's records as curves, by step; those of an epoch at its last step.
 
     Args:

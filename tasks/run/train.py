@@ -33,15 +33,15 @@ from minibert.training import (
 from minibert.training.checkpoints import Checkpoints
 from minibert.training.settings import option_name
 from minibert.training.state import require_same_fingerprint
+from tasks.data import Details, Encoded
 from tasks.report.page import write_run_report
 from tasks.run import folder as run_folder
-from tasks.run.evaluate import Answers, answers
+from tasks.run.evaluate import Evaluation, evaluate
 from tasks.run.interrupts import stopped_by
 from tasks.run.options import write_settings
 from tasks.run.prepare import AnyTask, Prepared, data_lines, prepare, settings_lines
-from tasks.run.tensorboard import Board
+from tasks.run.tensorboard import TensorBoardWriter
 from tasks.settings import SETTINGS_FILE, RunSettings
-from tasks.task import Details, Encoded
 
 
 def train(
@@ -108,7 +108,7 @@ def train(
                     details[name] = task.details(split, given.outputs, given.losses)
                     final[name] = {**figures, "report": details[name].rows}
                     choices = [
-                        pair for i, o in zip(split.items, given.outputs, strict=True) for pair in task.choices(i, o)
+                        pair for i, o in zip(split.items, given.outputs, strict=True) for pair in task.label_pairs(i, o)
                     ]
                     rates.append(given.num_tokens / given.seconds)
         if not distributed.is_rank0():
@@ -150,16 +150,17 @@ def train(
             "collapsed": bool(collapsed),
             "warnings": [
                 *([collapsed] if collapsed else []),
-                *task.doubts(split.items, figures),
+                *task.warnings(split.items, figures),
                 *_stopped_early(task, history),
                 *_warnings(prepared),
             ],
         }
         # Said before it is written: a full disk does not cost the figures.
         print(f"\n{name}: {split.source}, best epoch, {details[name].title}\n\n{details[name].table}")
-        print(_figures_line(figures, (*task.metrics, "loss")))
+        print(_figures_line(figures, (*task.metric_names, "loss")))
         if metrics["baseline"] is not None:
-            print(f"beside it, {metrics['baseline']['name']}: {_figures_line(metrics['baseline'][name], task.metrics)}")
+            of_baseline = _figures_line(metrics["baseline"][name], task.metric_names)
+            print(f"beside it, {metrics['baseline']['name']}: {of_baseline}")
         for warning in metrics["warnings"]:
             print(f"note: {warning}")
         print(f"saved to {folder}")
@@ -225,11 +226,11 @@ def _write_start(task: AnyTask, prepared: Prepared, folder: Path) -> None:
 
 def _fit(task: AnyTask, prepared: Prepared, folder: Path, device: torch.device, resume: bool) -> list[dict[str, Any]]:
     """Trains, and leaves the best model in the folder; returns the epochs' records."""
-    model, dev, lead = prepared.start.model, prepared.splits["dev"], task.metrics[0]
+    model, dev, lead = prepared.start.model, prepared.splits["dev"], task.metric_names[0]
     train = prepared.encoded["train"]
     sample = _sample(prepared, task.settings.seed)
     log = run_folder.RunLog(folder)
-    board = Board(folder / "tensorboard") if task.settings.tensorboard and distributed.is_rank0() else None
+    board = TensorBoardWriter(folder / "tensorboard") if task.settings.tensorboard and distributed.is_rank0() else None
 
     def loss(module: nn.Module, batch: LabelledBatch) -> Tensor:
         return task.losses(model, batch.output_of(module), batch).sum()
@@ -298,10 +299,10 @@ def _sample(prepared: Prepared, seed: int) -> tuple[Sequence[Any], Encoded[Any]]
 
 def _evaluated(
     task: AnyTask, model: Pretrained, items: Sequence[Any], encoded: Encoded[Any], what: str
-) -> tuple[dict[str, float], Answers[Any]]:
-    given = answers(task, model, items, encoded, precision=task.settings.precision, together=True)
+) -> tuple[dict[str, float], Evaluation[Any]]:
+    given = evaluate(task, model, items, encoded, precision=task.settings.precision, together=True)
     check_finite(given.mean_loss, what)
-    return {"loss": given.mean_loss, **task.figures(items, given.outputs)}, given
+    return {"loss": given.mean_loss, **task.compute_metrics(items, given.outputs)}, given
 
 
 def _epoch_line(entry: Mapping[str, Any], lead: str) -> str:

@@ -8,7 +8,7 @@ window shows most of its context, so that each place is scored once.
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,16 +19,16 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from minibert import EncoderConfig, SpanClassifier, Tokenizer, pack
-from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import Pieces
 from minibert.training import LabelledBatch
 from minibert.training.data import IGNORE_INDEX
 from minibert.windows import split_into_windows
+from tasks.data import Details, Encoded, ErrorCase, Mark, Split, worst
 from tasks.span_qa.data import Question, read_span_qa
 from tasks.span_qa.scores import SCORERS, best_thresholds, choose_scorer, overall
 from tasks.span_qa.settings import SpanQaSettings
-from tasks.task import Details, Encoded, ErrorCase, Mark, Split, Task, worst
+from tasks.task import Task
 
 _NEVER = math.inf
 
@@ -83,8 +83,9 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
 
     name = "span_qa"
     settings_class = SpanQaSettings
+    model_class = SpanClassifier
     unit = "answer"
-    metrics = ("f1", "exact_match")
+    metric_names = ("f1", "exact_match")
     settings: SpanQaSettings
 
     # -- data --------------------------------------------------------------------------------------------------------
@@ -93,16 +94,13 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
         file = read_span_qa(path)
         return Split(path=path, sha256=file.sha256, items=file.questions, notes=file.counts)
 
-    def key(self, item: Question) -> tuple[str, str]:
-        return item.question, item.context
-
     def group(self, item: Question) -> str:
         return item.context
 
-    def classes(self, item: Question) -> list[str]:
+    def labels_of(self, item: Question) -> list[str]:
         return ["answers"] if item.answers else []
 
-    def headline(self, split: Split[Question]) -> str:
+    def summary(self, split: Split[Question]) -> str:
         sizes = self.describe(split)
         return ", ".join(f"{count:,} {name}" for name, count in sizes.items() if count)
 
@@ -113,20 +111,16 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
             "impossible": sum(question.impossible for question in split.items),
         }
 
-    def strings(self, item: Question) -> list[str]:
+    def texts(self, item: Question) -> list[str]:
         return [item.question, item.context]
 
-    def settle(self, train: Split[Question]) -> None:
+    def resolve_settings(self, train: Split[Question]) -> None:
         if self.settings.null_threshold is None and any(question.impossible for question in train.items):
             self.settings = dataclasses.replace(self.settings, null_threshold=0.0)
         if self.settings.scorer == "auto":
             self.settings = dataclasses.replace(self.settings, scorer=choose_scorer(train.items))
 
     # -- model -------------------------------------------------------------------------------------------------------
-
-    @property
-    def model_class(self) -> type[Pretrained]:
-        return SpanClassifier
 
     def labels(self, train: Split[Question]) -> None:
         return None
@@ -243,7 +237,10 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
             outputs.append(Spans(best, min((part.null for part in parts), default=0.0)))
         return outputs
 
-    def figures(self, items: Sequence[Question], outputs: Sequence[Spans]) -> dict[str, float]:
+    def label_pairs(self, item: Question, output: Spans) -> Iterable[tuple[str, str]]:
+        return ()
+
+    def compute_metrics(self, items: Sequence[Question], outputs: Sequence[Spans]) -> dict[str, float]:
         """Those of the official scorers as parts of 1; where questions are impossible, also by kind, and the best that
         another threshold would give."""
         threshold = self._threshold
@@ -289,7 +286,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
 
     # -- new text ----------------------------------------------------------------------------------------------------
 
-    def item_from(self, record: Mapping[str, Any], place: str) -> Question:
+    def parse_input(self, record: Mapping[str, Any], place: str) -> Question:
         """``question`` and ``context``."""
         question, context = record.get("question"), record.get("context")
         if not isinstance(question, str) or not isinstance(context, str):
@@ -298,7 +295,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
             raise InputError(f"{place}: the context is empty, so there is nothing to find an answer in.")
         return Question(place, question, context, [], [], False, 0, "")
 
-    def answer(self, item: Question, output: Spans) -> dict[str, Any]:
+    def format_answer(self, item: Question, output: Spans) -> dict[str, Any]:
         """The answer (empty, without a place, for nothing), and the best spans with their probabilities among each
         other and, where the run knows impossible questions, nothing."""
         threshold = self._threshold

@@ -20,7 +20,7 @@ from minibert.training import autocast
 from tasks import registry
 from tasks.classification.data import LabelledText
 from tasks.classification.settings import ClassificationSettings
-from tasks.classification.task import ClassificationTask, Judgement, TextExample, cut_to_fit
+from tasks.classification.task import ClassificationTask, TextExample, TextPrediction, cut_to_fit
 
 pytestmark = pytest.mark.usefixtures("narrow_models")
 
@@ -94,7 +94,7 @@ def test_the_loss_is_transformers(kind: str, pairs: bool) -> None:
     task = ClassificationTask(ClassificationSettings(kind=kind))
     tokenizer = Tokenizer.train([t.split() for t in texts], model_type="bert", vocab_size=80)
     names = {0: "score"} if kind == "regression" else {0: "a", 1: "b"}
-    config = task.configured(tiny_config("bert", vocab_size=tokenizer.vocab_size).with_labels(names))
+    config = task.update_config(tiny_config("bert", vocab_size=tokenizer.vocab_size).with_labels(names))
     model = SequenceClassifier(config)
     scramble(model)
     model.eval()
@@ -145,11 +145,11 @@ def test_a_pair_has_a_token_of_each_text_at_least(tmp_path: Path) -> None:
 
 
 def test_what_a_judgement_predicts() -> None:
-    given_ = Judgement(("a", "b", "c"), np.array([[0.2, 0.5, 0.9], [0.4, 0.7, 0.3]], np.float32))
+    given_ = TextPrediction(("a", "b", "c"), np.array([[0.2, 0.5, 0.9], [0.4, 0.7, 0.3]], np.float32))
     assert given_.prediction("single") == "b"  # the means are 0.3, 0.6 and 0.6: the first of equals
     assert given_.prediction("multi") == ("b", "c")
     assert [name for name, _ in given_.ranked()] == ["b", "c", "a"]
-    assert Judgement(("score",), np.array([[1.5]], np.float32)).prediction("regression") == 1.5
+    assert TextPrediction(("score",), np.array([[1.5]], np.float32)).prediction("regression") == 1.5
 
 
 def test_several_labels_and_numbers_run_from_file_to_report(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_clean_ups_reach_training_and_prediction(tmp_path: Path) -> None:
     task = ClassificationTask(ClassificationSettings(clean=(r"\d+ -> NUMBER", "thing ->")))
     split = task.read(write(tmp_path / "a.jsonl", rows(2)))
     assert split.items[1].text == "a fine  number NUMBER"
-    assert task.item_from({"text": "thing 7"}, "here").text == " NUMBER"
+    assert task.parse_input({"text": "thing 7"}, "here").text == " NUMBER"
 
 
 def test_what_was_trained_on_pairs_wants_pairs_and_what_was_not_wants_none(

@@ -20,9 +20,9 @@ from tasks.classification.data import LabelledText
 from tasks.cloze.few_shot import draw
 from tasks.cloze.settings import ClozeSettings
 from tasks.cloze.task import ClozeModel, ClozeTask, prompt
+from tasks.data import Split
 from tasks.fill_mask import command as fill_mask
-from tasks.run.evaluate import answers
-from tasks.task import Split
+from tasks.run.evaluate import evaluate
 
 LINES = [
     *(f"a {word} thing . It was {word}." for word in GOOD + BAD),
@@ -54,7 +54,7 @@ def probabilities(weights: str, template: str, words: tuple[str, ...], texts: li
     model.config = model.config.with_labels(dict(enumerate(task.settings.verbaliser())))
     items = [LabelledText(text, None, None, 1) for text in texts]
     encoded = task.encode(items, Tokenizer.from_pretrained(weights), model.config)
-    return np.array([output.mean for output in answers(task, model, items, encoded, precision="fp32").outputs])
+    return np.array([output.mean for output in evaluate(task, model, items, encoded, precision="fp32").outputs])
 
 
 @pytest.mark.parametrize(

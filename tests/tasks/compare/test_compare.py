@@ -109,14 +109,14 @@ def test_a_run_of_a_comparison_can_be_made_again_from_its_settings(tmp_path: Pat
 
 
 def test_a_run_that_fails_is_named_and_the_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = ClassificationTask.figures
+    honest = ClassificationTask.compute_metrics
 
     def diverging(self: ClassificationTask, *arguments: Any) -> Any:
         if self.settings.seed == 43:
             raise InputError("the dev loss is nan")
         return honest(self, *arguments)
 
-    monkeypatch.setattr(ClassificationTask, "figures", diverging)
+    monkeypatch.setattr(ClassificationTask, "compute_metrics", diverging)
     options = ["--train", write_texts(tmp_path / "train.jsonl"), "--seeds", "3", "--out", str(tmp_path / "out"), *SMALL]
     folder = registry.run("classification", options)
     comparison = read(folder, "comparison.json")
@@ -128,14 +128,14 @@ def test_a_run_that_fails_is_named_and_the_others_stay(tmp_path: Path, monkeypat
 def test_an_architecture_whose_runs_all_fail_leaves_the_others_their_comparison(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = ClassificationTask.figures
+    honest = ClassificationTask.compute_metrics
 
     def diverging(self: ClassificationTask, *arguments: Any) -> Any:
         if self.settings.arch == "albert":
             raise InputError("the dev loss is nan")
         return honest(self, *arguments)
 
-    monkeypatch.setattr(ClassificationTask, "figures", diverging)
+    monkeypatch.setattr(ClassificationTask, "compute_metrics", diverging)
     train = write_texts(tmp_path / "train.jsonl")
     options = ["--train", train, "--no-baseline", "--out", str(tmp_path / "out"), *SMALL]
     folder = registry.run("compare", ["--task", "classification", "--arch", "bert", "albert", "roberta", *options])
@@ -170,13 +170,13 @@ def test_runs_that_are_stopped_at_once_leave_nothing(tmp_path: Path, monkeypatch
 
 
 def test_a_first_run_that_diverges_does_not_stop_the_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = ClassificationTask.figures
+    honest = ClassificationTask.compute_metrics
 
     def diverging(self: ClassificationTask, *arguments: Any) -> Any:
         check_finite(float("nan") if self.settings.seed in bad_seeds else 1.0, "the dev loss")
         return honest(self, *arguments)
 
-    monkeypatch.setattr(ClassificationTask, "figures", diverging)
+    monkeypatch.setattr(ClassificationTask, "compute_metrics", diverging)
     options = ["--train", write_texts(tmp_path / "train.jsonl"), "--seeds", "2", *SMALL]
     bad_seeds = {42}
     folder = registry.run("classification", [*options, "--out", str(tmp_path / "out")])

@@ -182,7 +182,7 @@ def test_the_best_epoch_is_what_is_scored_and_kept(
     files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second epoch is made worse than the first."""
-    honest = ner.NerTask.figures
+    honest = ner.NerTask.compute_metrics
     calls = []
 
     def worse_later(*arguments: Any) -> Any:
@@ -190,7 +190,7 @@ def test_the_best_epoch_is_what_is_scored_and_kept(
         calls.append(figures)
         return {**figures, "strict_f1": -len(calls)}
 
-    monkeypatch.setattr(ner.NerTask, "figures", worse_later)
+    monkeypatch.setattr(ner.NerTask, "compute_metrics", worse_later)
     metrics = read_metrics(registry.run("ner", ["--out", str(tmp_path / "run"), *files, *SMALL]))
     assert [epoch["best"] for epoch in metrics["epochs"]] == [True, False]
     assert metrics["final"]["dev"]["loss"] == pytest.approx(metrics["epochs"][0]["loss"], rel=1e-6)

@@ -36,7 +36,7 @@ from tasks.predict import command as predict
 from tasks.read.stream import Record
 from tasks.run import evaluate as inference_of_tasks
 from tasks.run.evaluate import batches_by_length
-from tasks.run.predictor import Trained
+from tasks.run.predictor import Predictor
 
 WORDS = ["Ann", "went", "to", "Rome", "and", "saw", "Bob", "."]
 TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
@@ -232,8 +232,8 @@ def test_the_cost_of_8_bits_is_measured_on_a_run(
 @settings(max_examples=150)
 @pytest.mark.parametrize("name", ["ner", "crf"])
 def test_an_entitys_offsets_are_characters_of_the_text(name: str, runs: dict[str, str], text: str) -> None:
-    trained = predict.load(runs[name], device="cpu", precision="fp32")
-    (answer,) = trained.answer([trained.task.item_from({"text": text}, "here")])
+    predictor = predict.load(runs[name], device="cpu", precision="fp32")
+    (answer,) = predictor.answer([predictor.task.parse_input({"text": text}, "here")])
     assert answer["text"] == text
     end = 0
     for entity in answer["entities"]:
@@ -245,23 +245,23 @@ def test_an_entitys_offsets_are_characters_of_the_text(name: str, runs: dict[str
 
 
 def test_tokens_are_answered_with_places_in_the_laid_out_text(runs: dict[str, str]) -> None:
-    trained = predict.load(runs["ner"], device="cpu", precision="fp32")
+    predictor = predict.load(runs["ner"], device="cpu", precision="fp32")
     for tokens, text in (
         (WORDS, " ".join(WORDS)),
         (["北", "京", "and", "上", "海"], "北京 and 上海"),
         (["", "Ann"], "Ann"),
     ):
-        (answer,) = trained.answer([trained.task.item_from({"tokens": tokens}, "here")])
-        assert trained.task.item_from({"words": tokens}, "here").words == tokens
+        (answer,) = predictor.answer([predictor.task.parse_input({"tokens": tokens}, "here")])
+        assert predictor.task.parse_input({"words": tokens}, "here").words == tokens
         assert answer["text"].strip() == text
         assert all(answer["text"][e["start"] : e["end"]] == e["text"] for e in answer["entities"])
 
 
 def test_long_texts_are_read_in_windows_to_their_end(runs: dict[str, str]) -> None:
     """Far more words than positions; the plain forward pass over each window gives the same tags."""
-    trained = predict.load(runs["ner"], device="cpu", precision="fp32")
+    predictor = predict.load(runs["ner"], device="cpu", precision="fp32")
     text = " ".join(WORDS * 30)
-    (answer,) = trained.answer([trained.task.item_from({"text": text}, "here")])
+    (answer,) = predictor.answer([predictor.task.parse_input({"text": text}, "here")])
     assert answer["entities"]
     assert answer["entities"][-1]["end"] > len(text) - 60
 
@@ -301,7 +301,7 @@ def test_crf_decoding_reads_a_whole_sentence_across_windows() -> None:
         for parameter in model.crf.parameters():
             parameter.normal_()
     task = NerTask(NerSettings(head="crf"))
-    item = task.item_from({"tokens": list("abcdef")}, "here")
+    item = task.parse_input({"tokens": list("abcdef")}, "here")
     emissions = torch.randn(6, 3) * 2
     (tags,) = task.outputs(model, [item], [[emissions[:4], emissions[4:]]])
     scores = {}
@@ -346,8 +346,8 @@ def test_labels_that_are_no_tags_are_not_read_as_tags(tmp_path: Path, names: lis
     TokenClassifier(config).save_pretrained(tmp_path)
     Tokenizer.train([WORDS] * 2, model_type="bert", vocab_size=80).save_pretrained(tmp_path)
     if readable:
-        trained = predict.load(str(tmp_path), device="cpu", precision="fp32")
-        assert {entity["type"] for entity in trained.answer([Sentence(WORDS, [], 0)])[0]["entities"]} <= {"PER"}
+        predictor = predict.load(str(tmp_path), device="cpu", precision="fp32")
+        assert {entity["type"] for entity in predictor.answer([Sentence(WORDS, [], 0)])[0]["entities"]} <= {"PER"}
         return
     with pytest.raises(InputError, match=f"{names[0]}.* are not O and tags such as B-PER"):
         predict.load(str(tmp_path), device="cpu", precision="fp32")
@@ -359,8 +359,8 @@ def test_one_label_means_a_number_where_the_checkpoint_does_not_say(tmp_path: Pa
     Tokenizer.train([WORDS], model_type="bert", vocab_size=80).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": 80}))
-    trained = predict.load(str(tmp_path), device="cpu", precision="fp32")
-    assert trained.task.settings.kind == "regression"
+    predictor = predict.load(str(tmp_path), device="cpu", precision="fp32")
+    assert predictor.task.settings.kind == "regression"
 
 
 def test_a_stream_is_cut_by_number_and_by_size() -> None:
@@ -414,7 +414,7 @@ def test_folders_that_hold_no_run_are_refused(runs: dict[str, str], tmp_path: Pa
         predict.load(str(tmp_path), device="cpu", precision="auto")
     task = NerTask(NerSettings(head="crf"))
     with pytest.raises(InputError, match=r"has no trained head for ner \(crf"):
-        Trained.load(task, open_checkpoint(runs["ner"]), device="cpu")
+        Predictor.load(task, open_checkpoint(runs["ner"]), device="cpu")
 
 
 @given(lengths=st.lists(st.integers(1, 9000), max_size=40), most=st.integers(1, 20_000))

@@ -196,7 +196,7 @@ def test_one_batch_can_be_learnt_by_heart(family: str) -> None:
         optimizer.step()
     assert loss.item() < 0.05
     tallies = tested.decode(model, batch.output_of(model), batch, examples[:6])
-    figures = tested.figures([], tested.outputs(model, [], [tallies]))
+    figures = tested.compute_metrics([], tested.outputs(model, [], [tallies]))
     assert figures["masked_accuracy"] == 1
     assert figures.get("pair_accuracy", 1) == 1
     assert figures["loss"] < 0.05

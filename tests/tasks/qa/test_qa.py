@@ -11,10 +11,10 @@ import pytest
 from minibert.errors import InputError
 from tasks import registry
 from tasks.classification.data import LabelledText
-from tasks.classification.task import Judgement
+from tasks.classification.task import TextPrediction
+from tasks.data import Split
 from tasks.qa.settings import QaSettings
 from tasks.qa.task import QaTask
-from tasks.task import Split
 
 PLACES = {"交通局": "公車路燈停車", "環保局": "垃圾回收空氣", "衛生局": "疫苗醫院食品"}
 LINES = [f"{place} 請問{a}的{b}怎麼辦？" for place, words in PLACES.items() for a in words for b in words]
@@ -72,8 +72,8 @@ def test_more_answers_are_asked_of_a_run_whose_best_epoch_went_by_its_top_k(
     assert len(capsys.readouterr().out.splitlines()) == 2 + 3
 
 
-def judged(*values: list[float]) -> Judgement:
-    return Judgement(("a", "b", "c"), np.array(values, np.float32))
+def judged(*values: list[float]) -> TextPrediction:
+    return TextPrediction(("a", "b", "c"), np.array(values, np.float32))
 
 
 def test_figures_of_prompts_by_hand() -> None:
@@ -85,7 +85,7 @@ def test_figures_of_prompts_by_hand() -> None:
         judged([0.2, 0.7, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1]),  # mean 0.3 0.6 0.1: b
         judged([0.3, 0.2, 0.5], [0.3, 0.3, 0.4], [0.3, 0.3, 0.4]),  # mean 0.3 0.267 0.433: c, but unsure
     ]
-    figures = task.figures(items, outputs)
+    figures = task.compute_metrics(items, outputs)
     assert figures["accuracy"] == pytest.approx(2 / 3)
     assert [figures[f"accuracy_prompt_{n}"] for n in range(3)] == pytest.approx([1.0, 2 / 3, 2 / 3])
     assert figures["top_2_accuracy"] == 1.0
@@ -95,7 +95,7 @@ def test_figures_of_prompts_by_hand() -> None:
     assert figures["accuracy_of_answered"] == pytest.approx(1 / 2)
     table = task.details(Split(path="q.txt", sha256="", items=items), outputs, [0.0] * 3).table
     assert "with --unknown 0.5, 66.7% are answered, 0.5000 of them rightly" in table
-    answers = [task.answer(item, output) for item, output in zip(items, outputs, strict=True)]
+    answers = [task.format_answer(item, output) for item, output in zip(items, outputs, strict=True)]
     assert [answer["label"] for answer in answers] == ["b", "b", "unknown"]
     assert [answer["answers"][0]["label"] for answer in answers] == ["b", "b", "c"]
 
@@ -122,5 +122,5 @@ def test_bad_options_are_one_sentence(options: list[str], message: str) -> None:
 def test_saved_settings_hold_the_prompts_for_prediction(run: Path) -> None:
     from tasks.predict.command import load
 
-    trained: Any = load(str(run), device="cpu", precision="auto")
-    assert trained.task.prompts == ("{question}", PROMPT)
+    predictor: Any = load(str(run), device="cpu", precision="auto")
+    assert predictor.task.prompts == ("{question}", PROMPT)

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.data import Details, ErrorCase, Mark
 from tasks.report import plots
 from tasks.report.markup import marked_text, text
 from tasks.report.page import write_comparison_report, write_run_report
-from tasks.task import Details, ErrorCase, Mark
 
 CHROMIUM = shutil.which("chromium")
 needs_matplotlib = pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not here")

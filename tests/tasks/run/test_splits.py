@@ -12,13 +12,13 @@ from minibert.errors import InputError
 from tasks.classification.data import LabelledText
 from tasks.classification.settings import ClassificationSettings
 from tasks.classification.task import ClassificationTask
+from tasks.data import Split
 from tasks.ner.data import entity_counts
 from tasks.ner.settings import NerSettings
 from tasks.ner.task import NerTask
 from tasks.run.splits import hold_out, read_splits
 from tasks.span_qa.settings import SpanQaSettings
 from tasks.span_qa.task import SpanQaTask
-from tasks.task import Split
 
 
 def texts(labels: str) -> Split[LabelledText]:

@@ -147,14 +147,14 @@ def test_windows_are_put_together_and_the_null_score_decides() -> None:
     (output,) = task.outputs(SpanClassifier(config_for("bert")), [item], [parts])
     assert output == Spans([Span(13, 17, 3.0), Span(0, 3, 2.0)], 4.5)
     assert output.null_difference == 1.5
-    assert task.answer(item, output)["answer"] == ""
+    assert task.format_answer(item, output)["answer"] == ""
     lower = SpanQaTask(SpanQaSettings(null_threshold=1.5, scorer="words"))
-    answer = lower.answer(item, output)
+    answer = lower.format_answer(item, output)
     assert (answer["answer"], answer["start"], answer["end"]) == ("York", 13, 17)
     weights = [math.exp(score) for score in (3.0, 2.0, 4.5)]
     assert answer["probability"] == pytest.approx(weights[0] / sum(weights))
-    assert lower.figures([item], [output])["exact_match"] == 1.0
-    assert task.figures([item], [output])["exact_match"] == 0.0
+    assert lower.compute_metrics([item], [output])["exact_match"] == 1.0
+    assert task.compute_metrics([item], [output])["exact_match"] == 0.0
 
 
 @given(text=st.text(alphabet=st.sampled_from("ab \t\n\u00a0\u200b\u0001😀臺北é\u0301.,"), min_size=1, max_size=30))
@@ -165,14 +165,14 @@ def test_an_answers_offsets_are_characters_of_the_context(text: str) -> None:
     task = SpanQaTask(SpanQaSettings(overlap=8, scorer="words"))
     tokenizer, config = TOKENIZERS["bert"], config_for("bert")
     model = SpanClassifier(config).eval()
-    item = task.item_from({"question": "Who ?", "context": text}, "here")
+    item = task.parse_input({"question": "Who ?", "context": text}, "here")
     encoded = task.encode([item], tokenizer, config)
     if not encoded.examples:
         return
     batch = task.collate(encoded.examples)
     with torch.inference_mode():
         decoded = task.decode(model, model(batch.inputs), batch, encoded.examples)
-    answer = task.answer(item, task.outputs(model, [item], [decoded])[0])
+    answer = task.format_answer(item, task.outputs(model, [item], [decoded])[0])
     for span in answer["n_best"]:
         assert text[span["start"] : span["end"]] == span["text"] != ""
 
@@ -243,4 +243,4 @@ def test_an_input_needs_a_question_and_a_context() -> None:
     task = SpanQaTask(SpanQaSettings())
     for record in ({"text": "a"}, {"question": "a"}, {"question": "a", "context": " "}):
         with pytest.raises(InputError, match=r"^here: "):
-            task.item_from(record, "here")
+            task.parse_input(record, "here")

@@ -1,0 +1,131 @@
+"""The plain data that tasks, runs and reports pass to each other."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from minibert.batch import IntSequence
+
+
+class HasIds(Protocol):
+    """An example: token ids with special tokens, and whatever the task keeps with them."""
+
+    @property
+    def ids(self) -> IntSequence: ...
+
+
+Item = TypeVar("Item")
+Example = TypeVar("Example", bound=HasIds)
+Output = TypeVar("Output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split(Generic[Item]):
+    """One part of the data: train, dev or test.
+
+    Attributes:
+        path: the file, as given.
+        part: which part of the file, if not all of it.
+        sha256: of the file.
+        items: in file order; each has a ``line``.
+        notes: counts and facts from reading it, such as repaired labels.
+    """
+
+    path: str
+    part: str = ""
+    sha256: str
+    items: Sequence[Item]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """File and part, for people."""
+        return f"{self.path} ({self.part})" if self.part else self.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded(Generic[Example]):
+    """Items as the model sees them.
+
+    Attributes:
+        examples: those of the first item, then those of the second, and so on.
+        counts: the number of examples of each item; above 1 where a long text is read in windows.
+        notes: counts worth reporting, such as ``unknown_tokens``, by name.
+    """
+
+    examples: Sequence[Example]
+    counts: Sequence[int]
+    notes: Mapping[str, int] = field(default_factory=Counter)
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """The number of tokens of each example."""
+        return [len(example.ids) for example in self.examples]
+
+
+class LabelPrediction(NamedTuple):
+    """The likeliest label of an item, and its probability."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """Characters ``start:end`` of a text, and what they are: ``gold``, ``predicted`` or ``both``."""
+
+    start: int
+    end: int
+    kind: str
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorCase:
+    """An item with a wrong answer, for a person to read.
+
+    Attributes:
+        place: its line in the file, or an id.
+        text: the input.
+        gold, predicted: in words.
+        loss: of the item; reports show the largest first.
+        marks: spans of ``text``, in order; spans of one kind do not overlap.
+    """
+
+    place: str
+    text: str
+    gold: str
+    predicted: str
+    loss: float
+    marks: Sequence[Mark] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Details:
+    """What a report shows besides the metrics.
+
+    Attributes:
+        title: of the table, such as ``seqeval in strict mode (IOB2)``.
+        rows: metrics per class and averaged, as ``{class: {column: value}}``.
+        table: the same for the terminal.
+        confusion: ``{gold label: {predicted label: count}}``, where the task has labels; all labels in both.
+        errors: wrong answers, largest loss first.
+    """
+
+    title: str
+    rows: Mapping[str, Mapping[str, float]]
+    table: str
+    confusion: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    errors: Sequence[ErrorCase] = ()
+
+
+def nonzero_counts(notes: Mapping[str, Any]) -> list[str]:
+    """The counts in ``notes`` that are not 0, in words, such as ``3 cut texts``."""
+    return [f"{value:,} {name.replace('_', ' ')}" for name, value in notes.items() if type(value) is int and value]
+
+
+def worst(cases: Iterable[ErrorCase], most: int = 20) -> list[ErrorCase]:
+    """The cases with the largest losses, largest first."""
+    return sorted(cases, key=lambda case: -case.loss)[:most]
