@@ -20,7 +20,7 @@ from benchmarks.ours import OURS, our_predictor, our_trainer
 from benchmarks.record import print_record
 from benchmarks.workload import Workload, add_options, read_workload
 from tasks.run.console import run_main
-from tasks.run.folder import forget_peak_memory, peak_memory
+from tasks.run.folder import peak_memory, reset_peak_memory
 from tasks.run.interrupts import command_line
 
 _CHECKPOINTED = " checkpointed"  # behind a name: layers are computed twice, and their activations not kept
@@ -69,11 +69,11 @@ def in_own_process(arguments: Sequence[str]) -> int:
 
 def rise(name: str, folder: Path, work: Workload) -> int:
     """The bytes by which one contender's work raises the memory of this process at most."""
-    forget_peak_memory(work.device)
+    reset_peak_memory(work.device)
     before = peak_memory(work.device)
     run = one_pass(name, folder, work)
     run()  # the optimizer makes its states at the end of the first step
-    forget_peak_memory(work.device)
+    reset_peak_memory(work.device)
     run()
     after = peak_memory(work.device)
     assert before is not None

@@ -105,7 +105,7 @@ class RunLog:
         self._started = time.perf_counter()
         self._unwritten = b""
 
-    def __call__(self, record: Mapping[str, Any]) -> None:
+    def write(self, record: Mapping[str, Any]) -> None:
         line = json.dumps({**record, "seconds": round(time.perf_counter() - self._started, 2)}, ensure_ascii=False)
         self._unwritten += f"{line}\n".encode()
         try:
@@ -114,7 +114,7 @@ class RunLog:
         except OSError as error:
             logger.warning("%s: cannot be written (%s); the run goes on.", self._path, error.strerror)
 
-    def keep(self, count: int) -> None:
+    def truncate(self, count: int) -> None:
         """Takes away all but the first ``count`` records, which a resumed run will make again; seconds count on from
         the last of them."""
         if self._path.exists():
@@ -152,7 +152,7 @@ def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     write_whole(folder / METRICS_FILE, lambda path: write_json(path, metrics))
 
 
-def forget_peak_memory(device: torch.device) -> None:
+def reset_peak_memory(device: torch.device) -> None:
     """Counts :func:`peak_memory` from here on, where that can be had."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -5,10 +5,14 @@ import dataclasses
 import gc
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from minibert.checkpoint import Pretrained
+from minibert.training.settings import TrainingSettings
 from tasks.data import Encoded, Split, nonzero_counts
 from tasks.run.splits import read_splits
 from tasks.run.start_model import StartingModel, load_starting_model
@@ -33,6 +37,40 @@ class Prepared:
     encoded: Mapping[str, Encoded[Any]]
     start: StartingModel
     described: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run that is ready to train.
+
+    Attributes:
+        task: with its settings.
+        prepared: its data and model.
+        folder: where it writes.
+        device, device_name, precision: where and how it computes.
+        command: what to type to repeat it.
+        started: when it did.
+        resume: whether to continue from the folder's newest checkpoint.
+    """
+
+    task: AnyTask
+    prepared: Prepared
+    folder: Path
+    device: torch.device
+    device_name: str
+    precision: str
+    command: str
+    started: str
+    resume: bool
+
+    @property
+    def model(self) -> Pretrained:
+        return self.prepared.start.model
+
+    @property
+    def file_hashes(self) -> dict[str, str]:
+        """The sha256 of each data file, by a name for messages; a resumed run must have the same."""
+        return {f"the {name} file": split.sha256 for name, split in self.prepared.splits.items()}
 
 
 def prepare(task: AnyTask) -> Prepared:
@@ -99,10 +137,12 @@ def data_lines(task: AnyTask, prepared: Prepared) -> list[str]:
     return lines
 
 
-def settings_lines(settings: RunSettings) -> list[str]:
-    """The settings that are set, as ``name = value``."""
-    values = dataclasses.asdict(settings)
-    return [f"{name} = {value}" for name, value in values.items() if value is not None and value != ()]
+def settings_line(settings: RunSettings) -> str:
+    """The settings that differ from the defaults, such as ``lr = 0.001, epochs = 10``."""
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    defaults |= dataclasses.asdict(TrainingSettings())  # where one default depends on another
+    changed = [f"{name} = {value}" for name, value in dataclasses.asdict(settings).items() if value != defaults[name]]
+    return ", ".join(changed) or "all settings at their defaults"
 
 
 def dry_run(task: AnyTask) -> None:
@@ -110,7 +150,7 @@ def dry_run(task: AnyTask) -> None:
     prepared = prepare(task)
     print("\n".join(data_lines(task, prepared)))
     print(f"model {prepared.start.origin}")
-    print(f"with  {', '.join(settings_lines(task.settings))}")
+    print(f"with  {settings_line(task.settings)}")
     example = prepared.encoded["train"].examples[0]
     print(f"the first example: {prepared.splits['train'].items[0]}")
     print(f"  tokens: {' '.join(prepared.start.tokenizer.tokens_of(example.ids))}")

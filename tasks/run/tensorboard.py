@@ -30,14 +30,14 @@ class TensorBoardWriter:
         self._writer: Any = None
         self._step = 0
 
-    def go_on(self, step: int) -> None:
+    def resume(self, step: int) -> None:
         """Begins behind a resumed run's last step: what an earlier life wrote of later ones is no longer shown."""
         self._step = step
         self._writer = self._make(self._folder, purge_step=step + 1)
 
-    def __call__(self, record: Mapping[str, Any]) -> None:
+    def write(self, record: Mapping[str, Any]) -> None:
         if self._writer is None:
-            self.go_on(0)
+            self.resume(0)
         self._step = record.get("step", self._step)
         of_epoch = "train_loss" in record
         for name, value in record.items():

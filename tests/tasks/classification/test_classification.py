@@ -179,7 +179,7 @@ def test_numbers_far_from_one_are_doubted_and_an_early_stop_is_said(tmp_path: Pa
     assert float(errors[1]) > 1e5 > float(errors[2]) > 0
     number = len(metrics["epochs"])
     assert number < 20
-    assert stopped == f"Stopped after {number} of 20 epochs: 1 in a row brought no better loss (--early-stopping)."
+    assert stopped == f"Stopped after {number} of 20 epochs without a better loss (--early-stopping 1)."
 
 
 def test_numbers_are_not_rounded_to_half_precision() -> None:
@@ -256,7 +256,8 @@ def test_a_dry_run_shows_and_writes_nothing(
     before = sorted(tmp_path.iterdir())
     assert registry.run("classification", ["--train", train, "--dry-run", "--max-length", "5"]) is None
     shown = capsys.readouterr().out
-    assert all(text in shown for text in ("36 texts", "cut texts", "[CLS] a", "batch_size = 32", "longest 5"))
+    assert all(text in shown for text in ("36 texts", "cut texts", "[CLS] a", "max_length = 5", "longest 5"))
+    assert "weight_decay" not in shown  # as it has its default
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -236,7 +236,7 @@ def test_whole_runs_are_kept_where_it_goes_on(compared: Path, capsys: pytest.Cap
     before = (compared / "comparison.json").read_text(encoding="utf-8")
     compare(compared.parent, "--resume")
     shown = capsys.readouterr().out
-    assert shown.count("is there already, whole") == 8
+    assert shown.count("the run is already complete") == 8
     assert "accuracy (macro F1) on" in shown
     after = (compared / "comparison.json").read_text(encoding="utf-8")
     assert json.loads(after)["rows"] == json.loads(before)["rows"]

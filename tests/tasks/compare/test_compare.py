@@ -14,7 +14,7 @@ from minibert.errors import InputError
 from minibert.training import Metric, check_finite
 from tasks import registry
 from tasks.classification.task import ClassificationTask
-from tasks.run.folder import forget_peak_memory, peak_memory
+from tasks.run.folder import peak_memory, reset_peak_memory
 from tasks.run.grid import spread
 
 pytestmark = pytest.mark.usefixtures("narrow_models")
@@ -88,7 +88,7 @@ def test_each_run_has_a_peak_of_its_own() -> None:
     held[::4096] = b"x" * len(held[::4096])
     with_it = peak_memory(device)
     del held
-    forget_peak_memory(device)
+    reset_peak_memory(device)
     after = peak_memory(device)
     assert before is not None
     assert with_it is not None

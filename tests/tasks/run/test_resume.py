@@ -197,7 +197,7 @@ def test_a_signal_after_training_says_what_is_left(
         run_main(lambda: registry.run("classification", [*options, "--out", str(tmp_path / "out")]))
     assert stop.value.code == status
     error = capsys.readouterr().err
-    assert "the trained model is whole; its figures and report are not" in error
+    assert "holds the trained model, but no figures and no report" in error
     assert "To go on" not in error
     assert (tmp_path / "out" / "model.safetensors").exists()
 
@@ -239,14 +239,14 @@ def test_figures_are_shown_though_they_cannot_be_written(
 
 def test_a_log_that_cannot_be_written_is_written_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = folder.RunLog(tmp_path)
-    log({"step": 1})
+    log.write({"step": 1})
     (tmp_path / "train_log.jsonl").rename(tmp_path / "moved")
     (tmp_path / "train_log.jsonl").mkdir()
-    log({"step": 2})
+    log.write({"step": 2})
     assert "train_log.jsonl: cannot be written" in caplog.text
     (tmp_path / "train_log.jsonl").rmdir()
     (tmp_path / "moved").rename(tmp_path / "train_log.jsonl")
-    log({"step": 3})
+    log.write({"step": 3})
     records = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [record["step"] for record in records] == [1, 2, 3]
 
@@ -255,8 +255,8 @@ def test_the_seconds_of_a_log_go_on(tmp_path: Path) -> None:
     path = tmp_path / "train_log.jsonl"
     path.write_text('{"step": 1, "seconds": 500.0}\n{"step": 2, "seconds": 1000.0}\n', encoding="utf-8")
     log = folder.RunLog(tmp_path)
-    log.keep(1)
-    log({"step": 2})
+    log.truncate(1)
+    log.write({"step": 2})
     first, second = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     assert first == {"step": 1, "seconds": 500.0}
     assert 500 <= second["seconds"] < 1000
@@ -271,7 +271,7 @@ def test_a_comparison_goes_on_where_it_stopped(train: str, tmp_path: Path, capsy
         path.unlink()
     capsys.readouterr()
     registry.run("compare", [*options, "--out", str(out), "--resume"])
-    assert capsys.readouterr().out.count("is there already") == 1
+    assert capsys.readouterr().out.count("already complete") == 1
     after = json.loads((out / "comparison.json").read_text(encoding="utf-8"))["rows"]
     assert [row["values"] for row in after] == [row["values"] for row in before]
 

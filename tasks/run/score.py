@@ -1,0 +1,62 @@
+"""The metrics of a model on labelled items, and a run's final scores."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minibert.checkpoint import Pretrained
+from minibert.training import check_finite
+from tasks.data import Encoded, Split
+from tasks.run.evaluate import Evaluation, evaluate
+from tasks.run.prepare import AnyTask, Prepared, Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """The final evaluation of one split.
+
+    Attributes:
+        split: the data.
+        metrics: the task's, and ``loss``.
+        evaluation: the model's outputs.
+    """
+
+    split: Split[Any]
+    metrics: dict[str, float]
+    evaluation: Evaluation[Any]
+
+
+def score(run: Run) -> dict[str, Score]:
+    """Scores the run's model on ``dev`` and, if there is one, ``test``; all processes share the work."""
+    scores = {}
+    for name in [name for name in ("dev", "test") if name in run.prepared.splits]:
+        split, encoded = run.prepared.splits[name], run.prepared.encoded[name]
+        metrics, evaluation = score_items(run.task, run.model, split.items, encoded, f"the {name} loss")
+        scores[name] = Score(split=split, metrics=metrics, evaluation=evaluation)
+    return scores
+
+
+def score_items(
+    task: AnyTask, model: Pretrained, items: Sequence[Any], encoded: Encoded[Any], loss_name: str
+) -> tuple[dict[str, float], Evaluation[Any]]:
+    """The loss and the task's metrics, and the outputs they are computed from.
+
+    Raises:
+        Diverged: the loss is not finite.
+    """
+    evaluation = evaluate(task, model, items, encoded, precision=task.settings.precision, together=True)
+    check_finite(evaluation.mean_loss, loss_name)
+    return {"loss": evaluation.mean_loss, **task.compute_metrics(items, evaluation.outputs)}, evaluation
+
+
+def training_sample(prepared: Prepared, seed: int) -> tuple[Sequence[Any], Encoded[Any]]:
+    """As many random training items as there are dev items, to compare training with dev metrics."""
+    items, encoded = prepared.splits["train"].items, prepared.encoded["train"]
+    ends = np.cumsum(encoded.counts)
+    chosen = sorted(random.Random(seed).sample(range(len(items)), min(len(items), len(prepared.splits["dev"].items))))
+    examples = [encoded.examples[j] for i in chosen for j in range(ends[i] - encoded.counts[i], ends[i])]
+    counts = [encoded.counts[i] for i in chosen]
+    return [items[i] for i in chosen], Encoded(examples=examples, counts=counts)
