@@ -65,6 +65,22 @@ class Encoded(Generic[Example]):
         return [len(example.ids) for example in self.examples]
 
 
+class PlainItem(NamedTuple):
+    """A text with its label (None if unknown) and its line in the file."""
+
+    text: str
+    label: str | None
+    line: int
+
+
+class PlainExample(NamedTuple):
+    """A text as the model sees it: ids with special tokens, the index of its label, and its line in the file."""
+
+    ids: IntSequence
+    target: int
+    line: int
+
+
 class LabelPrediction(NamedTuple):
     """The likeliest label of an item, and its probability."""
 

@@ -2,9 +2,10 @@
 
 A task must have nine members, which come first: four attributes (``name``, ``settings_class``, ``model_class``,
 ``metric_names``) and five methods (``read``, ``encode``, ``compute_metrics``, ``parse_input``, ``format_answer``).
-Everything after them has a default for the plainest task, one label for each text: items have the fields ``text``,
-``label`` (None where unknown) and ``line``; examples have ``ids``, ``target``, ``line`` and perhaps ``types``; outputs
-are :class:`~tasks.data.LabelPrediction`. A task overrides what differs.
+Everything after them has a default for the plainest task, one label for each text, whose items, examples and outputs
+are :class:`~tasks.data.PlainItem`, :class:`~tasks.data.PlainExample` and :class:`~tasks.data.LabelPrediction`. A task
+with types of its own may keep a default if they have the same fields (examples may also have ``types``), and overrides
+the others.
 """
 
 from abc import ABC, abstractmethod
@@ -271,8 +272,11 @@ def confusion_matrix(pairs: Iterable[tuple[str, str]]) -> dict[str, dict[str, in
     return {gold: {predicted: counts[gold, predicted] for predicted in labels} for gold in labels}
 
 
-def _sample_file(folder: str, name: str) -> str:
-    return str(next((SAMPLES / folder).glob(f"{name}.*")))
+def _sample_file(folder: str, part: str) -> str:
+    found = next((SAMPLES / folder).glob(f"{part}.*"), None)
+    if found is None:
+        raise InputError("--train: needed; this task has no sample.")
+    return str(found)
 
 
 def _field(record: Any, name: str) -> Any:
