@@ -1,23 +1,21 @@
-"""Methods beside each other on a few examples: how much each makes of k of every label, and of none.
+"""Methods side by side on few examples: how much each makes of k examples of every label, and of none.
 
-Few examples say more or less by chance, so that each seed draws its own (Gao et al. 2021, section 3): k of every label
-to train on and k others to choose the best epoch. All methods see the same ones, and are scored on the same texts,
-which chose nothing. The smaller draws of a seed are parts of its larger ones.
+Results on few examples depend on which ones they are, so each seed draws its own (Gao et al. 2021, section 3): k of
+every label to train on, and k others to choose the best epoch. All methods get the same ones, and are scored on the
+same held-out texts. The smaller draws of a seed are parts of its larger ones.
 """
 
 import dataclasses
 import json
 import math
-import os
 import random
-import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from minibert.errors import InputError
-from minibert.files import read_json_object, write_json, write_whole
+from minibert.files import write_whole
 from minibert.training import Metric, choose_device
 from tasks.classification.data import LabelledText, clean, parse_cleanups
 from tasks.classification.task import ClassificationTask, TextExample
@@ -25,33 +23,32 @@ from tasks.cloze.settings import ALL_SHOTS
 from tasks.data import Encoded, Split
 from tasks.run import folder as run_folder
 from tasks.run.evaluate import evaluate
-from tasks.run.grid import spread
+from tasks.run.grid import Cell, Results, new_grid_folder, run_cells, spread, write_comparison
 from tasks.run.options import write_settings
 from tasks.run.splits import hold_out
 from tasks.run.start_model import StartingModel, load_starting_model
-from tasks.run.train import train
 from tasks.settings import SETTINGS_FILE, RunSettings
 
 _TEST_SHARE = 0.2
 _LEAST_STEPS = 200  # few examples make few steps an epoch, and too few steps learn nothing (Mosbach et al. 2021)
 _BATCH_SIZE = 4
-_FIGURES = ("accuracy", "macro_f1")
+_METRICS = ("accuracy", "macro_f1")
 
 
 def compare_shots(
     methods: Mapping[str, ClassificationTask], shots: Sequence[str], *, command: str, resume: bool = False
 ) -> Path:
-    """Runs each method on each number of examples with each seed, and writes ``comparison.json`` beside the runs.
+    """Runs each method on each number of examples with each seed; writes ``comparison.json`` next to the runs.
 
-    On k examples of each label, a run has batches of 4 at most, and as many epochs as make 200 steps, where its
-    settings have fewer; the loss chooses the best epoch, where they name no figure.
+    On k examples of each label, a run has batches of at most 4, and at least as many epochs as make 200 steps; the loss
+    chooses the best epoch unless ``--metric`` is set.
 
     Args:
-        methods: by name; their settings agree in data, seeds and ``out``. The first can answer untrained, and does
-            where no examples are asked for.
-        shots: numbers of examples of each label, or :data:`~tasks.options.ALL_SHOTS`.
-        command: what to type to do this again.
-        resume: take the runs that ``out`` holds whole as they are, and go on with the one that was stopped.
+        methods: by name; their settings agree in data, seeds and ``out``. The first can answer untrained, which is its
+            result for 0 examples.
+        shots: numbers of examples of each label, or :data:`~tasks.cloze.settings.ALL_SHOTS`.
+        command: what to type to repeat this.
+        resume: keep the runs that are complete, and continue the one that was interrupted.
 
     Returns:
         The folder, with a run folder for each run, and the drawn examples in ``data``.
@@ -59,62 +56,49 @@ def compare_shots(
     Raises:
         InputError: something that was given cannot be used, or there are too few examples.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("--shots: several runs under torchrun would share its processes; start them one by one.")
     started = run_folder.now()
     name, first = next(iter(methods.items()))
     settings: RunSettings = first.settings
-    counts = list(dict.fromkeys(None if each == ALL_SHOTS else int(each) for each in shots))
-    seeds = range(settings.seed, settings.seed + settings.seeds)
-    pool, test = _parts(first)
-    draws = {(k, seed): draw(pool, k, seed) for k in counts if k for seed in seeds}
+    counts = list(dict.fromkeys(each if each == ALL_SHOTS else str(int(each)) for each in shots))
+    pool, test = _pool_and_test(first)
+    draws = _draw_all(pool, [each for each in counts if each != "0"], settings)
     untrained = _untrained(type(first)(settings), pool, test)  # before anything is written, as it may be refused
-    folder = run_folder.new_run_folder(settings.out, first.name, "shots", resume=resume, mark="data/test.jsonl")
+    folder = new_grid_folder(first, "shots", option="--shots", resume=resume, mark="data/test.jsonl")
     (folder / "data").mkdir(exist_ok=True)
-    test_file = _write(folder / "data" / "test.jsonl", test)
-    results: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for k in counts:
-        if k == 0:
-            print(f"\n== {name}-0 ==", flush=True)
-            results["0", name] = [_score(untrained, test, folder / f"{name}-0", command)]
-            continue
-        shown = ALL_SHOTS if k is None else str(k)
-        for seed in seeds:
-            parts = {"train": pool} if k is None else dict(zip(("train", "dev"), draws[k, seed], strict=True))
-            drawn = {part: _write(folder / "data" / f"{shown}-{seed}-{part}.jsonl", parts[part]) for part in parts}
-            changes = {"seed": seed, "seeds": 1, "out": None, "test": test_file, "test_share": None, **drawn}
-            if k is not None:
-                changes |= _schedule(settings, len(parts["train"].items))
-            for method, result in _train_all(methods, changes, folder, f"{shown}-{seed}", resume):
-                results.setdefault((shown, method), []).append(result)
-    comparison = {
+    cells = _cells(methods, draws, _write(folder / "data" / "test.jsonl", test), folder)
+    rows = {}
+    if "0" in counts:
+        metrics = _score(untrained, test, folder / f"{name}-0", command)
+        rows["0"] = [_row("0", name, [metrics], runs=[f"{name}-0"])]
+    results = run_cells(cells, folder, command=command, resume=resume) if cells else Results()
+    for each in dict.fromkeys(each for each, _ in draws):
+        rows[each] = _rows(each, methods, results, [key for key in draws if key[0] == each])
+    content = {
         "task": first.name,
-        "command": command,
-        "rows": [_row(shown, method, runs) for (shown, method), runs in results.items()],
+        "rows": [row for each in counts for row in rows[each]],
         "train": {"path": pool.source, "sha256": pool.sha256, **first.describe(pool)},
         "test": {"path": test.source, "sha256": test.sha256, **first.describe(test)},
-        "settings": dataclasses.asdict(settings),
-        "seeds": list(seeds),
-        "versions": run_folder.versions(),
-        "device": run_folder.device_name(choose_device(settings.device)),
-        "started": started,
-        "finished": run_folder.now(),
+        "seeds": list(_seeds(settings)),
     }
-    write_whole(folder / "comparison.json", lambda path: write_json(path, comparison))
+    comparison = write_comparison(folder, settings, results, command=command, started=started, content=content)
     print("\n" + table(comparison))
     print(f"saved to {folder}")
     return folder
 
 
+def _seeds(settings: RunSettings) -> range:
+    return range(settings.seed, settings.seed + settings.seeds)
+
+
 # -- data -------------------------------------------------------------------------------------------------------------
 
 
-def _parts(task: ClassificationTask) -> tuple[Split[LabelledText], Split[LabelledText]]:
-    """What examples are drawn from, each text once, and what is scored on; texts as they stand in their files."""
+def _pool_and_test(task: ClassificationTask) -> tuple[Split[LabelledText], Split[LabelledText]]:
+    """What examples are drawn from, each text once, and what is scored; texts as in their files, not cleaned."""
     settings = task.settings
     if settings.dev is not None:
         raise InputError(
-            "--dev: of no use with --shots, which draws what chooses the epoch from --train; leave it out."
+            "--dev: cannot be combined with --shots, which draws the dev examples from --train; leave it out."
         )
     splits = type(task)(dataclasses.replace(settings, clean=())).read_given()
     pool, test = splits["train"], splits.get("test")
@@ -130,6 +114,21 @@ def _parts(task: ClassificationTask) -> tuple[Split[LabelledText], Split[Labelle
             )
     once = {task.duplicate_key(item): item for item in pool.items}
     return dataclasses.replace(pool, items=list(once.values())), test
+
+
+def _draw_all(
+    pool: Split[LabelledText], shots: Sequence[str], settings: RunSettings
+) -> dict[tuple[str, int], dict[str, Split[LabelledText]]]:
+    """The training data, and dev data unless all examples are taken, by number of examples and seed."""
+    draws: dict[tuple[str, int], dict[str, Split[LabelledText]]] = {}
+    for each in shots:
+        for seed in _seeds(settings):
+            if each == ALL_SHOTS:
+                draws[each, seed] = {"train": pool}
+            else:
+                train, dev = draw(pool, int(each), seed)
+                draws[each, seed] = {"train": train, "dev": dev}
+    return draws
 
 
 def draw(pool: Split[LabelledText], k: int, seed: int) -> tuple[Split[LabelledText], Split[LabelledText]]:
@@ -166,38 +165,44 @@ def _write(path: Path, split: Split[LabelledText]) -> str:
 # -- runs -------------------------------------------------------------------------------------------------------------
 
 
-def _train_all(
-    methods: Mapping[str, ClassificationTask], changes: Mapping[str, Any], folder: Path, draw: str, resume: bool
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Trains every method on the same files; gives each one's name and result, and the linear model's at the end."""
-    baseline = None
-    for name, method in methods.items():
-        target = folder / f"{name}-{draw}"
-        print(f"\n== {target.name} ==", flush=True)
-        target.mkdir(exist_ok=resume)
-        run_folder.remove_unfinished_files(target)
-        again = f"python -m tasks.{method.name} --config {shlex.quote(str(target / SETTINGS_FILE))}"
-        task = type(method)(dataclasses.replace(method.settings, **changes))
-        train(task, command=again, folder=target, baseline=baseline, resume=resume)
-        metrics = read_json_object(target / run_folder.METRICS_FILE)
-        baseline = metrics["baseline"]
-        yield name, _result(target.name, metrics["final"]["test"])
-    if baseline is not None:
-        yield baseline["name"], _result(None, baseline["test"])
+def _cells(
+    methods: Mapping[str, ClassificationTask],
+    draws: Mapping[tuple[str, int], Mapping[str, Split[LabelledText]]],
+    test_file: str,
+    folder: Path,
+) -> list[Cell]:
+    """A run for each draw and method; writes the drawn examples."""
+    cells = []
+    for (shots, seed), parts in draws.items():
+        files = {part: _write(folder / "data" / f"{shots}-{seed}-{part}.jsonl", parts[part]) for part in parts}
+        for name, method in methods.items():
+            changes: dict[str, Any] = {
+                "seed": seed,
+                "seeds": 1,
+                "out": None,
+                "test": test_file,
+                "test_share": None,
+                **files,
+            }
+            if shots != ALL_SHOTS:
+                changes |= _schedule(method.settings, len(parts["train"].items))
+            task = type(method)(dataclasses.replace(method.settings, **changes))
+            cells.append(Cell(name=f"{name}-{shots}-{seed}", row=(shots, name), data=(shots, seed), task=task))
+    return cells
 
 
 def _schedule(settings: RunSettings, count: int) -> dict[str, Any]:
-    """What is set otherwise for a run on a few examples, ``count`` in all."""
+    """What changes in the settings for a run on few examples, ``count`` in all."""
     batch_size = min(settings.batch_size or _BATCH_SIZE, _BATCH_SIZE)
     epochs = max(settings.epochs, math.ceil(_LEAST_STEPS / math.ceil(count / batch_size)))
-    # Of accuracies on a few texts many are equal, and the first of them would be the best.
+    # On few texts many epochs have the same accuracy, and the first of them would count as the best.
     changed = {"batch_size": batch_size, "batch_tokens": None, "epochs": epochs, "metric": settings.metric or "loss"}
     return {**changed, "dev_share": None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Untrained:
-    """A method as it is before training, and the test texts as it sees them."""
+    """A method before training, and the test texts as it sees them."""
 
     task: ClassificationTask
     start: StartingModel
@@ -212,38 +217,42 @@ def _untrained(task: ClassificationTask, pool: Split[LabelledText], test: Split[
     return _Untrained(task=task, start=start, encoded=task.encode(items, start.tokenizer, start.model.config))
 
 
-def _score(untrained: _Untrained, test: Split[LabelledText], folder: Path, command: str) -> dict[str, Any]:
-    """Scores a model as it is, and leaves it as a run that answers."""
+def _score(untrained: _Untrained, test: Split[LabelledText], folder: Path, command: str) -> dict[str, float]:
+    """Scores a model as it is, and saves it as a run that can predict; returns its metrics."""
     task, start = untrained.task, untrained.start
-    print(f"model {start.origin}")
+    print(f"\n== {folder.name} ==\nmodel {start.origin}", flush=True)
     model = start.model.to(choose_device(task.settings.device))
-    given = evaluate(task, model, test.items, untrained.encoded, precision=task.settings.precision)
-    figures = task.compute_metrics(test.items, given.outputs)
-    details = task.details(test, given.outputs, given.losses)
+    evaluation = evaluate(task, model, test.items, untrained.encoded, precision=task.settings.precision)
+    metrics = task.compute_metrics(test.items, evaluation.outputs)
+    details = task.details(test, evaluation.outputs, evaluation.losses)
     print(f"\ntest: {test.source}, {details.title}\n\n{details.table}")
     folder.mkdir(exist_ok=True)
     model.save_pretrained(folder)
     start.tokenizer.save_pretrained(folder, token_types=start.model.config.type_vocab_size > 1)
     write_settings(folder / SETTINGS_FILE, task.settings, task.name)
-    notes = {"data": {"test": dict(untrained.encoded.notes)}, "final": {"test": {**figures, "report": details.rows}}}
+    notes = {"data": {"test": dict(untrained.encoded.notes)}, "final": {"test": {**metrics, "report": details.rows}}}
     run_folder.write_metrics(folder, {"task": task.name, "command": command, "origin": start.origin, **notes})
-    return _result(folder.name, figures)
+    return metrics
 
 
 # -- results ----------------------------------------------------------------------------------------------------------
 
 
-def _result(run: str | None, figures: Mapping[str, float]) -> dict[str, Any]:
-    return {"run": run, **{name: figures[name] for name in _FIGURES}}
+def _rows(shots: str, methods: Iterable[str], results: Results, draws: Iterable[Any]) -> list[dict[str, Any]]:
+    """A row for each method, and one for the linear model on the same draws."""
+    rows = []
+    for method in methods:
+        if runs := results.runs.get((shots, method)):
+            metrics = [run["final"]["test"] for run in runs]
+            rows.append(_row(shots, method, metrics, runs=[run["run"] for run in runs]))
+    if baselines := [baseline for key in draws if (baseline := results.baselines.get(key))]:
+        rows.append(_row(shots, baselines[0]["name"], [baseline["test"] for baseline in baselines], runs=[]))
+    return rows
 
 
-def _row(shots: str, method: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {
-        "shots": shots,
-        "method": method,
-        "runs": [run["run"] for run in runs if run["run"] is not None],
-        **{name: spread([run[name] for run in runs], Metric(name)) for name in _FIGURES},
-    }
+def _row(shots: str, method: str, metrics: Sequence[Mapping[str, float]], *, runs: Sequence[str]) -> dict[str, Any]:
+    spreads = {name: spread([of_run[name] for of_run in metrics], Metric(name)) for name in _METRICS}
+    return {"shots": shots, "method": method, "runs": runs, **spreads}
 
 
 def table(comparison: Mapping[str, Any]) -> str:

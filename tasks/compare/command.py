@@ -11,9 +11,9 @@ from minibert.errors import InputError
 from tasks.cloze.settings import ClozeSettings
 from tasks.compare.arguments import parser
 from tasks.registry import settings_class, task_class
-from tasks.run.grid import repeat
 from tasks.run.interrupts import command_line, explain_interruption
 from tasks.run.options import parse
+from tasks.run.variants import compare_variants
 from tasks.settings import RANDOM
 
 
@@ -43,4 +43,4 @@ def main(argv: Sequence[str] | None = None) -> Path:
         variants.append(asked.settings)
     typed = command_line("tasks.compare", argv)
     with explain_interruption(typed, levels=2):
-        return repeat(task_class(given.task), variants, name="compare", command=typed, resume=asked.resume)
+        return compare_variants(task_class(given.task), variants, name="compare", command=typed, resume=asked.resume)

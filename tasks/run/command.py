@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.run.grid import repeat
 from tasks.run.interrupts import command_line, explain_interruption
 from tasks.run.options import parse
 from tasks.run.prepare import dry_run
 from tasks.run.train import train
+from tasks.run.variants import compare_variants
 from tasks.task import Task
 
 
@@ -27,6 +27,6 @@ def run_task(task_class: type[Task[Any, Any, Any]], argv: Sequence[str] | None =
     if command.settings.seeds > 1:
         name = command.settings.arch or "seeds"
         with explain_interruption(typed, levels=2):
-            return repeat(task_class, [command.settings], name=name, command=typed, resume=command.resume)
+            return compare_variants(task_class, [command.settings], name=name, command=typed, resume=command.resume)
     with explain_interruption(typed, levels=1):
         return train(task, command=typed, resume=command.resume)

@@ -1,7 +1,7 @@
-"""Several runs of a task, with several seeds and perhaps architectures: mean, deviation and worst, beside a baseline.
+"""A grid of runs in one folder: each cell is one run, for one method or model, one data set and one seed.
 
-Fine-tuning swings with its seed, and some runs collapse (Devlin et al. 2019, section 4.1; Mosbach et al. 2021), so that
-one run says little about a model.
+Fine-tuning results vary with the seed, and some runs collapse (Devlin et al. 2019, section 4.1; Mosbach et al. 2021),
+so a single run says little about a model.
 """
 
 import contextlib
@@ -10,121 +10,127 @@ import os
 import shlex
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from minibert.errors import Diverged, InputError
 from minibert.files import read_json_object, write_json, write_whole
-from minibert.training import Metric
-from tasks.report.page import write_comparison_report
+from minibert.training import Metric, choose_device
 from tasks.run import folder as run_folder
 from tasks.run.interrupts import resume_hint
+from tasks.run.prepare import AnyTask
 from tasks.run.train import train
 from tasks.settings import SETTINGS_FILE, RunSettings
-from tasks.task import Task
 
 
-def repeat(
-    task_class: type[Task[Any, Any, Any]],
-    variants: Sequence[RunSettings],
-    *,
-    name: str,
-    command: str,
-    resume: bool = False,
-) -> Path:
-    """Runs each variant with each of its seeds, and writes ``comparison.json`` and ``report.html`` beside the runs.
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One run of a grid.
 
-    A run that fails does not take the others with it; it is named in the results.
+    Attributes:
+        name: of its folder.
+        row: cells with the same row differ in their seed (and what is drawn from it) only.
+        data: cells with the same data share the linear baseline.
+        task: with the settings of the run.
+    """
+
+    name: str
+    row: Hashable
+    data: Hashable
+    task: AnyTask
+
+
+@dataclass(kw_only=True)
+class Results:
+    """What came of a grid.
+
+    Attributes:
+        runs: the content of each finished run's ``metrics.json``, and its folder's name as ``run``, by row.
+        baselines: the linear model's metrics, by the cells' data.
+        failures: a sentence for each run that failed.
+    """
+
+    runs: dict[Hashable, list[dict[str, Any]]] = field(default_factory=dict)
+    baselines: dict[Hashable, Any] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Failures and the runs' own warnings, each once."""
+        of_runs = [warning for runs in self.runs.values() for run in runs for warning in run["warnings"]]
+        return list(dict.fromkeys([*self.failures, *of_runs]))
+
+
+def new_grid_folder(task: AnyTask, name: str, *, option: str, resume: bool, mark: str = f"*/{SETTINGS_FILE}") -> Path:
+    """The folder of a grid: ``--out``, or a new one.
 
     Args:
-        task_class: the task.
-        variants: settings that differ in architecture or weights; ``out`` and ``seeds`` are those of the first.
-        name: of the run folder, where ``out`` gives none.
-        command: what to type to do this again.
-        resume: take the runs that ``out`` holds whole as they are, and go on with the one that was stopped.
-
-    Returns:
-        The folder, with a run folder for each run.
+        task: with the settings of the first cell.
+        name: for a new folder.
+        option: the option that asked for several runs.
+        resume: the folder may hold a grid.
+        mark: a pattern for a file by which a grid of this kind is recognised.
 
     Raises:
-        InputError: a run cannot be started, or none came to its end.
+        InputError: it cannot be used, or torchrun started this process.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("--seeds: several runs under torchrun would share its processes; start them one by one.")
-    started = run_folder.now()
-    first = variants[0]
-    names = [variant.arch or "run" for variant in variants]
-    if len(set(names)) < len(names):  # several checkpoints of one architecture
-        names = [f"{name}-{number}" for number, name in enumerate(names, 1)]
-    metric = task_class(first).metric
-    folder = run_folder.new_run_folder(first.out, task_class.name, name, resume=resume, mark=f"*/{SETTINGS_FILE}")
-    baselines: dict[int, Any] = {}
-    rows: list[dict[str, Any]] = []
-    warnings: list[str] = []
-    metrics: dict[str, Any] = {}
-    for number, variant in enumerate(variants):
-        runs: list[dict[str, Any]] = []
-        for seed in range(first.seed, first.seed + first.seeds):
-            settings = dataclasses.replace(variant, seed=seed, seeds=1, out=None)
-            label = f"{names[number]}-{seed}"
-            print(f"\n== {label} ==", flush=True)
-            target = folder / label
-            target.mkdir(exist_ok=resume)
-            again = f"python -m tasks.{task_class.name} --config {shlex.quote(str(target / SETTINGS_FILE))}"
-            try:
-                run_folder.remove_unfinished_files(target)
-                train(task_class(settings), command=again, folder=target, baseline=baselines.get(seed), resume=resume)
-            except BaseException as error:
-                with contextlib.suppress(OSError):  # folders that hold something stay
-                    target.rmdir()
-                    if not _may_go_on(error, metrics):
-                        folder.rmdir()
-                if isinstance(error, KeyboardInterrupt) and metrics:
-                    print(resume_hint(command, folder), file=sys.stderr)
-                if not _may_go_on(error, metrics):
-                    raise
-                print(f"failed: {error}")
-                warnings.append(f"{label} failed: {error}")
-                continue
-            metrics = read_json_object(target / run_folder.METRICS_FILE)
-            baselines[seed] = metrics["baseline"]
-            runs.append({**metrics, "run": label})
-        if runs:
-            rows.append(_row(runs, metric))
-            warnings += [warning for run in runs for warning in run["warnings"]]
-    if not rows:
-        raise Diverged(f"no run came to its end; {warnings[-1]}")
-    comparison = {
-        "task": task_class.name,
-        "command": command,
-        "metric": metric.name,
-        "metric_higher_is_better": metric.higher_is_better,
-        "baseline": _baseline_row(list(baselines.values()), metric, _scored(metrics)),
-        "rows": rows,
-        "split": _scored(metrics),
-        "data": metrics["data"],
-        "settings": dataclasses.asdict(first),
-        "versions": metrics["versions"],
-        "device": metrics["device"],
-        "started": started,
-        "finished": run_folder.now(),
-        "warnings": list(dict.fromkeys(warnings)),
-    }
-    write_whole(folder / "comparison.json", lambda path: write_json(path, comparison))
-    report = write_comparison_report(folder, comparison)
-    print("\n" + table(comparison))
-    print(f"report {report}")
-    return folder
+        raise InputError(f"{option}: several runs under torchrun would share its processes; start them one by one.")
+    return run_folder.new_run_folder(task.settings.out, task.name, name, resume=resume, mark=mark)
 
 
-def _may_go_on(error: BaseException, metrics: Mapping[str, Any]) -> bool:
-    """Whether the other runs have a chance where one failed: it diverged, or another has come to its end."""
-    return isinstance(error, InputError if metrics else Diverged)
+def run_cells(cells: Sequence[Cell], folder: Path, *, command: str, resume: bool) -> Results:
+    """Trains every cell in a folder of its own; a run that fails does not stop the others.
+
+    Args:
+        cells: in the order to run them.
+        folder: of the grid.
+        command: what to type to repeat the grid.
+        resume: keep the runs that are complete, and continue the one that was interrupted.
+
+    Raises:
+        InputError: the first run cannot start, or no run finished.
+    """
+    results = Results()
+    for cell in cells:
+        print(f"\n== {cell.name} ==", flush=True)
+        target = folder / cell.name
+        try:
+            metrics = _run_cell(cell, target, results.baselines.get(cell.data), resume)
+        except BaseException as error:
+            # Bad input stops the first run, and would stop all; a diverged run, or a later failure, stops no other.
+            continues = isinstance(error, InputError if results.runs else Diverged)
+            with contextlib.suppress(OSError):  # folders with files in them stay
+                target.rmdir()
+                if not continues:
+                    folder.rmdir()
+            if isinstance(error, KeyboardInterrupt) and results.runs:
+                print(resume_hint(command, folder), file=sys.stderr)
+            if not continues:
+                raise
+            print(f"failed: {error}")
+            results.failures.append(f"{cell.name} failed: {error}")
+        else:
+            results.baselines[cell.data] = metrics["baseline"]
+            results.runs.setdefault(cell.row, []).append({**metrics, "run": cell.name})
+    if not results.runs:
+        raise Diverged(f"no run finished; {results.failures[-1]}")
+    return results
+
+
+def _run_cell(cell: Cell, target: Path, baseline: dict[str, Any] | None, resume: bool) -> dict[str, Any]:
+    """Trains one cell; returns the content of its ``metrics.json``."""
+    target.mkdir(exist_ok=resume)
+    run_folder.remove_unfinished_files(target)
+    command = f"python -m tasks.{cell.task.name} --config {shlex.quote(str(target / SETTINGS_FILE))}"
+    train(cell.task, command=command, folder=target, baseline=baseline, resume=resume)
+    return read_json_object(target / run_folder.METRICS_FILE)
 
 
 def spread(values: Sequence[float], metric: Metric) -> dict[str, Any]:
-    """Mean, sample standard deviation (None for a single value) and the worst of some runs' figures."""
+    """Mean, sample standard deviation (None for a single value) and worst of some runs' values."""
     return {
         "mean": statistics.mean(values),
         "std": statistics.stdev(values) if len(values) > 1 else None,
@@ -133,45 +139,19 @@ def spread(values: Sequence[float], metric: Metric) -> dict[str, Any]:
     }
 
 
-def _scored(metrics: Mapping[str, Any]) -> str:
-    """The split that the figures are of."""
-    return list(metrics["final"])[-1]
-
-
-def _row(runs: Sequence[Mapping[str, Any]], metric: Metric) -> dict[str, Any]:
-    def mean(name: str) -> float | None:
-        values = [run["resources"][name] for run in runs if run["resources"][name] is not None]
-        return statistics.mean(values) if values else None
-
-    return {
-        "arch": runs[0]["arch"],
-        "weights": runs[0]["weights"],
-        "origin": runs[0]["origin"],
-        **spread([run["final"][_scored(run)][metric.name] for run in runs], metric),
-        "seeds": [run["seed"] for run in runs],
-        "runs": [run["run"] for run in runs],
-        "collapsed": sum(run["collapsed"] for run in runs),
-        **{name: mean(name) for name in ("train_seconds", "tokens_per_second", "peak_memory_bytes", "parameters")},
+def write_comparison(
+    folder: Path, settings: RunSettings, results: Results, *, command: str, started: str, content: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Writes ``comparison.json``: ``content``, and how and where the runs were made; returns all of it."""
+    comparison = {
+        **content,
+        "command": command,
+        "settings": dataclasses.asdict(settings),
+        "versions": run_folder.versions(),
+        "device": run_folder.device_name(choose_device(settings.device)),
+        "started": started,
+        "finished": run_folder.now(),
+        "warnings": results.warnings,
     }
-
-
-def _baseline_row(baselines: Sequence[Mapping[str, Any] | None], metric: Metric, split: str) -> dict[str, Any] | None:
-    given = [baseline for baseline in baselines if baseline is not None and metric.name in baseline[split]]
-    if not given:
-        return None
-    return {"name": given[0]["name"], **spread([baseline[split][metric.name] for baseline in given], metric)}
-
-
-def table(comparison: Mapping[str, Any]) -> str:
-    """A comparison for the terminal."""
-    named = [(row["arch"] + (f" ({row['weights']})" if row["weights"] else ""), row) for row in comparison["rows"]]
-    if comparison["baseline"]:
-        named.append((comparison["baseline"]["name"], comparison["baseline"]))
-    width = max(len(name) for name, _ in named)
-    lines = [f"{comparison['metric'].replace('_', ' ')} on {comparison['split']}"]
-    lines.append(f"{'':{width}}  {'mean':>7}  {'std':>7}  {'worst':>7}  runs")
-    for name, row in named:
-        values = " ".join(f"{value:.4f}" for value in row["values"])
-        std = "" if row["std"] is None else f"{row['std']:.4f}"
-        lines.append(f"{name:{width}}  {row['mean']:7.4f}  {std:>7}  {row['worst']:7.4f}  {values}")
-    return "\n".join(lines)
+    write_whole(folder / "comparison.json", lambda path: write_json(path, comparison))
+    return comparison

@@ -280,7 +280,7 @@ def test_a_plain_run_trains_all_it_is_given(family: str, tmp_path: Path) -> None
         (["--shots", "-1"], "--shots -1: give numbers"),
         (["--shots", "0", "40"], "has 20 examples to draw from, and --shots 40 takes 80"),
         (["--shots", "0", "--words", "1=great", "0=囍"], "'囍' is unknown"),
-        (["--shots", "0", "--dev", "x"], "--dev: of no use with --shots"),
+        (["--shots", "0", "--dev", "x"], "--dev: cannot be combined with --shots"),
         (["--max-length", "6"], "--template: has 4 tokens without the text, and the model reads 4"),
     ],
 )

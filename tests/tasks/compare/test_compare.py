@@ -184,7 +184,7 @@ def test_a_first_run_that_diverges_does_not_stop_the_second(tmp_path: Path, monk
     assert comparison["rows"][0]["seeds"] == [43]
     assert comparison["warnings"][0].startswith("run-42 failed: the dev loss is nan: the run has diverged")
     bad_seeds = {42, 43}
-    with pytest.raises(InputError, match="no run came to its end; run-43 failed"):
+    with pytest.raises(InputError, match="no run finished; run-43 failed"):
         registry.run("classification", [*options, "--out", str(tmp_path / "none")])
 
 

@@ -1,0 +1,117 @@
+"""Models side by side, or one model with several seeds: mean, deviation and worst of each, and a linear baseline."""
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from minibert.training import Metric
+from tasks.report.page import write_comparison_report
+from tasks.run import folder as run_folder
+from tasks.run.grid import Cell, new_grid_folder, run_cells, spread, write_comparison
+from tasks.settings import RunSettings
+from tasks.task import Task
+
+
+def compare_variants(
+    task_class: type[Task[Any, Any, Any]],
+    variants: Sequence[RunSettings],
+    *,
+    name: str,
+    command: str,
+    resume: bool = False,
+) -> Path:
+    """Runs each variant with each of its seeds; writes ``comparison.json`` and ``report.html`` next to the runs.
+
+    Args:
+        task_class: the task.
+        variants: settings that differ in architecture or weights; ``out``, ``seed`` and ``seeds`` are the first's.
+        name: of the folder, unless ``out`` is set.
+        command: what to type to repeat this.
+        resume: keep the runs that are complete, and continue the one that was interrupted.
+
+    Returns:
+        The folder, with a run folder for each run.
+
+    Raises:
+        InputError: a run cannot start, or none finished.
+    """
+    started = run_folder.now()
+    first = task_class(variants[0])
+    seeds = range(first.settings.seed, first.settings.seed + first.settings.seeds)
+    names = [variant.arch or "run" for variant in variants]
+    if len(set(names)) < len(names):  # several checkpoints of one architecture
+        names = [f"{name}-{number}" for number, name in enumerate(names, 1)]
+    folder = new_grid_folder(first, name, option="--seeds", resume=resume)
+    cells = [
+        Cell(
+            name=f"{name}-{seed}",
+            row=name,
+            data=seed,
+            task=task_class(dataclasses.replace(variant, seed=seed, seeds=1, out=None)),
+        )
+        for name, variant in zip(names, variants, strict=True)
+        for seed in seeds
+    ]
+    results = run_cells(cells, folder, command=command, resume=resume)
+    runs = [run for of_row in results.runs.values() for run in of_row]
+    split = _scored_split(runs[-1])
+    content = {
+        "task": first.name,
+        "metric": first.metric.name,
+        "metric_higher_is_better": first.metric.higher_is_better,
+        "baseline": _baseline_row(list(results.baselines.values()), first.metric, split),
+        "rows": [_row(of_row, first.metric) for of_row in results.runs.values()],
+        "split": split,
+        "data": runs[-1]["data"],
+    }
+    comparison = write_comparison(folder, first.settings, results, command=command, started=started, content=content)
+    report = write_comparison_report(folder, comparison)
+    print("\n" + table(comparison))
+    print(f"report {report}")
+    return folder
+
+
+def _scored_split(metrics: Mapping[str, Any]) -> str:
+    """The split that the figures come from."""
+    return list(metrics["final"])[-1]
+
+
+def _row(runs: Sequence[Mapping[str, Any]], metric: Metric) -> dict[str, Any]:
+    def mean(name: str) -> float | None:
+        values = [run["resources"][name] for run in runs if run["resources"][name] is not None]
+        return statistics.mean(values) if values else None
+
+    return {
+        "arch": runs[0]["arch"],
+        "weights": runs[0]["weights"],
+        "origin": runs[0]["origin"],
+        **spread([run["final"][_scored_split(run)][metric.name] for run in runs], metric),
+        "seeds": [run["seed"] for run in runs],
+        "runs": [run["run"] for run in runs],
+        "collapsed": sum(run["collapsed"] for run in runs),
+        **{name: mean(name) for name in ("train_seconds", "tokens_per_second", "peak_memory_bytes", "parameters")},
+    }
+
+
+def _baseline_row(baselines: Sequence[Mapping[str, Any] | None], metric: Metric, split: str) -> dict[str, Any] | None:
+    given = [baseline for baseline in baselines if baseline is not None and metric.name in baseline[split]]
+    if not given:
+        return None
+    return {"name": given[0]["name"], **spread([baseline[split][metric.name] for baseline in given], metric)}
+
+
+def table(comparison: Mapping[str, Any]) -> str:
+    """A comparison for the terminal."""
+    named = [(row["arch"] + (f" ({row['weights']})" if row["weights"] else ""), row) for row in comparison["rows"]]
+    if comparison["baseline"]:
+        named.append((comparison["baseline"]["name"], comparison["baseline"]))
+    width = max(len(name) for name, _ in named)
+    lines = [f"{comparison['metric'].replace('_', ' ')} on {comparison['split']}"]
+    lines.append(f"{'':{width}}  {'mean':>7}  {'std':>7}  {'worst':>7}  runs")
+    for name, row in named:
+        values = " ".join(f"{value:.4f}" for value in row["values"])
+        std = "" if row["std"] is None else f"{row['std']:.4f}"
+        lines.append(f"{name:{width}}  {row['mean']:7.4f}  {std:>7}  {row['worst']:7.4f}  {values}")
+    return "\n".join(lines)
