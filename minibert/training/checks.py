@@ -40,8 +40,8 @@ def collapse_warning(
     """
     predictions, targets = list(predicted), list(gold)
     advice = (
-        "such a run has collapsed: try another --seed, a lower --lr or a longer warm-up (--warmup-ratio), and look "
-        "at the labels."
+        "such a run has collapsed: try another --seed, a lower --lr or a longer warm-up (warmup_ratio in a settings "
+        "file), and look at the labels."
     )
     # The loss alone proves nothing: it is a mean over the epoch, and a short run may end far below it.
     num_correct = sum(map(operator.eq, predictions, targets))

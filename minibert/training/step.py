@@ -203,10 +203,9 @@ class OptimizerStep:
         size = state.progress.micro_batch_size
         state.optimizer.zero_grad(set_to_none=True)
         if size == 1 or distributed.world_size() > 1:
-            raise InputError(
-                f"out of memory with micro-batches of {size}: "
-                + ("give a smaller --max-length or model." if size == 1 else f"give --micro-batch-size {size // 2}.")
-            )
+            smaller = f"set micro_batch_size = {size // 2} in a settings file"
+            advice = "give a smaller --max-length or model" if size == 1 else smaller
+            raise InputError(f"out of memory with micro-batches of {size}: {advice}.")
         state.progress.micro_batch_size = (size + 1) // 2
         if state.device.type == "cuda":
             torch.cuda.empty_cache()

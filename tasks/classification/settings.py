@@ -1,42 +1,23 @@
-"""What ``python -m tasks.classification`` can be set to."""
+"""Settings of ``python -m tasks.classification``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from minibert.errors import InputError
+from minibert.training.settings import setting
 from tasks.classification.data import KINDS
 from tasks.settings import RunSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationSettings(RunSettings):
-    """The options of this task."""
-
     about = "Fine-tune BERT, ALBERT or RoBERTa to label sentences."
 
     if_small: ClassVar[Mapping[str, Any]] = {**RunSettings.if_small, "r_drop": 1.0}
 
-    kind: str = field(
-        default="single",
-        metadata={"help": "single (one label a text), multi (any number of labels) or regression (a number)"},
-    )
-    text_column: str | None = field(default=None, metadata={"help": "name of the text's column (default: recognised)"})
-    pair_column: str | None = field(default=None, metadata={"help": "name of the second text's column, for pairs"})
-    label_column: str | None = field(default=None, metadata={"help": "name of the label's column"})
-    clean: tuple[str, ...] = field(
-        default=(),
-        metadata={"help": "regular expression and replacement, as in 'https?://\\S+ -> URL'; may be given again"},
-    )
-    baseline: bool = field(
-        default=True,
-        metadata={
-            "resumable": True,
-            "help": "also fit a linear model on n-grams, to hold the result against (default: yes)",
-        },
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.kind not in KINDS:
-            raise InputError(f"--kind {self.kind}: use one of {', '.join(KINDS)}.")
+    kind: str = setting("single", "single (one label), multi (any number of labels) or regression", choices=KINDS)
+    text_column: str | None = setting(None, "name of the text's column (default: recognised)")
+    pair_column: str | None = setting(None, "name of the second text's column, for pairs (default: recognised)")
+    label_column: str | None = setting(None, "name of the label's column (default: recognised)")
+    clean: tuple[str, ...] = setting((), "replace a regular expression, as in 'https?://\\S+ -> URL'; may be repeated")
+    baseline: bool = setting(True, "also fit a linear model on n-grams, for comparison", resumable=True)

@@ -1,11 +1,12 @@
-"""What ``python -m tasks.cloze`` can be set to."""
+"""Settings of ``python -m tasks.cloze``."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from minibert.errors import InputError
+from minibert.training.settings import setting
 from tasks.classification.settings import ClassificationSettings
 from tasks.settings import RunSettings
 
@@ -19,27 +20,16 @@ ALL_SHOTS = "all"
 
 @dataclass(frozen=True, kw_only=True)
 class ClozeSettings(ClassificationSettings):
-    """The options of this task."""
-
     about = "Label sentences by what a pre-trained model expects in a gap, with no training or a few examples."
 
     if_small: ClassVar[Mapping[str, Any]] = RunSettings.if_small  # R-Drop has not been tried on so few examples
 
-    template: str = field(
-        default="",
-        metadata={"help": "sentence with {text} and [MASK] in it, once each, such as '{text} It was [MASK].'"},
+    template: str = setting("", "sentence with {text} and [MASK] in it, once each, such as '{text} It was [MASK].'")
+    words: tuple[str, ...] = setting(
+        (), "label=word or label=word,word for each label; each word must be one token; several are averaged"
     )
-    words: tuple[str, ...] = field(
-        default=(),
-        metadata={"help": "label=word or label=word,word for each label; a word is one token, several are averaged"},
-    )
-    shots: tuple[str, ...] = field(
-        default=(),
-        metadata={
-            "resumable": True,
-            "help": "compare with fine-tuning on this many examples of each label, such as 0 8 64 all; as many again "
-            "choose the best epoch",
-        },
+    shots: tuple[str, ...] = setting(
+        (), "compare with fine-tuning on this many examples of each label, such as 0 8 64 all", resumable=True
     )
 
     def __post_init__(self) -> None:

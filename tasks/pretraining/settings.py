@@ -1,11 +1,11 @@
-"""What ``python -m tasks.pretraining`` can be set to."""
+"""Settings of ``python -m tasks.pretraining``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from minibert.errors import InputError
-from minibert.training.settings import option_name
+from minibert.training.settings import option_name, setting
 from tasks.settings import RANDOM, RunSettings
 
 MASKING_UNITS = ("token", "word", "ngram")
@@ -13,44 +13,29 @@ MASKING_UNITS = ("token", "word", "ngram")
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainingSettings(RunSettings):
-    """The options of this task."""
-
     about = "Pre-train BERT, ALBERT or RoBERTa on plain text."
 
-    train: str | None = field(default=None, metadata={"help": "not used; the training files are those of --corpus"})
-    corpus: tuple[str, ...] = field(
-        default=(),
-        metadata={
-            "resumable": True,
-            "help": "text files, also .gz: a paragraph a line, a blank line between documents",
-        },
+    train: str | None = setting(None, "")  # the training files are those of --corpus
+    corpus: tuple[str, ...] = setting(
+        (), "text files, also .gz: a paragraph a line, a blank line between documents", resumable=True
     )
-    tokenizer: str | None = field(
-        default=None,
-        metadata={
-            "help": "folder of a tokenizer for a new model, as tools/train_tokenizer.py makes it (default: a small "
-            "one, made from the corpus)"
-        },
+    tokenizer: str | None = setting(
+        None, "tokenizer folder for a new model, from tools/train_tokenizer.py (default: a small one of the corpus)"
     )
-    model_config: str | None = field(
-        default=None,
-        metadata={"help": "JSON file with what should differ from the small model, by config.json's names"},
+    model_config: str | None = setting(
+        None, "JSON file with the fields of config.json in which the model differs from the small one"
     )
-    masking: str | None = field(
-        default=None,
-        metadata={
-            "help": f"what is masked as a whole: {', '.join(MASKING_UNITS)}; Chinese characters are words (default: "
-            "token; for ALBERT ngram, 1 to 3 words)"
-        },
+    masking: str | None = setting(
+        None,
+        "what is masked as a whole: token, word or ngram; Chinese characters are words (default: token; ngram, 1 to 3 "
+        "words, for ALBERT)",
+        choices=MASKING_UNITS,
     )
-    static_masks: bool = field(default=False, metadata={"help": "the same masks and pairs in every epoch"})
-
-    weights: str | None = field(
-        default=None,
-        metadata={
-            "help": "checkpoint folder or hub name to go on from; random for a small model from noise (default: a "
-            "small one that starts from counts of the corpus)"
-        },
+    static_masks: bool = setting(False, "the same masks and pairs in every epoch")
+    weights: str | None = setting(
+        None,
+        "checkpoint folder or hub name to continue from; random for random weights (default: a small model initialised "
+        "from co-occurrences in the corpus)",
     )
     if_small: ClassVar[Mapping[str, Any]] = {"lr": 1e-3}
 
@@ -70,8 +55,8 @@ class PretrainingSettings(RunSettings):
             raise InputError(
                 "--corpus: needed; name text files, a paragraph a line and a blank line between documents."
             )
-        if self.masking not in (None, *MASKING_UNITS):
-            raise InputError(f"--masking {self.masking}: use one of {', '.join(MASKING_UNITS)}.")
         for name in ("tokenizer", "model_config"):
             if not self.from_random and getattr(self, name) is not None:
-                raise InputError(f"{option_name(name)}: of no use beside --weights, which has its own; leave it out.")
+                raise InputError(
+                    f"{option_name(name)}: cannot be combined with --weights, which have their own; leave it out."
+                )

@@ -1,11 +1,12 @@
-"""What ``python -m tasks.qa`` can be set to, and what goes with ``--ask``."""
+"""Settings of ``python -m tasks.qa``, and the options of ``--ask``."""
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from minibert.errors import InputError
+from minibert.training.settings import setting
 from tasks.classification.settings import ClassificationSettings
 from tasks.run.console import program
 from tasks.run.options import check
@@ -16,8 +17,6 @@ QUESTION = "{question}"
 
 @dataclass(frozen=True, kw_only=True)
 class QaSettings(ClassificationSettings):
-    """The options of this task."""
-
     about = (
         "Fine-tune BERT, ALBERT or RoBERTa to find the label that answers a question. With --ask QUESTION (which may "
         "be given again) and --weights RUN, answer from a trained run."
@@ -28,14 +27,11 @@ class QaSettings(ClassificationSettings):
         "epochs": 12, "batch_size": 16, "lr": 6e-4, "head_lr": 3e-3, "r_drop": 1.0,
     }  # fmt: skip
 
-    prompt: tuple[str, ...] = field(
-        default=(),
-        metadata={"help": "template with {question} in it, used beside the bare question; may be given again"},
+    prompt: tuple[str, ...] = setting(
+        (), "template with {question} in it, used in addition to the bare question; may be repeated"
     )
-    top_k: int = field(default=5, metadata={"help": "answers to give for a question, likeliest first"})
-    unknown: float = field(
-        default=0.0, metadata={"help": "answer 'unknown' where the likeliest label is less probable than this"}
-    )
+    top_k: int = setting(5, "answers to give for a question, best first", at_least=1)
+    unknown: float = setting(0.0, "answer 'unknown' if the best label is less probable than this", at_least=0, below=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,15 +39,11 @@ class QaSettings(ClassificationSettings):
             if prompt.count(QUESTION) != 1:
                 raise InputError(f"--prompt {prompt!r}: must hold {QUESTION} once, where the question goes.")
             if prompt == QUESTION:
-                raise InputError(f"--prompt {prompt!r}: the bare question is always asked, too; leave this one out.")
+                raise InputError(f"--prompt {prompt!r}: is the bare question, which is always asked; leave it out.")
         if self.kind != "single":
             raise InputError(
                 f"--kind {self.kind}: a question has one answer here; python -m tasks.classification has others."
             )
-        if self.top_k < 1:
-            raise InputError(f"--top-k {self.top_k}: must be 1 or more.")
-        if not 0 <= self.unknown < 1:
-            raise InputError(f"--unknown {self.unknown:g}: must be from 0 to below 1.")
 
 
 def question_parser() -> argparse.ArgumentParser:

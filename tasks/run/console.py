@@ -45,8 +45,8 @@ def run_main(main: Callable[[], object]) -> None:
         if not _is_out_of_memory(error):
             raise
         print(
-            f"error: out of memory; give less at a time (--max-length, --micro-batch-size) or stop what else fills it. "
-            f"{error}",
+            f"error: out of memory; lower --max-length, set micro_batch_size in a settings file, or stop other "
+            f"programs. {error}",
             file=sys.stderr,
         )
         sys.exit(2)

@@ -15,9 +15,20 @@ from typing import Any, NamedTuple
 
 from minibert.errors import InputError
 from minibert.files import write_whole
-from minibert.training.settings import TrainingSettings, option_name
+from minibert.training.settings import option_name
 from tasks.run.console import program
-from tasks.settings import RANDOM, RunSettings
+from tasks.settings import RANDOM, SETTINGS_FILE, RunSettings
+
+# The sections of --help, after that of the task's own settings.
+SECTIONS = {
+    "data": ("train", "dev", "test", "dev_share", "test_share"),
+    "model": ("arch", "weights", "max_length"),
+    "training": (
+        "epochs", "batch_size", "lr", "head_lr", "early_stopping", "metric", "r_drop", "precision", "seed",
+        "activation_checkpointing", "deterministic",
+    ),
+    "run": ("out", "device", "seeds", "save_steps", "save_minutes", "tensorboard"),
+}  # fmt: skip
 
 
 class Command(NamedTuple):
@@ -55,7 +66,7 @@ def parse(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task
         given = {**small, **given}
     settings = settings_class(**given)
     if resume and settings.out is None:
-        raise InputError("--resume: needs --out, the folder of the run to go on with.")
+        raise InputError("--resume: needs --out, the folder of the run to continue.")
     return Command(settings, dry_run, resume)
 
 
@@ -66,43 +77,87 @@ def check(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task
 
 
 def _parser(settings_class: type[RunSettings], task: str) -> argparse.ArgumentParser:
+    fields = {field.name: field for field in dataclasses.fields(settings_class)}
+    advanced = [name for name, field in fields.items() if field.metadata.get("advanced")]
     parser = argparse.ArgumentParser(
-        prog=program(f"tasks.{task}"), description=settings_class.about, allow_abbrev=False
-    )
-    parser.add_argument("--config", metavar="FILE.toml", help="settings file; options on the command line go before it")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="read the data, show its sizes and an encoded example, and stop"
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the run in --out where it stopped; start it where it has not"
+        prog=program(f"tasks.{task}"),
+        usage="%(prog)s [OPTIONS]",
+        description=settings_class.about,
+        epilog=f"In a settings file only: {', '.join(advanced)}. Every run folder has such a file, {SETTINGS_FILE}.",
+        formatter_class=_help_formatter,
+        allow_abbrev=False,
     )
     kinds = _kinds(settings_class)
-    shared = {f.name for f in dataclasses.fields(TrainingSettings)}
-    for option in sorted(dataclasses.fields(settings_class), key=lambda f: f.name in shared):
-        text = option.metadata["help"]
-        small = settings_class.if_small.get(option.name)
-        notes = [] if small is None else [f"{small} without --weights"]
-        if option.default is not None and option.default != () and not isinstance(option.default, bool):
-            notes.insert(0, f"default: {option.default}")
-        elif text.endswith(")"):  # has its default in words
-            text, in_words = text[:-1].rsplit(" (", 1)
-            notes.insert(0, in_words)
-        if notes:
-            text += f" ({'; '.join(notes)})"
-        add_option(parser, option.name, kinds[option.name], text)
+    shared = {name for names in SECTIONS.values() for name in names}
+    for title, names in {task: [name for name in fields if name not in shared], **SECTIONS}.items():
+        visible = [name for name in names if name in fields and name not in advanced]
+        if not visible:
+            continue
+        section = parser.add_argument_group(title)
+        if title == "run":
+            section.add_argument("--config", metavar="FILE", help="settings file; options given here override it")
+            section.add_argument("--dry-run", action="store_true", help="show the data and one encoded example")
+            section.add_argument("--resume", action="store_true", help="continue the run in --out, or start it")
+        for name in visible:
+            add_option(section, fields[name], kinds[name], small=settings_class.if_small.get(name))
+    for name in advanced:
+        hidden = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+        parser.add_argument(option_name(name), action=_ForTheFile, nargs="?", **hidden)
     return parser
 
 
-def add_option(parser: argparse.ArgumentParser, name: str, kind: type, text: str) -> None:
+def _help_formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.HelpFormatter(prog, max_help_position=28)
+
+
+class _ForTheFile(argparse.Action):
+    """Refuses an option that belongs in the settings file."""
+
+    def __call__(self, parser: Any, namespace: Any, value: Any, option: str | None = None) -> None:
+        name = str(option).removeprefix("--").replace("-", "_")
+        raise InputError(f"{option}: set it in a settings file, {name} = {value or '...'}, and pass --config FILE.")
+
+
+def add_option(
+    section: "argparse._ActionsContainer", field: "dataclasses.Field[Any]", kind: type, *, small: Any = None
+) -> None:
     """Adds the option for a field: a flag with its ``--no-`` form, a list (several values, or the option again), or a
-    value."""
-    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
-    if kind is bool:
-        parser.add_argument(option_name(name), action=argparse.BooleanOptionalAction, **options)
+    value.
+
+    Args:
+        section: of the help text.
+        field: its metadata has the help text; without one the option is hidden.
+        kind: its plain type.
+        small: the default for a small model, if it differs.
+    """
+    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(field, small)}
+    name = option_name(field.name)
+    if kind is bool and field.default:
+        section.add_argument(name, action=argparse.BooleanOptionalAction, **options)
+    elif kind is bool:
+        section.add_argument(name, action="store_true", **options)
+        section.add_argument(
+            f"--no-{name[2:]}", dest=field.name, action="store_false", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+        )
     elif kind is tuple:
-        parser.add_argument(option_name(name), action="extend", nargs="+", **options)
+        section.add_argument(name, action="extend", nargs="+", metavar="TEXT", **options)
     else:
-        parser.add_argument(option_name(name), type=kind, **options)
+        section.add_argument(name, type=kind, metavar={int: "N", float: "X"}.get(kind, "VALUE"), **options)
+
+
+def _help(field: "dataclasses.Field[Any]", small: Any) -> str:
+    text: str = field.metadata["help"]
+    if not text:
+        return argparse.SUPPRESS
+    notes = [] if small is None else [f"{small} without --weights"]
+    if field.default is not None and field.default != () and not isinstance(field.default, bool):
+        notes.insert(0, f"default: {field.default}")
+    elif text.endswith(")"):  # states its default in words
+        text, in_words = text[:-1].rsplit(" (", 1)
+        notes.insert(0, in_words)
+    if notes:
+        text += f" ({'; '.join(notes)})"
+    return text.replace("%", "%%")
 
 
 def _kinds(settings_class: type[RunSettings]) -> dict[str, type]:

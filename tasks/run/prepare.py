@@ -141,8 +141,10 @@ def settings_line(settings: RunSettings) -> str:
     """The settings that differ from the defaults, such as ``lr = 0.001, epochs = 10``."""
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
     defaults |= dataclasses.asdict(TrainingSettings())  # where one default depends on another
-    changed = [f"{name} = {value}" for name, value in dataclasses.asdict(settings).items() if value != defaults[name]]
-    return ", ".join(changed) or "all settings at their defaults"
+    changed = {
+        name: value for name, value in dataclasses.asdict(settings).items() if value not in (None, defaults[name])
+    }
+    return ", ".join(f"{name} = {value}" for name, value in changed.items()) or "all settings at their defaults"
 
 
 def dry_run(task: AnyTask) -> None:

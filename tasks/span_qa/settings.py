@@ -1,42 +1,25 @@
-"""What ``python -m tasks.span_qa`` can be set to."""
+"""Settings of ``python -m tasks.span_qa``."""
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from minibert.errors import InputError
+from minibert.training.settings import setting
 from tasks.settings import RunSettings
 from tasks.span_qa.scores import SCORERS
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpanQaSettings(RunSettings):
-    """The options of this task."""
-
     about = "Fine-tune BERT, ALBERT or RoBERTa to answer questions by a span of a text."
 
-    overlap: int = field(
-        default=128, metadata={"help": "most tokens that the windows of a long context share, up to half a window"}
+    overlap: int = setting(128, "tokens that the windows of a long context share, up to half a window", at_least=0)
+    max_question: int = setting(64, "tokens of a question to read", at_least=1)
+    max_answer: int = setting(30, "longest answer, in tokens", at_least=1)
+    n_best: int = setting(20, "answers to keep for a question", at_least=1)
+    null_threshold: float | None = setting(
+        None,
+        "answer nothing if the null score exceeds the best answer's by more than this (default: 0 if the training "
+        "data has impossible questions, else never)",
     )
-    max_question: int = field(default=64, metadata={"help": "tokens of a question that are read"})
-    max_answer: int = field(default=30, metadata={"help": "most tokens in an answer"})
-    n_best: int = field(default=20, metadata={"help": "answers to keep for a question"})
-    null_threshold: float | None = field(
-        default=None,
-        metadata={
-            "help": "answer nothing where the null score is above the best answer's by more than this "
-            "(default: 0 where the training data holds impossible questions, else never)"
-        },
+    scorer: str = setting(
+        "auto", f"F1 over {' or '.join(SCORERS)}; auto goes by the contexts' script", choices=("auto", *SCORERS)
     )
-    scorer: str = field(
-        default="auto", metadata={"help": f"auto (by the contexts' script), {' or '.join(SCORERS)} for F1"}
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, least in (("overlap", 0), ("max_question", 1), ("max_answer", 1), ("n_best", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be {least} or more.")
-        if self.null_threshold is not None and not math.isfinite(self.null_threshold):
-            raise InputError(f"--null-threshold {self.null_threshold}: must be a finite number.")
-        if self.scorer not in ("auto", *SCORERS):
-            raise InputError(f"--scorer {self.scorer}: use auto, {' or '.join(SCORERS)}.")

@@ -39,8 +39,8 @@ def test_help_needs_nothing_heavy(task: str) -> None:
     ("arguments", "message"),
     [
         ("ner --epoch 3", "unrecognized arguments: --epoch 3"),
-        ("ner --head tree", "--head tree: use linear or crf."),
-        ("ner --head crf --r-drop 1", "which --head crf does not give; choose one."),
+        ("ner --head tree", "--head tree: use one of linear, crf."),
+        ("ner --head crf --r-drop 1", "--head crf has none; choose one."),
         ("classification --kind none", "--kind none: use one of single, multi, regression."),
         ("qa --ask why --top-k many", "invalid int value: 'many'"),
         ("qa --prompt what", "must hold {question} once"),
@@ -121,7 +121,7 @@ def test_no_memory_is_one_sentence(allocation: str) -> None:
     program = f"from tasks.run.console import run_main\ndef work():\n    {allocation}\nrun_main(work)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: out of memory; give less at a time")
+    assert done.stderr.startswith("error: out of memory; lower --max-length")
     assert "Traceback" not in done.stderr
 
 

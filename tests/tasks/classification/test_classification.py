@@ -278,7 +278,7 @@ def test_the_saved_settings_make_the_same_run(tmp_path: Path) -> None:
         (["--metric", "f1"], "--metric f1: use one of accuracy, macro_f1, loss"),
         (["--clean", "no arrow"], "--clean 'no arrow'"),
         (["--clean", "[a -> b"], "is no regular expression"),
-        (["--dev-share", "1"], "--dev-share 1: must lie between 0 and 1"),
+        (["--dev-share", "1"], "--dev-share 1.0: must be between 0 and 1"),
         (["--dev-share", "0.6", "--test-share", "0.5"], "1.1 of --train held out leaves nothing; stay below 1"),
         (["--test-share", "0.9"], "1 of --train held out leaves nothing"),
         (["--label-column", "mood"], "--label-column mood is not among the columns"),

@@ -321,11 +321,11 @@ def fails(
     ("options", "message"),
     [
         (["--train", "none.txt"], "none.txt: no such file"),
-        (["--dev", "dev.txt"], "--dev: of no use without --train"),
+        (["--dev", "dev.txt"], "--dev: needs --train"),
         (["--weights", "random", "--max-length", "257"], "--max-length 257: this model has positions for 256 tokens"),
         (["--weights", "random", "--max-length", "2"], "from 3 to 256"),
         (["--metric", "f2"], "--metric f2: use one of strict_f1, default_f1, loss"),
-        (["--head", "mlp"], "--head mlp: use linear or crf"),
+        (["--head", "mlp"], "--head mlp: use one of linear, crf."),
         (["--seeds", "0"], "--seeds 0: must be 1 or more"),
         (["--config", "none.toml"], "none.toml: no such file"),
         (["--arch", "gpt"], "--arch gpt: use one of bert, albert, roberta"),

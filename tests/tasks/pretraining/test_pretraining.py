@@ -207,7 +207,9 @@ def test_a_run_resumes_exactly_and_its_model_is_that_of_transformers(path: str, 
     transformers = pytest.importorskip("transformers", reason="transformers is the oracle of this test")
     (tmp_path / "shape.json").write_text('{"hidden_size": 24, "num_attention_heads": 3, "intermediate_size": 48}')
     options = ["--arch", family, "--corpus", path, "--max-length", "40", "--epochs", "2", "--batch-size", "16"]
-    options += ["--model-config", str(tmp_path / "shape.json"), "--save-steps", "1", "--keep-checkpoints", "50"]
+    (tmp_path / "keep.toml").write_text("keep_checkpoints = 50\n")
+    options += ["--model-config", str(tmp_path / "shape.json"), "--config", str(tmp_path / "keep.toml")]
+    options += ["--save-steps", "1"]
     whole = registry.run("pretraining", [*options, "--out", str(tmp_path / "whole")])
     assert whole is not None
     metrics = json.loads((whole / "metrics.json").read_text(encoding="utf-8"))
@@ -274,7 +276,7 @@ def test_what_cannot_be_used_is_named(path: str, tmp_path: Path) -> None:
         registry.run("pretraining", ["--train", path])
     with pytest.raises(InputError, match="--masking letters: use one of token, word, ngram"):
         registry.run("pretraining", ["--corpus", path, "--masking", "letters"])
-    with pytest.raises(InputError, match="--tokenizer: of no use beside --weights"):
+    with pytest.raises(InputError, match="--tokenizer: cannot be combined with --weights"):
         registry.run("pretraining", ["--corpus", path, "--weights", "x", "--tokenizer", "y"])
     (tmp_path / "shape.json").write_text('{"hidden_sise": 32}')
     with pytest.raises(InputError, match=r"shape\.json: hidden_sise is none of the model's fields: .*hidden_size"):

@@ -105,7 +105,7 @@ def test_figures_of_prompts_by_hand() -> None:
     [
         (["--prompt", "no place"], "must hold {question} once"),
         (["--prompt", "{question}{question}"], "must hold {question} once"),
-        (["--prompt", "{question}"], "the bare question is always asked"),
+        (["--prompt", "{question}"], "is the bare question, which is always asked"),
         (["--unknown", "1.5"], "--unknown 1.5: must be from 0 to below 1"),
         (["--top-k", "0"], "--top-k 0: must be 1 or more"),
         (["--kind", "multi"], "--kind multi: a question has one answer here"),

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from minibert.errors import InputError
 from tasks.classification.settings import ClassificationSettings
-from tasks.run.options import parse, read_settings, write_settings
+from tasks.run.options import SECTIONS, parse, read_settings, write_settings
+from tasks.run.prepare import settings_line
+from tasks.settings import RunSettings
 
 
 class Settings(ClassificationSettings):
@@ -35,11 +37,12 @@ def test_the_command_line_goes_before_the_file_and_the_file_before_the_defaults(
     assert (settings.epochs, settings.seed) == (7, 42)  # from random weights, and the default
 
 
-def test_a_small_models_batch_size_gives_way_to_tokens() -> None:
-    settings = parsed("--batch-tokens", "512").settings
+def test_a_small_models_batch_size_gives_way_to_tokens(tmp_path: Path) -> None:
+    path = toml(tmp_path, "batch_tokens = 512")
+    settings = parsed("--config", path).settings
     assert (settings.batch_size, settings.batch_tokens) == (None, 512)
     assert parsed().settings.batch_size == 6
-    assert parsed("--weights", "elsewhere", "--batch-tokens", "512").settings.epochs == 3
+    assert parsed("--weights", "elsewhere", "--config", path).settings.epochs == 3
 
 
 def test_flags_have_a_no_form_and_lists_are_given_again() -> None:
@@ -77,7 +80,7 @@ def test_a_dry_run_is_no_setting() -> None:
         ("clean = [1]", "clean must be a list of texts"),
         ('task = "ner"', "holds settings of the task 'ner'; run python -m tasks.ner"),
         ("epochs 3", "not TOML"),
-        ('weights = ""', "--weights: is empty, as a shell variable is that is not set"),
+        ('weights = ""', "--weights: is empty (an unset shell variable?); give a value"),
         ('train = ""', "--train: is empty"),
         ("epochs = 0", "--epochs 0: must be 1 or more"),
         ("[epochs]\na = 1", "epochs must be a whole number"),
@@ -112,13 +115,46 @@ def test_written_settings_read_back_the_same(tmp_path_factory: pytest.TempPathFa
     assert ClassificationSettings(**read_settings(path, ClassificationSettings, "classification")) == settings
 
 
-def test_every_setting_is_an_option_with_a_help_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_what_most_people_need_in_sections(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     with pytest.raises(SystemExit):
         parsed("--help")
     shown = capsys.readouterr().out
     for field in dataclasses.fields(ClassificationSettings):
-        assert f"--{field.name.replace('_', '-')}" in shown
+        option = f"  --{field.name.replace('_', '-')}"
+        assert (option in shown) == (not field.metadata["advanced"])
+    sections = ["classification", "data", "model", "training", "run"]
+    places = [shown.index(f"\n{section}:\n") for section in sections]
+    assert places == sorted(places)
+    assert len(shown[places[1] :].split("\n\n", 4)[-1].splitlines()) < 15
+    assert sum(bool(line) for line in shown[places[1] :].splitlines()) <= 42
     said = " ".join(shown.split())
     assert "peak learning rate of the encoder (default: 5e-05; 0.001 without --weights)" in said
-    assert "over all processes (default: 32; 6 without --weights)" in said  # its default stands in the text
-    assert "to hold the result against (default: yes) " in said
+    assert "over all processes (default: 32; 6 without --weights)" in said  # its default is in the text
+    assert "In a settings file only: batch_tokens, micro_batch_size, " in said
+
+
+def test_every_shared_setting_has_its_section() -> None:
+    names = [name for names in SECTIONS.values() for name in names]
+    advanced = [field.name for field in dataclasses.fields(RunSettings) if field.metadata["advanced"]]
+    assert sorted([*names, *advanced]) == sorted(field.name for field in dataclasses.fields(RunSettings))
+
+
+def test_settings_of_the_file_are_refused_on_the_command_line(tmp_path: Path) -> None:
+    for options, shown in ((["--ema", "0.999"], "ema = 0.999"), (["--layer-decay=0.9"], "layer_decay = 0.9")):
+        with pytest.raises(InputError) as error:
+            parsed(*options)
+        option = options[0].partition("=")[0]
+        assert str(error.value) == f"{option}: set it in a settings file, {shown}, and pass --config FILE."
+        assert parsed("--config", toml(tmp_path, shown)).settings
+    with pytest.raises(InputError, match=r"^--fgm: set it in a settings file, fgm = \.\.\., and"):
+        parsed("--fgm")
+
+
+def test_a_run_shows_the_settings_that_differ_from_the_defaults() -> None:
+    assert settings_line(ClassificationSettings()) == "all settings at their defaults"
+    assert settings_line(ClassificationSettings(batch_size=32)) == "all settings at their defaults"
+    changed = ClassificationSettings(lr=1e-3, batch_tokens=512, clean=("a -> b",), baseline=False)
+    assert settings_line(changed) == ("batch_tokens = 512, lr = 0.001, clean = ('a -> b',), baseline = False")
