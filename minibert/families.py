@@ -37,7 +37,8 @@ class Family:
         title: the name that people use.
         class_name: what Hugging Face's class names begin with.
         prefix: what stands before the encoder's tensors in a model with a head.
-        pattern: a regular expression for tensor names that only this family (and its likes) has.
+        pattern: a regular expression for tensor names that show this family. Patterns may overlap: of several families
+            that suit all names, the one that ``config.json`` names is taken, else the first in :data:`FAMILIES`.
         body: the encoder's tensors, Hugging Face's names -> ours.
         heads: the same for each head, by the ending of Hugging Face's class; our own names of heads where they differ.
         tied: names of tensors that repeat another -> that other name.
