@@ -181,3 +181,17 @@ def data_parallel(model: nn.Module, device: torch.device) -> nn.Module:
         return model
     devices = [device] if device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
+
+
+def wait_for_all() -> None:
+    """Returns when every process has called it.
+
+    Raises:
+        InputError: another process has stopped.
+    """
+    if world_size() == 1:
+        return
+    try:
+        dist.barrier()
+    except RuntimeError:
+        raise InputError("another process has stopped; its own message says why.") from None

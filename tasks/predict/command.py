@@ -1,7 +1,7 @@
 """Answers from a trained run: ``python -m tasks.predict RUN [FILE | -]``, one JSON line for each input.
 
-The input is read as it comes, a chunk at a time, so that its size does not matter; within a chunk, batches are made by
-length, and the answers keep the input's order. Under ``torchrun`` the processes share the chunks out among them.
+The input is streamed, a chunk at a time, so it may be of any size. Batches within a chunk are made by length; answers
+keep the order of the input. Under ``torchrun`` the processes share the chunks.
 """
 
 import contextlib
@@ -9,19 +9,16 @@ import heapq
 import io
 import itertools
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-import torch
-import torch.distributed as dist
-
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
 from minibert.files import write_whole
+from minibert.training import choose_device, distributed
 from tasks.data import nonzero_counts
 from tasks.predict.arguments import parser
 from tasks.read.stream import Record, records
@@ -48,70 +45,65 @@ def main(argv: Sequence[str] | None = None) -> None:
         InputError: the run or an input cannot be used.
     """
     options = parser().parse_args(argv)
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if world > 1 and options.out is None:
-        raise InputError("--out: needed where several processes predict, to put their parts together.")
-    if options.out is not None and not Path(options.out).parent.is_dir():
-        raise InputError(f"--out {options.out}: there is no folder {Path(options.out).parent}; make it first.")
-    if options.out is not None and Path(options.out).is_dir():
-        raise InputError(f"--out {options.out}: is a folder; name a file in it.")
-    if options.out is not None and _is_same_file(options.out, options.file):
-        raise InputError(f"--out {options.out}: is the input itself, which the answers would replace; name another.")
-    if world > 1 and options.file == "-":
+    out = None if options.out is None else Path(options.out)
+    if out is not None:
+        _check_output(out, options.file)
+    with distributed.process_group(choose_device(options.device)) as device:
+        if distributed.world_size() > 1:
+            _check_shareable(out, options.file)
+        predictor = load(options.run, device=str(device), precision=options.precision)
+        numbered = enumerate(chunks(records(options.file, options.format)))
+        if out is None:
+            if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8, whatever the terminal's encoding
+                sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+            write_answers(predictor, numbered, sys.stdout)
+        elif distributed.world_size() == 1:
+            write_whole(out, lambda path: _write(predictor, numbered, path))
+        else:
+            _write_together(predictor, numbered, out)
+
+
+def _check_output(out: Path, file: str) -> None:
+    if not out.parent.is_dir():
+        raise InputError(f"--out {out}: there is no folder {out.parent}; make it first.")
+    if out.is_dir():
+        raise InputError(f"--out {out}: is a folder; name a file in it.")
+    if out.exists() and Path(file).exists() and out.samefile(file):
+        raise InputError(f"--out {out}: is the input itself, which the answers would replace; name another file.")
+
+
+def _check_shareable(out: Path | None, file: str) -> None:
+    if out is None:
+        raise InputError("--out: needed under torchrun, to join the parts of several processes.")
+    if file == "-":
         raise InputError("FILE: several processes cannot share standard input; name a file.")
-    device = own_device() if world > 1 and options.device == "auto" else options.device
-    predictor = load(options.run, device=device, precision=options.precision)
-    numbered = enumerate(chunks(records(options.file, options.format)))
-    if options.out is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8, whatever the terminal's encoding
-            sys.stdout.reconfigure(encoding="utf-8", newline="\n")
-        write_answers(predictor, numbered, sys.stdout, mark=False)
-        return
-    out = Path(options.out)
-    if world == 1:
-        write_whole(out, lambda path: _write(predictor, numbered, path, mark=False))
-        return
-    dist.init_process_group("gloo")
-    parts = [out.with_name(f".{out.name}.{number}-of-{world}.part") for number in range(world)]
+
+
+def _write_together(predictor: Predictor, numbered: Iterable[tuple[int, Sequence[Record]]], out: Path) -> None:
+    """Every process writes its share of the chunks to a part of its own; process 0 joins the parts."""
+    rank, size = distributed.rank(), distributed.world_size()
+    parts = [out.with_name(f".{out.name}.{number}-of-{size}.part") for number in range(size)]
     try:
-        _write(predictor, itertools.islice(numbered, rank, None, world), parts[rank], mark=True)
-        _wait_for_the_others()
-        if rank == 0:
+        _write(predictor, itertools.islice(numbered, rank, None, size), parts[rank], numbers=True)
+        distributed.wait_for_all()
+        if distributed.is_rank0():
             write_whole(out, lambda path: _join(parts, path))
-        _wait_for_the_others()
+        distributed.wait_for_all()
     finally:
-        for part in parts:  # those of the others too, as torchrun stops them when this one fails
+        for part in parts:  # the others' too, because torchrun kills them when this process fails
             with contextlib.suppress(OSError):
                 part.unlink()
-        dist.destroy_process_group()
 
 
-def _is_same_file(first: str, second: str) -> bool:
-    """Whether both are there and are one file, under whatever names."""
-    return Path(first).exists() and Path(second).exists() and Path(first).samefile(second)
-
-
-def own_device() -> str:
-    """Of the GPUs here the one that is this process's turn, or the CPU."""
-    count = torch.cuda.device_count()
-    return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % count}" if count else "cpu"
-
-
-def _wait_for_the_others() -> None:
-    try:
-        dist.barrier()
-    except RuntimeError:
-        raise InputError("another of the processes has stopped; its own message says why.") from None
-
-
-def _write(predictor: Predictor, numbered: Iterable[tuple[int, Sequence[Record]]], path: Path, mark: bool) -> None:
+def _write(
+    predictor: Predictor, numbered: Iterable[tuple[int, Sequence[Record]]], path: Path, *, numbers: bool = False
+) -> None:
     with open(path, "w", encoding="utf-8", newline="\n") as file:
-        write_answers(predictor, numbered, file, mark)
+        write_answers(predictor, numbered, file, numbers=numbers)
 
 
 def load(run: str, *, device: str, precision: str) -> Predictor:
-    """A run's task with its settings, model and tokenizer; the task of a checkpoint without settings is told by its
-    head.
+    """A run's task with its settings, model and tokenizer; without a settings file, the checkpoint's head decides.
 
     Raises:
         InputError: it is no run, or cannot be used.
@@ -152,24 +144,24 @@ def chunks(inputs: Iterable[Record]) -> Iterator[list[Record]]:
 
 
 def write_answers(
-    predictor: Predictor, parts: Iterable[tuple[int, Sequence[Record]]], file: IO[str], mark: bool
+    predictor: Predictor, numbered: Iterable[tuple[int, Sequence[Record]]], file: IO[str], *, numbers: bool = False
 ) -> None:
     """Writes a JSON line for each input; to standard error the speed, and how much of the input was cut or unknown.
 
     Args:
-        predictor: gives the answers.
-        parts: numbered chunks of inputs.
+        predictor: makes the answers.
+        numbered: chunks of inputs with their numbers.
         file: to write to.
-        mark: begin each line with its chunk's number and a tab.
+        numbers: begin each line with its chunk's number and a tab.
     """
     started = time.perf_counter()
     count = 0
-    for number, chunk in parts:
+    for number, chunk in numbered:
         answers = predictor.answer([predictor.task.parse_input(record.fields, record.place) for record in chunk])
         for record, answer in zip(chunk, answers, strict=True):
             identity = {"id": record.fields["id"]} if "id" in record.fields else {}
             line = json.dumps({**identity, **answer}, ensure_ascii=False)
-            file.write(f"{number}\t{line}\n" if mark else f"{line}\n")
+            file.write(f"{number}\t{line}\n" if numbers else f"{line}\n")
         file.flush()
         count += len(chunk)
     seconds = time.perf_counter() - started
@@ -178,7 +170,7 @@ def write_answers(
 
 
 def _join(parts: Sequence[Path], out: Path) -> None:
-    """Puts marked parts together in the order of their chunks' numbers."""
+    """Merges parts by the numbers of their chunks."""
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(open(part, encoding="utf-8", newline="\n")) for part in parts]
         with open(out, "w", encoding="utf-8", newline="\n") as joined:

@@ -101,7 +101,7 @@ def _parser(settings_class: type[RunSettings], task: str) -> argparse.ArgumentPa
         for name in visible:
             add_option(section, fields[name], kinds[name], small=settings_class.if_small.get(name))
     for name in advanced:
-        hidden = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+        hidden: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
         parser.add_argument(option_name(name), action=_ForTheFile, nargs="?", **hidden)
     return parser
 

@@ -118,3 +118,12 @@ def test_one_gpu_for_all_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -
         distributed.process_group(torch.device("cuda:0")),
     ):
         pass
+
+
+def test_each_process_needs_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for device, message in (("cuda", "more processes than the 2 GPUs here"), ("cuda:1", "a GPU of its own; use cuda")):
+        with pytest.raises(InputError, match=message), distributed.process_group(torch.device(device)):
+            pass

@@ -28,6 +28,7 @@ from minibert import (
 )
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
+from minibert.training import distributed
 from tasks import registry
 from tasks.ner.data import Sentence
 from tasks.ner.settings import NerSettings
@@ -162,16 +163,15 @@ def test_processes_that_fail_leave_nothing(runs: dict[str, str], tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "small_chunks.py"]
 
 
-def test_several_processes_need_a_file_and_have_a_gpu_each(
+def test_several_processes_need_files_to_share(
     runs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
     with pytest.raises(InputError, match="cannot share standard input"):
         registry.run("predict", [runs["ner"], "-", "--out", str(tmp_path / "out.jsonl")])
-    monkeypatch.setenv("LOCAL_RANK", "3")
-    for gpus, device in ((0, "cpu"), (2, "cuda:1"), (4, "cuda:3")):
-        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
-        assert predict.own_device() == device
+    (tmp_path / "in.txt").write_text("Ann\n")
+    with pytest.raises(InputError, match="--out: needed under torchrun"):
+        registry.run("predict", [runs["ner"], str(tmp_path / "in.txt")])
 
 
 def test_the_output_is_utf8_and_ends_quietly_where_its_reader_has_enough(runs: dict[str, str], tmp_path: Path) -> None:
