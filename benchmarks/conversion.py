@@ -117,6 +117,7 @@ def _with_minibert(case: str) -> Callable[[Path, Path], None]:
 
 
 def _with_transformers() -> Callable[[Path, Path], None]:
+    # Imported here because it is an extra.
     from transformers import BertForPreTraining
 
     def work(source: Path, destination: Path) -> None:

@@ -181,8 +181,8 @@ def _onnx_predictor(name: str, folder: Path, work: Workload) -> Predictor:
     """ONNX Runtime with its graph optimisations; int8 quantises weights once and activations as they come."""
     if work.device.type != "cpu":
         raise Unavailable("measured on the CPU only")
-    # Imported here because they are an extra, and this peer is left out without them.
     try:
+        # Imported here because they are an extra, and this peer is left out without them.
         import onnxruntime
         from onnxruntime.quantization import QuantType, quantize_dynamic
     except ImportError as error:

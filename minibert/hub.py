@@ -125,7 +125,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
 
 def _cached(name: str, revision: str | None) -> Path | None:
     """The folder that the hub's cache has for a checkpoint, whole or not."""
-    # Imported here, as in the functions below, so that a local folder is read without loading a network stack.
+    # Imported here, as in the functions below, for a quick start with a local folder: it loads a network stack.
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -137,6 +137,7 @@ def _cached(name: str, revision: str | None) -> Path | None:
 
 def _list_files(name: str, revision: str | None) -> list[str]:
     """The repository's files. A busy server is asked again; a missing connection is known at once."""
+    # Imported here for a quick start, as above.
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -152,6 +153,7 @@ def _list_files(name: str, revision: str | None) -> list[str]:
 
 
 def _download(name: str, revision: str | None, files: list[str]) -> Path:
+    # Imported here for a quick start, as above.
     from huggingface_hub import snapshot_download
 
     weights = _weights(files)
@@ -259,6 +261,7 @@ def _why(error: BaseException, *, downloading: bool) -> str:
 
 
 def _not_fetched(name: str, revision: str | None, error: Exception, lacking: list[str], files: list[str]) -> InputError:
+    # Imported here for a quick start, as above.
     from huggingface_hub import constants
 
     why = _why(error, downloading=bool(files))

@@ -92,7 +92,7 @@ def verify(source: ConversionSource, result: Path) -> dict[str, float]:
         InputError: there is no transformers, or they differ by more than rounding.
     """
     try:
-        import transformers
+        import transformers  # an extra
     except ImportError:
         raise InputError("--verify needs transformers: pip install transformers; the result is written.") from None
     transformers.utils.logging.set_verbosity_error()

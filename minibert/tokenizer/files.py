@@ -89,6 +89,7 @@ def byte_level(model: models.BPE) -> Backend:
 def _sentencepiece(path: Path, settings: Mapping[str, Any]) -> Backend:
     """A Unigram tokenizer from ALBERT's ``spiece.model``, cleaned up as Google's ``preprocess_text`` does."""
     try:
+        # Imported here because it is an extra.
         from sentencepiece import sentencepiece_model_pb2
     except ImportError:
         raise InputError(

@@ -56,6 +56,7 @@ def _text(item: LabelledText) -> str:
 
 def _svm(features: Any, labels: Sequence[str], seed: int) -> Predict:
     """One of several labels: one machine a label, the surest one answers."""
+    # Imported here because scikit-learn takes a second.
     from sklearn.svm import LinearSVC
 
     if len(set(labels)) == 1:  # which a machine refuses to learn
@@ -77,6 +78,7 @@ def _svm_by_label(features: Any, labels: Sequence[tuple[str, ...]], seed: int) -
 
 
 def _ridge(features: Any, labels: Sequence[float], seed: int) -> Predict:
+    # Imported here because scikit-learn takes a second.
     from sklearn.linear_model import Ridge
 
     model = Ridge(random_state=seed).fit(features, labels)

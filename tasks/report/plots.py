@@ -45,7 +45,7 @@ class Plot:
 def installed() -> bool:
     """Whether matplotlib can be imported."""
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib  # noqa: F401  # an extra
     except ImportError:
         return False
     return True
@@ -70,7 +70,7 @@ def curves(
     """
 
     def draw(axes: "Axes") -> None:
-        from matplotlib.ticker import MaxNLocator
+        from matplotlib.ticker import MaxNLocator  # an extra
 
         styles = (("one", "-", "o"), ("two", "--", "s"))
         for (label, points), (colour, line, marker) in zip(series.items(), styles, strict=False):
@@ -107,7 +107,7 @@ def confusion(matrix: Mapping[str, Mapping[str, int]], *, name: str) -> Plot:
     long = not numbered and len("".join(labels)) > 24
 
     def draw(axes: "Axes") -> None:
-        from matplotlib.colors import to_rgb
+        from matplotlib.colors import to_rgb  # an extra
 
         right = np.eye(len(classes), dtype=bool)[..., None]
         hue = np.where(right, to_rgb(_COLOURS["one"]), to_rgb(_COLOURS["two"]))
@@ -170,6 +170,7 @@ def _render(
     numbered: bool = False,
 ) -> Plot:
     """Lets ``draw`` fill axes of ``size`` inches, and renders them in both forms."""
+    # Imported here because matplotlib is an extra.
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -224,7 +225,7 @@ def _shown(name: str) -> str:
 
 def _families(text: str) -> list[str] | None:
     """Installed font families that together have every character of ``text``; None where there are none."""
-    from matplotlib import font_manager
+    from matplotlib import font_manager  # an extra
 
     names = {font.name for font in font_manager.fontManager.ttflist}
 
