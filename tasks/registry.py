@@ -1,4 +1,4 @@
-"""Every task and command by its name: the only list. Nothing is imported before it is asked for, so help comes at once.
+"""Every task and command by name: the only list. Modules are imported on demand, so that help is instant.
 
 ``python -m tasks.NAME`` and ``minibert NAME`` (:mod:`tasks.__main__`) are :func:`main`; :func:`run` is the same within
 a process.
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class TaskEntry(NamedTuple):
-    """Where a task's two classes are, as ``module:name``. The module of the settings must not import torch."""
+    """A task's two classes, as ``module:name``. The settings' module must not import torch."""
 
     settings: str
     task: str
 
 
 class CommandEntry(NamedTuple):
-    """Where a command's functions are, as ``module:name``.
+    """A command's functions, as ``module:name``.
 
     Attributes:
-        main: runs it on a list of arguments.
-        check: shows the help or refuses, without torch; where absent, the options are those of training the task.
+        main: runs it with a list of arguments.
+        check: shows the help or refuses, without torch; None if the options are those of training the task.
         about: one line for ``minibert --help``; where absent, that of the task's settings.
     """
 
@@ -51,7 +51,7 @@ TASKS = {
     ),
 }
 
-# Commands that are no task, and tasks whose command does more than train.
+# Commands that are not tasks, and tasks whose command does more than train.
 COMMANDS = {
     "qa": CommandEntry("tasks.qa.ask:main", check="tasks.qa.settings:check_arguments"),
     "cloze": CommandEntry("tasks.cloze.command:main"),
@@ -74,7 +74,7 @@ COMMANDS = {
 
 
 def settings_class(task: str) -> type[RunSettings]:
-    """The settings of a task; imports no torch."""
+    """The settings class of a task; does not import torch."""
     found: type[RunSettings] = _load(TASKS[task].settings)
     return found
 
@@ -104,7 +104,7 @@ def main(name: str) -> NoReturn:
 
 
 def run(name: str, argv: Sequence[str] | None = None) -> Any:
-    """Runs a command, with the arguments of the process where none are given; returns its run folder, where it has one.
+    """Runs a command, by default with the arguments of the process; returns its run folder, if it has one.
 
     Raises:
         InputError: something that was given cannot be used.

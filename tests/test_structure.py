@@ -9,8 +9,6 @@ from conftest import ROOT
 
 PACKAGES = ("minibert", "tasks", "tools", "benchmarks")
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
-TOO_LONG: dict[str, str] = {}
-"""Files (``path``) and functions (``path:name``) that are longer, each with its reason."""
 REASONS = ("start-up", "startup", "extra", "optional", "takes a second", "takes seconds", "quick", "Windows")
 
 # Lowest first; a module may import from its own layer and from lower ones.
@@ -101,19 +99,9 @@ def test_an_import_inside_a_function_gives_its_reason(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_and_functions_are_short(path: Path) -> None:
-    text, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
-    if name not in TOO_LONG:
-        assert text.count("\n") <= MAX_FILE_LINES
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= MAX_FILE_LINES
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and f"{name}:{node.name}" not in TOO_LONG:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
-            assert length <= MAX_FUNCTION_LINES, f"{name}, line {node.lineno}: {node.name} has {length} lines"
-
-
-def test_exceptions_are_still_needed() -> None:
-    for name in TOO_LONG:
-        path, _, function = name.partition(":")
-        text = (ROOT / path).read_text(encoding="utf-8")
-        nodes = [node for node in ast.walk(ast.parse(text)) if getattr(node, "name", None) == function]
-        longest = max(((n.end_lineno or 0) - n.lineno + 1 for n in nodes if isinstance(n, ast.FunctionDef)), default=0)
-        assert longest > MAX_FUNCTION_LINES if function else text.count("\n") > MAX_FILE_LINES
+            assert length <= MAX_FUNCTION_LINES, f"line {node.lineno}: {node.name} has {length} lines"

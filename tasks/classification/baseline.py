@@ -1,17 +1,17 @@
-"""A linear model on word n-grams: what a fine-tuned model has to beat to be worth its cost."""
+"""A linear model on n-grams, which a fine-tuned model must beat to be worth its cost."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tasks.classification.data import LabelledText
-from tasks.classification.scores import text_figures
+from tasks.classification.scores import text_metrics
 
 Predict = Callable[[Any], list[Any]]
-"""Features by text (a sparse matrix of scikit-learn's) -> a prediction for each."""
+"""Features of texts (a sparse matrix of scikit-learn) -> a prediction for each text."""
 
-# Chinese, Japanese and Korean writing by the character, as most of it has no spaces between words; other letters and
-# digits by the run; and each mark, which tells much of style.
+# Chinese, Japanese and Korean text by character, since most of it has no spaces between words; other letters and digits
+# by word; and every punctuation mark, since style matters.
 _CJK = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 _TOKEN = rf"[{_CJK}]|[^\W{_CJK}]+|[^\w\s]"
 
@@ -21,18 +21,18 @@ def linear_baseline(
 ) -> dict[str, Any]:
     """Fits TF-IDF n-grams (1 and 2 tokens; logarithmic counts) and a linear support-vector machine.
 
-    With several labels there is a machine for each; for numbers, ridge regression instead. Of a pair, both texts are
-    read one behind the other.
+    With several labels there is one machine for each; for numbers, ridge regression. The two texts of a pair are
+    concatenated.
 
     Args:
-        train: to learn from.
-        tests: to score, by name.
+        train: the training data.
+        tests: the data to score, by name.
         kind: one of :data:`tasks.classification.data.KINDS`.
-        seed: of the machine's coordinate order; the same one gives the same figures.
+        seed: of the solver; the same seed gives the same result.
 
     Returns:
-        ``name``; ``seconds`` for all of it; and for each of ``tests`` its figures, as
-        :func:`tasks.classification.scores.text_figures` gives them.
+        ``name``; ``seconds`` in all; and the metrics of each of ``tests``, from
+        :func:`tasks.classification.scores.text_metrics`.
     """
     # Imported here because scikit-learn takes a second.
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -43,7 +43,7 @@ def linear_baseline(
     labels: list[Any] = [item.label for item in train]
     predict = _FITS[kind](features, labels, seed)
     figures = {
-        split: text_figures(kind, items, predict(vectorizer.transform(map(_text, items))))
+        split: text_metrics(kind, items, predict(vectorizer.transform(map(_text, items))))
         for split, items in tests.items()
     }
     name = "ridge regression" if kind == "regression" else "linear SVM"
@@ -55,18 +55,18 @@ def _text(item: LabelledText) -> str:
 
 
 def _svm(features: Any, labels: Sequence[str], seed: int) -> Predict:
-    """One of several labels: one machine a label, the surest one answers."""
+    """One label for each text: one-versus-rest."""
     # Imported here because scikit-learn takes a second.
     from sklearn.svm import LinearSVC
 
-    if len(set(labels)) == 1:  # which a machine refuses to learn
+    if len(set(labels)) == 1:  # which LinearSVC refuses
         return lambda texts: [labels[0]] * texts.shape[0]
     machine = LinearSVC(random_state=seed).fit(features, labels)
     return lambda texts: list(map(str, machine.predict(texts)))
 
 
 def _svm_by_label(features: Any, labels: Sequence[tuple[str, ...]], seed: int) -> Predict:
-    """Any number of labels: a machine for each that says whether a text has it."""
+    """Any number of labels: a machine for each that predicts whether a text has it."""
     names = sorted({name for of_text in labels for name in of_text})
     machines = [_svm(features, [name if name in of_text else "" for of_text in labels], seed) for name in names]
 

@@ -1,7 +1,7 @@
 """Labelled texts for classification and regression, from the files people have.
 
-Formats, told apart by ending and content: JSON lines; CSV or TSV with a header; where it is asked for, lines of a
-label, a blank and the text. The columns are named by the caller, or recognised.
+Formats, recognised by suffix and content: JSON lines; CSV or TSV with a header; on request, lines of a label, a space
+and the text. The columns are named by the caller, or recognised.
 """
 
 import math
@@ -19,18 +19,18 @@ from tasks.read.text_file import TextFile, read_text
 KINDS = ("single", "multi", "regression")
 LAYOUTS = ("auto", "label-first")
 AVERAGES = ("micro avg", "macro avg", "weighted avg")
-"""The rows that reports have beside those of the classes, and so no names for a class."""
+"""Rows of averages in a report, which therefore cannot be names of labels."""
 
 _SEPARATORS = "|;,"  # between the labels in a cell
 
 
 class LabelledText(NamedTuple):
-    """A text, or a pair of texts, and what is to be learnt of it.
+    """A text, or a pair of texts, with its label.
 
     Attributes:
         text: the first text.
         pair: the second one.
-        label: a label, any number of labels in alphabetical order, or a number; None where it is not known.
+        label: a label, any number of labels in alphabetical order, or a number; None if unknown.
         line: where it starts in its file.
     """
 
@@ -45,13 +45,13 @@ class ReadTexts:
     """One file of texts.
 
     Attributes:
-        path: the file, as it was given.
+        path: the file, as given.
         sha256: of the file.
         items: in file order.
-        columns: which of the file's columns was read as ``text``, ``pair`` and ``label``.
-        separator: what stands between several labels of a cell; None where no cell has several.
-        notes: ``texts_with_several_labels`` (different ones in different rows) and ``cleaned_texts`` (those that the
-            clean-ups changed), where there are any.
+        columns: the names of the columns read as ``text``, ``pair`` and ``label``.
+        separator: between several labels of a cell; None if no cell has several.
+        notes: the number of ``texts_with_several_labels`` (different ones in different rows) and of ``cleaned_texts``
+            (changed by clean-ups).
     """
 
     path: str
@@ -66,19 +66,19 @@ class ReadTexts:
 
 
 class Cleanup(NamedTuple):
-    """What to replace in a text, and by what (a template of :mod:`re`)."""
+    """A pattern to replace in texts, and its replacement (a template of :mod:`re`)."""
 
     pattern: re.Pattern[str]
     replacement: str
 
 
 def parse_cleanups(texts: Sequence[str]) -> list[Cleanup]:
-    """Reads clean-ups off a command line, as in ``https?://\\S+ -> URL``.
+    """Parses clean-ups from the command line, such as ``https?://\\S+ -> URL``.
 
     The first `` -> `` separates pattern and replacement; ``#\\w+ ->`` removes.
 
     Raises:
-        InputError: there is no arrow, or one side of it cannot be used.
+        InputError: there is no arrow, or one side cannot be used.
     """
     return [_parse_cleanup(text) for text in texts]
 
@@ -92,16 +92,16 @@ def _parse_cleanup(text: str) -> Cleanup:
     try:
         pattern = re.compile(source)
     except (re.error, OverflowError) as error:
-        raise InputError(f"--clean {text!r}: {source!r} is no regular expression ({error}).") from None
+        raise InputError(f"--clean {text!r}: {source!r} is not a regular expression ({error}).") from None
     try:
-        pattern.sub(replacement, "")  # reads the template, matches or not
+        pattern.sub(replacement, "")  # parses the template even without a match
     except (re.error, IndexError) as error:
-        raise InputError(f"--clean {text!r}: {replacement!r} is no replacement ({error}).") from None
+        raise InputError(f"--clean {text!r}: {replacement!r} is not a replacement ({error}).") from None
     return Cleanup(pattern, replacement)
 
 
 def clean(text: str, cleanups: Iterable[Cleanup]) -> str:
-    """Applies clean-ups in order, each to what the one before left."""
+    """Applies clean-ups in order."""
     for pattern, replacement in cleanups:
         text = pattern.sub(replacement, text)
     return text
@@ -126,16 +126,16 @@ def read_texts(
     Args:
         path: ``.gz`` or plain.
         kind: one of :data:`KINDS`: the label is a name, names, or a number. In a table, names are separated by ``|``
-            where any cell of the label column holds one, else by ``;``, else by ``,``; an empty cell is no label.
-        text_column, pair_column, label_column: names of columns or fields, in any case; those that are None are
-            recognised. A second text is looked for only where neither of the first two is given.
+            if any cell of the label column has one, else by ``;``, else by ``,``; an empty cell has no labels.
+        text_column, pair_column, label_column: names of columns or fields, upper or lower case; those that are None are
+            recognised. A second text is looked for only if neither of the first two is given.
         layout: one of :data:`LAYOUTS`; ``label-first`` reads files that are neither JSON lines nor ``.csv`` or ``.tsv``
             as lines of a label, one or more spaces or tabs, and the text.
         cleanups: applied to the texts.
-        separator: of names in a cell, in place of what the file's own cells suggest.
+        separator: of names in a cell, instead of the one that the file's own cells suggest.
 
     Raises:
-        InputError: with file and line, where something in it cannot be used.
+        InputError: something cannot be used; names file and line.
     """
     if kind not in KINDS or layout not in LAYOUTS:
         raise ValueError(f"kind {kind!r} or layout {layout!r} is not known.")
@@ -144,7 +144,7 @@ def read_texts(
     columns = known.roles(text_column, pair_column, label_column)
     rows = list(records)
     if not rows:
-        raise InputError(f"{path}: holds no text.")
+        raise InputError(f"{path}: has no texts.")
     separator = separator or _separator(record.get(columns["label"]) for _, record in rows)
     label_of = _label_reader(kind, separator)
     items = []
@@ -154,7 +154,7 @@ def read_texts(
         texts = [clean(text, cleanups) for text in raw]
         num_cleaned += texts != raw
         if not all(text.strip() for text in texts):
-            raise file.error(line, "the clean-ups (--clean) leave nothing of the text; change them or the row.")
+            raise file.error(line, "--clean leaves nothing of the text; change it, or the row.")
         try:
             label = label_of(_field(file, line, record, columns["label"]))
         except _LabelError as error:
@@ -179,10 +179,10 @@ def _num_contradicted(items: Iterable[LabelledText]) -> int:
 
 
 def _records(file: TextFile, layout: str) -> tuple[Columns, Iterator[tuple[int, Mapping[str, Any]]]]:
-    """The names in a file, and its rows, each with its line."""
+    """The column names of a file, and its rows, each with its line."""
     rows: Iterator[tuple[int, Mapping[str, Any]]]
     if not any(line.strip() for line in file.lines):
-        raise InputError(f"{file.path}: holds no text.")
+        raise InputError(f"{file.path}: has no texts.")
     if tables.is_json_lines(file):
         rows = tables.json_rows(file)
     elif layout == "label-first" and file.suffix not in (".csv", ".tsv"):
@@ -203,17 +203,17 @@ def _label_first(file: TextFile) -> Iterator[tuple[int, Mapping[str, Any]]]:
         line = line.strip(" \t")
         if not line:
             continue
-        # Only space and tab separate: str.split would also cut at a no-break space inside a label.
+        # Only space and tab separate: str.split would also split at a no-break space inside a label.
         parts = re.split("[ \t]+", line, maxsplit=1)
         if len(parts) < 2:
-            raise file.error(number, f"only one word ({line[:40]!r}); expected a label, a blank and the text.")
+            raise file.error(number, f"only one word ({line[:40]!r}); expected a label, a space and the text.")
         yield number, {"label": parts[0], "text": parts[1]}
 
 
 def _raw_text(file: TextFile, line: int, record: Mapping[str, Any], name: str) -> str:
     text = _field(file, line, record, name)
     if not isinstance(text, str):
-        raise file.error(line, f"{name} is {_shown(text)}, which is no text.")
+        raise file.error(line, f"{name} is {_shown(text)}, not text.")
     if not text.strip():
         raise file.error(line, f"{name} is empty; fill it in or remove the row.")
     return text
@@ -228,24 +228,24 @@ def _field(file: TextFile, line: int, record: Mapping[str, Any], name: str) -> A
 def text_fields(
     record: Mapping[str, Any], place: str, *, text_column: str | None, pair_column: str | None
 ) -> tuple[str, str | None]:
-    """The text of a record for prediction, and the second one of a pair.
+    """The text of an input for prediction, and the second one of a pair.
 
-    The names are those given in training, where the record has them; else those that are recognised.
+    The fields are those named in training, if the record has them, else recognised ones.
 
     Raises:
-        InputError: a text is missing, or it is no text; the message begins with ``place``.
+        InputError: a field is missing or is not text; the message begins with ``place``.
     """
     known = {name.lower() for name in record}
     columns = Columns(names=list(record), place=place, advice="call it {role}").texts(
         *(column if column and column.lower() in known else None for column in (text_column, pair_column))
     )
     if pair_column and "pair" not in columns:
-        raise InputError(f"{place}: has no {pair_column}, and the model wants a pair of texts; add it.")
+        raise InputError(f"{place}: has no {pair_column}, but the model needs a pair of texts; add it.")
     for name in columns.values():
         if not isinstance(record[name], str):
-            raise InputError(f"{place}: {name} is {_shown(record[name])}, which is no text.")
+            raise InputError(f"{place}: {name} is {_shown(record[name])}, not text.")
     pair = columns.get("pair")
-    # Who named the text in training and no second one has trained on single texts.
+    # If training named the text and no second one, it was on single texts.
     return record[columns["text"]], None if pair is None or (text_column and not pair_column) else record[pair]
 
 
@@ -253,7 +253,7 @@ def text_fields(
 
 
 class _LabelError(ValueError):
-    """Says what a label is, and what it should be."""
+    """The problem with a label: what it is, and what it should be."""
 
 
 def _separator(values: Iterable[Any]) -> str | None:
@@ -262,7 +262,7 @@ def _separator(values: Iterable[Any]) -> str | None:
 
 
 def _label_reader(kind: str, separator: str | None) -> Callable[[Any], str | tuple[str, ...] | float]:
-    """What reads one label."""
+    """The function that parses one label."""
     if kind == "single":
         return _name
     if kind == "regression":
@@ -280,7 +280,7 @@ def _label_reader(kind: str, separator: str | None) -> Callable[[Any], str | tup
 
 
 def _name(value: Any) -> str:
-    """A label's name: a text without the blanks around it; JSON's whole numbers, true and false become theirs."""
+    """A label's name: stripped text; JSON's whole numbers, true and false become text."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -303,7 +303,7 @@ def _number(value: Any) -> float:
 
 
 def _shown(value: Any) -> str:
-    """A value for a message, as JSON names it."""
+    """A value for a message, in JSON's notation."""
     if value is None:
         return "null"
     if isinstance(value, str) and not value.strip():

@@ -1,4 +1,4 @@
-"""Figures for predicted labels and numbers, by class and averaged, and as a table."""
+"""Metrics of predicted labels and numbers, by class and averaged, and as a table."""
 
 import unicodedata
 from collections import Counter
@@ -20,26 +20,26 @@ Rows = dict[str, dict[str, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class TextScores:
-    """How well predictions fit.
+    """The metrics of predictions.
 
     Attributes:
-        figures: as :func:`text_figures` gives them.
-        title: what the table is.
+        metrics: from :func:`text_metrics`.
+        title: of the table.
         rows: precision, recall, F1 and support of each class that occurs, in alphabetical order, and averaged; for
-            regression one row of all figures.
-        table: the same for the terminal; of more than 40 classes it shows the ten of the lowest F1.
-        confusion: for single labels the number of texts by gold and by predicted class, all classes in both.
+            regression one row of all metrics.
+        table: the same for the terminal; with more than 40 classes, the ten with the lowest F1.
+        confusion: for single labels, the number of texts by gold and by predicted class, all classes in both.
     """
 
-    figures: dict[str, float]
+    metrics: dict[str, float]
     title: str
     rows: Rows
     table: str
     confusion: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-def text_figures(kind: str, items: Sequence[LabelledText], predictions: Sequence[Any]) -> dict[str, float]:
-    """The figures of predictions, one for each item.
+def text_metrics(kind: str, items: Sequence[LabelledText], predictions: Sequence[Any]) -> dict[str, float]:
+    """The metrics of predictions, one for each item.
 
     Args:
         kind: one of :data:`tasks.classification.data.KINDS`.
@@ -48,22 +48,22 @@ def text_figures(kind: str, items: Sequence[LabelledText], predictions: Sequence
 
     Returns:
         ``single``: ``accuracy``; ``macro_precision``, ``macro_recall``, ``macro_f1`` and ``weighted_f1`` over the
-        classes that occur, in gold or predicted; where those are two, also ``binary_precision``, ``binary_recall`` and
+        classes that occur, in gold or predicted; if there are two, also ``binary_precision``, ``binary_recall`` and
         ``binary_f1`` of the second in alphabetical order.
 
         ``multi``: ``micro_f1``; ``macro_f1`` over the labels that occur, in gold or predicted; ``subset_accuracy``,
-        the share of texts whose labels are all right.
+        the share of texts with all labels right.
 
         ``regression``: ``mse``, ``mae``, ``pearson`` and ``spearman`` (equal numbers share their mean rank); a
         correlation with numbers that are all equal is 0.
 
         A ratio whose denominator is 0 is 0.
     """
-    return text_scores(kind, items, predictions).figures
+    return text_scores(kind, items, predictions).metrics
 
 
 def text_scores(kind: str, items: Sequence[LabelledText], predictions: Sequence[Any]) -> TextScores:
-    """The figures, by class too, and as a table; the arguments are those of :func:`text_figures`."""
+    """The metrics, also by class and as a table; takes the arguments of :func:`text_metrics`."""
     gold: list[Any] = [item.label for item in items]
     if kind == "single":
         return _single(gold, predictions)
@@ -73,7 +73,7 @@ def text_scores(kind: str, items: Sequence[LabelledText], predictions: Sequence[
 
 
 def in_words(label: str | tuple[str, ...] | float | None) -> str:
-    """A label for people: names as they are, numbers with four significant digits."""
+    """A label for people: names unchanged, numbers with four significant digits."""
     if isinstance(label, tuple):
         return ", ".join(label) or "no label"
     return f"{label:.4g}" if isinstance(label, float) else str(label)
@@ -101,7 +101,7 @@ def _single(gold: Sequence[str], predicted: Sequence[str]) -> TextScores:
         title += f" (the binary figures are those of {classes[1]})"
     pairs = Counter(zip(gold, predicted, strict=True))
     return TextScores(
-        figures=figures,
+        metrics=figures,
         title=title,
         rows=rows,
         table=_table(rows, ("accuracy", figures["accuracy"])),
@@ -114,7 +114,7 @@ def _multi(gold: Sequence[tuple[str, ...]], predicted: Sequence[tuple[str, ...]]
     index = {label: column for column, label in enumerate(classes)}
 
     def indicators(rows: Sequence[tuple[str, ...]]) -> npt.NDArray[np.int8]:
-        # Two columns more than classes, as scikit-learn takes a single one for something else.
+        # Two more columns than classes: scikit-learn would not read a single column as one label of a multi-label task.
         matrix = np.zeros((len(rows), len(classes) + 2), np.int8)
         for row, labels in zip(matrix, rows, strict=True):
             row[[index[label] for label in labels]] = 1
@@ -133,7 +133,7 @@ def _multi(gold: Sequence[tuple[str, ...]], predicted: Sequence[tuple[str, ...]]
         "subset_accuracy": float(np.mean([set(a) == set(b) for a, b in zip(gold, predicted, strict=True)])),
     }
     return TextScores(
-        figures=figures,
+        metrics=figures,
         title="precision, recall and F1 by label",
         rows=rows,
         table=_table(rows, ("all labels right", figures["subset_accuracy"])),
@@ -147,7 +147,7 @@ def _rows(classes: Sequence[str], gold: Any, predicted: Any, *, labels: Sequence
     def ratios(average: str | None) -> Any:
         return precision_recall_fscore_support(gold, predicted, labels=labels, average=average, zero_division=0)
 
-    # Where no label occurs at all, scikit-learn still has one to look at.
+    # Even if no label occurs, scikit-learn needs one.
     by_class = zip(classes, zip(*ratios(None), strict=True), strict=bool(classes))
     rows = {name: dict(zip(_COLUMNS, map(float, values), strict=True)) for name, values in by_class}
     total = sum(row["support"] for row in rows.values())
@@ -164,7 +164,7 @@ def _regression(gold: npt.NDArray[np.float64], predicted: npt.NDArray[np.float64
         "spearman": _correlation(_ranks(gold), _ranks(predicted)),
     }
     return TextScores(
-        figures=figures,
+        metrics=figures,
         title="errors and correlations",
         rows={"all": {**figures, "support": float(len(gold))}},
         table="\n".join(f"{name:<8}{value:>12.4f}" for name, value in figures.items()),
@@ -179,7 +179,7 @@ def _correlation(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> floa
 
 
 def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The rank of each number from the smallest on, of equal ones the mean of theirs."""
+    """The rank of each number, smallest first; equal numbers get their mean rank."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     mean_ranks: npt.NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
     return mean_ranks[place]
@@ -189,7 +189,7 @@ def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _table(rows: Rows, last: tuple[str, float]) -> str:
-    """Classes, averages, and one more figure, in columns."""
+    """Classes, averages, and one more metric, in columns."""
     averages = [name for name in rows if name in AVERAGES]
     classes = [name for name in rows if name not in AVERAGES]
     lines = []
@@ -210,7 +210,7 @@ def _table(rows: Rows, last: tuple[str, float]) -> str:
 
 
 def _width(text: str) -> int:
-    """The columns that a text takes in a terminal: two a Chinese character, none a combining mark."""
+    """The width of a text in a terminal: two columns for a Chinese character, none for a combining mark."""
     return sum(
         0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
         for character in text

@@ -20,14 +20,14 @@ from minibert.errors import InputError
 from minibert.training import Divergence, LabelledBatch, class_divergence
 from tasks.classification.baseline import linear_baseline
 from tasks.classification.data import LabelledText, clean, parse_cleanups, read_texts, text_fields
-from tasks.classification.scores import in_words, text_figures, text_scores
+from tasks.classification.scores import in_words, text_metrics, text_scores
 from tasks.classification.settings import ClassificationSettings
 from tasks.data import Details, Encoded, ErrorCase, Split, worst
 from tasks.task import Task, label_names
 
 Floats = npt.NDArray[np.float32]
 
-# Hugging Face's names for the kinds, which its models read in config.json.
+# Hugging Face's names for the kinds, as in config.json.
 _PROBLEM_TYPES = {
     "single": "single_label_classification",
     "multi": "multi_label_classification",
@@ -43,9 +43,9 @@ SCORE = "score"  # the name of a regression's one label
 
 
 class TextExample(NamedTuple):
-    """A text as the model sees it: ids with special tokens, their types, the label, and the text's line in its file.
+    """A text as the model sees it: ids with special tokens, token types, the target, and the text's line in its file.
 
-    ``target`` is a label's index, 0 or 1 for each label, or a number.
+    ``target`` is the index of a label, 0 or 1 for each label, or a number.
     """
 
     ids: npt.NDArray[np.int32]
@@ -55,11 +55,11 @@ class TextExample(NamedTuple):
 
 
 class TextPrediction(NamedTuple):
-    """What the model makes of an item.
+    """The prediction for an item.
 
     Attributes:
         names: of the labels.
-        values: ``(n, num_labels)``: a row for each text under which the item was shown; probabilities, or a number.
+        values: ``(P, num_labels)``: a row for each of its P prompts (one without prompts); probabilities, or a number.
     """
 
     names: tuple[str, ...]
@@ -72,7 +72,7 @@ class TextPrediction(NamedTuple):
         return mean
 
     def prediction(self, kind: str) -> Any:
-        """A label, a tuple of the labels that are likelier than not, or a number."""
+        """A label, a tuple of the labels with a probability of at least one half, or a number."""
         if kind == "single":
             return self.names[int(self.mean.argmax())]
         if kind == "multi":
@@ -100,7 +100,7 @@ def _squared_distance(first: Tensor, second: Tensor, batch: LabelledBatch) -> Te
 
 
 class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
-    """Labels for texts; see the module."""
+    """Labels for texts."""
 
     name = "classification"
     settings_class = ClassificationSettings
@@ -154,7 +154,7 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         return {"texts": len(split.items), "labels": self.count_labels(split)}
 
     def resolve_settings(self, train: Split[LabelledText]) -> None:
-        """Settles which columns hold the text or the pair, so that the model is asked as it was trained."""
+        """Fixes the names of the text columns, so that predictions read the same fields as training."""
         names = ("text_column", "pair_column")
         if not any(getattr(self.settings, name) for name in names):
             recognised = {name: train.notes[name] for name in names if name in train.notes}
@@ -173,7 +173,7 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         """
         names = list(self.count_labels(train))
         if self.settings.kind == "single" and len(names) == 1:
-            raise InputError(f"{train.source}: every text has the label {names[0]}; add texts of another one.")
+            raise InputError(f"{train.source}: every text has the label {names[0]}; add texts with other labels.")
         return dict(enumerate(names))
 
     @classmethod
@@ -186,13 +186,13 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         return config.with_problem_type(_PROBLEM_TYPES[self.settings.kind])
 
     def prompted(self, item: LabelledText) -> list[str]:
-        """The texts under which an item is shown to the model, each as an example of its own."""
+        """The texts that the model sees for an item, each as an example of its own."""
         return [item.text]
 
     def encode(
         self, items: Sequence[LabelledText], tokenizer: Tokenizer, config: EncoderConfig
     ) -> Encoded[TextExample]:
-        """The notes count unknown tokens, and texts that are cut to fit with the tokens that this loses."""
+        """The notes count unknown tokens, texts that were cut to fit, and the tokens cut off."""
         most = self.settings.max_length or config.max_length
         label2id = {label: index for index, label in config.id2label.items()}
         examples, counts = [], []
@@ -205,7 +205,7 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
                 second = None if item.pair is None else tokenizer.encode(item.pair).ids
                 room = most - tokenizer.num_special_tokens(pair=second is not None)
                 if room < 2 and second is not None:
-                    raise InputError(f"--max-length {most}: no room for a pair of texts; raise it by {2 - room}.")
+                    raise InputError(f"--max-length {most}: too short for a pair of texts; raise it by {2 - room}.")
                 kept, kept_second = cut_to_fit(first, second, room)
                 lost = len(first) + len(second or []) - len(kept) - len(kept_second or [])
                 notes["cut_texts"] += lost > 0
@@ -232,7 +232,7 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         return label2id[label] if isinstance(label, str) else 0
 
     def losses(self, model: nn.Module, logits: Tensor, batch: LabelledBatch) -> Tensor:
-        """Cross-entropy, binary cross-entropy averaged over the labels, or squared error, as Hugging Face has them."""
+        """Cross-entropy, binary cross-entropy averaged over the labels, or squared error, as in Hugging Face."""
         logits = logits.float()
         if self.settings.kind == "single":
             return F.cross_entropy(logits, batch.targets, reduction="none")
@@ -241,8 +241,8 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         return (logits.squeeze(-1) - batch.targets) ** 2
 
     def divergence(self, model: nn.Module) -> Divergence:
-        """Of two predictions of classes; of each label by itself; or of two numbers, their squared distance (as the
-        paper of R-Drop has it for STS-B)."""
+        """For one label, of two distributions; for several labels, of each label's probabilities; for numbers, their
+        squared distance (as the R-Drop paper does for STS-B)."""
         return {"single": class_divergence, "multi": _label_divergence, "regression": _squared_distance}[
             self.settings.kind
         ]
@@ -267,18 +267,18 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         return [TextPrediction(names, np.array(parts)) for parts in decoded]
 
     def compute_metrics(self, items: Sequence[LabelledText], outputs: Sequence[TextPrediction]) -> dict[str, float]:
-        return text_figures(self.settings.kind, items, self._predictions(outputs))
+        return text_metrics(self.settings.kind, items, self._predictions(outputs))
 
-    def warnings(self, items: Sequence[LabelledText], figures: Mapping[str, float]) -> list[str]:
+    def warnings(self, items: Sequence[LabelledText], metrics: Mapping[str, float]) -> list[str]:
         if self.settings.kind != "regression":
             return []
         variance = float(np.var([float(item.label) for item in items]))  # type: ignore[arg-type]  # all are numbers
         if figures["mse"] < variance or variance == 0:
             return []
         return [
-            f"The numbers are no nearer than their mean would be (mean squared error {figures['mse']:.4g}, variance "
-            f"{variance:.4g}), whatever their order (pearson, spearman) says. Scale the labels to about -1 to 1, or "
-            "train longer."
+            "The predictions are no better than always predicting the mean (mean squared error "
+            f"{metrics['mse']:.4g}, variance {variance:.4g}), whatever the correlations say. Scale the labels to about "
+            "-1 to 1, or train longer."
         ]
 
     def label_pairs(self, item: LabelledText, output: TextPrediction) -> Iterable[tuple[str, str]]:
@@ -318,14 +318,14 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
     # -- new text ----------------------------------------------------------------------------------------------------
 
     def parse_input(self, record: Mapping[str, Any], place: str) -> LabelledText:
-        """The text, and the second one of a pair, under the names they had in training or under usual ones."""
+        """The text, and the second one of a pair, from the fields of the training data or recognised ones."""
         text, pair = text_fields(
             record, place, text_column=self.settings.text_column, pair_column=self.settings.pair_column
         )
         return LabelledText(clean(text, self._cleanups), None if pair is None else clean(pair, self._cleanups), None, 0)
 
     def format_answer(self, item: LabelledText, output: TextPrediction) -> dict[str, Any]:
-        """The prediction, and the probabilities: of all labels, or of the likeliest where there are many."""
+        """The prediction, and the probabilities of the labels, or of the likeliest if there are many."""
         kind = self.settings.kind
         given: dict[str, Any] = {"text": item.text} if item.pair is None else {"text": item.text, "pair": item.pair}
         prediction = output.prediction(kind)
@@ -339,7 +339,7 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
 
 
 def cut_to_fit(first: list[int], second: list[int] | None, room: int) -> tuple[list[int], list[int] | None]:
-    """Shortens one or two segments to ``room`` tokens, at the end, the longer one first (Google BERT's
+    """Truncates one or two segments to ``room`` tokens in all, the longer one first (Google BERT's
     ``_truncate_seq_pair``)."""
     if second is None:
         return first[:room], None

@@ -1,4 +1,4 @@
-"""The command of this task: training, or a comparison on few examples with ``--shots``."""
+"""The command of this task: training, or with ``--shots`` a comparison on few examples."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from tasks.run.options import parse
 
 
 def main(argv: Sequence[str] | None = None) -> Path | None:
-    """Trains, scores and saves, or compares ``--shots``; returns the run folder."""
+    """Trains, or compares ``--shots``; returns the run folder."""
     asked = parse(ClozeSettings, argv, task=ClozeTask.name)
     settings: ClozeSettings = asked.settings
     if not settings.shots or asked.dry_run:

@@ -11,11 +11,11 @@ from tasks.classification.settings import ClassificationSettings
 from tasks.settings import RunSettings
 
 MASK = re.compile(r"\[MASK\]|<mask>")
-"""BERT's and ALBERT's mask, and RoBERTa's; each model may be asked with either."""
+"""The mask token of BERT and ALBERT, and that of RoBERTa; templates may use either with every model."""
 TEXT = "{text}"
-"""Its place in a template."""
+"""The placeholder in a template."""
 ALL_SHOTS = "all"
-"""The number of examples of ``--shots`` that stands for all there are."""
+"""The value of ``--shots`` for all examples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +35,13 @@ class ClozeSettings(ClassificationSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kind != "single":
-            raise InputError(f"--kind {self.kind}: a gap has one answer; python -m tasks.classification has others.")
+            raise InputError(f"--kind {self.kind}: a gap has one answer; use python -m tasks.classification.")
         if self.pair_column is not None:
             raise InputError(f"--pair-column {self.pair_column}: a template has room for one text; leave it out.")
         if self.template.count(TEXT) != 1 or len(MASK.findall(self.template)) != 1:
             raise InputError(
                 f"--template {self.template!r}: must hold {TEXT} once, where the text goes, and [MASK] once, where "
-                "the word is asked for."
+                "the word goes."
             )
         self.verbaliser()
         for shots in self.shots:
@@ -49,10 +49,10 @@ class ClozeSettings(ClassificationSettings):
                 raise InputError(f"--shots {shots}: give numbers of examples, 0 or more, or {ALL_SHOTS}.")
 
     def verbaliser(self) -> dict[str, list[str]]:
-        """The words of each label, in alphabetical order of the labels.
+        """The words of each label; labels in alphabetical order.
 
         Raises:
-            InputError: ``words`` cannot be read, or gives a label twice or fewer than two of them.
+            InputError: ``words`` cannot be parsed, or has a label twice, or fewer than two labels.
         """
         words: dict[str, list[str]] = {}
         for given in self.words:

@@ -1,8 +1,8 @@
 """Labels by filling a gap: ``python -m tasks.cloze --template "{text} It was [MASK]." --words positive=great ...``.
 
-A template puts a text into a sentence with a gap, and words stand for the labels: what a pre-trained model expects in
-the gap is its answer, with no training at all, and with a few examples it learns fast (PET, Schick and Schütze 2021;
-LM-BFF, Gao et al. 2021). With ``--shots 0 8 64`` this is held against ordinary fine-tuning on the same examples.
+A template puts a text into a sentence with a gap, and each label has a word for the gap. A pre-trained model predicts
+the label without any training, and learns fast from few examples (PET, Schick and Schütze 2021; LM-BFF, Gao et al.
+2021). ``--shots 0 8 64`` compares this with ordinary fine-tuning on the same examples.
 """
 
 import dataclasses
@@ -29,9 +29,9 @@ from tasks.run.start_model import require_trained_head
 
 
 class ClozeModel(PretrainingModel):
-    """A :class:`PretrainingModel` that answers with words alone: ``forward(batch, positions)`` gives ``(N, V)``.
+    """A :class:`PretrainingModel` that predicts words only: ``forward(batch, positions)`` returns logits ``(N, V)``.
 
-    The head for pairs is kept for whoever loads the model next, and not trained.
+    The head for sentence pairs is saved with the model, but not trained.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -46,11 +46,11 @@ class ClozeModel(PretrainingModel):
 
 
 class Prompt(NamedTuple):
-    """A text in its template, as tokens without special ones.
+    """A text in its template, without special tokens except the mask.
 
     Attributes:
-        ids: with the mask.
-        start, end: where the text's own tokens stand.
+        ids: of all tokens.
+        start, end: the tokens of the text itself.
     """
 
     ids: list[int]
@@ -59,7 +59,7 @@ class Prompt(NamedTuple):
 
 
 class ClozeTask(ClassificationTask):
-    """Labels by filling a gap; see the module."""
+    """Labels by filling a gap."""
 
     name = "cloze"
     sample = ClassificationTask.name
@@ -70,28 +70,26 @@ class ClozeTask(ClassificationTask):
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
         self._mask_id = -1
-        self._answers: list[list[int]] = []  # the words of each label, in the order of the model's labels
+        self._answers: list[list[int]] = []  # token ids of each label's words, in the order of the model's labels
 
     # -- data --------------------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> Split[LabelledText]:
         split = super().read(path)
         if "pair_column" in split.notes:
-            raise InputError(f"{path}: holds pairs, and a template has room for one text; name it with --text-column.")
+            raise InputError(f"{path}: has pairs, but a template has room for one text; name it with --text-column.")
         return split
 
     # -- model -------------------------------------------------------------------------------------------------------
 
     def train_tokenizer(self, train: Split[LabelledText], arch: str) -> Tokenizer:
-        raise InputError(
-            "--weights random: only a pre-trained model expects anything in a gap; leave it out, or name one."
-        )
+        raise InputError("--weights random: only a pre-trained model can fill a gap; leave it out, or name one.")
 
     def check_loaded(self, report: LoadReport, weights: object) -> None:
         require_trained_head(report, weights)
 
     def labels(self, train: Split[LabelledText]) -> dict[int, str]:
-        """All labels of the training data in alphabetical order; each must have its words, and no other."""
+        """All labels of the training data in alphabetical order; ``--words`` must have the same labels."""
         labels, words = super().labels(train), self.settings.verbaliser()
         for label in labels.values():
             if label not in words:
@@ -105,9 +103,9 @@ class ClozeTask(ClassificationTask):
     def encode(
         self, items: Sequence[LabelledText], tokenizer: Tokenizer, config: EncoderConfig
     ) -> Encoded[TextExample]:
-        """Puts texts into the template. Of a long one the end is cut off, never the template or the mask.
+        """Puts texts into the template; truncates long texts, never the template or the mask.
 
-        The notes are those of classification. The words' tokens are looked up, too, for the losses and answers.
+        The notes are those of classification. Also looks up the tokens of the words, for losses and predictions.
 
         Raises:
             InputError: a word is not one token of the tokenizer, or the template alone fills the model.
@@ -167,12 +165,12 @@ class ClozeTask(ClassificationTask):
         return [[id_of[word] for word in verbaliser[config.id2label[i]]] for i in range(config.num_labels)]
 
     def collate(self, examples: Sequence[TextExample]) -> LabelledBatch:
-        """Packs prompts; the positions are those of the masks."""
+        """Packs prompts; the positions are the masks."""
         batch = super().collate(examples)
         return dataclasses.replace(batch, positions=(batch.inputs.input_ids == self._mask_id).nonzero().flatten())
 
     def _scores(self, logits: Tensor) -> Tensor:
-        """The labels' logits ``(B, num_labels)``: of each the mean over its words, as in PET's reference code."""
+        """The logits of the labels ``(B, num_labels)``: each the mean over its words, as in PET's reference code."""
         words = to_device(torch.tensor(list(chain.from_iterable(self._answers))), logits.device)
         of_words = logits.index_select(1, words).float().split(list(map(len, self._answers)), dim=1)
         return torch.stack([of_label.mean(-1) for of_label in of_words], -1)
@@ -195,10 +193,10 @@ class ClozeTask(ClassificationTask):
 
 
 def prompt(template: str, text: str, word: str, tokenizer: Tokenizer) -> Prompt:
-    """Puts a text into a template, with the tokens that would stand around ``word`` in place of the mask.
+    """Puts a text into a template, tokenised as if ``word`` were in place of the mask.
 
-    As in pre-training, the mask takes the place of a word and the blank before it. One in the text itself becomes an
-    unknown token, so that a single word is asked for.
+    As in pre-training, the mask replaces a word and the space before it. A mask in the text itself becomes an unknown
+    token, so that there is a single gap.
     """
     before, after = MASK.split(template)
     text = text.strip()
@@ -218,7 +216,7 @@ def prompt(template: str, text: str, word: str, tokenizer: Tokenizer) -> Prompt:
 
 
 def _inside(tokenizer: Tokenizer, text: str, *, behind: str = "a") -> Pieces:
-    """The tokens of text that begins behind a character: BPE and Unigram have others for the start of a text."""
+    """The tokens of a text that follows a character: BPE and Unigram have different ones at the start of a text."""
     if not text or text[0].isspace():
         return tokenizer.encode(text)
     # No tokenizer joins a letter and a mark, but Unigram joins Chinese characters.

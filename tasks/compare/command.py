@@ -1,7 +1,7 @@
-"""Architectures beside each other: ``python -m tasks.compare --task qa --arch bert albert roberta --seeds 3``.
+"""Architectures side by side: ``python -m tasks.compare --task qa --arch bert albert roberta --seeds 3``.
 
-Runs a task with each architecture (or each of several weights) and each seed, and gives mean, standard deviation and
-worst, beside a linear baseline where the task has one. All other options are the task's own and go to every run.
+Runs a task with each architecture (or each of several checkpoints) and each seed, and reports mean, standard deviation
+and worst, and a linear baseline if the task has one. All other options are the task's own and apply to every run.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
         if asked.settings.weights and not weights:
             raise InputError("--config: names weights for one architecture; give --weights, one for each --arch.")
         if isinstance(asked.settings, ClozeSettings) and asked.settings.shots:
-            raise InputError("--shots: is a comparison of its own; run python -m tasks.cloze.")
+            raise InputError("--shots: is a comparison by itself; run python -m tasks.cloze.")
         if asked.dry_run:
             raise InputError(f"--dry-run: looks at one task; run python -m tasks.{given.task} --dry-run.")
         variants.append(asked.settings)

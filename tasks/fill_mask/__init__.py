@@ -1,1 +1,1 @@
-"""What a pre-trained model expects in a gap: ``python -m tasks.fill_mask``."""
+"""Predictions for masked words: ``python -m tasks.fill_mask``."""

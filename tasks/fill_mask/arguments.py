@@ -9,7 +9,7 @@ from tasks.run.console import program
 def parser() -> argparse.ArgumentParser:
     """``python -m tasks.fill_mask``."""
     parser = argparse.ArgumentParser(
-        prog=program("tasks.fill_mask"), description="Show what a pre-trained model expects in place of each mask."
+        prog=program("tasks.fill_mask"), description="Show the words that a pre-trained model predicts for each mask."
     )
     parser.add_argument("run", metavar="RUN_OR_WEIGHTS", help="run of tasks.pretraining, checkpoint folder or hub name")
     parser.add_argument("text", metavar="TEXT", help="with [MASK] or <mask> where a word is missing")

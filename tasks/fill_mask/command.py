@@ -1,4 +1,4 @@
-"""What a pre-trained model expects in a gap: ``python -m tasks.fill_mask RUN_OR_WEIGHTS "臺北是[MASK]灣的首都"``."""
+"""The words that a model predicts for a mask: ``python -m tasks.fill_mask RUN_OR_WEIGHTS "臺北是[MASK]灣的首都"``."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,14 +14,14 @@ from tasks.run.start_model import require_trained_head
 
 
 class Candidate(NamedTuple):
-    """A token for a gap, as text, and its probability."""
+    """A token as text, and its probability."""
 
     text: str
     probability: float
 
 
 def load(path: str) -> tuple[PretrainingModel, Tokenizer]:
-    """A run of pre-training or a checkpoint, with its tokenizer.
+    """The model and tokenizer of a pre-training run or a checkpoint.
 
     Raises:
         InputError: it cannot be used, or has no trained head for masked words.
@@ -34,7 +34,7 @@ def load(path: str) -> tuple[PretrainingModel, Tokenizer]:
 
 @torch.inference_mode()
 def fill(model: PretrainingModel, tokenizer: Tokenizer, text: str, *, top: int) -> list[list[Candidate]]:
-    """The likeliest tokens for each mask in a text, by itself.
+    """The likeliest tokens for each mask of a text, independently.
 
     Raises:
         InputError: the text has no mask, or is too long for the model.
@@ -48,7 +48,7 @@ def fill(model: PretrainingModel, tokenizer: Tokenizer, text: str, *, top: int) 
             f"TEXT: has {len(ids)} tokens, and the model has positions for {model.config.max_length}; shorten it."
         )
     words, _ = model(pack([ids.tolist()]), positions)
-    # An embedding may have rows that the tokenizer has no token for.
+    # An embedding may have more rows than the tokenizer has tokens.
     probabilities, tokens = words.softmax(-1)[:, : tokenizer.vocab_size].topk(min(top, tokenizer.vocab_size))
     return [
         [Candidate(tokenizer.decode([token]), value) for token, value in zip(*row, strict=True)]
@@ -61,7 +61,7 @@ def _with_mask_of(tokenizer: Tokenizer, text: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Shows the likeliest words for each mask.
+    """Prints the likeliest words for each mask.
 
     Raises:
         InputError: the model or the text cannot be used.

@@ -1,8 +1,8 @@
 """Labelled sentences for named-entity recognition, from the files people have.
 
-Formats, told apart by ending and content: a word or character with its tag per line (``word TAG``, tab or spaces,
-further columns between; CoNLL's ``-DOCSTART-``); CSV or TSV with a header, a row per sentence or per word; JSON lines
-with ``text`` and spans, or ``tokens`` and ``tags``. Tags may be IOB1, BIO, BIOES or BMES.
+Formats, recognised by suffix and content: a word or character with its tag per line (``word TAG``, separated by tab or
+spaces, perhaps with columns in between; CoNLL's ``-DOCSTART-``); CSV or TSV with a header, a row per sentence or
+per word; JSON lines with ``text`` and spans, or ``tokens`` and ``tags``. Tags may be IOB1, BIO, BIOES or BMES.
 """
 
 import ast
@@ -23,7 +23,7 @@ from tasks.read.text_file import TextFile, read_text
 
 logger = logging.getLogger(__name__)
 
-# Column and field names that are recognised, in lower case.
+# Recognised names of columns and fields, in lower case.
 _WORD_COLUMNS = ("word", "token", "char", "character")
 _SENTENCE_ID_COLUMNS = ("sentence_id", "sentence #", "sentence", "sent_id", "id")
 _TEXT_COLUMNS = ("text", "sentence", "tokens", "words", "content")
@@ -37,12 +37,12 @@ class Sentence(NamedTuple):
 
     Attributes:
         words: at least one.
-        entities: in order, side by side.
+        entities: in order, without overlaps.
         line: where the sentence starts in its file.
-        num_repaired: tags that continue no entity (an ``I-`` first, say) and were read as the start of one.
-        num_widened: spans that begin or end inside a word, and were read as whole words.
-        text: the running text that the words are cut from, where there is one.
-        places: where each word stands in it, ``(start, end)`` by character.
+        num_repaired: tags that continue no entity (such as a first ``I-``), read as the start of one.
+        num_widened: spans that begin or end inside a word, widened to whole words.
+        text: the running text of the words, if there is one.
+        places: of each word in the text, as ``(start, end)`` in characters.
     """
 
     words: list[str]
@@ -54,8 +54,8 @@ class Sentence(NamedTuple):
     places: Sequence[tuple[int, int]] = ()
 
     def laid_out(self) -> tuple[str, Sequence[tuple[int, int]]]:
-        """A text and the words' places in it: the one they came from, or the words with a space between any two that
-        are not both Chinese."""
+        """A text and the words' places in it: the original, or the words joined by spaces, except between Chinese
+        characters."""
         if self.text is not None:
             return self.text, self.places
         text, places = "", []
@@ -77,11 +77,11 @@ def read_ner(path: str, scheme: str = "auto") -> Split[Sentence]:
     """Reads a file of labelled sentences.
 
     Args:
-        path: ``.gz`` or plain.
+        path: gzipped or not.
         scheme: one of :data:`SCHEMES`; ``auto`` looks at all tags of the file.
 
     Raises:
-        InputError: with file and line, where something in it cannot be used.
+        InputError: something cannot be used; names file and line.
     """
     if scheme not in SCHEMES:
         raise InputError(f"--scheme {scheme}: use one of {', '.join(SCHEMES)}.")
@@ -110,26 +110,26 @@ def read_ner(path: str, scheme: str = "auto") -> Split[Sentence]:
             row = Sentence(row.words, entities, row.lines[0], num_repaired)
         sentences.append(row)
     if not sentences:
-        raise InputError(f"{path}: holds no sentence.")
+        raise InputError(f"{path}: has no sentences.")
     if widened := [sentence for sentence in sentences if sentence.num_widened]:
         logger.warning(
-            "%s: %s spans begin or end inside a word of running text, the first in line %d; they are learnt, "
-            "scored and answered as whole words.", path, f"{sum(s.num_widened for s in widened):,}", widened[0].line,
+            "%s: %s spans begin or end inside a word, the first in line %d; they are widened to whole words for "
+            "training, scores and predictions.", path, f"{sum(s.num_widened for s in widened):,}", widened[0].line,
         )  # fmt: skip
     return Split(path=path, sha256=file.sha256, items=sentences, notes={"scheme": scheme if tagged else "spans"})
 
 
 def _warn_of_odd_lengths(path: str, lengths: Sequence[int]) -> None:
-    """Says so where the ends of sentences seem to be missing, or each word to be a sentence of its own."""
+    """Warns if sentence boundaries seem to be missing, or if every word seems to be a sentence."""
     if len(lengths) == 1 and lengths[0] >= 500:
         logger.warning(
-            "%s: all of its %s words are one sentence; put a blank line behind each sentence, or in a table a "
-            "sentence_id before it.", path, f"{lengths[0]:,}",
+            "%s: all of its %s words are one sentence; put a blank line after each sentence, or give a table a "
+            "sentence_id column.", path, f"{lengths[0]:,}",
         )  # fmt: skip
     if len(lengths) >= 20 and max(lengths) == 1:
         logger.warning(
-            "%s: each of its %s sentences is a single word; blank lines, or a sentence_id (here perhaps of words), "
-            "end a sentence.", path, f"{len(lengths):,}",
+            "%s: each of its %s sentences is a single word; blank lines, or a new sentence_id, end a "
+            "sentence.", path, f"{len(lengths):,}",
         )  # fmt: skip
 
 
@@ -157,15 +157,15 @@ def _check_tag(file: TextFile, line: int, tag: str, scheme: str) -> None:
         raise file.error(
             line,
             f"unknown tag {tag!r}; in the {scheme} scheme a tag is O, or one of {', '.join(PREFIXES[scheme])} with a "
-            f"hyphen and a type, such as B-PER. The schemes that can be read are {', '.join(SCHEMES[1:])} (--scheme).",
+            f"hyphen and a type, such as B-PER. Other schemes are {', '.join(SCHEMES[1:])} (--scheme).",
         )
     _check_type(file, line, tag[2:])
 
 
 def _check_type(file: TextFile, line: int, type_: str) -> None:
-    """seqeval strips hyphens off a type's ends, and has rows of its own in the report."""
+    """Refuses types that seqeval would change or confuse: it strips hyphens, and has rows named like averages."""
     if type_ != type_.strip("- \t") or not type_ or type_ in ("micro avg", "macro avg", "weighted avg"):
-        raise file.error(line, f"{type_!r} cannot be the name of a type; use letters, such as PER.")
+        raise file.error(line, f"{type_!r} cannot be the name of an entity type; use letters, such as PER.")
 
 
 # -- one word per line ------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def _columns(file: TextFile) -> Iterator[_TaggedSentence]:
     tags: list[str] = []
     lines: list[int] = []
     width = 0
-    known: dict[str, tuple[str, str]] = {}  # few lines differ from all before them, and equal ones share their strings
+    known: dict[str, tuple[str, str]] = {}  # most lines have occurred before; equal ones share their strings
     for number, line in enumerate(file.lines, 1):
         pair = known.get(line)
         if pair is None:
@@ -185,7 +185,7 @@ def _columns(file: TextFile) -> Iterator[_TaggedSentence]:
                     yield _TaggedSentence(words, tags, lines)
                     words, tags, lines = [], [], []
                 continue
-            # Only tab and space separate: str.split would also cut at a no-break or ideographic space that is a word.
+            # Only tab and space separate: str.split would also split at a no-break or ideographic space that is a word.
             cells = line.split("\t" if "\t" in line else " ")
             if len(cells) != width or "" in cells:
                 if "\t" not in line:
@@ -207,7 +207,7 @@ def _columns(file: TextFile) -> Iterator[_TaggedSentence]:
 
 
 def _table_delimiter(file: TextFile) -> str | None:
-    """The delimiter where the first line is a header that names a tag column and a text or word column."""
+    """The delimiter, if the first line is a header that names a tag column and a text or word column."""
     header = file.lines[0] if file.lines else ""
     for delimiter in ",\t;":
         names = tables.header(header, delimiter)
@@ -216,7 +216,7 @@ def _table_delimiter(file: TextFile) -> str | None:
     if file.suffix == ".csv":
         raise file.error(
             1,
-            f"the header {header[:60]!r} names no columns that are known; name them text and tags (a row per sentence) "
+            f"the header {header[:60]!r} has no recognised columns; name them text and tags (a row per sentence) "
             "or sentence_id, word and tag (a row per word).",
         )
     return None
@@ -248,7 +248,7 @@ def _table(file: TextFile, delimiter: str) -> Iterator[_TaggedSentence]:
 
 
 def _words_of_cell(text: str, num_tags: int) -> list[str]:
-    """The words of a sentence in one cell: a list, words with spaces between, or plain characters."""
+    """The words of a sentence in one cell: a list, words separated by spaces, or characters."""
     if text.startswith("[") and text.endswith("]"):
         with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
             listed = ast.literal_eval(text)
@@ -259,13 +259,13 @@ def _words_of_cell(text: str, num_tags: int) -> list[str]:
 
 
 def _one_line_cells(file: TextFile, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each row; a word that is a quotation mark would open a cell that swallows the rows behind it."""
+    """The cells of each row; refuses cells of several lines, which a stray quotation mark would open."""
     for line, row in tables.cells(file.lines, delimiter, file.error):
         if any("\n" in cell for cell in row):
             raise file.error(
                 line,
-                "a quotation mark opens a cell that ends in a later line; in such a table, write a word that is a "
-                'quotation mark as """".',
+                "a quotation mark opens a cell that ends in a later line; write a word that is a quotation mark as "
+                '"""".',
             )
         yield line, row
 
@@ -280,7 +280,7 @@ def _word_rows(
     for line, row in rows:
         empty = not any(row.values())
         identity = row[id_column] if id_column else ""
-        # An identity may stand in every row or in a sentence's first row only.
+        # The id may be in every row, or only in the first row of a sentence.
         if words and (empty or (identity and identity != current)):
             yield _TaggedSentence(words, tags, lines)
             words, tags, lines = [], [], []
@@ -319,7 +319,7 @@ def _all_strings(values: Any) -> bool:
 
 
 def _spans(file: TextFile, number: int, row: dict[str, Any]) -> list[Entity]:
-    """The spans of a row, by character: ``[start, end, type]`` or an object of start, end and label or type."""
+    """The spans of a row, in characters: ``[start, end, type]``, or an object with start, end and label or type."""
     given = next((row[name] for name in _SPAN_FIELDS if name in row), None)
     if not isinstance(given, list):
         raise file.error(number, f"text without a list of spans; expected one of the fields {', '.join(_SPAN_FIELDS)}.")
@@ -337,16 +337,16 @@ def _spans(file: TextFile, number: int, row: dict[str, Any]) -> list[Entity]:
 
 
 def _index_by_character(places: Sequence[tuple[int, int]]) -> dict[int, int]:
-    """The index of the word that a character stands in."""
+    """The index of the word at each character."""
     return {character: index for index, (start, end) in enumerate(places) for character in range(start, end)}
 
 
 def _spans_to_words(file: TextFile, number: int, text: str, spans: list[Entity]) -> Sentence:
-    """Running text cut as for prediction, and its spans as whole words ("Parisian" with Paris marked), which is all
-    that a prediction can give. A word is cut at borders only where it holds parts of several spans."""
+    """Splits running text as for prediction, and widens spans to whole words ("Parisian" for a marked Paris), which
+    predictions consist of. A word is split only if it contains parts of several spans."""
     whole = split_words(text)
     if not whole:
-        raise file.error(number, "the text holds no word.")
+        raise file.error(number, "the text has no words.")
     word_at = _index_by_character(whole)
     ends_in: dict[int | None, list[Entity]] = {}
     for span in spans:
@@ -362,7 +362,7 @@ def _spans_to_words(file: TextFile, number: int, text: str, spans: list[Entity])
     entities: list[Entity] = []
     for start, end, type_ in spans:
         if not 0 <= start < end <= len(text):
-            raise file.error(number, f"the span {start}:{end} lies outside the text of {len(text)} characters.")
+            raise file.error(number, f"the span {start}:{end} is outside the text of {len(text)} characters.")
         if start not in word_at or end - 1 not in word_at:
             raise file.error(number, f"the span {start}:{end} ({text[start:end]!r}) starts or ends with white space.")
         first, last = word_at[start], word_at[end - 1]

@@ -1,15 +1,15 @@
-"""Tags of words, such as ``B-PER``, and the entities that they mark."""
+"""Tags of words, such as ``B-PER``, and the entities they encode."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 SCHEMES = ("auto", "iob1", "bio", "bioes", "bmes")
-# What a tag begins with, before its hyphen.
+# The prefixes of tags, before the hyphen.
 PREFIXES = {"iob1": "BI", "bio": "BI", "bioes": "BIES", "bmes": "BMES"}
 
 
 class Entity(NamedTuple):
-    """Words ``start:end`` of a sentence name something of type ``type``."""
+    """An entity of a type: words ``start:end`` of a sentence."""
 
     start: int
     end: int
@@ -17,11 +17,11 @@ class Entity(NamedTuple):
 
 
 def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
-    """Tells the scheme from all tags of a file.
+    """Recognises the scheme from all tags of a file.
 
-    M marks BMES, E or S without it BIOES. IOB1 and BIO share their letters: in IOB1 a ``B-`` stands only right behind
-    an entity of its own type, in BIO an ``I-`` never opens one. CoNLL-2003 itself breaks its rule twice in 23,427
-    entities, so IOB1 is a file where ten times as many are opened by an ``I-``.
+    M means BMES; E or S without M means BIOES. IOB1 and BIO share their letters: in IOB1 a ``B-`` occurs only directly
+    after an entity of the same type; in BIO an ``I-`` never starts one. CoNLL-2003 itself breaks its rule twice in
+    23,427 entities, so a file counts as IOB1 if ten times as many entities start with ``I-``.
     """
     prefixes: set[str] = set()
     free_begins = inside_starts = 0
@@ -43,17 +43,17 @@ def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
 
 
 def entities_from_tags(tags: Sequence[str], scheme: str) -> tuple[list[Entity], int]:
-    """Reads entities off a sentence's tags.
+    """Decodes the entities of a sentence from its tags.
 
-    A tag that continues no entity of its type starts one, and an entity that is not closed ends where the next thing
-    begins; both are counted as repairs.
+    A tag that continues no entity of its type starts one, and an entity that is not closed ends where the next tag
+    begins; both count as repairs.
 
     Returns:
         The entities in order, and the number of repairs.
     """
     entities: list[Entity] = []
     repairs = 0
-    start, type_ = -1, ""  # the open entity, if any
+    start, type_ = -1, ""  # the current entity, if any
 
     def close(end: int) -> None:
         nonlocal start

@@ -1,8 +1,8 @@
 """Named-entity recognition: ``python -m tasks.ner --arch albert``.
 
 A linear head over each word's first token, trained with cross-entropy, or a CRF over the words' first tokens. Long
-sentences are cut into overlapping windows and each word is counted in the window that shows most of its context, so
-every gold entity is trained on and scored.
+sentences are split into overlapping windows. Each word counts in the window with most of its context, so every gold
+entity is trained on and scored.
 """
 
 import dataclasses
@@ -36,8 +36,8 @@ _CRF_BATCH = 64
 
 
 class Window(NamedTuple):
-    """A piece of a sentence as the model sees it: ids with special tokens, each one's tag (or -100), and the sentence's
-    line in its file."""
+    """A piece of a sentence as the model sees it: ids with special tokens, the tag of each (or -100), and the line
+    of the sentence in its file."""
 
     ids: npt.NDArray[np.int32]
     targets: npt.NDArray[np.int16]
@@ -45,14 +45,14 @@ class Window(NamedTuple):
 
 
 class Tags(NamedTuple):
-    """The tag of every word of a sentence, and how probable the model finds it."""
+    """The predicted tag of every word of a sentence, and its probability."""
 
     names: list[str]
     probabilities: list[float]
 
 
 class NerTask(Task[Sentence, Window, Tags]):
-    """Named entities; see the module."""
+    """Named entities."""
 
     name = "ner"
     settings_class = NerSettings
@@ -102,21 +102,21 @@ class NerTask(Task[Sentence, Window, Tags]):
 
     @classmethod
     def settings_from_config(cls, config: EncoderConfig) -> dict[str, Any]:
-        """None; but the labels of a checkpoint that another tool has fine-tuned must be tags."""
+        """No settings, but the labels of a checkpoint from another tool must be tags."""
         names = list(config.id2label.values())
         if "O" not in names or not all(is_tag(name) for name in names):
             raise InputError(
                 f"the checkpoint's labels ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''}) are not O and "
-                "tags such as B-PER and I-PER; name them so, in id2label and label2id of its config.json."
+                "tags such as B-PER and I-PER; rename them in id2label and label2id of its config.json."
             )
         return {}
 
     def encode(self, items: Sequence[Sentence], tokenizer: Tokenizer, config: EncoderConfig) -> Encoded[Window]:
-        """Cuts sentences into windows.
+        """Splits sentences into windows.
 
-        The notes count words with no token of their own (control or zero-width characters), which stand as unknown
-        tokens; unknown tokens, those among them; windows added where sentences are long; and tokens at the end of
-        single words longer than a window, which no window shows.
+        The notes count words without a token of their own (control or zero-width characters), which become unknown
+        tokens; all unknown tokens; windows added for long sentences; and tokens cut off single words that are longer
+        than a window.
         """
         room = (self.settings.max_length or config.max_length) - tokenizer.num_special_tokens()
         overlap = min(self.settings.overlap, room // 2)
@@ -144,7 +144,7 @@ class NerTask(Task[Sentence, Window, Tags]):
         return Encoded(examples=examples, counts=counts, notes=notes)
 
     def collate(self, examples: Sequence[Window]) -> LabelledBatch:
-        """Packs windows; the targets are ``(T,)``."""
+        """Packs windows; the targets are tags ``(T,)``."""
         inputs = pack([example.ids for example in examples])
         targets = np.concatenate([example.targets for example in examples], dtype=np.int64)
         has_target = targets != IGNORE_INDEX
@@ -172,8 +172,8 @@ class NerTask(Task[Sentence, Window, Tags]):
     # -- answers -----------------------------------------------------------------------------------------------------
 
     def decode(self, model: nn.Module, logits: Tensor, batch: LabelledBatch, examples: Sequence[Window]) -> list[Any]:
-        """Of each window's words the emissions for a CRF, which reads whole sentences; else the likeliest tag and its
-        probability."""
+        """For a CRF, which decodes whole sentences, the emissions of each window's words; else the likeliest tags and
+        their probabilities."""
         kept, counts = logits[batch.target_positions].float(), batch.target_counts
         if isinstance(model, CrfTokenClassifier):
             return list(kept.cpu().split(counts))
@@ -246,21 +246,21 @@ class NerTask(Task[Sentence, Window, Tags]):
 
 
 def score(gold: list[list[str]], predicted: list[list[str]]) -> tuple[dict[str, float], dict[str, Any], str]:
-    """seqeval's figures.
+    """seqeval's metrics.
 
     Returns:
         ``strict_f1`` and ``default_f1`` (micro averages; seqeval's two modes differ in how they read tags that follow
-        no scheme), the strict figures per type and averaged, and the same as a table.
+        no scheme), the strict metrics per type and averaged, and the same as a table.
     """
-    # Imported here because it brings scikit-learn, which takes a second.
+    # Imported here because it imports scikit-learn, which takes a second.
     from seqeval.metrics import classification_report, f1_score
     from seqeval.scheme import IOB2
 
-    if not any(tag != "O" for tags in chain(gold, predicted) for tag in tags):  # seqeval has no table for this
+    if not any(tag != "O" for tags in chain(gold, predicted) for tag in tags):  # seqeval fails on this
         return {"strict_f1": 0.0, "default_f1": 0.0}, {}, "no entities"
     strict: dict[str, Any] = {"mode": "strict", "scheme": IOB2, "zero_division": 0}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # seqeval warns of types that were never predicted; the table shows them
+        warnings.simplefilter("ignore")  # about types that were never predicted; the table shows them
         report = classification_report(gold, predicted, output_dict=True, **strict)
         table = classification_report(gold, predicted, digits=4, **strict)
         default_f1 = float(f1_score(gold, predicted, zero_division=0))
@@ -276,7 +276,7 @@ def _sum_by_sequence(values: Tensor, batch: LabelledBatch) -> Tensor:
 
 
 def _confusion(items: Sequence[Sentence], outputs: Sequence[Tags]) -> dict[str, dict[str, int]]:
-    """By word: the types of the gold and of the predicted tags."""
+    """Gold and predicted entity types of each word."""
     pairs = Counter(
         (gold[2:] or "O", predicted[2:] or "O")
         for item, output in zip(items, outputs, strict=True)

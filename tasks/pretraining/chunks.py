@@ -1,4 +1,4 @@
-"""What is seen of a corpus at a time, drawn anew in each epoch: chunks of it, paired and masked."""
+"""The examples of pre-training: chunks of a corpus, paired and masked anew in each epoch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from tasks.pretraining.pairs import draw_pair
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Objective:
-    """What a model is to learn from chunks of one stream, and how they are laid out for it.
+    """What a model learns from the chunks of a stream.
 
     Attributes:
-        pair: the relation of segments to tell; None for masked words alone.
+        pair: the relation of segments to predict; None for masked words only.
         masking: of words.
-        tokenizer: frames segments.
-        stream: holds the chunks.
-        seed: of all draws.
+        tokenizer: adds the special tokens.
+        stream: with the chunks.
+        seed: of all random choices.
     """
 
     pair: str | None
@@ -36,8 +36,8 @@ class Objective:
 
 
 class MaskedChunk(NamedTuple):
-    """A chunk as the model sees it in one epoch: ids and token types ``(n,)``, the masked positions and the words that
-    stood there ``(k,)``, and the pair's label, if it is a pair."""
+    """A chunk as the model sees it in one epoch: ids and token types ``(T,)``, the masked positions and their original
+    ids ``(M,)``, and the label of the pair, if it is one."""
 
     ids: npt.NDArray[np.int32]
     types: Sequence[int]
@@ -47,13 +47,13 @@ class MaskedChunk(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Tokens ``start:end`` of a stream, to be masked and paired anew in each epoch.
+    """Tokens ``start:end`` of a stream, masked and paired anew in each epoch.
 
     Attributes:
-        objective: of it, and of all others of its file.
-        number: among them.
+        objective: shared by all chunks of a file.
+        number: of the chunk.
         start, end: in the stream.
-        line: where its document starts in its file.
+        line: where its document starts in the file.
         epoch: from 1; 0 is for evaluation.
     """
 
@@ -66,14 +66,14 @@ class Chunk(NamedTuple):
 
     @property
     def ids(self) -> npt.NDArray[np.int32]:
-        """The tokens in a frame, unmasked and unpaired; a pair from elsewhere may be a little shorter."""
+        """The tokens with special ones, unmasked and unpaired; a pair from another document may be a little shorter."""
         objective = self.objective
         ids = objective.stream.ids[self.start : self.end].tolist()
         framed, _ = objective.tokenizer.with_special_tokens(ids, [] if objective.pair else None)
         return np.array(framed, np.int32)
 
     def draw(self) -> MaskedChunk:
-        """Pairs and masks, by the seed, the epoch and the number."""
+        """Pairs and masks the chunk, from the seed, the epoch and its number."""
         objective = self.objective
         stream, tokenizer = objective.stream, objective.tokenizer
         generator = np.random.default_rng((objective.seed, self.epoch, self.number))

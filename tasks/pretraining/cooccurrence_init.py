@@ -1,16 +1,16 @@
-"""Where pre-training starts: at what can be counted, instead of at random.
+"""Initial weights for pre-training from counts of the corpus, instead of random ones.
 
-A small model spends long on what a minute of counting knows. Here are set
+A small model takes long to learn what can be counted in a minute. Initialised here:
 
 - word embeddings: the leading singular vectors of the words' positive pointwise mutual information (Levy and Goldberg
   2014), in all dimensions but a few;
 - position embeddings: sines and cosines (Vaswani et al. 2017, section 3.5) in those few;
-- queries and keys of some heads: rotations of them, so that the first two layers look at this token, at its neighbours
-  and at theirs (relative positions as rotations: Su et al. 2021);
-- values and outputs of attention: random orthogonal maps, so that what is looked at arrives (Saxe et al. 2014);
+- queries and keys of some heads: rotations of the positions, so that the first two layers attend to the token itself,
+  its neighbours, and theirs (relative positions as rotations: Su et al. 2021);
+- values and outputs of attention: random orthogonal maps, which preserve what is attended to (Saxe et al. 2014);
 - the language head's bias: the logarithms of the words' frequencies.
 
-All of it is trained on from there.
+All of these are trained further.
 """
 
 import math
@@ -23,24 +23,24 @@ from torch import Tensor, nn
 from minibert import PretrainingModel
 from minibert.encoder import Layer
 
-MOST_WORDS = 12_000  # the most frequent ones are counted; pairs of them take 4 bytes each, several times over
+MOST_WORDS = 12_000  # the most frequent ones are counted; each pair takes 4 bytes, several times over
 WINDOW = 5
 MOST_POSITION_WIDTH = 32
-WORD_SCALE, POSITION_SCALE = 0.04, 0.02  # root mean square; their sum is normalised
+WORD_SCALE, POSITION_SCALE = 0.04, 0.02  # root mean square; LayerNorm follows their sum
 FREQUENCIES = (2.0, 0.02)  # radians a token, fastest and slowest
-# Where the first heads of the first layers look; the other heads stay as they were drawn.
+# Relative positions that the first heads of the first layers attend to; the other heads stay random.
 OFFSETS = ((-1, 1, 0), (-2, 2))
 SHARPNESS = 2.0
 GAIN = 0.8
 
 
-def start_from_counts(model: PretrainingModel, ids: NDArray[np.integer], seed: int) -> None:
-    """Sets the weights named above; leaves the others as they are.
+def init_from_cooccurrences(model: PretrainingModel, ids: NDArray[np.integer], seed: int) -> None:
+    """Initialises the weights listed above; leaves the others.
 
     Args:
-        model: of any of the three architectures.
-        ids: ``(N,)`` the corpus in tokens, its separators among them.
-        seed: of what is drawn.
+        model: of any family.
+        ids: ``(N,)``, the tokens of the corpus, with separators.
+        seed: of random choices.
     """
     generator = torch.Generator().manual_seed(seed)
     embeddings = model.encoder.embeddings
@@ -72,10 +72,10 @@ def start_from_counts(model: PretrainingModel, ids: NDArray[np.integer], seed: i
 
 
 def cooccurrences(ids: NDArray[np.integer], num_words: int) -> Tensor:
-    """How often two words stand near each other, each time divided by their distance, up to 5: ``(V, V)``.
+    """How often two words occur within 5 tokens of each other, weighted by 1 / distance: ``(V, V)``.
 
     Args:
-        ids: ``(N,)``; those from ``num_words`` on are other words.
+        ids: ``(N,)``; ids of at least ``num_words`` are other words.
         num_words: V.
     """
     ids = ids.astype(np.int64)
@@ -89,7 +89,7 @@ def cooccurrences(ids: NDArray[np.integer], num_words: int) -> Tensor:
 
 
 def word_vectors(counts: Tensor, width: int, generator: torch.Generator) -> Tensor:
-    """Unit vectors ``(V, width)``, or narrower for fewer words, out of counts ``(V, V)``.
+    """Unit vectors ``(V, width)``, or narrower for fewer words, from counts ``(V, V)``.
 
     The truncated singular value decomposition of the positive pointwise mutual information, with contexts' counts to
     the power of 0.75 and singular values to that of 0.5 (Levy, Goldberg and Dagan 2015).
@@ -109,7 +109,7 @@ def _orthogonal(size: int, generator: torch.Generator) -> Tensor:
 
 
 def _rotate(pairs: Tensor, angles: Tensor) -> Tensor:
-    """Turns ``(…, P)``, pairs of coordinates, by ``(…, P / 2)`` angles."""
+    """Rotates pairs of coordinates ``(..., P)`` by angles ``(..., P / 2)``."""
     x, y = pairs.unflatten(-1, (-1, 2)).unbind(-1)
     cos, sin = angles.cos(), angles.sin()
     return torch.stack([x * cos - y * sin, x * sin + y * cos], -1).flatten(-2)
@@ -122,7 +122,7 @@ def _pass_on(layer: Layer, generator: torch.Generator) -> None:
 
 
 def _look(layer: Layer, offsets: tuple[int, ...], position_basis: Tensor, turns: Tensor) -> None:
-    """Adds to heads' queries and keys the positions, turned so that those agree best that are an offset apart."""
+    """Adds rotated positions to the queries and keys of heads, so that positions an offset apart match best."""
     attention = layer.attention
     queries, keys, _ = attention.qkv.weight.unflatten(0, (3, attention.num_heads, -1))  # (H, D, C) each
     for offset, query, key in zip(offsets, queries, keys, strict=False):

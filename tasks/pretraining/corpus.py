@@ -1,4 +1,4 @@
-"""Plain text to pre-train on: documents, their tokens, and the chunks of them that a model sees at a time."""
+"""Plain text for pre-training: documents, their tokens, and the chunks that a model sees at a time."""
 
 import hashlib
 import re
@@ -16,7 +16,8 @@ from minibert.tokenizer.tokenizer import split_words
 from tasks.data import Split
 from tasks.read.text_file import read_text
 
-# A sentence ends behind a mark and the quotation marks and brackets that follow it; a full stop needs a blank, too.
+# A sentence ends after a punctuation mark and the closing quotation marks and brackets that follow; after a full stop
+# there must also be white space.
 _SENTENCE_END = re.compile(r"""(?:[。！？；!?]+|\.(?=[”’"')\]]*\s))[”’」』）】"')\]]*\s*""")
 
 
@@ -26,7 +27,7 @@ class Document(NamedTuple):
     Attributes:
         paragraphs: its lines.
         path: its file.
-        line: where it starts there.
+        line: where it starts.
     """
 
     paragraphs: tuple[str, ...]
@@ -35,10 +36,10 @@ class Document(NamedTuple):
 
 
 def read_corpus(paths: Sequence[str]) -> Split[Document]:
-    """Reads text files, plain or ``.gz``: a paragraph a line, a blank line between documents.
+    """Reads text files, gzipped or not: one paragraph per line, a blank line between documents.
 
     Raises:
-        InputError: a file cannot be read, is not UTF-8 (with its line), or holds no text.
+        InputError: a file cannot be read, is not UTF-8 (names the line), or has no text.
     """
     documents = []
     hashes = []
@@ -47,7 +48,7 @@ def read_corpus(paths: Sequence[str]) -> Split[Document]:
         hashes.append(file.sha256)
         found = list(_documents(path, file.lines))
         if not found:
-            raise InputError(f"{path}: holds no text; give a file with a paragraph a line.")
+            raise InputError(f"{path}: has no text; give a file with one paragraph per line.")
         documents += found
     whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
     return Split(path=", ".join(paths), sha256=whole, items=documents)
@@ -68,10 +69,10 @@ class TokenStream:
     """The tokens of documents, end to end.
 
     Attributes:
-        ids: ``(N,)``, without special tokens, but for what stands between documents where that is asked for.
+        ids: ``(N,)``, without special tokens except the separators between documents, if there are any.
         word_starts: ``(N,)``, true at the first token of each word; a Chinese character is a word.
-        sentences: ``(S,)``, where sentences start; always at a word's first token.
-        documents: ``(D + 1,)``, where documents start, then N; a document without tokens has the next one's start.
+        sentences: ``(S,)``, where sentences start, always at the first token of a word.
+        documents: ``(D + 1,)``, where documents start, then N; an empty document starts where the next one does.
     """
 
     ids: npt.NDArray[np.int32]
@@ -83,18 +84,18 @@ class TokenStream:
         return f"{len(self.ids)} tokens of {len(self.documents) - 1} documents"
 
     def sentences_between(self, start: int, end: int) -> npt.NDArray[np.int64]:
-        """Where the sentences start that start at ``start`` or later, and before ``end``."""
+        """The sentence starts from ``start`` to before ``end``."""
         first, last = np.searchsorted(self.sentences, (start, end))
         return self.sentences[first:last]
 
 
 def tokenise(documents: Sequence[Document], tokenizer: Tokenizer, *, separator: int | None) -> TokenStream:
-    """Cuts documents into tokens, words and sentences.
+    """Splits documents into tokens, words and sentences.
 
     Args:
-        documents: to cut.
-        tokenizer: cuts.
-        separator: a token to stand behind each document, as a sentence of its own; none where absent.
+        documents: to split.
+        tokenizer: makes the tokens.
+        separator: a token to add after each document, as a sentence of its own; None for none.
     """
     ids: list[npt.NDArray[np.int32]] = []
     words: list[npt.NDArray[np.bool_]] = []
@@ -104,7 +105,7 @@ def tokenise(documents: Sequence[Document], tokenizer: Tokenizer, *, separator: 
     for document in documents:
         for paragraph in document.paragraphs:
             pieces = tokenizer.encode(paragraph)
-            # By its last character, because some tokenizers count the blank before a word to its first token.
+            # By its last character, because some tokenizers count the space before a word as part of its first token.
             last = np.array([end - 1 for _, end in pieces.offsets], np.int64)
             word_starts = _changes(last, [start for start, _ in split_words(paragraph)])
             sentence_starts = _changes(last, [match.end() for match in _SENTENCE_END.finditer(paragraph)])
@@ -127,7 +128,7 @@ def tokenise(documents: Sequence[Document], tokenizer: Tokenizer, *, separator: 
 
 
 def _changes(places: npt.NDArray[np.int64], starts: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Whether each place lies in another part of a text than the one before it; the first one does.
+    """Whether each place is in another part of a text than the one before it; true for the first.
 
     Args:
         places: in order.
@@ -138,8 +139,7 @@ def _changes(places: npt.NDArray[np.int64], starts: Sequence[int]) -> npt.NDArra
 
 
 def with_short_sentences(stream: TokenStream, longest: int) -> TokenStream:
-    """The same with sentences of at most ``longest`` tokens: longer ones are cut, at the start of a word where they
-    have one."""
+    """The same with sentences of at most ``longest`` tokens: longer ones are cut, between words if possible."""
     starts: list[int] = []
     for start, end in pairwise([*stream.sentences.tolist(), len(stream.ids)]):
         starts.append(start)
@@ -151,15 +151,16 @@ def with_short_sentences(stream: TokenStream, longest: int) -> TokenStream:
 
 
 def pair_chunks(stream: TokenStream, room: int) -> tuple[TokenStream, list[list[tuple[int, int]]]]:
-    """Cuts documents into chunks that can be cut again, into two segments of whole sentences.
+    """Cuts documents into chunks that can be split into two segments of whole sentences.
 
     Args:
         stream: the tokens.
         room: the most tokens in a chunk.
 
     Returns:
-        The stream with sentences so short that two of them fit (a document's last chunk may be a single sentence, which
-        is cut in the middle), and the chunks ``start:end`` of each document. A single token makes no chunk.
+        The stream, with sentences short enough that two of them fit (the last chunk of a document may be a single
+        sentence, which is split in the middle), and the chunks ``start:end`` of each document. A chunk has at least two
+        tokens.
     """
     stream = with_short_sentences(stream, room // 2)
     more: list[int] = []
@@ -176,13 +177,13 @@ def pair_chunks(stream: TokenStream, room: int) -> tuple[TokenStream, list[list[
 
 
 def full_chunks(stream: TokenStream, room: int, separator: int) -> list[list[tuple[int, int]]]:
-    """Cuts the stream into chunks as long as can be, of whole sentences, across documents (FULL-SENTENCES in Liu et al.
-    2019, section 4.2).
+    """Cuts the stream into chunks of whole sentences, as long as possible, across documents (FULL-SENTENCES in Liu et
+    al. 2019, section 4.2).
 
     Args:
-        stream: the tokens, with a separator behind each document.
+        stream: the tokens, with a separator after each document.
         room: the most tokens in a chunk.
-        separator: is taken away at both ends of a chunk, where nothing is to be separated.
+        separator: removed at both ends of a chunk, where it separates nothing.
 
     Returns:
         The chunks ``start:end`` of each document: those that start in it.
@@ -197,7 +198,7 @@ def full_chunks(stream: TokenStream, room: int, separator: int) -> list[list[tup
 
 
 def _filled(starts: Sequence[int], end: int, room: int) -> list[tuple[int, int]]:
-    """Runs of sentences, each with as many as fit in ``room`` tokens.
+    """Runs of as many sentences as fit into ``room`` tokens.
 
     Args:
         starts: where the sentences start, none longer than ``room``.
@@ -215,7 +216,7 @@ def _filled(starts: Sequence[int], end: int, room: int) -> list[tuple[int, int]]
 
 
 def _middle(stream: TokenStream, start: int, end: int) -> int:
-    """The start of a word nearest to the middle of ``start:end``; the middle itself where one word fills all."""
+    """The word start nearest to the middle of ``start:end``; the middle itself if there is only one word."""
     words = start + 1 + np.flatnonzero(stream.word_starts[start + 1 : end])
     middle = (start + end) // 2
     return int(words[np.abs(words - middle).argmin()]) if len(words) else middle

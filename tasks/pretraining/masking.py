@@ -1,7 +1,7 @@
-"""Which tokens a model has to predict, and what stands in their place: the masked language model of BERT, with whole
-words, and with the n-grams of ALBERT.
+"""The tokens that a model predicts, and what replaces them: BERT's masked language model, whole-word masking, and
+ALBERT's n-gram masking.
 
-Everything here is a function of its arguments and a generator, so that what is drawn can be drawn again.
+Everything here is a function of its arguments and a random generator, so it can be repeated.
 """
 
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ import numpy.typing as npt
 from minibert import Tokenizer
 
 RATE = 0.15
-"""The part of the tokens to predict (Devlin et al. 2019, section 3.1)."""
+"""The share of tokens to predict (Devlin et al. 2019, section 3.1)."""
 _MASKED, _RANDOM = 0.8, 0.1  # of those; the rest stay as they are
 _NGRAM_ODDS = np.array([1, 1 / 2, 1 / 3])  # of 1, 2 and 3 words (Lan et al. 2020, section 4.1)
 
 
 class Masked(NamedTuple):
-    """A sequence to be completed.
+    """A masked sequence.
 
     Attributes:
-        ids: ``(n,)``, what the model sees.
-        positions: ``(k,)``, where it has to tell what stood there, in order.
-        words: ``(k,)``, the ids that stood there.
+        ids: ``(T,)``, what the model sees.
+        positions: ``(M,)``, the tokens to predict, in order.
+        words: ``(M,)``, their original ids.
     """
 
     ids: npt.NDArray[np.int32]
@@ -39,9 +39,9 @@ class Masking:
     """How sequences of one vocabulary are masked.
 
     Attributes:
-        unit: what is masked as a whole: one of :data:`~tasks.options.MASKING_UNITS`.
-        mask_token_id: stands for eight tenths of what is to be predicted.
-        special: ``(V,)``, the ids that are never to be predicted and never stand for another.
+        unit: what is masked as a whole: one of :data:`~tasks.pretraining.settings.MASKING_UNITS`.
+        mask_token_id: replaces eight tenths of the tokens to predict.
+        special: ``(V,)``, ids that are never predicted and never replace others.
     """
 
     unit: str
@@ -60,9 +60,9 @@ class Masking:
         """Masks a sequence.
 
         Args:
-            ids: ``(n,)``, with special tokens.
-            word_starts: ``(n,)``, true at the first token of each word and at each special token.
-            generator: where chance comes from.
+            ids: ``(T,)``, with special tokens.
+            word_starts: ``(T,)``, true at the first token of each word and at each special token.
+            generator: of random numbers.
         """
         special = self.special[ids]
         starts = np.ones(len(ids), bool) if self.unit == "token" else word_starts
@@ -79,14 +79,14 @@ class Masking:
 def units_of(
     starts: npt.NDArray[np.bool_], special: npt.NDArray[np.bool_], generator: np.random.Generator | None
 ) -> list[tuple[int, int]]:
-    """Cuts a sequence into what is masked as a whole: runs ``start:end`` of tokens, without any special ones.
+    """Splits a sequence into the units that are masked as a whole: runs ``start:end`` of tokens that are not special.
 
     Args:
-        starts: ``(n,)``, true at the first token of each word.
-        special: ``(n,)``, true at tokens that are not to be masked; a word that holds one is left out.
-        generator: cuts into n-grams of words, whose lengths have the odds 1 : 1/2 : 1/3 but where the text ends.
-            Cutting all of the text, and choosing among the pieces, keeps these odds for what is masked; n-grams drawn
-            at random places would get in each other's way, the longer the more. Without it, each word is a unit.
+        starts: ``(T,)``, true at the first token of each word.
+        special: ``(T,)``, true at tokens that are never masked; a word with one of them is left out.
+        generator: draws n-grams of words, with lengths in the proportions 1 : 1/2 : 1/3 except where the text ends.
+            Splitting the whole text and then choosing among the pieces preserves these proportions; n-grams at random
+            places would overlap, long ones more often. None makes every word a unit.
     """
     borders = [*np.flatnonzero(starts).tolist(), len(starts)]
     words = list(pairwise(borders))
@@ -94,7 +94,7 @@ def units_of(
         odds = _NGRAM_ODDS / _NGRAM_ODDS.sum()
         lengths = iter(generator.choice(len(odds), len(words), p=odds).tolist())
     units: list[tuple[int, int]] = []
-    more = 0  # words that the unit under way may still take
+    more = 0  # words that the current unit may still take
     for start, end in words:
         if special[start:end].any():
             more = 0
@@ -108,9 +108,9 @@ def units_of(
 
 
 def choose(units: Sequence[tuple[int, int]], quota: float, generator: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Draws units until they have ``quota`` tokens; gives the tokens' places, in order.
+    """Draws units until they have ``quota`` tokens; returns the positions of the tokens, in order.
 
-    The last unit may not fit; it is taken with the probability that makes the expected number of tokens the quota.
+    The last unit may not fit; it is taken with the probability at which the expected number of tokens is the quota.
     """
     chosen: list[int] = []
     for index in generator.permutation(len(units)).tolist():

@@ -1,6 +1,6 @@
-"""Pairs of segments whose relation a model has to tell: BERT's next sentence and ALBERT's sentence order.
+"""Pairs of segments whose relation a model predicts: BERT's next sentence and ALBERT's sentence order.
 
-A segment is a run of tokens ``start:end`` of a :class:`TokenStream`, one sentence or more.
+A segment is one or more sentences, as tokens ``start:end`` of a :class:`TokenStream`.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ NEXT_SENTENCE, SENTENCE_ORDER = "next_sentence", "sentence_order"
 
 
 class Pair(NamedTuple):
-    """Two segments, and 1 where the second does not follow the first: it is from elsewhere, or they are swapped.
+    """Two segments, and the label: 1 if the second does not follow the first, being from elsewhere or swapped with it.
 
     The numbers are those of ``next_sentence_label`` and ``sentence_order_label`` in Hugging Face's models.
     """
@@ -25,10 +25,10 @@ class Pair(NamedTuple):
 
 
 def draw_pair(objective: str, stream: TokenStream, chunk: Segment, generator: np.random.Generator) -> Pair:
-    """Cuts a chunk of two sentences or more into two segments at random, and half the time breaks their relation.
+    """Splits a chunk of two or more sentences into two segments at random, and breaks their relation half the time.
 
-    For the next sentence, the second segment is then taken from another document (Devlin et al. 2019, section 3.1); for
-    the order, the two change places (Lan et al. 2020, section 3.1).
+    For the next sentence, the second segment then comes from another document (Devlin et al. 2019, section 3.1); for
+    the sentence order, the two are swapped (Lan et al. 2020, section 3.1).
     """
     border = int(generator.choice(stream.sentences_between(chunk[0] + 1, chunk[1])))
     first, second = (chunk[0], border), (border, chunk[1])
@@ -39,8 +39,8 @@ def draw_pair(objective: str, stream: TokenStream, chunk: Segment, generator: np
 
 
 def _from_elsewhere(stream: TokenStream, segment: Segment, generator: np.random.Generator) -> Segment:
-    """Sentences of another document, any one being the first, as long as ``segment`` or a little shorter: a length that
-    followed another rule would give them away."""
+    """Sentences of another document, from a random one on, as long as ``segment`` or a little shorter: a different
+    distribution of lengths would give the label away."""
     borders = stream.documents
     filled = np.flatnonzero(np.diff(borders))
     own = np.searchsorted(borders[filled], segment[0], side="right") - 1

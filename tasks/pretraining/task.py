@@ -1,9 +1,9 @@
 """Pre-training: ``python -m tasks.pretraining --arch bert --corpus FILE...``.
 
-BERT learns masked words and next sentences, ALBERT masked n-grams and the order of sentences, RoBERTa masked words of
-text without a break. What is masked and what is paired is drawn anew in each epoch, from the seed, the epoch and the
-example's number alone, so that it depends neither on batches nor on processes nor on interruptions. A new model starts
-from counts of the corpus (see :mod:`tasks.pretraining.cooccurrence_init`), with ``--weights random`` from noise.
+BERT learns masked words and next sentences, ALBERT masked n-grams and sentence order, RoBERTa masked words in continuous
+text. Masks and pairs are drawn anew in each epoch, from the seed, the epoch and the example's number alone, so they do
+not depend on batches, processes or interruptions. A new model is initialised from co-occurrences in the corpus (see
+:mod:`tasks.pretraining.cooccurrence_init`), or at random with ``--weights random``.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from minibert.files import read_json_object
 from minibert.training import LabelledBatch
 from tasks.data import Details, Encoded, Split
 from tasks.pretraining.chunks import Chunk, Objective
-from tasks.pretraining.cooccurrence_init import start_from_counts
+from tasks.pretraining.cooccurrence_init import init_from_cooccurrences
 from tasks.pretraining.corpus import Document, full_chunks, pair_chunks, read_corpus, tokenise
 from tasks.pretraining.masking import Masking
 from tasks.pretraining.pairs import NEXT_SENTENCE
@@ -37,14 +37,14 @@ Logits = tuple[Tensor, Tensor | None]
 
 
 class Tally(NamedTuple):
-    """What became of some chunks: masked words, those of them that were told, and their losses' sum; the same of pairs,
-    in fields that are 0 where there are none."""
+    """Counts over some chunks: masked words, those predicted correctly, and the sum of their losses; the same for
+    pairs, 0 if there are none."""
 
     words: int
-    words_told: int
+    words_correct: int
     words_loss: float
     pairs: int
-    pairs_told: int
+    pairs_correct: int
     pairs_loss: float
 
 
@@ -52,7 +52,7 @@ _NOTHING = Tally(0, 0, 0.0, 0, 0, 0.0)
 
 
 class PretrainingTask(Task[Document, Chunk, Tally]):
-    """Pre-training; see the module."""
+    """Pre-training."""
 
     name = "pretraining"
     settings_class = PretrainingSettings
@@ -105,9 +105,9 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
         shape = read_json_object(Path(path))
         known = {each.name for each in dataclasses.fields(EncoderConfig)}
         if unknown := [name for name in shape if name not in known]:
-            raise InputError(f"{path}: {unknown[0]} is none of the model's fields: {', '.join(sorted(known))}.")
+            raise InputError(f"{path}: {unknown[0]} is not a field of the model; it has {', '.join(sorted(known))}.")
         if settled := [name for name in ("model_type", "vocab_size", "pad_token_id") if name in shape]:
-            raise InputError(f"{path}: {settled[0]} comes from --arch or the tokenizer; leave it out.")
+            raise InputError(f"{path}: {settled[0]} is determined by --arch or the tokenizer; leave it out.")
         return shape
 
     def init_weights(self, model: Pretrained, tokenizer: Tokenizer, train: Split[Document]) -> str:
@@ -115,17 +115,17 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
             return "random"
         assert isinstance(model, PretrainingModel)
         stream = tokenise(train.items, tokenizer, separator=tokenizer.sep_token_id)
-        start_from_counts(model, stream.ids, self.settings.seed)
-        return "started from the corpus' counts"
+        init_from_cooccurrences(model, stream.ids, self.settings.seed)
+        return "initialised from co-occurrences in the corpus"
 
     def labels(self, train: Split[Document]) -> None:
         return None
 
     def encode(self, items: Sequence[Document], tokenizer: Tokenizer, config: EncoderConfig) -> Encoded[Chunk]:
-        """Cuts documents into chunks. The notes count unknown tokens.
+        """Splits documents into chunks. The notes count unknown tokens.
 
         Raises:
-            InputError: there are no two documents to make pairs of, or not even two tokens.
+            InputError: there are fewer than two documents to make pairs of, or fewer than two tokens.
         """
         pair = config.family.pair_objective
         room = (self.settings.max_length or config.max_length) - tokenizer.num_special_tokens(pair=pair is not None)
@@ -135,12 +135,12 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
         elif room < 2:
             given, positions = self.settings.max_length, config.max_length
             what = f"--max-length {given}" if given else f"max_position_embeddings: {positions} tokens"
-            raise InputError(f"{what}: leaves no room for a pair; give a larger one.")
+            raise InputError(f"{what}: leaves no room for a pair; give a larger value.")
         else:
             stream, chunks = pair_chunks(stream, room)
         if not any(chunks) or (pair == NEXT_SENTENCE and np.count_nonzero(np.diff(stream.documents)) < 2):
             raise InputError(
-                f"{items[0].path}: too little text ({len(items)} documents) to train or to score on; give more "
+                f"{items[0].path}: too little text ({len(items)} documents) for training or evaluation; give more "
                 "documents, with blank lines between them, or hold out a larger share."
             )
         objective = Objective(
@@ -161,7 +161,7 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
         return example if self.settings.static_masks else example._replace(epoch=epoch)
 
     def collate(self, examples: Sequence[Chunk]) -> LabelledBatch:
-        """Draws and packs chunks; the targets are the masked words ``(N,)``, then the pairs' labels ``(B,)``."""
+        """Draws and packs chunks; the targets are the masked words ``(M,)``, then the labels of the pairs ``(B,)``."""
         drawn = [example.draw() for example in examples]
         starts = np.cumsum([0, *(len(each.ids) for each in drawn[:-1])])
         positions = [start + each.positions for start, each in zip(starts, drawn, strict=True)]
@@ -178,9 +178,9 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
     def losses(self, model: nn.Module, logits: Logits, batch: LabelledBatch) -> Tensor:
         """Cross-entropy over the masked words and over the pairs.
 
-        What is minimised is the sum of two means, as in Hugging Face's ForPreTraining classes. A step divides by its
-        masked words, so that the pairs' losses are multiplied by masked words per pair, in the step as a whole: both
-        means are then exact, however it is cut into micro-batches or shared out among processes.
+        The objective is the sum of two means, as in Hugging Face's ForPreTraining classes. The optimizer step divides
+        by its number of masked words, so the losses of pairs are multiplied by masked words per pair in the whole step:
+        both means are then exact, however the step is split into micro-batches or shared among processes.
         """
         words, pairs = _losses(logits, batch)
         if pairs is None:
@@ -191,7 +191,7 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
     # -- answers -----------------------------------------------------------------------------------------------------
 
     def decode(self, model: nn.Module, logits: Logits, batch: LabelledBatch, examples: Sequence[Chunk]) -> list[Any]:
-        """Of each chunk its tally."""
+        """The counts of each chunk."""
         word_losses, pair_losses = _losses(logits, batch)
         words, labels = _targets(batch)
         sequence = _sequence_of_each(batch)
@@ -210,20 +210,20 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
         return ()
 
     def compute_metrics(self, items: Sequence[Document], outputs: Sequence[Tally]) -> dict[str, float]:
-        """The loss, and what it is made of; perplexity is that of the masked words."""
+        """The loss and its parts; the perplexity is that of the masked words."""
         all_ = _sum(outputs)
         words_loss = all_.words_loss / max(1, all_.words)
         figures = {
             "loss": words_loss,
-            "masked_accuracy": all_.words_told / max(1, all_.words),
-            "perplexity": math.exp(min(words_loss, 700)),  # above it, the largest number is passed
+            "masked_accuracy": all_.words_correct / max(1, all_.words),
+            "perplexity": math.exp(min(words_loss, 700)),  # math.exp overflows above it
         }
         if all_.pairs:
             figures |= {
                 "loss": words_loss + all_.pairs_loss / all_.pairs,
                 "masked_loss": words_loss,
                 "pair_loss": all_.pairs_loss / all_.pairs,
-                "pair_accuracy": all_.pairs_told / all_.pairs,
+                "pair_accuracy": all_.pairs_correct / all_.pairs,
             }
         return figures
 
@@ -242,30 +242,31 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
     # -- new text ----------------------------------------------------------------------------------------------------
 
     def parse_input(self, record: Mapping[str, Any], place: str) -> Document:
-        raise InputError(f"{place}: a pre-trained model fills masks; use python -m tasks.fill_mask.")
+        raise InputError(f"{place}: a pre-trained model only fills masks; use python -m tasks.fill_mask.")
 
     def format_answer(self, item: Document, output: Tally) -> dict[str, Any]:
         return output._asdict()
 
 
 def _sum(tallies: Iterable[Sequence[float]]) -> Tally:
-    words, words_told, words_loss, pairs, pairs_told, pairs_loss = map(math.fsum, zip(_NOTHING, *tallies, strict=True))
-    return Tally(int(words), int(words_told), words_loss, int(pairs), int(pairs_told), pairs_loss)
+    columns = zip(_NOTHING, *tallies, strict=True)
+    words, words_correct, words_loss, pairs, pairs_correct, pairs_loss = map(math.fsum, columns)
+    return Tally(int(words), int(words_correct), words_loss, int(pairs), int(pairs_correct), pairs_loss)
 
 
 def _targets(batch: LabelledBatch) -> tuple[Tensor, Tensor]:
-    """The masked words ``(N,)``, and the pairs' labels ``(B,)``, or none."""
+    """The masked words ``(M,)``, and the labels of the pairs ``(B,)``, or none."""
     return batch.targets[: batch.num_targets], batch.targets[batch.num_targets :]
 
 
 def _sequence_of_each(batch: LabelledBatch) -> Tensor:
-    """The sequence that each masked word stands in: ``(N,)``."""
+    """The sequence of each masked word: ``(M,)``."""
     assert batch.positions is not None
     return torch.bucketize(batch.positions, batch.inputs.cu_seqlens[1:], right=True)
 
 
 def _losses(logits: Logits, batch: LabelledBatch) -> tuple[Tensor, Tensor | None]:
-    """Each sequence's loss of its masked words, summed, and of its pair, in fp32 at least: ``(B,)`` each."""
+    """Each sequence's loss summed over its masked words, and that of its pair, in at least fp32: ``(B,)`` each."""
     words, labels = _targets(batch)
     each = F.cross_entropy(_wide(logits[0]), words, reduction="none")
     by_sequence = each.new_zeros(batch.inputs.num_sequences).index_add(0, _sequence_of_each(batch), each)

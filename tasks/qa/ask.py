@@ -1,4 +1,4 @@
-"""The command of this task: training, or ``--ask`` from a trained run."""
+"""The command of this task: training, or answering ``--ask``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,16 +17,16 @@ def ask(questions: Sequence[str], arguments: Sequence[str]) -> None:
     """Answers questions from a trained run, for people to read.
 
     Raises:
-        InputError: no run is named, or it is none of this task.
+        InputError: no run is given, or it is a run of another task.
     """
     options = ask_parser().parse_args(arguments)
     if options.weights is None:
         raise InputError("--ask: needs --weights RUN, the folder of a trained run to answer from.")
     file = Path(options.weights) / SETTINGS_FILE
     if not file.is_file():
-        raise InputError(f"{file}: no such file. A folder of a run holds one.")
+        raise InputError(f"{file}: no such file. Every run folder has one.")
     settings = read_settings(file, QaSettings, QaTask.name)
-    settings.pop("metric", None)  # it chose the best epoch, and may go by the run's own top-k
+    settings.pop("metric", None)  # it chose the best epoch, and its name may contain the run's own top-k
     settings |= {name: value for name in ("top_k", "unknown") if (value := getattr(options, name)) is not None}
     task = QaTask(QaSettings(**settings))
     predictor = Predictor.load(task, open_checkpoint(options.weights), device=options.device)
@@ -38,7 +38,7 @@ def ask(questions: Sequence[str], arguments: Sequence[str]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> Path | None:
-    """Trains, scores and saves, or answers ``--ask``; returns the run folder."""
+    """Trains and returns the run folder, or answers ``--ask``."""
     given, rest = question_parser().parse_known_args(argv)
     if given.ask:
         ask(given.ask, rest)

@@ -12,7 +12,7 @@ from tasks.run.console import program
 from tasks.run.options import check
 
 QUESTION = "{question}"
-"""Its place in a prompt."""
+"""The placeholder in a prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class QaSettings(ClassificationSettings):
         "be given again) and --weights RUN, answer from a trained run."
     )
 
-    # Many labels with few questions each: a small model needs many steps, and a head that learns faster than the rest.
+    # Many labels with few questions each: a small model needs many steps, and a head that learns faster.
     if_small: ClassVar[Mapping[str, Any]] = {
         "epochs": 12, "batch_size": 16, "lr": 6e-4, "head_lr": 3e-3, "r_drop": 1.0,
     }  # fmt: skip
@@ -41,9 +41,7 @@ class QaSettings(ClassificationSettings):
             if prompt == QUESTION:
                 raise InputError(f"--prompt {prompt!r}: is the bare question, which is always asked; leave it out.")
         if self.kind != "single":
-            raise InputError(
-                f"--kind {self.kind}: a question has one answer here; python -m tasks.classification has others."
-            )
+            raise InputError(f"--kind {self.kind}: a question has one answer; use python -m tasks.classification.")
 
 
 def question_parser() -> argparse.ArgumentParser:
@@ -54,7 +52,7 @@ def question_parser() -> argparse.ArgumentParser:
 
 
 def ask_parser() -> argparse.ArgumentParser:
-    """What goes with ``--ask``."""
+    """The options of ``--ask``."""
     parser = argparse.ArgumentParser(prog=f"{program('tasks.qa')} --ask QUESTION", allow_abbrev=False)
     parser.add_argument("--weights", metavar="RUN", help="the run folder to answer from")
     parser.add_argument("--top-k", type=int, help="answers to give (default: the run's)")
@@ -64,7 +62,7 @@ def ask_parser() -> argparse.ArgumentParser:
 
 
 def check_arguments(argv: Sequence[str]) -> None:
-    """Shows the help, or refuses, for ``--ask`` as for training."""
+    """Shows the help or refuses, for ``--ask`` and for training."""
     given, rest = question_parser().parse_known_args(argv)
     if given.ask:
         ask_parser().parse_args(rest)

@@ -1,8 +1,8 @@
 """Question answering by label: ``python -m tasks.qa --arch bert``.
 
-A question goes to the department (or intent, or answer) that it belongs to: classification with many labels. Prompts
-are templates that dress a question; the model is trained on each question under every one of them, answers under each,
-and the mean of its probabilities is the vote.
+Assigns a question to a department, an intent or an answer: classification with many labels. Prompts are templates for
+the question. The model is trained on every question in every prompt, and predicts by the mean of its probabilities over
+the prompts, the vote.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ UNKNOWN = "unknown"
 
 
 class QaTask(ClassificationTask):
-    """Answers by label; see the module."""
+    """Answers that are labels."""
 
     name = "qa"
     layout = "label-first"
@@ -30,7 +30,7 @@ class QaTask(ClassificationTask):
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The bare question, and what dresses it."""
+        """The bare question, and the templates."""
         return (QUESTION, *self.settings.prompt)
 
     @property
@@ -41,8 +41,8 @@ class QaTask(ClassificationTask):
         return [prompt.replace(QUESTION, item.text) for prompt in self.prompts]
 
     def compute_metrics(self, items: Sequence[LabelledText], outputs: Sequence[TextPrediction]) -> dict[str, float]:
-        """Those of classification by the vote; how often the right answer is among the first ``top_k``; and with
-        prompts the accuracy under each, how often two of them agree, and how often all do."""
+        """Those of classification, for the vote; how often the right answer is among the best ``top_k``; with prompts,
+        the accuracy of each, how often two of them agree, and how often all do."""
         figures = super().compute_metrics(items, outputs)
         gold = [item.label for item in items]
         k = self.settings.top_k
@@ -70,7 +70,7 @@ class QaTask(ClassificationTask):
         figures = self.compute_metrics(split.items, outputs)
         lines = [details.table]
         if self.settings.prompt:
-            lines += ["", "accuracy under each prompt"]
+            lines += ["", "accuracy of each prompt"]
             for number, prompt in enumerate(self.prompts):
                 lines.append(f"  {figures[f'accuracy_prompt_{number}']:.4f}  {prompt}")
             agreement = (
@@ -78,7 +78,7 @@ class QaTask(ClassificationTask):
             )
             lines.append(f"  {figures['accuracy']:.4f}  the vote (mean probability); {agreement}")
         if self.settings.unknown:
-            right = f"{figures['accuracy_of_answered']:.4f} of them rightly"
+            right = f"{figures['accuracy_of_answered']:.4f} of them correctly"
             lines += ["", f"with --unknown {self.settings.unknown:g}, {figures['answered']:.1%} are answered, {right}"]
         return dataclasses.replace(details, table="\n".join(lines))
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from minibert.errors import InputError
 from tasks.read import tables
 
-# Names that are recognised, in lower case. Those in a row are equals: two of them leave it open which is meant. An
-# earlier row goes before a later one: a label before the score of whoever gave it, a text before its title.
+# Recognised names, in lower case. Names in one row have equal rank, so a file with two of them is ambiguous. Names in
+# an earlier row win over a later one: a label over an annotator's score, a text over its title.
 _PAIRS = (
     ("text", "text_pair"), ("text", "pair"), ("sentence1", "sentence2"), ("premise", "hypothesis"),
     ("question1", "question2"), ("text1", "text2"), ("text_a", "text_b"), ("question", "sentence"),
@@ -24,25 +24,25 @@ _YES_NO = "is_"  # is_sarcastic, is_duplicate; looked for last
 
 
 def is_header(cells: Sequence[str]) -> bool:
-    """Whether the cells of a line are several, and one is a usual name of a text's column."""
+    """Whether a line has several cells, one of them a usual name for a text column."""
     usual = {name for names in (*_PAIRS, *_TEXTS) for name in names}
     return len(cells) > 1 and any(cell.lower() in usual for cell in cells)
 
 
 def is_tag(text: str) -> bool:
-    """Whether a text is a tag of any scheme: O, or a prefix, a hyphen and a type."""
+    """Whether a text is a tag of some scheme: O, or a prefix, a hyphen and a type."""
     return text == "O" or (text[:1] in "BIESM" and text[1:2] == "-" and len(text) > 2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """The names in a file, and what its messages say of them.
+    """The column names of a file, and the wording of messages about them.
 
     Attributes:
-        names: as the file writes them.
-        place: what messages begin with: file and line.
-        advice: what to do where it is open which column is the ``{role}``.
-        hint: what ends the message where nothing is recognised.
+        names: as written in the file.
+        place: file and line, with which messages begin.
+        advice: what to do if the ``{role}`` column is ambiguous or missing.
+        hint: the end of the message if no column is recognised.
     """
 
     names: Sequence[str]
@@ -54,12 +54,12 @@ class Columns:
         """The names of the columns for ``text``, for ``pair`` if there is one, and for ``label``.
 
         Raises:
-            InputError: one is not there, or it cannot be told which it is.
+            InputError: a column is missing or ambiguous.
         """
         label = self._given("label", label_column) if label_column else None
         roles = self.texts(text_column, pair_column, besides=label)
         if label in roles.values():
-            raise InputError(f"--label-column {label}: is the column of the text, too; name another.")
+            raise InputError(f"--label-column {label}: is also the text column; name another.")
         rest = [name for name in self.names if name not in roles.values()]
         yes_no = [name.lower() for name in rest if name.lower().startswith(_YES_NO)]
         roles["label"] = label or self._recognised("label", rest, (*_LABELS, yes_no))
@@ -69,7 +69,7 @@ class Columns:
         return roles
 
     def texts(self, text_column: str | None, pair_column: str | None, besides: str | None = None) -> dict[str, str]:
-        """As :meth:`roles`, for the texts alone; a pair is recognised only where neither column is given."""
+        """Like :meth:`roles`, without the label; a pair is recognised only if neither column is given."""
         free = [name for name in self.names if name != besides]
         if text_column is None and pair_column is None:
             pairs = [pair for pair in _PAIRS if all(tables.find(free, [name]) for name in pair)]
@@ -82,7 +82,7 @@ class Columns:
         rest = [name for name in free if name not in roles.values()]
         text = self._given("text", text_column) if text_column else self._recognised("text", rest, _TEXTS)
         if text in roles.values():
-            raise InputError(f"--pair-column {text}: is the column of the first text, too; name another.")
+            raise InputError(f"--pair-column {text}: is also the column of the first text; name another.")
         return {"text": text, **roles}
 
     def _given(self, role: str, column: str) -> str:
@@ -101,10 +101,10 @@ class Columns:
             if found:
                 return found[0]
         raise InputError(
-            f"{self.place}: none of the columns ({self._listed()}) is known to hold the {role}; "
+            f"{self.place}: no column ({self._listed()}) is recognised as the {role}; "
             f"{self.advice.format(role=role)}{self.hint}."
         )
 
     def _listed(self) -> str:
-        """Short, also where a first line of text was taken for a header."""
+        """The names, shortened: what was read as a header may be a line of text."""
         return ", ".join(name[:40] for name in self.names[:20]) + (", ..." if len(self.names) > 20 else "")

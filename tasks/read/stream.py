@@ -1,4 +1,4 @@
-"""Inputs for prediction, read as they come: plain text, JSON lines, CSV or TSV, from a file or standard input."""
+"""Inputs for prediction, streamed: plain text, JSON lines, CSV or TSV, from a file or standard input."""
 
 import contextlib
 import gzip
@@ -23,22 +23,22 @@ _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "cs
 
 
 class Record(NamedTuple):
-    """An input: its fields, and what messages call it (file and line)."""
+    """An input: its fields, and its file and line for messages."""
 
     fields: dict[str, Any]
     place: str
 
 
 def records(path: str, format: str = "auto") -> Iterator[Record]:
-    """The inputs of a file, one after another; each line of plain text is one, blank or not.
+    """Yields the inputs of a file; in plain text every line is one, blank or not.
 
     Args:
-        path: ``-`` is standard input; ``.gz`` files are opened.
-        format: one of :data:`FORMATS`; ``auto`` goes by the ending, then by whether the first line begins a JSON
-            object. Tables are cut as in training, by comma, semicolon or tab.
+        path: ``-`` for standard input; may be gzipped.
+        format: one of :data:`FORMATS`; ``auto`` goes by the suffix, then by whether the first line begins a JSON
+            object. Tables are split as in training, at commas, semicolons or tabs.
 
     Raises:
-        InputError: with file and line, where something cannot be read.
+        InputError: something cannot be read; names file and line.
     """
     name = "standard input" if path == "-" else path
     with _opened(path, name) as file:
@@ -47,14 +47,14 @@ def records(path: str, format: str = "auto") -> Iterator[Record]:
         if first is None:
             return
         if "\r" in first:
-            raise InputError(f"{name}, line 1: a carriage return stands inside the line; end lines with LF or CRLF.")
+            raise InputError(f"{name}, line 1: a carriage return inside the line; end lines with LF or CRLF.")
         if format == "auto":
             ending = Path(path.removesuffix(".gz")).suffix.lower()
             format = _ENDINGS.get(ending, "jsonl" if tables.starts_json(first) else "text")
             if format == "text" and is_header(tables.header(first, tables.delimiter_of(first, ""))):
-                logger.warning("%s: begins as a table does (%s); for its rows, give --format csv or tsv.", name, first)
+                logger.warning("%s: looks like a table (%s); to read its rows, give --format csv or tsv.", name, first)
             elif format == "text" and _is_tagged_word(first):
-                logger.warning("%s: begins as tagged words do (%s), but each line is read as a text.", name, first)
+                logger.warning("%s: looks like tagged words (%s), but each line is read as a text.", name, first)
         whole = chain([first], lines)
         if format == "jsonl":
             yield from _json_objects(whole, name)
@@ -66,7 +66,7 @@ def records(path: str, format: str = "auto") -> Iterator[Record]:
 
 
 def _is_tagged_word(line: str) -> bool:
-    """Whether a line is the first of a file that names entities: a word and its tag, or CoNLL's mark."""
+    """Whether a line looks like the first of an NER file: a word and its tag, or CoNLL's ``-DOCSTART-``."""
     columns = line.split()
     return columns[:1] == ["-DOCSTART-"] or (len(columns) == 2 and is_tag(columns[1]))
 
@@ -110,7 +110,7 @@ def _json_objects(lines: Iterable[str], name: str) -> Iterator[Record]:
             fields = json.loads(line)
             json.dumps(fields, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise InputError(rf"{place}: an escape \uD800 to \uDFFF stands alone, which is no character.") from None
+            raise InputError(rf"{place}: an escape \uD800 to \uDFFF stands alone, which is not a character.") from None
         except (ValueError, RecursionError) as error:
             raise InputError(f"{place}: not JSON ({error}); write one object a line.") from None
         if not isinstance(fields, dict):

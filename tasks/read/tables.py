@@ -9,16 +9,16 @@ from typing import Any
 from minibert.errors import InputError
 from tasks.read.text_file import TextFile
 
-_LONGEST_CELL = 2**31 - 1  # csv's own limit of 128 KB is below a long document
+_LONGEST_CELL = 2**31 - 1  # csv's own limit of 128 KB is too low for long documents
 
 Error = Callable[[int, str], InputError]
-"""Makes the error for a problem in a line, with the file's name; see ``TextFile.error``."""
+"""Makes the error for a problem in a line; see ``TextFile.error``."""
 
 # -- CSV and TSV ------------------------------------------------------------------------------------------------------
 
 
 def header(line: str, delimiter: str) -> list[str]:
-    """The names in a file's first line, as they are written; none where the line is no row."""
+    """The names in a file's first line, as written; empty if the line is not a row."""
     try:
         return [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
     except csv.Error:
@@ -26,25 +26,25 @@ def header(line: str, delimiter: str) -> list[str]:
 
 
 def delimiter_of(line: str, suffix: str) -> str:
-    """Of a file's first line: the tab in ``.tsv`` files, else what cuts it into most cells."""
+    """The delimiter by a file's first line: tab in ``.tsv`` files, else the one that gives the most cells."""
     if suffix == ".tsv":
         return "\t"
     return max(",;\t" if suffix == ".csv" else "\t,;", key=lambda delimiter: len(header(line, delimiter)))
 
 
 def find(names: Sequence[str], known: Sequence[str]) -> str | None:
-    """The first of the known names (in lower case) that is among a header's, as the header writes it."""
+    """The first of the known names (in lower case) that the header has, as written there."""
     written = {name.lower(): name for name in names}
     return next((written[name] for name in known if name in written), None)
 
 
 def cells(lines: Iterable[str], delimiter: str, error: Error) -> Iterator[tuple[int, list[str]]]:
-    """The cells of all rows, the header's too, each with the line in which the row starts; none in a blank line.
+    """The cells of all rows, the header's included, and the line in which each row starts; a blank line has no cells.
 
-    Between commas or semicolons, a quoted cell may go on over several lines, and holds their breaks as ``\\n``.
+    With commas or semicolons, a quoted cell may continue over several lines; it has ``\\n`` for the line breaks.
 
     Raises:
-        InputError: by ``error``, where the quotation marks are not those of a table.
+        InputError: made by ``error``, if quotation marks are unbalanced.
     """
     return _tab_cells(lines) if delimiter == "\t" else _quoted_cells(lines, delimiter, error)
 
@@ -52,15 +52,15 @@ def cells(lines: Iterable[str], delimiter: str, error: Error) -> Iterator[tuple[
 def rows(
     numbered: Iterable[tuple[int, list[str]]], names: Sequence[str], error: Error
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows below the header by column, each with its line; blank lines are rows of empty cells.
+    """The rows below the header as ``{column: cell}``, each with its line; a blank line is a row of empty cells.
 
     Args:
-        numbered: as :func:`cells` gives them.
-        names: those of the header.
+        numbered: from :func:`cells`.
+        names: of the header.
         error: for messages.
 
     Raises:
-        InputError: by ``error``, where a row is wider or narrower than the header.
+        InputError: made by ``error``, if a row has more or fewer cells than the header.
     """
     for line, row in numbered:
         if line == 1:
@@ -71,7 +71,7 @@ def rows(
 
 
 def _tab_cells(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Between tabs, a quotation mark is mostly a word; a cell is unquoted only where it is quoted as a whole."""
+    """In TSV a quotation mark is usually a word, so a cell is unquoted only if it is quoted as a whole."""
     for number, line in enumerate(lines, 1):
         row = line.split("\t") if line else []
         yield (
@@ -90,7 +90,7 @@ def _quoted_cells(lines: Iterable[str], delimiter: str, error: Error) -> Iterato
             line = reader.line_num + 1
     except csv.Error as problem:
         raise error(
-            line, f"not a row of this table ({problem}); quotation marks come in pairs, and inside a cell doubled."
+            line, f"not a row of this table ({problem}); quotation marks must be balanced, and doubled inside a cell."
         ) from None
 
 
@@ -98,14 +98,14 @@ def _quoted_cells(lines: Iterable[str], delimiter: str, error: Error) -> Iterato
 
 
 starts_json = re.compile(r'\s*\{\s*"').match
-"""Whether a line begins as an object with a field does."""
+"""Whether a line begins like a JSON object with a field."""
 
 
 def is_json_lines(file: TextFile) -> bool:
-    """Whether a file's ending or its first object says so.
+    """Whether a file has JSON lines, by its suffix or its first line.
 
     Raises:
-        InputError: it is one JSON array.
+        InputError: it is a single JSON array.
     """
     start = next((line.lstrip() for line in file.lines if line.strip()), "")
     if start.startswith("[") and file.suffix == ".json":
@@ -114,10 +114,10 @@ def is_json_lines(file: TextFile) -> bool:
 
 
 def json_rows(file: TextFile) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects, each with its line; blank lines are passed over.
+    """The objects, each with its line; blank lines are skipped.
 
     Raises:
-        InputError: with file and line, where a line is no object, or holds half a character.
+        InputError: a line is not an object, or has half a surrogate pair; names file and line.
     """
     for number, line in enumerate(file.lines, 1):
         if not line.strip():
@@ -129,12 +129,12 @@ def json_rows(file: TextFile) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(row, dict):
             raise file.error(number, "not a JSON object; write one object a line.")
         if "\\ud" in line.lower() and not _is_unicode(json.dumps(row, ensure_ascii=False)):
-            raise file.error(number, r"an escape \uD800 to \uDFFF stands alone, which is no character.")
+            raise file.error(number, r"an escape \uD800 to \uDFFF stands alone, which is not a character.")
         yield number, row
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether no half of a surrogate pair stands alone."""
+    """Whether a text has no lone half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:

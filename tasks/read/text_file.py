@@ -14,9 +14,9 @@ class TextFile:
     """A whole file, decoded.
 
     Attributes:
-        path: as it was given.
-        lines: without their ends; the first one is line 1.
-        sha256: of the file's bytes, compressed where it is.
+        path: as given.
+        lines: without line breaks; the first one is line 1.
+        sha256: of the file's bytes, as they are on disk.
     """
 
     path: str
@@ -29,15 +29,15 @@ class TextFile:
 
     @property
     def suffix(self) -> str:
-        """The ending that tells the format, ``.gz`` aside; lower case."""
+        """The suffix without ``.gz``, in lower case."""
         return Path(self.path.removesuffix(".gz")).suffix.lower()
 
 
 def read_text(path: str) -> TextFile:
-    """Reads UTF-8 text, opening ``.gz`` files.
+    """Reads UTF-8 text, gzipped or not.
 
     Raises:
-        InputError: the file is missing, cannot be opened, or is not UTF-8 (with line and byte, and what it may be).
+        InputError: the file is missing, cannot be read, or is not UTF-8 (names line and byte, and a likely encoding).
     """
     try:
         raw = Path(path).read_bytes()
@@ -45,8 +45,8 @@ def read_text(path: str) -> TextFile:
         raise InputError(f"{path}: no such file.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
-    except ValueError as error:  # a null character, which a settings file can hold
-        raise InputError(f"{path!r}: is no name of a file ({error}).") from None
+    except ValueError as error:  # a null character, which a settings file can contain
+        raise InputError(f"{path!r}: not a file name ({error}).") from None
     content = raw
     if raw[:2] == b"\x1f\x8b":
         try:
@@ -59,18 +59,18 @@ def read_text(path: str) -> TextFile:
         line = content.count(b"\n", 0, error.start) + 1
         byte = f"byte {error.start} (0x{content[error.start]:02x})"
         raise InputError(f"{path}, line {line}: {byte} is not UTF-8. {encoding_advice(path, content)}") from None
-    # Not str.splitlines, which also cuts at characters that stand inside sentences, such as U+2028.
+    # Not str.splitlines, which also splits at characters that occur inside sentences, such as U+2028.
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     if lines[-1] == "":
         lines.pop()
     file = TextFile(path=path, lines=lines, sha256=hashlib.sha256(raw).hexdigest())
     if "\r" in text and (odd := next((n for n, line in enumerate(lines, 1) if "\r" in line), None)):
-        raise file.error(odd, "a carriage return stands inside the line; end lines with LF or CRLF.")
+        raise file.error(odd, "a carriage return inside the line; end lines with LF or CRLF.")
     return file
 
 
 def encoding_advice(path: str, content: bytes) -> str:
-    """What to do with a file that is not UTF-8, by what it, or its first line that is not, may be instead."""
+    """What to do with a file that is not UTF-8, judged by its content or by the first line that is not."""
     if content[:4] == b"PK\x03\x04":
         return "It is a spreadsheet or an archive; export it as CSV in UTF-8."
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):

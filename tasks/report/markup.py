@@ -1,4 +1,4 @@
-"""HTML from text: what is not markup already is escaped, and characters that cannot be seen are shown."""
+"""HTML from text: everything that is not markup is escaped, and invisible characters are made visible."""
 
 import html
 import unicodedata
@@ -8,15 +8,15 @@ from typing import Any
 
 from tasks.data import Mark
 
-# The Hangul fillers and joiners that count as letters but leave nothing on the page.
+# Hangul fillers and joiners that count as letters but are invisible.
 _INVISIBLE_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 _ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _SHORT = 400  # characters; a text of this length or less is shown whole
-_AROUND = 60  # characters to show on each side of a mark's borders in a longer text
+_AROUND = 60  # characters to show on each side of a mark in a longer text
 
 
 class Html(str):
-    """Markup; any other string is text."""
+    """Markup; every other string is text."""
 
     __slots__ = ()
 
@@ -24,7 +24,7 @@ class Html(str):
 def element(name: str, *children: str, **attributes: str | None) -> Html:
     """``element("td", "a < b", class_="x")`` -> ``<td class="x">a &lt; b</td>``; attributes that are None are left out.
 
-    Underscores in attribute names stand for hyphens, and one at the end is dropped.
+    Underscores in attribute names become hyphens; a trailing one is dropped.
     """
     given = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"'
@@ -40,12 +40,12 @@ def join(parts: Iterable[str]) -> Html:
 
 
 def text(value: str) -> Html:
-    """Escaped text in which control, zero-width and other characters that cannot be seen stand as their codes."""
+    """Escaped text in which control, zero-width and other invisible characters are shown as their codes."""
     return Html("".join(_stand_in(char) if _is_unseen(char) else html.escape(char) for char in value))
 
 
 def verbatim(value: str) -> Html:
-    """Escaped and otherwise as it is, to be copied."""
+    """Escaped and otherwise unchanged, to be copied."""
     return Html(html.escape(value))
 
 
@@ -62,7 +62,7 @@ def _stand_in(char: str) -> str:
 
 
 def number(value: Any) -> str:
-    """Counts with separators, figures with four digits, nothing for what is absent."""
+    """Counts with separators, other numbers with four digits, nothing for None."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -80,9 +80,9 @@ def table(
     Args:
         head: the column names; the first column names the rows.
         body: rows, as from :func:`row`.
-        label: what the table shows, for who cannot see it.
+        label: what the table shows, for screen readers.
         foot: rows of totals or averages.
-        long: whether to show only part of the rows at a time on a screen.
+        long: whether the rows scroll.
     """
     parts = [element("thead", row(*(element("th", name, scope="col") for name in head))), element("tbody", *body)]
     if foot := list(foot):
@@ -102,11 +102,11 @@ def named_row(name: str, *values: str, class_: str | None = None) -> Html:
 
 
 def marked_text(value: str, marks: Sequence[Mark]) -> Html:
-    """A text with its gold and predicted places marked; a long one is shortened to what stands around them.
+    """A text with its gold and predicted spans marked; a long one is shortened to what surrounds them.
 
     Each stretch between two borders is one ``<mark>`` whose classes say what it is part of, so overlapping marks need
-    no overlapping elements. Labels and gaps are attributes that the style sheet shows: the text of the result is
-    ``value`` and nothing else, but for stand-ins and what was left out.
+    no overlapping elements. Labels and gaps are attributes shown by the style sheet: the text of the result is
+    ``value``, except for the codes of invisible characters and what was left out.
     """
     marks = [mark for mark in marks if mark.start < mark.end]
     kept = _kept(value, marks)
@@ -129,7 +129,7 @@ def marked_text(value: str, marks: Sequence[Mark]) -> Html:
 
 
 def _kept(value: str, marks: Sequence[Mark]) -> list[range]:
-    """The characters to show: all of a short text; of a long one those near what is wrong in it, or its beginning."""
+    """The characters to show: all of a short text; of a long one those near errors, or its beginning."""
     if len(value) <= _SHORT:
         return [range(len(value))]
     wrong = [mark for mark in marks if mark.kind != "both"] or marks

@@ -1,7 +1,7 @@
-"""``report.html``: one page that says what a run or a comparison found, and needs nothing beside itself.
+"""``report.html``: the results of a run or a comparison on one self-contained page.
 
-Figures have four digits, as on the terminal and in ``metrics.json``. Plots come from :mod:`tasks.report.plots` and are
-left out, with a line that says so, where matplotlib is not installed.
+Numbers have four digits, as on the terminal. Plots come from :mod:`tasks.report.plots`; without matplotlib, a line says
+that they are missing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,16 +26,16 @@ from tasks.report.parts import (
 
 _MOST_IN_MATRIX = 30  # classes; of more, the most confused pairs are listed
 _MOST_PAIRS = 25
-_LONG_NAME = 5  # characters; longer names of columns stand upright
+_LONG_NAME = 5  # characters; longer column names are turned upright
 
 
 def write_run_report(folder: Path, metrics: Mapping[str, Any], details: Mapping[str, Details]) -> Path:
     """Writes ``report.html`` and, with matplotlib, ``plots/*.png`` for one run.
 
     Args:
-        folder: the run's.
-        metrics: what ``metrics.json`` holds; all but ``task``, ``arch``, ``command`` and ``final`` may be absent.
-        details: for each evaluated split; the page leads with the last.
+        folder: of the run.
+        metrics: the content of ``metrics.json``; all but ``task``, ``arch``, ``command`` and ``final`` may be absent.
+        details: by evaluated split; the last one comes first on the page.
 
     Returns:
         The page's path.
@@ -63,11 +63,11 @@ def write_run_report(folder: Path, metrics: Mapping[str, Any], details: Mapping[
 
 
 def write_comparison_report(folder: Path, comparison: Mapping[str, Any]) -> Path:
-    """Writes ``report.html`` and, with matplotlib, ``plots/comparison.png`` for runs side by side.
+    """Writes ``report.html`` and, with matplotlib, ``plots/comparison.png`` for several runs.
 
     Args:
-        folder: the comparison's; holds the runs' folders.
-        comparison: what ``comparison.json`` holds; all but ``task``, ``command``, ``metric`` and ``rows`` may be
+        folder: of the comparison, with the runs' folders in it.
+        comparison: the content of ``comparison.json``; all but ``task``, ``command``, ``metric`` and ``rows`` may be
             absent.
 
     Returns:
@@ -95,7 +95,7 @@ def write_comparison_report(folder: Path, comparison: Mapping[str, Any]) -> Path
 
 
 def _lead_figure(metrics: Mapping[str, Any], split: str) -> str:
-    """The figure that the page leads with: the one that chose the epoch, unless that was the loss."""
+    """The metric at the top of the page: the one that chose the epoch, unless that was the loss."""
     figures = [name for name in numbers(metrics["final"][split]) if name != "loss"]
     chosen = metrics.get("metric")
     return chosen if chosen in figures else next(iter(figures), "loss")
@@ -115,7 +115,7 @@ def _difference(value: float) -> str:
 
 
 def _baseline_figures(metrics: Mapping[str, Any], split: str) -> dict[str, float]:
-    """The baseline's figures on a split; those that are not given by split are of the last one evaluated."""
+    """The baseline's metrics on a split; if they are not given by split, they are the last one's."""
     baseline = metrics.get("baseline") or {}
     if any(isinstance(value, Mapping) for value in baseline.values()):
         return numbers(baseline.get(split, {}))
@@ -123,7 +123,7 @@ def _baseline_figures(metrics: Mapping[str, Any], split: str) -> dict[str, float
 
 
 def _figures(metrics: Mapping[str, Any]) -> Html:
-    """All figures of all splits, and the baseline's beside them; nothing where the headline says it all."""
+    """All metrics of all splits, and the baseline's; empty if the headline has shown the only one."""
     lines = {}
     for split, figures in reversed(metrics["final"].items()):
         lines[split] = numbers(figures)
@@ -175,7 +175,7 @@ def _learning(metrics: Mapping[str, Any], figure: str, pictures: Pictures) -> li
 
 
 def _answers(split: str, details: Details, pictures: Pictures) -> list[Section]:
-    """What the model answered on a split: by class, confused, and wrong."""
+    """Metrics by class, confusion matrix and worst errors of a split."""
     found = []
     if details.rows:
         found.append(Section(f"Classes, {split}", _classes(split, details)))
@@ -332,19 +332,19 @@ def _models(comparison: Mapping[str, Any], best: Mapping[str, Any], pictures: Pi
 
 
 def _costs(comparison: Mapping[str, Any]) -> Html:
-    """What a run of each model takes."""
+    """Time and memory of each model's runs."""
     keys = ("train_seconds", "tokens_per_second", "parameters", "peak_memory_bytes")
     rows = [named_row(line["arch"], *(quantity(key, line.get(key)) for key in keys)) for line in comparison["rows"]]
     return table(["model", *map(words, keys)], rows, label="Speed and memory")
 
 
 def _by_seed(line: Mapping[str, Any]) -> Html:
-    """Each seed's figure, linked to the report of its run."""
+    """Each seed's value, linked to the report of its run."""
     values = line.get("values") or []
     unknown = [None] * len(values)
     shown = []
     for value, run, seed in zip(values, line.get("runs") or unknown, line.get("seeds") or unknown, strict=True):
         title = None if seed is None else f"seed {seed}"
         href = None if run is None else quote(f"{run}/report.html", errors="surrogateescape")
-        shown.append(element("a", number(value), href=href, title=title))  # without href just a place
+        shown.append(element("a", number(value), href=href, title=title))  # a link only if there is an href
     return join(shown)

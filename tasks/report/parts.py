@@ -1,4 +1,4 @@
-"""What the reports of runs and of comparisons share: the page, its first and last sections, plots, and figures."""
+"""What the reports of runs and comparisons share: the page, its first and last sections, plots, and numbers."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -11,13 +11,13 @@ from tasks.report import plots
 from tasks.report.markup import Html, element, join, named_row, number, table, verbatim
 
 LONG_TABLE = 30
-"""Rows; a longer table scrolls on a screen."""
+"""Rows; longer tables scroll."""
 _STYLE = Path(__file__).with_name("report.css")
 _NO_PLOTS = "There are no plots without matplotlib: pip install -e '.[report]' in minibert's folder adds them."
 
 
 class Section(NamedTuple):
-    """A part of the page that its first lines link to."""
+    """A part of the page, listed in its table of contents."""
 
     name: str
     content: Html
@@ -36,12 +36,12 @@ def write_page(
     """Writes ``report.html``.
 
     Args:
-        folder: where to.
+        folder: to write to.
         record: of the run or comparison.
         title: of the page.
-        top: what stands above the sections.
-        sections: those of this kind of page.
-        rest: folded parts, which stand before the data, the settings and so on.
+        top: what comes before the sections.
+        sections: of this kind of page.
+        rest: folded parts, before the data, the settings and so on.
 
     Raises:
         InputError: the folder cannot be written.
@@ -58,20 +58,20 @@ def write_page(
     body = element("body", header, element("main", *top, *shown[0], rest, *shown[1]))
     page = f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n{body}</html>\n'
     path = folder / "report.html"
-    # A file name that is not UTF-8 may be in the command; it must not cost the page.
+    # The command may contain a file name that is not UTF-8, which must not prevent the page.
     write_whole(path, lambda file: file.write_text(page, encoding="utf-8", errors="backslashreplace"))
     return path
 
 
 class Pictures:
-    """Puts plots into the page and into ``plots/`` beside it; leaves them out without matplotlib."""
+    """Puts plots into the page and into the folder ``plots/``; leaves them out without matplotlib."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "plots"
         self._installed = plots.installed()
 
     def figure(self, draw: Callable[[str], plots.Plot], *, name: str, caption: str = "") -> Html:
-        """The plot that ``draw`` makes of a name, which is the file's and makes its ids unique."""
+        """The plot that ``draw`` makes; ``name`` is its file name and makes its ids unique."""
         if not self._installed:
             return Html()
         plot = draw(name)
@@ -82,12 +82,12 @@ class Pictures:
         return element("figure", Html(plot.svg), *([element("figcaption", caption.strip())] if caption else []))
 
     def note(self) -> Html:
-        """Says so where there are no plots."""
+        """A note if there are no plots."""
         return Html() if self._installed else element("p", _NO_PLOTS, class_="note")
 
 
 def headline(pairs: Iterable[tuple[str, str]]) -> Html:
-    """Large figures, each with what it is; the first is the largest."""
+    """Large numbers with captions; the first is the largest."""
     return element("dl", *(element("div", element("dt", t), element("dd", v)) for v, t in pairs), class_="headline")
 
 
@@ -144,7 +144,7 @@ def _data(data: Mapping[str, Mapping[str, Any]]) -> Html:
 
 
 def _flat(described: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    """What is known of a split, by readable names; of very many counts only how many there are."""
+    """The facts about a split, by readable names; a long list of counts is given as its length."""
     for key, value in described.items():
         if not isinstance(value, Mapping):
             if key not in ("path", "sha256"):
@@ -171,7 +171,7 @@ def words(name: str) -> str:
 
 
 def quantity(key: str, value: Any) -> str:
-    """A figure as its name asks for: times and sizes in readable units, counts whole even where they are means."""
+    """A number formatted by its name: times and sizes in readable units, counts as whole numbers even if means."""
     if value is None:
         return ""
     if key.endswith("_seconds"):
@@ -189,7 +189,7 @@ def duration(seconds: float) -> str:
 
 
 def numbers(figures: Mapping[str, Any]) -> dict[str, float]:
-    """Those of the values that are numbers."""
+    """The values that are numbers."""
     return {name: value for name, value in figures.items() if isinstance(value, (int, float))}
 
 

@@ -1,7 +1,7 @@
-"""The pictures of a report, drawn with matplotlib if it is installed (the extra ``report``).
+"""The plots of a report, drawn with matplotlib if it is installed (the extra ``report``).
 
-Figures are drawn without pyplot and settings are put back, so that nothing of the caller's own plots changes.
-matplotlib is imported in the functions: it is optional, and takes half a second.
+They are drawn without pyplot, and settings are restored, so that a caller's own plots do not change. matplotlib is
+imported inside functions because it is optional and takes half a second.
 """
 
 import io
@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# The page's light colours; in a page each becomes the variable of that name, and so follows it into the dark.
+# The page's light colours. In the page each becomes the CSS variable of that name, and so follows its dark mode.
 _COLOURS = {"ink": "#1c1e21", "muted": "#5f6670", "rule": "#d9dce1", "one": "#1f6fb5", "two": "#c2571a"}
 _FONT = "DejaVu Sans"  # comes with matplotlib
 _CJK_FONTS = (
@@ -25,16 +25,15 @@ _CJK_FONTS = (
     "Droid Sans Fallback",
 )  # fmt: skip
 _LONGEST_LABEL = 32
-_MOST_NAMED = 30  # classes whose names fit beside a matrix
+_MOST_NAMED = 30  # classes whose names fit next to a matrix
 _MOST_WRITTEN = 12  # classes whose shares fit into its cells
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture twice: as an SVG element for a page, and as a PNG file.
+    """A plot as an SVG element for a page, and as a PNG file.
 
-    ``numbered`` says that no installed font has all the characters of its labels, so that numbers from 1 on, in the
-    order given, stand for them.
+    ``numbered``: no installed font has all characters of the labels, so they are numbered from 1, in the given order.
     """
 
     svg: str
@@ -59,14 +58,14 @@ def curves(
     best: int | None,
     level: tuple[str, float] | None = None,
 ) -> Plot:
-    """Figures by epoch.
+    """Values by epoch.
 
     Args:
         series: ``(epoch, value)`` pairs by name; the first is drawn solid, the second dashed.
-        name: of the picture; makes its ids unique in a page.
+        name: of the plot; makes its ids unique in a page.
         figure: what the vertical axis shows.
         best: the epoch to mark.
-        level: the name and value of something to compare with, such as a baseline.
+        level: name and value of something to compare with, such as a baseline.
     """
 
     def draw(axes: "Axes") -> None:
@@ -93,10 +92,10 @@ def curves(
 
 
 def confusion(matrix: Mapping[str, Mapping[str, int]], *, name: str) -> Plot:
-    """A heat map of ``{gold class: {predicted class: count}}``: the share of each gold class that was predicted so.
+    """A heat map of ``{gold class: {predicted class: count}}``: the share of each gold class by prediction.
 
-    Right and wrong answers have a colour each, as strong as the square root of the share, so that rare ones show. Up
-    to 30 classes are named.
+    Right and wrong predictions have a colour each, as strong as the square root of the share, so that rare ones are
+    visible. Up to 30 classes are named.
     """
     classes = list(matrix)
     counts = np.array([[matrix[gold].get(predicted, 0) for predicted in classes] for gold in classes], dtype=float)
@@ -169,7 +168,7 @@ def _render(
     text: Sequence[str] = (),
     numbered: bool = False,
 ) -> Plot:
-    """Lets ``draw`` fill axes of ``size`` inches, and renders them in both forms."""
+    """Calls ``draw`` on axes of ``size`` inches, and renders them in both formats."""
     # Imported here because matplotlib is an extra.
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -187,7 +186,7 @@ def _render(
 
 
 def _style(families: Sequence[str], salt: str) -> Any:
-    """matplotlib's settings: text stays text in an SVG, and a dollar sign a dollar sign."""
+    """matplotlib's settings: text stays text in an SVG, and a dollar sign is not mathematics."""
     return {
         "font.family": list(families), "font.size": 10, "text.parse_math": False,
         "svg.fonttype": "none", "svg.hashsalt": salt,
@@ -199,9 +198,9 @@ def _style(families: Sequence[str], salt: str) -> Any:
 
 
 def _for_page(svg: str, name: str, label: str) -> str:
-    """An SVG file as an element among others: ids that nothing else has, the page's colours, a width that fits."""
+    """An SVG file as an element of a page: unique ids, the page's colours, a flexible width."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)  # would hold for the whole page
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)  # would apply to the whole page
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
     svg = re.sub(r' id="([^"]+)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", svg)
     svg = re.sub(r'(href="|url\()#', rf"\1#{name}-", svg)
@@ -211,7 +210,7 @@ def _for_page(svg: str, name: str, label: str) -> str:
 
 
 def _labels(names: Sequence[str]) -> tuple[list[str], bool]:
-    """The names as they can be drawn, shortened; or numbers, and True, where no installed font has them."""
+    """The names, shortened, and False; or numbers, and True, if no installed font has their characters."""
     shown = [_shown(name) for name in names]
     if _families("".join(shown)) is not None:
         return shown, False
@@ -224,7 +223,7 @@ def _shown(name: str) -> str:
 
 
 def _families(text: str) -> list[str] | None:
-    """Installed font families that together have every character of ``text``; None where there are none."""
+    """Installed font families that together have every character of ``text``; None if there are none."""
     from matplotlib import font_manager  # an extra
 
     names = {font.name for font in font_manager.fontManager.ttflist}

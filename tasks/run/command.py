@@ -1,4 +1,4 @@
-"""The command of every task: a dry run, one run, or several with different seeds."""
+"""The command of every task: a dry run, one run, or several runs with different seeds."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from tasks.task import Task
 
 
 def run_task(task_class: type[Task[Any, Any, Any]], argv: Sequence[str] | None = None) -> Path | None:
-    """Runs ``python -m tasks.NAME``: once, or with several seeds; returns the run folder.
+    """Runs ``python -m tasks.NAME``; returns the run folder, or None after a dry run.
 
     Raises:
         InputError: something that was given cannot be used.

@@ -1,6 +1,6 @@
-"""How every command behaves: one sentence and exit status 2 for what a person can correct, and clean exits on signals.
+"""How every command behaves: one sentence and exit status 2 for mistakes a person can correct, clean exits on signals.
 
-Nothing here needs torch, so that help and refusals come at once.
+Nothing here needs torch, so that help and refusals are instant.
 """
 
 import contextlib
@@ -18,26 +18,26 @@ from minibert.errors import InputError
 
 
 def program(module: str) -> str:
-    """How the command in a module was started: ``minibert NAME`` for ``tasks.NAME``, or ``python -m MODULE``."""
+    """How the command in a module is started: ``minibert NAME`` for ``tasks.NAME``, or ``python -m MODULE``."""
     if Path(sys.argv[0]).stem == "minibert":  # the console script
         return f"minibert {module.rpartition('.')[2].replace('_', '-')}"
     return f"python -m {module}"
 
 
 def run_main(main: Callable[[], object]) -> None:
-    """Runs a command: what a person can correct is printed as one sentence, with exit status 2."""
+    """Runs a command; prints mistakes that a person can correct as one sentence, and exits with status 2."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal without Chinese must not end a run
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show Chinese must not end a run
             stream.reconfigure(errors="backslashreplace")
     _keep_freed_memory()
-    # Leave by way of the clean-ups that an exception would run; training has a better answer of its own.
+    # Exit through the clean-up code that an exception would run; training handles the signal itself.
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         _check_arguments()
         main()
-    except BrokenPipeError:  # who reads the output has read enough, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still wants to write
-        sys.exit(141)  # as a shell reports it
+    except BrokenPipeError:  # the reader of the output, such as head, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes
+        sys.exit(141)  # as shells report SIGPIPE
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -64,28 +64,28 @@ def _check_arguments() -> None:
         except UnicodeEncodeError:
             encoding = sys.getfilesystemencoding()
             raise InputError(
-                f"the argument {argument!r} is not {encoding}, which this terminal is said to write; write it so, or "
+                f"the argument {argument!r} is not {encoding}, the encoding of this terminal's locale; change it, or "
                 "set LC_ALL=C.UTF-8."
             ) from None
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether Python, or PyTorch (which need not have been imported), could not get memory."""
+    """Whether Python or PyTorch (which may not be imported) ran out of memory."""
     named = type(error).__name__ in ("MemoryError", "OutOfMemoryError")
     return named or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def _keep_freed_memory() -> None:
-    """Has the C library keep what is freed, for what is allocated next, instead of giving it back to the system.
+    """Makes the C library keep freed memory for later allocations instead of returning it to the system.
 
-    An optimizer step on a CPU frees and allocates the same memory as the one before it, and the system clears each page
-    of it anew: for small models that is a tenth of the time. Does nothing where the C library is not glibc.
+    Each optimizer step on a CPU frees and allocates the same memory, and the system clears every returned page again: a
+    tenth of the time for small models. Does nothing unless the C library is glibc.
     """
     trim_threshold, mmap_threshold = -1, -3  # glibc's malloc.h
     with contextlib.suppress(OSError, TypeError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(trim_threshold, 2**31 - 1)
-        mallopt(mmap_threshold, 2**25)  # the largest that it takes; larger blocks go back
+        mallopt(mmap_threshold, 2**25)  # the largest value allowed; larger blocks are returned
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:

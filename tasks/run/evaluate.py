@@ -1,4 +1,4 @@
-"""A trained model's answers to many items: batches by length, answers in order."""
+"""A model's outputs for many items, in order, computed in batches by length."""
 
 import itertools
 import math
@@ -16,19 +16,19 @@ from tasks.data import Encoded, Example, Item, Output
 from tasks.task import Task
 
 _BATCH_TOKENS = {"cpu": 4096, "cuda": 8192}
-"""In a batch; on a CPU, what a larger one computes leaves the caches too soon."""
+"""Per batch; on a CPU, larger batches do not fit the caches."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(Generic[Output]):
-    """A model's answers to items, in order.
+    """A model's outputs for items, in order.
 
     Attributes:
-        outputs: one an item.
-        losses: one an item, summed over its targets; meaningless where items have no labels.
+        outputs: one per item.
+        losses: one per item, summed over its targets; meaningless for items without labels.
         mean_loss: over all targets.
-        num_tokens: the model computed.
-        seconds: it took.
+        num_tokens: in all examples.
+        seconds: the time taken.
     """
 
     outputs: list[Output]
@@ -47,15 +47,15 @@ def evaluate(
     precision: str,
     together: bool = False,
 ) -> Evaluation[Output]:
-    """Runs the model over all examples, the longest first, and puts the answers back in order.
+    """Runs the model over all examples, longest first, and puts the outputs back in order.
 
     Args:
-        task, model: what answers.
-        items: to answer.
-        encoded: the items' examples.
+        task, model: the task, and its model.
+        items: with labels or without.
+        encoded: their examples.
         precision: as in the settings.
-        together: all processes of ``torchrun`` have been given the same items; they share the batches out among them,
-            and each gets all answers.
+        together: all processes of ``torchrun`` make this call with the same items; they share the batches, and each
+            gets all outputs.
     """
     started = time.perf_counter()
     device = next(model.parameters()).device
@@ -88,6 +88,6 @@ def evaluate(
 
 
 def batches_by_length(lengths: Sequence[int], most: int) -> list[list[int]]:
-    """Cuts the indices of ``lengths``, longest first, into batches of at most ``most`` tokens (or one sequence)."""
+    """The indices of ``lengths``, longest first, in batches of at most ``most`` tokens (or one sequence)."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     return [order[run] for run in split_by_tokens([lengths[i] for i in order], most)]

@@ -1,4 +1,4 @@
-"""The folder of a run: a new one, its log, and what it records of where and when it ran."""
+"""The folder of a run, its log, and what a run records about its machine."""
 
 import contextlib
 import itertools
@@ -31,28 +31,28 @@ def new_run_folder(out: str | None, task: str, arch: str, *, resume: bool = Fals
     """Makes the folder of a run: ``out``, or the next free ``runs/TASK-ARCH-N``.
 
     Args:
-        out: a folder to make or, with ``resume``, to go on in.
+        out: a folder to make or, with ``resume``, to continue in.
         task, arch: for the name.
-        resume: ``out`` may hold a run.
-        mark: a pattern for a file that tells such a run from other things, and one run from several.
+        resume: ``out`` may contain a run.
+        mark: a pattern for a file by which a run of this kind is recognised; it tells one run from several.
 
     Raises:
-        InputError: it holds something else already, or cannot be written.
+        InputError: the folder has other content, or cannot be written.
     """
     folder = Path(out) if out is not None else Path("runs")
     try:
         if out is not None:
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()) and not resume:
-                go_on = "go on with the run in it by --resume, or " if any(folder.glob(mark)) else ""
+                resumable = "continue the run in it with --resume, or " if any(folder.glob(mark)) else ""
                 raise InputError(
-                    f"--out {folder}: is not empty; {go_on}name a new folder, so that nothing in it is lost."
+                    f"--out {folder}: is not empty; {resumable}name a new folder, so that nothing in it is lost."
                 )
             remove_unfinished_files(folder)
             if any(path.is_file() for path in folder.rglob("*")) and not any(folder.glob(mark)):
                 raise InputError(
-                    f"--out {folder}: holds no run of this kind; name the one to --resume, with --seeds where it has "
-                    "several."
+                    f"--out {folder}: contains no run of this kind; name the folder to --resume, with --seeds if "
+                    "it has several runs."
                 )
         else:
             folder = _numbered(folder, f"{task}-{arch}")
@@ -74,16 +74,16 @@ def _numbered(parent: Path, name: str) -> Path:
 
 
 def remove_unfinished_files(folder: Path) -> None:
-    """Removes what a run that was killed while it wrote a file has left beside it."""
+    """Removes files that a run left half-written when it was killed."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def no_folder_without_model(folder: Path) -> Iterator[None]:
-    """Takes a new run's folder away again if the block fails before it has saved a model or a checkpoint.
+    """Removes a new folder if the block fails before it has saved a model or a checkpoint.
 
-    A folder that holds something already stays as it is.
+    A folder that had content before stays.
     """
     was_empty = not any(folder.iterdir())
     try:
@@ -95,9 +95,9 @@ def no_folder_without_model(folder: Path) -> Iterator[None]:
 
 
 class RunLog:
-    """``train_log.jsonl``: one JSON object a line, on the disk as soon as it is there.
+    """``train_log.jsonl``: one JSON object per line, written immediately.
 
-    What cannot be written is written with a later record.
+    A record that cannot be written is written with a later one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -109,14 +109,14 @@ class RunLog:
         line = json.dumps({**record, "seconds": round(time.perf_counter() - self._started, 2)}, ensure_ascii=False)
         self._unwritten += f"{line}\n".encode()
         try:
-            with open(self._path, "ab", buffering=0) as file:  # unbuffered, so that it is known how much got there
+            with open(self._path, "ab", buffering=0) as file:  # unbuffered, so that it is known how much was written
                 self._unwritten = self._unwritten[file.write(self._unwritten) :]
         except OSError as error:
             logger.warning("%s: cannot be written (%s); the run goes on.", self._path, error.strerror)
 
     def truncate(self, count: int) -> None:
-        """Takes away all but the first ``count`` records, which a resumed run will make again; seconds count on from
-        the last of them."""
+        """Keeps the first ``count`` records, since a resumed run will make the others again; ``seconds`` continues
+        from the last one kept."""
         if self._path.exists():
             kept = self._path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
             write_whole(self._path, lambda path: path.write_text("".join(kept), encoding="utf-8"))
@@ -125,20 +125,20 @@ class RunLog:
 
 
 def versions() -> dict[str, str]:
-    """The versions that a run's figures depend on."""
+    """The versions of the packages that results depend on."""
     found = {"python": platform.python_version()}
     for name in ("minibert", "torch", "tokenizers", "numpy", "seqeval", "safetensors"):
-        with contextlib.suppress(metadata.PackageNotFoundError):  # minibert itself, run from a checkout
+        with contextlib.suppress(metadata.PackageNotFoundError):  # minibert is not installed when run from a checkout
             found[name] = metadata.version(name)
     return found
 
 
 def device_name(device: torch.device) -> str:
-    """What a person calls the device."""
+    """The product name of the device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, StopIteration):  # Linux has the name that people know in a file
+    with contextlib.suppress(OSError, StopIteration):  # on Linux the product name is in a file
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return f"{name}, {torch.get_num_threads()} threads"
@@ -153,22 +153,22 @@ def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Counts :func:`peak_memory` from here on, where that can be had."""
+    """Makes :func:`peak_memory` count from now on, where the system supports it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with contextlib.suppress(OSError):  # Linux alone has it
+    with contextlib.suppress(OSError):  # Linux only
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """The most bytes this process has held: of the GPU's memory, or of the machine's where it can be asked."""
+    """The peak memory of this process in bytes: on the GPU, or in main memory if the system reports it."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
     try:
-        import resource  # here because Windows has none
+        import resource  # imported here because Windows has none
     except ImportError:
         return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

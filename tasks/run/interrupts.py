@@ -1,4 +1,4 @@
-"""Runs that a signal stopped: what to say, and how to go on with them."""
+"""Runs that a signal stopped: what to print, and how to resume them."""
 
 import contextlib
 import os
@@ -14,16 +14,16 @@ from tasks.run.console import program
 
 @contextlib.contextmanager
 def explain_interruption(typed: str, *, levels: int) -> Iterator[None]:
-    """Where a signal stops training in the block, says how to go on, and exits with 143 or 130.
+    """If a signal stops training in the block, says how to resume it, and exits with status 143 or 130.
 
     Args:
-        typed: the command that was given.
-        levels: how far up from the folder of checkpoints the command's own folder lies.
+        typed: the command line.
+        levels: how many folders up from a checkpoint's parent the command's own folder is.
     """
     try:
         yield
     except Interrupted as stop:
-        if os.environ.get("RANK", "0") == "0":  # set by torchrun; the processes have parted already
+        if os.environ.get("RANK", "0") == "0":  # set by torchrun; the process group is gone already
             print(f"{stop}.", file=sys.stderr)
             if stop.checkpoint is not None:
                 print(resume_hint(typed, stop.checkpoint.parents[levels]), file=sys.stderr)
@@ -31,7 +31,7 @@ def explain_interruption(typed: str, *, levels: int) -> Iterator[None]:
 
 
 def command_line(module: str, argv: Sequence[str] | None) -> str:
-    """The command that does this again, from the start; under ``torchrun`` with as many processes."""
+    """The command line that repeats this run; under ``torchrun`` with as many processes."""
     arguments = sys.argv[1:] if argv is None else argv
     words = program(module).split()
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -43,10 +43,10 @@ def command_line(module: str, argv: Sequence[str] | None) -> str:
 
 
 def resume_hint(command: str, folder: Path) -> str:
-    """What to type to go on in a folder."""
-    return f"To go on: {command}{'' if ' --out' in command else f' --out {shlex.quote(str(folder))}'} --resume"
+    """What to type to resume in a folder."""
+    return f"To resume: {command}{'' if ' --out' in command else f' --out {shlex.quote(str(folder))}'} --resume"
 
 
 def stopped_by(stop: KeyboardInterrupt) -> int:
-    """The signal behind it: SIGINT raises it without a word, and a command makes SIGTERM raise it with its number."""
+    """The signal behind it: none is named for SIGINT; commands have SIGTERM raise it with its number."""
     return int(stop.args[0]) if stop.args else signal.SIGINT

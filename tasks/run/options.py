@@ -1,4 +1,4 @@
-"""How settings are read: from the command line, a settings file, and defaults; and written to the run's folder."""
+"""Settings from the command line, a settings file and defaults; and their copy in the run folder."""
 
 import argparse
 import dataclasses
@@ -32,7 +32,7 @@ SECTIONS = {
 
 
 class Command(NamedTuple):
-    """What a command line asks for."""
+    """A parsed command line."""
 
     settings: Any
     dry_run: bool
@@ -40,17 +40,17 @@ class Command(NamedTuple):
 
 
 def parse(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task: str) -> Command:
-    """Reads settings from a command line that is derived from their dataclass, and from ``--config FILE.toml``.
+    """Reads settings from the command line and from ``--config FILE``.
 
-    The command line goes before the file, the file before the defaults.
+    The command line overrides the file, and the file overrides the defaults.
 
     Args:
-        settings_class: whose fields become options.
-        argv: the arguments; those of the process where absent.
-        task: the task's name, which a settings file may hold as ``task``.
+        settings_class: its fields become options.
+        argv: the arguments; None for those of the process.
+        task: the task's name, which a settings file may give as ``task``.
 
     Raises:
-        InputError: the settings file cannot be read, or holds something that is no setting.
+        InputError: the settings file cannot be read or has an unknown setting, or a value is out of range.
     """
     given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
@@ -61,7 +61,7 @@ def parse(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task
         given = {**read_settings(Path(config), settings_class, task), **given}
     if given.get("weights") in (None, RANDOM):
         small = dict(settings_class.if_small)
-        if "batch_tokens" in given:  # stands in place of the other
+        if "batch_tokens" in given:  # replaces it
             small.pop("batch_size", None)
         given = {**small, **given}
     settings = settings_class(**given)
@@ -71,7 +71,7 @@ def parse(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task
 
 
 def check(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task: str) -> None:
-    """Shows the help, or refuses, as :func:`parse` would; but leaves a settings file unread, which may be a pipe."""
+    """Shows the help or raises, like :func:`parse`, but leaves a settings file unread: it may be a pipe."""
     if _parser(settings_class, task).parse_args(argv).config is None:
         parse(settings_class, argv, task=task)
 
@@ -161,7 +161,7 @@ def _help(field: "dataclasses.Field[Any]", small: Any) -> str:
 
 
 def _kinds(settings_class: type[RunSettings]) -> dict[str, type]:
-    """The plain type of each field: of ``int | None`` int, of ``tuple[str, ...]`` tuple."""
+    """The plain type of each field: int for ``int | None``, tuple for ``tuple[str, ...]``."""
     hints = typing.get_type_hints(settings_class)
     return {option.name: _kind(hints[option.name]) for option in dataclasses.fields(settings_class)}
 
@@ -173,10 +173,10 @@ def _kind(hint: Any) -> type:
 
 
 def read_settings(path: Path, settings_class: type[RunSettings], task: str) -> dict[str, Any]:
-    """The settings in a TOML file, by field name; hyphens may stand for underscores.
+    """The settings in a TOML file, by field name; hyphens may replace underscores.
 
     Raises:
-        InputError: no such file, not TOML, an unknown name, or a value of another type.
+        InputError: the file is missing or not TOML, or has an unknown name or a value of the wrong type.
     """
     kinds = _kinds(settings_class)
     settings = {}
@@ -184,18 +184,18 @@ def read_settings(path: Path, settings_class: type[RunSettings], task: str) -> d
         name = given.replace("-", "_")
         if name == "task":
             if value != task:
-                raise InputError(f"{path}: holds settings of the task {value!r}; run python -m tasks.{value}.")
+                raise InputError(f"{path}: has the settings of the task {value!r}; run python -m tasks.{value}.")
             continue
         if name not in kinds:
             near = difflib.get_close_matches(name, kinds, n=1)
             advice = f"did you mean {near[0]}?" if near else f"python -m tasks.{task} --help lists the settings."
-            raise InputError(f"{path}: {given} is no setting of this task; {advice}")
+            raise InputError(f"{path}: {given} is not a setting of this task; {advice}")
         settings[name] = _value(path, given, value, kinds[name])
     return settings
 
 
 def saved_task(path: Path) -> str:
-    """The task that a settings file is of; InputError where it names none."""
+    """The task that a settings file names; InputError if it names none."""
     task = _read_toml(path).get("task")
     if not isinstance(task, str):
         raise InputError(f'{path}: names no task; add a line such as task = "ner".')
@@ -227,7 +227,7 @@ def _value(path: Path, name: str, value: Any, kind: type) -> Any:
 
 
 def write_settings(path: Path, settings: RunSettings, task: str) -> None:
-    """Writes settings as a file that ``--config`` reads; those that are not set stand as comments."""
+    """Writes settings as a file for ``--config``; those that are None become comments."""
     lines = [f"task = {_toml(task)}"]
     for name, value in dataclasses.asdict(settings).items():
         lines.append(f"# {name} is not set" if value is None else f"{name} = {_toml(value)}")
@@ -240,7 +240,7 @@ def _toml(value: Any) -> str:
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, float):
         return "inf" if math.isinf(value) else repr(value)
-    # JSON's strings, numbers and booleans are TOML's, but for one control character that only TOML wants escaped.
+    # JSON's strings, numbers and booleans are valid TOML, except for one control character that TOML wants escaped.
     return json.dumps(os.fspath(value) if isinstance(value, os.PathLike) else value, ensure_ascii=False).replace(
         "\x7f", "\\u007f"
     )

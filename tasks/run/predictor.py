@@ -1,4 +1,4 @@
-"""A trained run, ready to answer."""
+"""A trained run that answers new inputs."""
 
 import time
 from collections import Counter
@@ -22,8 +22,8 @@ class Predictor:
     """A task with its trained model and tokenizer.
 
     Attributes:
-        task, model, tokenizer, precision: what answers.
-        notes: what there was to count in all that was asked, such as ``cut_texts``.
+        task, model, tokenizer, precision: of the run.
+        notes: counts over all inputs so far, such as ``cut_texts``.
     """
 
     task: Task[Any, Any, Any]
@@ -39,11 +39,11 @@ class Predictor:
         """Loads the model of a run folder (or a fine-tuned checkpoint).
 
         Args:
-            precision: as in training, or int8, which only prediction on a CPU has. Where it is ``auto``, a model that
-                was trained in fp32 by choice answers in fp32.
+            precision: as in training, or int8 (on a CPU only). ``auto`` is fp32 for a model whose settings ask for
+                fp32.
 
         Raises:
-            InputError: it cannot be used, or its head was never trained for this task.
+            InputError: it cannot be used, or it has no trained head for this task.
         """
         model, report = checkpoint.load(task.model_class)
         if report.fresh:
@@ -60,7 +60,7 @@ class Predictor:
         return cls(task=task, model=ready, tokenizer=checkpoint.tokenizer, precision=precision)
 
     def answer(self, items: Sequence[Any]) -> list[dict[str, Any]]:
-        """The answer to each item, with the mean time that one took in ``milliseconds``."""
+        """The answer to each item, as a JSON object, with the mean time per item in ``milliseconds``."""
         started = time.perf_counter()
         encoded = self.task.encode(items, self.tokenizer, self.model.config)
         self.notes.update(encoded.notes)
@@ -71,7 +71,7 @@ class Predictor:
 
 
 def _rounded(value: Any) -> Any:
-    """The same with six decimals to every number, which is all that a model's answers are worth."""
+    """The same with every number rounded to six decimals; the others are noise."""
     if isinstance(value, float):
         return round(value, 6)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What a run reads before it writes anything: the data, the model, and what the model sees of the data."""
+"""What a run needs before it writes anything: data, model, and the encoded data."""
 
 import contextlib
 import dataclasses
@@ -24,13 +24,13 @@ AnyTask = Task[Any, Any, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """Everything that a run needs, read and checked before anything is written.
+    """Everything that a run needs, read and checked.
 
     Attributes:
         splits: the data, by ``train``, ``dev`` and perhaps ``test``.
-        encoded: the same as the model sees it.
+        encoded: the data as the model sees it.
         start: the model and tokenizer.
-        described: what a reader of the figures has to know of each split.
+        described: the facts about each split that the record and the report show.
     """
 
     splits: Mapping[str, Split[Any]]
@@ -91,8 +91,8 @@ def prepare(task: AnyTask) -> Prepared:
 
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
-    """Within the block, Python does not look for cyclic garbage: it would go again and again over millions of words and
-    find none, for a third of the time."""
+    """Within the block, Python's garbage collector is off: it would scan millions of words again and again and find no
+    cycles, for a third of the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -125,7 +125,7 @@ def _described(
 
 
 def data_lines(task: AnyTask, prepared: Prepared) -> list[str]:
-    """The data in a line or two a split, for the terminal."""
+    """Two lines about each split, for the terminal."""
     lines = []
     for name, split in prepared.splits.items():
         described = prepared.described[name]
@@ -148,7 +148,7 @@ def settings_line(settings: RunSettings) -> str:
 
 
 def dry_run(task: AnyTask) -> None:
-    """Shows what a run would see, and writes nothing."""
+    """Prints the data, the model, the settings and the first example; writes nothing."""
     prepared = prepare(task)
     print("\n".join(data_lines(task, prepared)))
     print(f"model {prepared.start.origin}")

@@ -1,4 +1,4 @@
-"""The parts of the data: files, or a part of one held out."""
+"""The train, dev and test data: from files, or held out from the training file."""
 
 import random
 from collections import Counter
@@ -17,17 +17,17 @@ Item = TypeVar("Item")
 
 
 def read_splits(task: Task[Item, Any, Any]) -> dict[str, Split[Item]]:
-    """Reads ``train``, ``dev`` and perhaps ``test``, and makes sure that they can be trained and scored on.
+    """Reads ``train``, ``dev`` and perhaps ``test``, and checks their labels.
 
     Raises:
-        InputError: a file cannot be used, or asks for a class that training does not hold.
+        InputError: a file cannot be used, or has a label that the training data lacks.
     """
     settings: RunSettings = task.settings
     splits = task.read_given()
     total = len(splits["train"].items)
     shares = {"test": settings.test_share, "dev": None if "dev" in splits else settings.dev_share or _DEV_SHARE}
     if (asked := sum(share or 0 for share in shares.values())) >= 1:
-        raise InputError(f"--dev-share, --test-share: {asked:g} of --train held out leaves nothing; stay below 1.")
+        raise InputError(f"--dev-share, --test-share: {asked:g} in all leaves nothing of --train; stay below 1.")
     for name, share in shares.items():
         if share is not None:
             splits["train"], splits[name] = hold_out(
@@ -37,8 +37,8 @@ def read_splits(task: Task[Item, Any, Any]) -> dict[str, Split[Item]]:
     for split in splits.values():
         if not any(True for item in split.items for _ in task.labels_of(item)):
             raise InputError(
-                f"{split.source}: holds no {task.unit} at all, so there is nothing to learn or to score."
-                + (" Name a file of its own (--dev, --test), or hold out a larger part." if split.part else "")
+                f"{split.source}: has no {task.unit}, so there is nothing to learn or to score."
+                + (" Give separate files (--dev, --test), or hold out a larger share." if split.part else "")
             )
         for item in split.items:
             for label in task.labels_of(item):
@@ -54,20 +54,20 @@ def read_splits(task: Task[Item, Any, Any]) -> dict[str, Split[Item]]:
 def hold_out(
     task: Task[Item, Any, Any], split: Split[Item], *, name: str, share: float, count: float, seed: int
 ) -> tuple[Split[Item], Split[Item]]:
-    """Cuts a split in two at random, by the task's strata.
+    """Splits the data in two at random, stratified.
 
-    What belongs together stays on one side, and every class stays in training.
+    Groups stay together, and no label is lost from training.
 
     Args:
-        task: knows which items belong together, and what their classes and strata are.
-        split: to cut.
-        name: of the part that is held out.
-        share: of the file, for its name.
+        task: gives the items' groups, labels and strata.
+        split: to divide.
+        name: of the held-out part.
+        share: of the file, for messages.
         count: how many items to hold out.
-        seed: the same one cuts the same way.
+        seed: the same seed gives the same parts.
 
     Returns:
-        What is left, and what is held out.
+        The remaining items, and the held-out ones.
 
     Raises:
         InputError: there are too few items.
@@ -84,7 +84,7 @@ def hold_out(
     held: set[int] = set()
     passed = 0
     for groups_of_stratum in strata.values():
-        # The quota runs on from stratum to stratum, so that many small ones still add up to the share.
+        # The quota carries over from stratum to stratum, so that many small ones add up to the share.
         passed += sum(map(len, groups_of_stratum))
         quota = count * passed / len(split.items)
         for group in groups_of_stratum:
@@ -95,7 +95,7 @@ def hold_out(
     if not held:
         number = str(len(split.items))
         if len(groups) < len(split.items):
-            number += f", of which {len(groups)} can be told apart"
+            number += f", in {len(groups)} groups that stay together"
         larger = f", or a larger --{name}-share than {share:g}" if count < 1 else ""
         raise InputError(
             f"{split.path}: too few examples ({number}) to hold some out; give a file with --{name}{larger}."

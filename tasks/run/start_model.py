@@ -18,9 +18,9 @@ from tasks.task import Task
 _BUNDLED = Path(__file__).parents[2] / "weights"
 
 DROPOUT: dict[str, Any] = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
-"""Of small models in fine-tuning; ALBERT's too, whose own default is none."""
+"""For small models in fine-tuning; also for ALBERT, whose own default is 0."""
 
-# Of the small pre-trained models, and of random ones: small enough for a laptop.
+# The small pre-trained models, and random ones: small enough for a laptop.
 _SMALL = {
     "hidden_size": 192,
     "num_hidden_layers": 4,
@@ -34,12 +34,12 @@ _SMALL = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StartingModel:
-    """What a run starts from.
+    """The model and tokenizer that a run starts from.
 
     Attributes:
         model: with its head, on the CPU.
         tokenizer: the model's.
-        origin: a line that says what the model is.
+        origin: one line that describes the model.
     """
 
     model: Pretrained
@@ -113,7 +113,7 @@ def bundled(arch: str) -> Path:
 
 
 def require_trained_head(report: LoadReport, path: object) -> None:
-    """Raises InputError where a checkpoint had no head for masked words, so that it would answer at random."""
+    """Raises InputError if a checkpoint had no language-modelling head, so that its predictions would be random."""
     if untrained := [name for name in report.fresh if name.startswith("mlm.")]:
         raise InputError(
             f"{path}: has no trained head for masked words ({', '.join(untrained)} missing); name a pre-trained "

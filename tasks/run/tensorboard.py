@@ -1,4 +1,4 @@
-"""A run's records for TensorBoard, which comes with the extra ``tensorboard``."""
+"""A run's log for TensorBoard (the extra ``tensorboard``)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from minibert.errors import InputError
 
 
 class TensorBoardWriter:
-    """Writes the numbers in a run's records as curves, by step; those of an epoch at its last step.
+    """Writes the numbers in log records as curves by step; an epoch's are at its last step.
 
     Args:
         folder: for TensorBoard's files.
@@ -19,7 +19,7 @@ class TensorBoardWriter:
 
     def __init__(self, folder: Path) -> None:
         try:
-            # Imported here because it is an extra, and takes a second.
+            # Imported here because it is an extra and takes a second.
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise InputError(
@@ -31,7 +31,7 @@ class TensorBoardWriter:
         self._step = 0
 
     def resume(self, step: int) -> None:
-        """Begins behind a resumed run's last step: what an earlier life wrote of later ones is no longer shown."""
+        """Starts after ``step``; hides later records of an interrupted run."""
         self._step = step
         self._writer = self._make(self._folder, purge_step=step + 1)
 

@@ -1,6 +1,6 @@
-"""Questions about texts, answered by spans of them, from the files people have.
+"""Questions about texts and the spans that answer them, from the files people have.
 
-Formats, told apart by content: SQuAD's layout, which SQuAD 1.1 and 2.0, CMRC 2018 and DRCD share (one JSON document of
+Formats, recognised by content: SQuAD's layout, which SQuAD 1.1 and 2.0, CMRC 2018 and DRCD share (one JSON document of
 ``data``, ``paragraphs`` and ``qas``); and JSON lines with ``context``, ``question`` and ``answers``, an object per
 question. In both, ``answers`` is a list of ``{"text", "answer_start"}``, or Hugging Face's object of two lists.
 """
@@ -17,7 +17,7 @@ from tasks.read.text_file import TextFile, read_text
 
 
 class Answer(NamedTuple):
-    """The context holds ``text`` from the character ``start`` on."""
+    """A span of the context: ``text``, from the character ``start``."""
 
     start: int
     text: str
@@ -27,16 +27,16 @@ class Question(NamedTuple):
     """A question about a text.
 
     Attributes:
-        id: the file's own; in JSON lines without one, the number of the line.
+        id: as in the file; the line number in JSON lines without one.
         question: may be blank, as two of CMRC 2018's are.
         context: not blank; questions of one paragraph share it.
-        answers: those that the context holds, in file order, without white space around them; what to train on.
-        golds: the texts of all answers as the file has them, also of those that the context does not hold; what a
-            prediction is scored against. Empty where the question is impossible or the file was read without answers.
-        impossible: the context holds no answer, and the file says so.
+        answers: those found in the context, in file order, stripped; used for training.
+        golds: the texts of all answers as in the file, found or not; predictions are scored against them. Empty if the
+            question is impossible or the file has no answers.
+        impossible: the file says that the context has no answer.
         line: where the question starts in its file.
         place: its path in a document, such as ``data[3].paragraphs[0].qas[2]``; empty in JSON lines.
-        num_repaired: answers that stand elsewhere than the file says.
+        num_repaired: answers found elsewhere than the file says.
     """
 
     id: str
@@ -55,10 +55,10 @@ class ReadQuestions:
     """One file of questions.
 
     Attributes:
-        path: the file, as it was given.
+        path: the file, as given.
         sha256: of the file.
-        questions: at least one, in file order, with an id each of its own.
-        counts: what is not as it should be, by name; all names are always there.
+        questions: at least one, in file order, with unique ids.
+        counts: of irregularities, by name; 0 where there are none.
     """
 
     path: str
@@ -70,14 +70,14 @@ class ReadQuestions:
 def read_span_qa(path: str) -> ReadQuestions:
     """Reads a file of questions.
 
-    An answer that does not stand where the file says is taken from the nearest place that holds it, and left out of
-    ``answers`` where none does.
+    An answer that is not where the file says is taken from the nearest place that has it, and left out of ``answers``
+    if there is none.
 
     Args:
         path: ``.gz`` or plain.
 
     Raises:
-        InputError: with file, line and the path in the document, where something in it cannot be used.
+        InputError: something cannot be used; names file, line and the path in the document.
     """
     file = read_text(path)
     by_id: dict[str, Question] = {}
@@ -86,12 +86,12 @@ def read_span_qa(path: str) -> ReadQuestions:
         if first := by_id.get(question.id):
             raise record.error(
                 "id",
-                f"{question.id!r} stands twice (first in line {first.line}{first.place and ', '}{first.place}); "
-                "predictions are filed by id, so give each question its own.",
+                f"{question.id!r} occurs twice (first in line {first.line}{first.place and ', '}{first.place}); "
+                "predictions are identified by it, so give each question its own.",
             )
         by_id[question.id] = question
     if not by_id:
-        raise InputError(f"{path}: holds no question.")
+        raise InputError(f"{path}: has no questions.")
     questions = list(by_id.values())
     num_golds = sum(len(question.golds) for question in questions)
     return ReadQuestions(
@@ -111,14 +111,14 @@ def read_span_qa(path: str) -> ReadQuestions:
 
 
 class _Object(dict[str, Any]):
-    """A JSON object that knows the line where it starts."""
+    """A JSON object and the line where it starts."""
 
     def __init__(self, fields: dict[str, Any], line: int) -> None:
         super().__init__(fields)
         self.line = line
 
 
-# A string as a whole, so that a brace inside it is none.
+# Whole strings, so that braces inside them do not count.
 _STRING_OR_BRACE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}]')
 
 
@@ -141,12 +141,12 @@ def _parse(file: TextFile, text: str, first_line: int) -> Any:
         return json.loads(text, object_hook=lambda fields: _Object(fields, next(lines)))
     except json.JSONDecodeError as error:
         raise file.error(first_line + error.lineno - 1, f"not JSON (column {error.colno}: {error.msg}).") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets a thousand deep
-        raise file.error(first_line, f"not JSON that can be read ({error}).") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets nested a thousand deep
+        raise file.error(first_line, f"JSON that cannot be parsed ({error}).") from None
 
 
 class _Record(NamedTuple):
-    """A JSON object of a file, and its path there, such as ``data[3].paragraphs[0]``; no path in JSON lines."""
+    """A JSON object and its path in the file, such as ``data[3].paragraphs[0]``; no path in JSON lines."""
 
     file: TextFile
     fields: _Object
@@ -157,18 +157,18 @@ class _Record(NamedTuple):
         return f"{self.place}.{name}" if self.place else name
 
     def error(self, name: str, problem: str) -> InputError:
-        """The error for a problem of one field."""
+        """The error for a problem in one field."""
         return self.file.error(self.fields.line, f"{self.place_of(name)} {problem}")
 
     def get(self, name: str) -> Any:
-        """A field that must be there."""
+        """A required field."""
         if name not in self.fields:
             some = ", ".join(repr(other) for other in list(self.fields)[:8])
             raise self.error(name, f"is missing; the object has {some or 'no field'}.")
         return self.fields[name]
 
     def text(self, name: str) -> str:
-        """A string of whole characters."""
+        """A string without lone halves of surrogate pairs."""
         value = self.get(name)
         if not isinstance(value, str):
             raise self.error(name, f"is {_shown(value)}, not a string.")
@@ -176,12 +176,12 @@ class _Record(NamedTuple):
             value.encode()
         except UnicodeEncodeError:
             raise self.error(
-                name, r"has an escape \uD800 to \uDFFF that stands alone, which is no character."
+                name, r"has an escape \uD800 to \uDFFF that stands alone, which is not a character."
             ) from None
         return value
 
     def filled_text(self, name: str) -> str:
-        """A string with something to read in it."""
+        """A string that is not blank."""
         text = self.text(name)
         if not text.strip():
             raise self.error(name, "is blank.")
@@ -199,7 +199,7 @@ class _Record(NamedTuple):
 
 
 def _shown(value: Any) -> str:
-    """A value of the wrong type, for a sentence."""
+    """A value of the wrong type, for a message."""
     if isinstance(value, (list, dict)):
         return "a list" if isinstance(value, list) else "an object"
     text = json.dumps(value)
@@ -210,7 +210,7 @@ def _shown(value: Any) -> str:
 
 
 def _records(file: TextFile) -> Iterator[tuple[_Record, _Record]]:
-    """For each question, the object that holds its context and the one that holds the rest."""
+    """For each question, the object with its context and the object with the rest."""
     first_line = next((line.strip() for line in file.lines if line.strip()), "")
     if not first_line:
         return
@@ -231,7 +231,7 @@ def _records(file: TextFile) -> Iterator[tuple[_Record, _Record]]:
 
 
 def _is_document(first_line: str, suffix: str) -> bool:
-    """Whether a file is one object in SQuAD's layout, rather than an object per line."""
+    """Whether a file is one object in SQuAD's layout, not an object per line."""
     try:
         first = json.loads(first_line)
     except (ValueError, RecursionError):
@@ -274,9 +274,9 @@ def _question(paragraph: _Record, record: _Record) -> Question:
 
 
 def _answers(record: _Record) -> list[Answer]:
-    """The answers as the file gives them; none where it says that the question is impossible.
+    """The answers as in the file; none if it says that the question is impossible.
 
-    A blank answer is none: some data sets mark an impossible question by it.
+    A blank answer does not count: some data sets mark impossible questions with one.
     """
     given = [Answer(_start(answer), answer.text("text")) for answer in _answer_records(record)]
     answers = [answer for answer in given if answer.text.strip()]
@@ -284,9 +284,9 @@ def _answers(record: _Record) -> list[Answer]:
     if not isinstance(impossible, bool):
         raise record.error("is_impossible", f"is {_shown(impossible)}, not true or false.")
     if impossible and answers:
-        raise record.error("is_impossible", "is true, yet there are answers; take them out, or say false.")
+        raise record.error("is_impossible", "is true, but there are answers; remove them, or set it to false.")
     if not impossible and not answers:
-        raise record.error("answers", "holds none, but is_impossible is false; add an answer, or say true.")
+        raise record.error("answers", "is empty, but is_impossible is false; add an answer, or set it to true.")
     return answers
 
 
@@ -296,7 +296,7 @@ def _answer_records(record: _Record) -> list[_Record]:
         return record.records("answers")
     texts, starts = answers.get("text"), answers.get("answer_start")
     if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
-        raise record.error("answers", "is an object, but not of two lists, text and answer_start, of one length.")
+        raise record.error("answers", "is an object, but not of two lists, text and answer_start, of equal length.")
     return [
         _Record(
             record.file,
@@ -318,12 +318,12 @@ def _start(answer: _Record) -> int:
 
 
 def _trimmed(answer: Answer) -> Answer:
-    """The answer without the white space around it."""
+    """The answer, stripped."""
     return Answer(answer.start + len(answer.text) - len(answer.text.lstrip()), answer.text.strip())
 
 
 def _locate(context: str, answer: Answer) -> Answer | None:
-    """The answer where the context holds it: where it is said to be, or else as near to that as can be."""
+    """The answer where the context has it: where the file says, or as near as possible."""
     if answer.start >= 0 and context.startswith(answer.text, answer.start):
         return answer
     nearest = min(_places(context, answer.text), key=lambda place: abs(place - answer.start), default=None)

@@ -20,7 +20,7 @@ _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff
 
 
 def choose_scorer(questions: Iterable[Question]) -> str:
-    """``characters`` where most letters of the contexts are Han characters, otherwise ``words``; a key of SCORERS."""
+    """``characters`` if most letters of the contexts are Han characters, else ``words``; a key of SCORERS."""
     letters = han = 0
     for context in {question.context for question in questions}:
         letters += sum(map(len, _LETTERS.findall(context)))
@@ -37,17 +37,17 @@ _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 def score_words(prediction: str, golds: Sequence[str]) -> Score:
     """Exact match and F1 over words, without case, ASCII punctuation and English articles.
 
-    The F1 is that of the two bags of words. Nothing against nothing is a match.
+    The F1 compares bags of words. An empty prediction matches an empty gold answer.
 
     Args:
-        prediction: empty where the question is held to be impossible.
-        golds: the right answers; none where the question is impossible.
+        prediction: empty if the question is predicted to be impossible.
+        golds: the right answers; empty if the question is impossible.
 
     Returns:
         The best of each over the golds, from 0 to 1.
     """
     predicted = _normalized_words(prediction)
-    # An answer of articles and punctuation alone counts only where there is no other.
+    # An answer of articles and punctuation alone counts only if there is no other.
     wanted = [words for words in map(_normalized_words, golds) if words] or [[]]
     return float(predicted in wanted), max(_words_f1(predicted, words) for words in wanted)
 
@@ -61,7 +61,7 @@ def _words_f1(predicted: list[str], gold: list[str]) -> float:
 
 
 def _f1(common: int, predicted: Sequence[str], gold: Sequence[str]) -> float:
-    """2PR / (P + R) with P = common / len(predicted) and R = common / len(gold); 1 where both are empty."""
+    """2PR / (P + R) with P = common / len(predicted) and R = common / len(gold); 1 if both are empty."""
     total = len(predicted) + len(gold)
     return 2 * common / total if total else 1.0
 
@@ -70,8 +70,8 @@ def _f1(common: int, predicted: Sequence[str], gold: Sequence[str]) -> float:
 
 # The scorer's own list. It also has "……", which it compares with single characters, so that an ellipsis stays.
 _CMRC_PUNCTUATION = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
-# What is a segment by itself: a Chinese character, by the scorer's range, and marks as nltk cuts them off words; a
-# comma before a digit stays inside, and so does a point that is not the last before Chinese text or the end.
+# Segments by themselves: Chinese characters in the scorer's range, and punctuation as nltk splits it off words; a comma
+# before a digit stays inside, and so does a full stop that is not the last before Chinese text or the end.
 _CMRC_SINGLE = r'[\u4e00-\u9fa5?!;@#$%&()\[\]{}<>"«»‘„–—―]|,(?!\d)|\.+(?=\s*(?:[\u4e00-\u9fa5]|$))'
 _CMRC_SEGMENT = re.compile(rf"{_CMRC_SINGLE}|(?:(?!{_CMRC_SINGLE})\S)+")
 
@@ -79,11 +79,11 @@ _CMRC_SEGMENT = re.compile(rf"{_CMRC_SINGLE}|(?:(?!{_CMRC_SINGLE})\S)+")
 def score_characters(prediction: str, golds: Sequence[str]) -> Score:
     """Exact match and F1 over Chinese characters and words of other scripts, without case and punctuation.
 
-    The F1 is that of the longest run of segments that both have. Takes and returns what :func:`score_words` does.
+    The F1 goes by the longest common run of segments. Arguments and result are those of :func:`score_words`.
 
-    Two differences from the official scorer: it cuts what is not Chinese with nltk's ``word_tokenize``, of which this
-    follows the marks that are cut off words, not the English contractions (``n't``) and abbreviations; and it knows no
-    impossible questions, for which this follows SQuAD: nothing against nothing has an F1 of 1.
+    Two differences from the official scorer: it splits other scripts with nltk's ``word_tokenize``, whose
+    punctuation rules are followed here, but not its English contractions (``n't``) and abbreviations; and it knows no
+    impossible questions, which are treated as in SQuAD: two empty answers have an F1 of 1.
     """
     predicted = _without_punctuation(prediction)
     wanted = [_without_punctuation(gold) for gold in golds] or [""]
@@ -107,15 +107,15 @@ SCORERS: dict[str, Callable[[str, Sequence[str]], Score]] = {"words": score_word
 
 
 def overall(scores: Sequence[Score], impossible: Sequence[bool]) -> dict[str, float]:
-    """The figures of ``evaluate-v2.0.py``, by its names and in percent.
+    """The metrics of ``evaluate-v2.0.py``, with its names and in percent.
 
     Args:
-        scores: exact match and F1, a pair a question; a question without a prediction counts as (0, 0).
-        impossible: which questions are; where some are, the figures are also broken down.
+        scores: exact match and F1 for each question; a question without a prediction counts as (0, 0).
+        impossible: which questions are; if any are, the metrics are also given by kind.
 
     Returns:
         ``exact``, ``f1`` and ``total``, the number of questions; the same with ``HasAns_`` and ``NoAns_`` before the
-        name, where there are such questions and some are impossible.
+        name, if there are such questions and some are impossible.
     """
     figures = _means(scores)
     if any(impossible):

@@ -1,8 +1,8 @@
 """Question answering by span: ``python -m tasks.span_qa --arch bert``.
 
-The answer is a run of characters of a context, or nothing where the context holds none (SQuAD v2). The head scores
-every token as a start and as an end. Long contexts are read in overlapping windows; an answer may start only where its
-window shows most of its context, so that each place is scored once.
+The answer is a span of a context, or nothing if the context has no answer (SQuAD v2). The head scores every token as a
+start and as an end. Long contexts are read in overlapping windows; an answer may start only where its window shows most
+of its context, so that each position is scored once.
 """
 
 import dataclasses
@@ -34,14 +34,14 @@ _NEVER = math.inf
 
 
 class SpanWindow(NamedTuple):
-    """A question with a window of its context, as the model sees them.
+    """A question and a window of its context, as the model sees them.
 
     Attributes:
         ids, types: with special tokens.
-        target: the tokens where the answer starts and ends; 0, the first token, where this window holds no answer.
-        at: the token where the window of the context begins.
+        target: the tokens where the answer starts and ends; 0, the first token, if this window has no answer.
+        at: the token where the window of the context starts.
         offsets: ``(n, 2)``, the characters of the whole context that each of the window's tokens covers.
-        keep: the run of these tokens, from and to, in which an answer may start here.
+        keep: the range of these tokens in which an answer may start.
         line: where the question starts in its file.
     """
 
@@ -55,7 +55,7 @@ class SpanWindow(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Characters ``start:end`` of the context, and their score: the logits of their start and end added."""
+    """Characters ``start:end`` of the context, and their score: the sum of the logits of start and end."""
 
     start: int
     end: int
@@ -63,23 +63,23 @@ class Span(NamedTuple):
 
 
 class Spans(NamedTuple):
-    """What the model makes of a question: its best spans, best first, and the score of there being no answer."""
+    """The prediction for a question: the best spans, best first, and the score for no answer."""
 
     best: list[Span]
     null: float
 
     @property
     def null_difference(self) -> float:
-        """The score of no answer less that of the best span."""
+        """The score for no answer minus that of the best span."""
         return self.null - self.best[0].score if self.best else _NEVER
 
     def chosen(self, null_threshold: float) -> Span | None:
-        """The answer, or None for nothing."""
+        """The best span, or None for no answer."""
         return self.best[0] if self.best and self.null_difference <= null_threshold else None
 
 
 class SpanQaTask(Task[Question, SpanWindow, Spans]):
-    """Answers that are spans of a context; see the module."""
+    """Answers that are spans of a context."""
 
     name = "span_qa"
     settings_class = SpanQaSettings
@@ -126,8 +126,8 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
         return None
 
     def encode(self, items: Sequence[Question], tokenizer: Tokenizer, config: EncoderConfig) -> Encoded[SpanWindow]:
-        """The notes count unknown tokens, questions cut short, windows added where contexts are long, and answers that
-        no window shows whole or that are too long to be found."""
+        """The notes count unknown tokens, truncated questions, windows added for long contexts, and answers that no
+        window has as a whole or that are longer than ``max_answer``."""
         settings = self.settings
         most = settings.max_length or config.max_length
         frame = tokenizer.num_special_tokens(pair=True)
@@ -141,7 +141,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
             room = most - frame - len(asked)
             if room < 1:
                 raise InputError(
-                    f"--max-length: {most} tokens leave no room for a context beside a question of {len(asked)}; raise "
+                    f"--max-length: {most} tokens leave no room for a context after a question of {len(asked)}; raise "
                     "it, or lower --max-question."
                 )
             if item.context not in contexts:
@@ -182,7 +182,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
         return Encoded(examples=examples, counts=counts, notes=notes)
 
     def collate(self, examples: Sequence[SpanWindow]) -> LabelledBatch:
-        """Packs windows; the targets are ``(B, 2)``, the tokens of start and end, counted in each sequence."""
+        """Packs windows; the targets are ``(B, 2)``, the tokens of start and end within each sequence."""
         return LabelledBatch(
             inputs=pack([example.ids for example in examples], [example.types for example in examples]),
             targets=torch.tensor([example.target for example in examples]),
@@ -206,7 +206,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
         return [self._best_spans(row.numpy(), example) for row, example in zip(rows, examples, strict=True)]
 
     def _best_spans(self, scores: npt.NDArray[np.float32], window: SpanWindow) -> Spans:
-        """The ``n_best`` spans with the highest scores of all that start in the window's own run and are no longer than
+        """The ``n_best`` highest-scoring spans that start in the window's ``keep`` range and have at most
         ``max_answer`` tokens."""
         number = len(window.offsets)
         starts, ends = scores[window.at : window.at + number].T
@@ -226,7 +226,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
         return Spans(spans, float(scores[0].sum()))
 
     def outputs(self, model: nn.Module, items: Sequence[Question], decoded: Sequence[Sequence[Spans]]) -> list[Spans]:
-        """The best spans of all windows; the null score is the lowest of theirs (Google BERT's ``run_squad.py``)."""
+        """The best spans of all windows; the null score is their lowest (as in Google BERT's ``run_squad.py``)."""
         outputs = []
         for parts in decoded:
             by_place: dict[tuple[int, int], Span] = {}
@@ -241,7 +241,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
         return ()
 
     def compute_metrics(self, items: Sequence[Question], outputs: Sequence[Spans]) -> dict[str, float]:
-        """Those of the official scorers as parts of 1; where questions are impossible, also by kind, and the best that
+        """Those of the official scorers, from 0 to 1; with impossible questions, also by kind, and the best that
         another threshold would give."""
         threshold = self._threshold
         impossible = [item.impossible for item in items]
@@ -290,14 +290,14 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
         """``question`` and ``context``."""
         question, context = record.get("question"), record.get("context")
         if not isinstance(question, str) or not isinstance(context, str):
-            raise InputError(f"{place}: needs a question and a context, as the fields of a JSON object or table.")
+            raise InputError(f"{place}: needs the fields question and context, in a JSON object or a table.")
         if not context.strip():
-            raise InputError(f"{place}: the context is empty, so there is nothing to find an answer in.")
+            raise InputError(f"{place}: the context is empty.")
         return Question(place, question, context, [], [], False, 0, "")
 
     def format_answer(self, item: Question, output: Spans) -> dict[str, Any]:
-        """The answer (empty, without a place, for nothing), and the best spans with their probabilities among each
-        other and, where the run knows impossible questions, nothing."""
+        """The answer (empty and without offsets for no answer), and the best spans. Probabilities are relative to each
+        other and, if the run knows impossible questions, to no answer."""
         threshold = self._threshold
         scores = [span.score for span in output.best] + ([output.null] if threshold < _NEVER else [])
         weights = np.exp(np.array(scores) - max(scores, default=0.0))
@@ -322,7 +322,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
 
 
 def _tokens_of_answer(item: Question, pieces: Pieces) -> tuple[int, int] | None:
-    """The first and last token of the first answer, or None where there is none."""
+    """The first and last token of the first answer; None if there is no answer."""
     if not item.answers:
         return None
     start, text = item.answers[0]

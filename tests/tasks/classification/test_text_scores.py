@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.classification.data import LabelledText
-from tasks.classification.scores import in_words, text_figures, text_scores
+from tasks.classification.scores import in_words, text_metrics, text_scores
 
 
 def items(labels: Sequence[Any]) -> list[LabelledText]:
@@ -40,7 +40,7 @@ def test_two_classes_by_hand() -> None:
     gold = ["1", "1", "1", "1", "1", "0", "0", "0"]
     predicted = ["1", "1", "1", "0", "0", "1", "0", "0"]
     scores = text_scores("single", items(gold), predicted)
-    assert scores.figures == pytest.approx({
+    assert scores.metrics == pytest.approx({
         "accuracy": 5 / 8,
         "macro_precision": (3 / 4 + 2 / 4) / 2, "macro_recall": (3 / 5 + 2 / 3) / 2,
         "macro_f1": (2 / 3 + 4 / 7) / 2, "weighted_f1": (5 * 2 / 3 + 3 * 4 / 7) / 8,
@@ -66,7 +66,7 @@ def test_single_labels_follow_the_definitions(pairs: list[tuple[str, str]]) -> N
     weighted = np.mean([by_class[g] for g in gold], axis=0)
     assert ratios(scores.rows["macro avg"]) == pytest.approx(macro)
     assert ratios(scores.rows["weighted avg"]) == pytest.approx(weighted)
-    figures = text_figures("single", items(gold), predicted)
+    figures = text_metrics("single", items(gold), predicted)
     assert figures["accuracy"] == pytest.approx(sum(g == p for g, p in pairs) / len(pairs))
     assert [figures[f"macro_{name}"] for name in ("precision", "recall", "f1")] == pytest.approx(macro)
     assert figures["weighted_f1"] == pytest.approx(weighted[2])
@@ -81,7 +81,7 @@ def test_several_labels_by_hand() -> None:
     """Four right of five answers and six gold labels; ``a`` 2/2 and 2/3, ``b`` 1/2 and 1/2, ``c`` 1/1 and 1/1."""
     gold = [("a", "b"), ("a",), ("a", "c"), ("b",), ()]
     predicted = [("a", "b"), ("a",), ("c",), (), ("b",)]
-    figures = text_figures("multi", items(gold), predicted)
+    figures = text_metrics("multi", items(gold), predicted)
     assert figures == pytest.approx({
         "micro_f1": 2 * 4 / (5 + 6), "macro_f1": (4 / 5 + 1 / 2 + 1) / 3, "subset_accuracy": 2 / 5,
     })  # fmt: skip
@@ -104,9 +104,9 @@ def test_several_labels_follow_the_definitions(pairs: list[tuple[tuple[str, ...]
     assert ratios(scores.rows["micro avg"]) == pytest.approx(counted(*sets, names))
     macro = np.mean([by_class[name] for name in names], axis=0) if names else (0, 0, 0)
     assert ratios(scores.rows["macro avg"]) == pytest.approx(tuple(macro))
-    assert scores.figures["micro_f1"] == scores.rows["micro avg"]["f1-score"]
-    assert scores.figures["macro_f1"] == scores.rows["macro avg"]["f1-score"]
-    assert scores.figures["subset_accuracy"] == pytest.approx(sum(g == p for g, p in pairs) / len(pairs))
+    assert scores.metrics["micro_f1"] == scores.rows["micro avg"]["f1-score"]
+    assert scores.metrics["macro_f1"] == scores.rows["macro avg"]["f1-score"]
+    assert scores.metrics["subset_accuracy"] == pytest.approx(sum(g == p for g, p in pairs) / len(pairs))
     assert scores.confusion == {}
 
 
@@ -115,7 +115,7 @@ def test_several_labels_follow_the_definitions(pairs: list[tuple[tuple[str, ...]
 
 def test_numbers_by_hand() -> None:
     """Ranks 1, 2.5, 2.5, 4 and 1, 2, 3, 4: their covariance is 4.5, their variances 4.5 and 5."""
-    figures = text_figures("regression", items([1.0, 2.0, 2.0, 5.0]), [1.0, 2.0, 3.0, 9.0])
+    figures = text_metrics("regression", items([1.0, 2.0, 2.0, 5.0]), [1.0, 2.0, 3.0, 9.0])
     assert figures == pytest.approx({
         "mse": (0 + 0 + 1 + 16) / 4, "mae": (0 + 0 + 1 + 4) / 4,
         "pearson": 18.5 / (9 * 38.75) ** 0.5, "spearman": (4.5 / 5) ** 0.5,
@@ -129,15 +129,15 @@ def test_spearman_is_pearson_of_mean_ranks(pairs: list[tuple[float, float]]) -> 
     def ranks(values: list[float]) -> list[float]:
         return [sum(w < v for w in values) + (1 + sum(w == v for w in values)) / 2 for v in values]
 
-    figures = text_figures("regression", items(gold), predicted)
-    of_ranks = text_figures("regression", items(ranks(gold)), ranks(predicted))
+    figures = text_metrics("regression", items(gold), predicted)
+    of_ranks = text_metrics("regression", items(ranks(gold)), ranks(predicted))
     assert figures["spearman"] == pytest.approx(of_ranks["pearson"])
     assert -1 - 1e-9 <= figures["pearson"] <= 1 + 1e-9
 
 
 def test_numbers_that_are_all_the_same_correlate_with_nothing() -> None:
     for gold, predicted in (([1.0, 2.0, 3.0], [0.1, 0.1, 0.1]), ([2.0, 2.0], [1.0, 3.0]), ([1.0], [1.0])):
-        figures = text_figures("regression", items(gold), predicted)
+        figures = text_metrics("regression", items(gold), predicted)
         assert figures["pearson"] == figures["spearman"] == 0
 
 

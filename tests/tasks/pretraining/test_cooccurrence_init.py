@@ -7,7 +7,7 @@ from conftest import FAMILIES, largest_difference
 from numpy.typing import NDArray
 
 from minibert import EncoderConfig, PretrainingModel, pack
-from tasks.pretraining.cooccurrence_init import OFFSETS, cooccurrences, start_from_counts, word_vectors
+from tasks.pretraining.cooccurrence_init import OFFSETS, cooccurrences, init_from_cooccurrences, word_vectors
 
 WORDS = 130
 
@@ -55,7 +55,7 @@ def test_heads_look_at_neighbours_and_words_that_are_used_alike_are_alike(family
     )
     model = PretrainingModel(config).eval()
     untouched = model.encoder.embeddings.word_embeddings.weight[50:].clone()
-    start_from_counts(model, corpus(), seed=0)
+    init_from_cooccurrences(model, corpus(), seed=0)
 
     embeddings = model.encoder.embeddings
     words = embeddings.word_embeddings.weight.detach()
