@@ -1,38 +1,78 @@
-"""What README shows of data files is what the tasks read."""
+"""The READMEs: short, with links that lead somewhere, and examples that work."""
 
 import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import ROOT
 
-from tasks.classification.settings import ClassificationSettings
-from tasks.classification.task import ClassificationTask
-from tasks.ner.settings import NerSettings
-from tasks.ner.task import NerTask
-from tasks.qa.settings import QaSettings
-from tasks.qa.task import QaTask
-from tasks.span_qa.settings import SpanQaSettings
-from tasks.span_qa.task import SpanQaTask
+from tasks.__main__ import descriptions
+from tasks.pretraining.corpus import read_corpus
+from tasks.registry import TASKS, settings_class, task_class
 from tasks.task import Task
 
-README = ROOT / "README.md"
-TASKS: dict[str, Task[Any, Any, Any]] = {
-    "ner": NerTask(NerSettings()),
-    "classification": ClassificationTask(ClassificationSettings()),
-    "classification --kind multi": ClassificationTask(ClassificationSettings(kind="multi")),
-    "qa": QaTask(QaSettings()),
-    "span_qa": SpanQaTask(SpanQaSettings()),
-}
+README, CHINESE = ROOT / "README.md", ROOT / "README.zh.md"
+PAGES = [
+    *ROOT.glob("*.md"),
+    *(page for room in ("minibert", "tasks", "weights", "benchmarks") for page in (ROOT / room).rglob("*.md")),
+]
+EXAMPLE = re.compile(r"^`([\w.]+)`([^\n]*):\n\n```\n(.*?)```$", re.MULTILINE | re.DOTALL)
+"""A data file in a task's README: its name, what is said of it, and its content."""
 
 
-def test_the_examples_of_data_files_can_be_read(tmp_path: Path) -> None:
-    block = next(part for part in README.read_text("utf-8").split("```") if part.startswith("\n# tasks.ner: "))
-    examples = re.findall(r"# tasks\.([a-z_]+(?: --kind multi)?)(.*)\n((?:[^#].*\n)+)", block)
-    assert len(examples) == block.count("# tasks.")
-    assert {name for name, _, _ in examples} == TASKS.keys()
-    for number, (name, described, content) in enumerate(examples):
-        ending = ".csv" if "CSV" in described else ".jsonl" if content.startswith("{") else ".txt"
-        path = tmp_path / f"{number}{ending}"
+def code(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text("utf-8").split()) <= 900
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_examples_of_data_files_can_be_read(name: str, tmp_path: Path) -> None:
+    examples = EXAMPLE.findall((ROOT / "tasks" / name / "README.md").read_text("utf-8"))
+    assert examples or name == "cloze"  # which reads the files of classification
+    for file, described, content in examples:
+        path = tmp_path / file
         path.write_text(content, "utf-8")
-        assert TASKS[name].read(str(path)).items, name
+        if name == "pretraining":
+            assert read_corpus([str(path)]).items
+            continue
+        kind = re.search(r"--kind (\w+)", described)
+        task: Task[Any, Any, Any] = task_class(name)(settings_class(name)(**({"kind": kind[1]} if kind else {})))
+        assert task.read(str(path)).items, file
+
+
+@pytest.mark.parametrize("page", [README, CHINESE], ids=lambda page: page.name)
+def test_the_first_example_of_a_file_can_be_trained_on(page: Path, tmp_path: Path) -> None:
+    content = next(part for part in code(page, "") if part.startswith("王 B-PER"))
+    path = tmp_path / "train.txt"
+    path.write_text(content, "utf-8")
+    (sentence,) = task_class("ner")(settings_class("ner")()).read(str(path)).items
+    assert [(entity.start, entity.end, entity.type) for entity in sentence.entities] == [(0, 3, "PER")]
+
+
+@pytest.mark.parametrize("page", [README, CHINESE], ids=lambda page: page.name)
+def test_the_python_example_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    (example,) = code(page, "python")
+    names: dict[str, Any] = {}
+    exec(example, names)
+    lengths = [len(states) for states in names["batch"].unpack(names["output"].last_hidden_state)]
+    assert lengths == [len("长江流经武汉。") + 2, len("我们在那里住了三年，后来去了上海。") + 2]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_exist(page: Path) -> None:
+    text = page.read_text("utf-8")
+    typed = "\n".join([*code(page, ""), *re.findall(r"`([^`\n]+)`", text)])
+    for name in re.findall(r"\bminibert ([a-z][a-z_-]+)", typed):
+        assert name.replace("-", "_") in descriptions(), name
