@@ -1,17 +1,26 @@
-# `make ner` and `make test` do all the set-up on a fresh machine: a virtual environment in .venv, then the work.
+# `make ner`, `make check` and `make test` do all the set-up on a fresh machine: a virtual environment in .venv, then the work.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: ner test
+.PHONY: ner check test lint hooks
 
 ner: .venv/installed
 	$(BIN)/python -m tasks.ner --arch albert
 
-test: .venv/installed-for-tests
+check: lint
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
+
+test: lint
+	$(BIN)/pytest -n auto --dist loadfile
+
+lint: .venv/installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n auto --dist loadfile
+
+hooks: .venv/installed-for-tests
+	$(BIN)/pip install --quiet pre-commit
+	$(BIN)/pre-commit install
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
