@@ -16,6 +16,7 @@ from conftest import GOLDEN, ROOT, rows, write
 
 from tasks.__main__ import TOOLS, descriptions
 from tasks.registry import COMMANDS, TASKS
+from tasks.run.interrupts import command_line
 
 PACKAGES = ("minibert", "tasks", "tools")
 PARTS = (*PACKAGES, "weights", "pyproject.toml", "README.md", "LICENSE")
@@ -29,6 +30,15 @@ def test_help_lists_every_command_in_a_line() -> None:
         assert about.endswith("."), name
         assert "\n" not in about, name
         assert 0 < len(about) < 100, name
+
+
+def test_a_run_of_the_console_script_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/some/bin/minibert", "--out", "a b", "--resume"])
+    assert command_line("tasks.span_qa", None) == "minibert span-qa --out 'a b'"
+    torchrun = {"TORCHELASTIC_RUN_ID": "none", "GROUP_WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in torchrun.items():
+        monkeypatch.setenv(name, value)
+    assert command_line("tasks.ner", []) == "torchrun --nproc-per-node 2 --no-python minibert ner"
 
 
 class Installed(NamedTuple):
