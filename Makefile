@@ -8,7 +8,7 @@ ner: .venv/installed
 	$(BIN)/python -m tasks.ner --arch albert
 
 check: lint
-	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
+	$(BIN)/pytest -n auto --dist loadfile -m "not slow"
 
 test: lint
 	$(BIN)/pytest -n auto --dist loadfile
