@@ -39,6 +39,7 @@ def workload(*arguments: str) -> Workload:
     return read_workload(parser.parse_args([*SMALL, *arguments]))
 
 
+@pytest.mark.slow
 def test_operations_are_those_of_the_formula_and_of_a_counter() -> None:
     config = EncoderConfig(
         model_type="bert", vocab_size=30, hidden_size=4, num_hidden_layers=3, num_attention_heads=2, intermediate_size=6
@@ -121,6 +122,7 @@ def record(text: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("family", "precision"), [("bert", "fp32"), ("bert", "bf16"), ("albert", "bf16"), ("roberta", "fp32")]
@@ -144,6 +146,7 @@ def test_inference_is_measured(family: str, precision: str, capsys: pytest.Captu
     assert found["contenders"]["minibert"]["speedup_of_ours"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_training_is_measured(family: str, capsys: pytest.CaptureFixture[str]) -> None:
     throughput.main(["training", *SMALL, "--arch", family, "--precision", "fp32", "--rounds", "1"])
@@ -154,6 +157,7 @@ def test_training_is_measured(family: str, capsys: pytest.CaptureFixture[str]) -
     assert ours_["utilisation"] == pytest.approx(3 * found["forward_operations"] / ours_["seconds"][0] / PEAK)
 
 
+@pytest.mark.slow
 def test_latency_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     latency.main([*SMALL, "--batch", "1", "--rounds", "2", "--peers"])
     found = record(capsys.readouterr().out)
@@ -162,6 +166,7 @@ def test_latency_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
         assert figures_["milliseconds"] == pytest.approx(1000 * np.median(figures_["seconds"]) / 11)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("work", ["inference", "training"])
 def test_memory_is_measured(work: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,6 +253,7 @@ def test_what_is_no_number_agrees_with_nothing() -> None:
     )
 
 
+@pytest.mark.slow
 def test_training_moves_both_models_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without dropout, a pass over the batches changes our weights as it changes theirs, but for the rate's warm-up."""
     work = workload("--arch", "albert", "--precision", "fp32")
@@ -266,6 +272,7 @@ def test_training_moves_both_models_alike(tmp_path: Path, monkeypatch: pytest.Mo
     assert max(float((moved[name] - before[name]).norm() / before[name].norm()) for name in before) > 0.01
 
 
+@pytest.mark.slow
 def test_the_first_step_of_both_commands_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = tmp_path / "train.txt"
     train.write_text("中 B-ORG\n国 I-ORG\n人 O\n\n我 O\n在 O\n京 B-LOC\n\n" * 8, encoding="utf-8")

@@ -45,6 +45,7 @@ def recipe() -> str:
     return str(block)
 
 
+@pytest.mark.slow
 def test_the_family_of_the_recipe_is_added_by_its_record_alone(tmp_path: Path) -> None:
     assert len(recipe().splitlines()) <= 40
     shutil.copytree(ROOT / "minibert", tmp_path / "minibert", ignore=shutil.ignore_patterns("__pycache__"))

@@ -31,6 +31,7 @@ def assert_packs(batch: PackedBatch, rows: list[list[int]], types: list[list[int
     assert batch.cu_seqlens.dtype == torch.int32
 
 
+@pytest.mark.slow
 @given(sequences, st.data())
 def test_pack_lays_sequences_end_to_end(rows: list[list[int]], data: st.DataObject) -> None:
     types = [data.draw(st.lists(st.integers(0, 1), min_size=len(row), max_size=len(row))) for row in rows]

@@ -69,6 +69,7 @@ def test_a_word_is_told_from_what_stands_around_it(family: str) -> None:
         assert word in [candidate.text.strip() for candidate in candidates]
 
 
+@pytest.mark.slow
 def test_a_task_starts_from_them_and_names_official_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = write(tmp_path / "train.jsonl", rows(24))
     options = ["--train", train, "--lr", "1e-12", "--epochs", "1", "--no-baseline", "--out", str(tmp_path / "run")]
@@ -81,6 +82,7 @@ def test_a_task_starts_from_them_and_names_official_weights(tmp_path: Path, caps
     assert largest_difference(*(m.encoder.embeddings.word_embeddings.weight for m in (start, end))) <= 1e-6
 
 
+@pytest.mark.slow
 def test_where_they_are_missing_one_sentence_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,6 +120,7 @@ def test_a_list_of_sources_of_another_corpus_is_refused(tmp_path: Path, capsys: 
     assert "has 2 documents of zh, and zh.txt.gz 3" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_tool_leaves_a_small_model_that_transformers_reads(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

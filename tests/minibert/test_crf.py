@@ -121,6 +121,7 @@ def test_the_likelihood_and_its_gradients_equal_brute_force(name: str, dtype: to
         assert largest_difference(ours.grad, theirs.grad) <= TOLERANCES[dtype]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("name", LABEL_SETS)
 def test_viterbi_and_marginals_equal_brute_force(name: str, dtype: torch.dtype) -> None:

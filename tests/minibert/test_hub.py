@@ -87,6 +87,7 @@ def contents(folder: Path) -> Files:
 # -- what is fetched --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_fetched_once_without_what_it_does_not_need(
     hub: Hub, online: Asker, offline: Asker, unreachable: Asker, name: str, files: Files, checkpoint: Path
 ) -> None:
@@ -124,6 +125,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_one_form_of_the_weights_is_fetched(
     form: str, hub: Hub, online: Asker, offline: Asker, name: str, files: Files
@@ -223,6 +225,7 @@ def test_a_checkpoint_without_tokenizer_is_used_where_the_hub_has_none(
     assert contents(online.folder_of(name)) == files
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_cut_once_is_taken_up_again(hub: Hub, online: Asker, name: str, files: Files) -> None:
     hub.add(name, files, faults={SAFETENSORS: "cut"})
     assert contents(online.folder_of(name)) == files
@@ -230,11 +233,13 @@ def test_a_connection_that_is_cut_once_is_taken_up_again(hub: Hub, online: Asker
     assert "resume" not in online.errors.read_text()  # huggingface-hub's lines about it
 
 
+@pytest.mark.slow
 def test_a_busy_server_is_asked_again(hub: Hub, online: Asker, name: str, files: Files) -> None:
     hub.add(name, files, passing=[503])
     assert contents(online.folder_of(name)) == files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [("cut", "the connection broke off"), ("short", "did not come with the size")],
@@ -252,6 +257,7 @@ def test_a_truncated_file_never_counts(
     assert contents(online.folder_of(name)) == files
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_while_downloading_leaves_nothing_that_counts(
     hub: Hub, start: Start, online: Asker, offline: Asker, name: str, files: Files
 ) -> None:

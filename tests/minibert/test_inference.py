@@ -41,6 +41,7 @@ def packed_maps(model: nn.Module) -> list[nn.Module]:
 # -- half precision --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_either_way")
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "tanh"])
 @pytest.mark.parametrize("family", FAMILIES)

@@ -44,6 +44,7 @@ def test_a_path_that_does_not_exist_is_refused_without_asking_the_hub(
         resolve(name)
 
 
+@pytest.mark.slow
 def test_a_local_folder_is_read_without_a_network_stack(checkpoint: Path) -> None:
     code = f"""
 import sys

@@ -120,6 +120,7 @@ def our_outputs(model: nn.Module, batch: PackedBatch) -> dict[str, Tensor]:
 PAIR_LOGITS = {"next_sentence": "seq_relationship_logits", "sentence_order": "sop_logits"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "head"), WITH_HEADS)
 @torch.no_grad()
 def test_outputs_equal_and_files_go_both_ways(

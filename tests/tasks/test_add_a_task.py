@@ -54,6 +54,7 @@ def test_the_recipe_is_short() -> None:
     assert sum(text.count("\n") for text in [*FILES.values(), ENTRY]) <= 70
 
 
+@pytest.mark.slow
 def test_the_new_task_trains_and_predicts(folder: Path) -> None:
     done = python(
         folder, "tasks.tone", "--train", "requests.tsv", "--weights", "random", "--epochs", "8", "--dev-share", "0.3",
@@ -72,6 +73,7 @@ def test_the_new_task_trains_and_predicts(folder: Path) -> None:
     assert all(0.5 < answer["probability"] <= 1 for answer in answers)
 
 
+@pytest.mark.slow
 def test_the_new_task_has_help_and_says_what_is_wrong(folder: Path) -> None:
     done = python(folder, "tasks.tone", "--help")
     assert "tell polite requests from rude ones" in " ".join(done.stdout.split())

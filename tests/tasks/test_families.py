@@ -30,6 +30,7 @@ def saved_class(folder: Path) -> tuple[str, str]:
     return config["model_type"], config["architectures"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_names_and_labels_are_learnt_and_answered(
     family: str, checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -55,6 +56,7 @@ def test_names_and_labels_are_learnt_and_answered(
         assert [answer["text"] for answer in answers] == TEXTS[:3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_a_small_random_model_needs_no_checkpoint(family: str, tmp_path: Path, narrow_models: None) -> None:
     options = ["--arch", family, "--weights", "random", "--train", write(tmp_path / "c.jsonl", rows(24)), *QUICK]

@@ -58,6 +58,7 @@ def test_wrong_options_are_refused_before_anything_heavy_is_imported(arguments: 
     assert message in said
 
 
+@pytest.mark.slow
 def test_a_settings_file_may_be_a_pipe(tmp_path: Path) -> None:
     """It can be read only once."""
     done = subprocess.run(
@@ -67,6 +68,7 @@ def test_a_settings_file_may_be_a_pipe(tmp_path: Path) -> None:
     assert "epochs = 7" in done.stdout
 
 
+@pytest.mark.slow
 def test_answers_need_no_compiler() -> None:
     status, said, heavy = run("-m", "tasks.fill_mask", "weights/bert-tiny", "臺北是[MASK]灣的首都")
     assert (status, COMPILER in heavy) == (0, False), said
@@ -80,6 +82,7 @@ def test_public_names_are_there(package: object) -> None:
         _ = package.nothing  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_a_command_does_not_get_the_same_memory_from_the_system_again_and_again() -> None:
     script = """
@@ -109,6 +112,7 @@ def test_an_argument_that_is_no_text_is_refused() -> None:
     assert "the argument 'caf\\udce9' is not utf-8" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "allocation",
     [
@@ -125,6 +129,7 @@ def test_no_memory_is_one_sentence(allocation: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_benchmarks_without_their_peer_end_in_one_sentence() -> None:
     program = "import sys; sys.modules['transformers'] = None; import benchmarks.throughput"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")

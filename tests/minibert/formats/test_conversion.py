@@ -74,6 +74,7 @@ def test_fairseqs_classification_head_gives_the_logits_of_the_reference(tmp_path
     assert largest_difference(logits, reference["classes"]) <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*GOOGLE, *TF2, *FAIRSEQ, *HUGGING_FACE])
 def test_transformers_loads_each_result_whole_and_computes_the_same(name: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="transformers is the oracle of this test")
@@ -290,6 +291,7 @@ def test_fairseqs_vocabulary_becomes_hugging_faces_and_comes_back(name: str, tmp
         assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "out" / file).read_bytes()
 
 
+@pytest.mark.slow
 def test_googles_sentencepiece_model_becomes_a_tokenizer(tmp_path: Path) -> None:
     pytest.importorskip("sentencepiece", reason="it reads spiece.model")
     if not (TOKENIZERS / "albert-base" / "spiece.model").is_file():

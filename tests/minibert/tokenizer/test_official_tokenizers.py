@@ -36,6 +36,7 @@ def their_tokenizer(name: str, **settings: Any) -> Any:
     return kind.from_pretrained(official(name), **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bert-base-chinese", "bert-base-uncased", "roberta-base"])
 def test_ids_of_running_text_equal_transformers(name: str) -> None:
     theirs = their_tokenizer(name)
@@ -46,6 +47,7 @@ def test_ids_of_running_text_equal_transformers(name: str) -> None:
         assert ours.with_special_tokens(ids)[0] == theirs(line)["input_ids"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bert-base-chinese", "bert-base-uncased", "roberta-base"])
 def test_ids_and_first_pieces_of_words_equal_transformers(name: str) -> None:
     theirs = their_tokenizer(name, **({"add_prefix_space": True} if name == "roberta-base" else {}))
@@ -57,6 +59,7 @@ def test_ids_and_first_pieces_of_words_equal_transformers(name: str) -> None:
         assert pieces.num_lost == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bert-base-chinese", "roberta-base"])
 def test_pairs_are_framed_as_in_transformers(name: str) -> None:
     theirs = their_tokenizer(name)
@@ -96,6 +99,7 @@ def test_sentencepiece_words_each_begin_with_a_space() -> None:
     assert list(pieces.first) == [sum(len(ids) for ids in by_word[:i]) for i in range(len(words))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bert-base-uncased", "bert-base-chinese", "roberta-base", "albert-base"])
 def test_saved_files_give_the_same_ids_here_and_in_transformers(name: str, tmp_path: Path) -> None:
     ours = Tokenizer.from_pretrained(official(name))
@@ -117,6 +121,7 @@ def test_saved_files_give_the_same_ids_here_and_in_transformers(name: str, tmp_p
     assert (theirs.pad_token_id, theirs.mask_token_id) == (ours.pad_token_id, ours.mask_token_id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bert-base-uncased", "roberta-base", "albert-base"])
 def test_offsets_name_characters_of_words_and_no_white_space(name: str) -> None:
     tokenizer = Tokenizer.from_pretrained(official(name))

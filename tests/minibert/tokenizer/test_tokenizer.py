@@ -164,6 +164,7 @@ def test_an_unknown_word_is_not_a_lost_one(tmp_path: Path) -> None:
     assert pieces.num_lost == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 @given(words=st.lists(st.text(any_character, max_size=6)))
 def test_a_word_has_the_same_pieces_in_every_sentence(
@@ -248,6 +249,7 @@ for kind in ("bert", "albert", "roberta"):
 """
 
 
+@pytest.mark.slow
 def test_training_twice_writes_the_same_bytes(tmp_path: Path) -> None:
     """In fresh processes with other hash seeds, and with the sentences in another order."""
     letters = "abcdefghij人民日報"

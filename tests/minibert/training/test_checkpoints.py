@@ -100,6 +100,7 @@ def test_damage_to_any_file_is_detected_and_the_previous_checkpoint_is_used(
         assert "step-00000004: not used, because it is damaged" in caplog.text
 
 
+@pytest.mark.slow
 def test_every_single_bit_of_a_manifest_counts(tmp_path: Path, interrupted_run: Run) -> None:
     shutil.copytree(interrupted_run.folder, tmp_path / "copy")
     manifest = tmp_path / "copy" / "step-00000004" / "manifest.json"
@@ -147,6 +148,7 @@ def full_disk(*args: Any, **kwargs: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "fault"),
     [("os.fsync", full_disk), ("os.fsync", bad_disk), ("os.fsync", read_only), ("save_file", full_disk),

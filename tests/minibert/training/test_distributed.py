@@ -44,6 +44,7 @@ def results(groups: Path) -> dict[int, Any]:
     return {size: json.loads((groups / f"{size}.json").read_text(encoding="utf-8")) for size in (1, 2, 4)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_many_processes_make_the_steps_of_one(results: dict[int, Any], size: int, variant: str) -> None:
@@ -60,6 +61,7 @@ def test_many_processes_make_the_steps_of_one(results: dict[int, Any], size: int
         assert found == pytest.approx(expected, rel=1e-5), figure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_all_processes_have_the_same_weights(results: dict[int, Any], size: int, variant: str) -> None:
@@ -70,6 +72,7 @@ def test_all_processes_have_the_same_weights(results: dict[int, Any], size: int,
         assert len(set(norms)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 4])
 def test_an_evaluation_in_shards_is_the_same_to_the_last_bit(results: dict[int, Any], size: int) -> None:
     """With the same weights; each batch is counted once, in order."""
@@ -80,11 +83,13 @@ def test_an_evaluation_in_shards_is_the_same_to_the_last_bit(results: dict[int, 
         assert [targets for _, _, targets in record["batches"]] == counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_an_error_in_process_0_is_raised_in_all(results: dict[int, Any], size: int) -> None:
     assert results[size]["refusals"] == [["use auto."] * size, ["[Errno 13] Permission denied: 'f'"] * size]
 
 
+@pytest.mark.slow
 def test_a_group_that_loses_a_process_restarts_and_ends_with_the_same_bits(groups: Path, tmp_path: Path) -> None:
     """The process that died and the others are started again, and go on from the last checkpoint."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -94,6 +99,7 @@ def test_a_group_that_loses_a_process_restarts_and_ends_with_the_same_bits(group
         assert (tmp_path / name).read_bytes() == (groups / "uninterrupted" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_stops_all_after_the_same_step(groups: Path, results: dict[int, Any]) -> None:
     said = results[2]["interrupted"]
     assert said[0] == said[1]

@@ -19,6 +19,7 @@ from minibert.training import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_seed_determines_every_bit(precision: str) -> None:
     first, again, other = (tiny_model(0.2) for _ in range(3))
@@ -35,6 +36,7 @@ def test_the_time_left_falls_to_nothing() -> None:
     assert all(value >= 0 for value in left)
 
 
+@pytest.mark.slow
 def test_it_learns() -> None:
     records = train(tiny_model(), epochs=30, lr=3e-3)
     losses = [record["train_loss"] for record in records if "train_loss" in record]

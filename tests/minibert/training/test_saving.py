@@ -103,6 +103,7 @@ def test_signals_are_not_watched_without_checkpoints(tmp_path: Path) -> None:
         run.start()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the trained processes are forks")
 def test_kills_at_random_moments_and_inside_saves() -> None:
     """A short form of the trial of two hundred."""

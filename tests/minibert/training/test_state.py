@@ -47,6 +47,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, uninterrupted: Ru
     assert_same_end(again, uninterrupted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [2, 6, 9, 13])
 def test_a_run_by_token_budget_resumes(tmp_path: Path, call: int) -> None:
     settings = {"batch_size": None, "batch_tokens": 40}
@@ -152,6 +153,7 @@ def test_every_random_generator_continues_where_it_was() -> None:
     assert [draw() for _ in range(3)] == expected
 
 
+@pytest.mark.slow
 def test_early_stopping_keeps_its_count(tmp_path: Path) -> None:
     """Epochs 1, 2, 3 with losses 1, 2, 3: patience 2 ends after the third, wherever the run was interrupted."""
     for call in (4, 13, 22):

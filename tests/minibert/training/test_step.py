@@ -130,6 +130,7 @@ def test_a_step_without_any_target_changes_no_gradient() -> None:
     assert torch.equal(weights(model), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_activation_checkpointing_saves_memory_and_changes_no_bit(family: str) -> None:
     """With dropout; what autograd keeps is counted for one pass."""

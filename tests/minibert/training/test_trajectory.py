@@ -67,6 +67,7 @@ def rate(step: int) -> float:
     return (step + 1) / (WARMUP + 1) if step < WARMUP else (STEPS - step) / (STEPS - WARMUP)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_hundred_steps_have_the_losses_of_a_transformers_loop(tmp_path: Path, family: str, head: str) -> None:

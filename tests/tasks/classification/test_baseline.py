@@ -104,6 +104,7 @@ def split(texts: Sequence[LabelledText], share: float, seed: int) -> tuple[list[
     return train, test
 
 
+@pytest.mark.slow
 @needs_data
 def test_taipei_qa_stands_where_it_was_measured() -> None:
     """Three seeds gave 82.1 to 83.1 %."""
@@ -112,6 +113,7 @@ def test_taipei_qa_stands_where_it_was_measured() -> None:
     assert 0.80 < figures(train, test, "single")["accuracy"] < 0.85
 
 
+@pytest.mark.slow
 @needs_data
 def test_sarcasm_stands_where_it_was_measured() -> None:
     """Three seeds gave 87.9 to 88.4 %."""

@@ -32,6 +32,7 @@ def metrics_of(out: Path | None) -> Any:
     return json.loads((out / "metrics.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", FAMILIES)
 def test_a_run_learns_and_its_folder_is_hugging_faces_too(arch: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
@@ -152,6 +153,7 @@ def test_what_a_judgement_predicts() -> None:
     assert TextPrediction(("score",), np.array([[1.5]], np.float32)).prediction("regression") == 1.5
 
 
+@pytest.mark.slow
 def test_several_labels_and_numbers_run_from_file_to_report(tmp_path: Path) -> None:
     multi = [{"text": row["headline"], "labels": ["good", "odd"] if row["is_good"] else []} for row in rows(40)]
     out = registry.run(
@@ -168,6 +170,7 @@ def test_several_labels_and_numbers_run_from_file_to_report(tmp_path: Path) -> N
     assert SequenceClassifier.from_pretrained(tmp_path / "r").config.problem_type == "regression"
 
 
+@pytest.mark.slow
 def test_numbers_far_from_one_are_doubted_and_an_early_stop_is_said(tmp_path: Path) -> None:
     far = [{"text": row["headline"], "score": 400 + row["is_good"] * 200} for row in rows(40)]
     options = ["--kind", "regression", "--train", write(tmp_path / "r.jsonl", far), "--metric", "loss"]
@@ -208,6 +211,7 @@ def test_clean_ups_reach_training_and_prediction(tmp_path: Path) -> None:
     assert task.parse_input({"text": "thing 7"}, "here").text == " NUMBER"
 
 
+@pytest.mark.slow
 def test_what_was_trained_on_pairs_wants_pairs_and_what_was_not_wants_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -261,6 +265,7 @@ def test_a_dry_run_shows_and_writes_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_the_saved_settings_make_the_same_run(tmp_path: Path) -> None:
     train = write(tmp_path / "train.jsonl", rows(40))
     options = ["--train", train, "--seed", "3", "--dev-share", "0.2", *SMALL]

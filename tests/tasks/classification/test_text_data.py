@@ -55,6 +55,7 @@ def test_every_format_gives_the_same_texts(tmp_path: Path, name: str, zipped: bo
     assert texts_and_labels(path) == ROWS
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.text(st.sampled_from('a北 ,;"\n\t\u00a0'), min_size=1), st.sampled_from("xy")), min_size=1)
 )
@@ -322,6 +323,7 @@ PIECES = st.sampled_from([*"\t\r\n ,;|{}[]':\"\\", "text", "label", "text_pair",
                           "\u2028"])  # fmt: skip
 
 
+@pytest.mark.slow
 @given(
     st.lists(PIECES, max_size=25),
     st.sampled_from(["a.txt", "a.csv", "a.tsv", "a.jsonl"]),

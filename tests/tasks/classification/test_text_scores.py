@@ -51,6 +51,7 @@ def test_two_classes_by_hand() -> None:
     assert "the binary figures are those of 1" in scores.title
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(*2 * [st.sampled_from("abcd")]), min_size=1, max_size=30))
 @settings(max_examples=50)
 def test_single_labels_follow_the_definitions(pairs: list[tuple[str, str]]) -> None:
@@ -90,6 +91,7 @@ def test_several_labels_by_hand() -> None:
 LABELS = st.sets(st.sampled_from("abc")).map(sorted).map(tuple)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(LABELS, LABELS), min_size=1, max_size=15))
 @settings(max_examples=50)
 def test_several_labels_follow_the_definitions(pairs: list[tuple[tuple[str, ...], tuple[str, ...]]]) -> None:

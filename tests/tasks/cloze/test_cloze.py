@@ -97,6 +97,7 @@ def test_scores_are_those_of_transformers(
         assert np.ptp(row) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bert-base-chinese", "bert-base-uncased", "roberta-base", "albert-base"])
 def test_the_mask_stands_for_a_word_in_official_tokenizers_too(name: str) -> None:
     if not (TOKENIZERS / name).is_dir():
@@ -123,6 +124,7 @@ def test_other_words_give_other_answers(tmp_path: Path) -> None:
     assert abs(one - probabilities(weights, "{text} yes, [MASK].", ("a=great", "b=awful"), texts)).max() > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("template", ["{text} It was [MASK].", "bad [MASK] {text} yes"])
 @given(count=st.integers(0, 30), max_length=st.integers(11, 24))
@@ -196,6 +198,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compare(folder)
 
 
+@pytest.mark.slow
 def test_methods_are_compared_on_the_same_examples_and_learn(compared: Path) -> None:
     comparison = json.loads((compared / "comparison.json").read_text(encoding="utf-8"))
     cells = {(row["shots"], row["method"]): row for row in comparison["rows"]}
@@ -218,6 +221,7 @@ def test_methods_are_compared_on_the_same_examples_and_learn(compared: Path) -> 
     assert comparison["test"]["texts"] == 24
 
 
+@pytest.mark.slow
 def test_its_runs_answer(compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     texts = ["a dull thing number 90", "a fine thing number 91"]
     inputs = write(tmp_path / "in.jsonl", [{"headline": text} for text in texts])
@@ -232,6 +236,7 @@ def test_its_runs_answer(compared: Path, tmp_path: Path, capsys: pytest.CaptureF
     fill_mask.load(str(compared / "prompt-8-42"))  # it is still a checkpoint of masked words
 
 
+@pytest.mark.slow
 def test_whole_runs_are_kept_where_it_goes_on(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (compared / "comparison.json").read_text(encoding="utf-8")
     compare(compared.parent, "--resume")
@@ -242,6 +247,7 @@ def test_whole_runs_are_kept_where_it_goes_on(compared: Path, capsys: pytest.Cap
     assert json.loads(after)["rows"] == json.loads(before)["rows"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_plain_run_trains_all_it_is_given(family: str, tmp_path: Path) -> None:
     weights = checkpoint(family, tmp_path / "weights")

@@ -42,6 +42,7 @@ def test_mean_deviation_and_worst_by_direction() -> None:
     assert spread([0.7], Metric("f1"))["std"] is None
 
 
+@pytest.mark.slow
 def test_architectures_and_seeds_beside_the_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = write_texts(tmp_path / "train.jsonl")
     options = ["--train", train, "--seeds", "2", "--seed", "5", "--out", str(tmp_path / "out"), *SMALL]
@@ -62,6 +63,7 @@ def test_architectures_and_seeds_beside_the_baseline(tmp_path: Path, capsys: pyt
     assert "worst" in shown
 
 
+@pytest.mark.slow
 def test_the_study_runs_tasks_on_the_files_of_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,6 +82,7 @@ def test_the_study_runs_tasks_on_the_files_of_a_folder(
     assert [row["arch"] for row in comparison["rows"]] == list(FAMILIES)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux forgets a peak of memory")
 def test_each_run_has_a_peak_of_its_own() -> None:
     device = torch.device("cpu")
@@ -97,6 +100,7 @@ def test_each_run_has_a_peak_of_its_own() -> None:
     assert after < with_it - 200_000_000
 
 
+@pytest.mark.slow
 def test_a_run_of_a_comparison_can_be_made_again_from_its_settings(tmp_path: Path) -> None:
     train = write_texts(tmp_path / "train.jsonl")
     options = ["--train", train, "--seeds", "2", "--out", str(tmp_path / "out"), *SMALL]
@@ -108,6 +112,7 @@ def test_a_run_of_a_comparison_can_be_made_again_from_its_settings(tmp_path: Pat
     assert read(again, "metrics.json")["final"] == read(folder / "run-43", "metrics.json")["final"]
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_named_and_the_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = ClassificationTask.compute_metrics
 
@@ -125,6 +130,7 @@ def test_a_run_that_fails_is_named_and_the_others_stay(tmp_path: Path, monkeypat
     assert not (tmp_path / "out" / "run-43").exists()
 
 
+@pytest.mark.slow
 def test_an_architecture_whose_runs_all_fail_leaves_the_others_their_comparison(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +150,7 @@ def test_an_architecture_whose_runs_all_fail_leaves_the_others_their_comparison(
     assert "albert-42 failed: the dev loss is nan" in comparison["warnings"]
 
 
+@pytest.mark.slow
 def test_two_checkpoints_of_one_architecture_are_compared(tmp_path: Path) -> None:
     train = write_texts(tmp_path / "train.jsonl")
     runs = []
@@ -169,6 +176,7 @@ def test_runs_that_are_stopped_at_once_leave_nothing(tmp_path: Path, monkeypatch
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_first_run_that_diverges_does_not_stop_the_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = ClassificationTask.compute_metrics
 

@@ -69,6 +69,7 @@ def read_metrics(folder: Path) -> Any:
 # -- a run ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["bert", "albert", "roberta"])
 def test_a_run_leaves_a_model_its_tokenizer_and_an_honest_record(
     arch: str, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -95,6 +96,7 @@ def test_a_run_leaves_a_model_its_tokenizer_and_an_honest_record(
     assert tokenizer.vocab_size == model.config.vocab_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["bert", "albert", "roberta"])
 def test_transformers_reads_the_run_and_gives_the_same_logits(arch: str, files: list[str], tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
@@ -115,6 +117,7 @@ def test_transformers_reads_the_run_and_gives_the_same_logits(arch: str, files: 
         torch.testing.assert_close(ours(pack([ids])), theirs.eval()(encoded["input_ids"]).logits[0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["bert", "roberta"])
 def test_the_same_seed_gives_the_same_bytes(arch: str, files: list[str], tmp_path: Path) -> None:
     """In processes of their own, with two threads: hash tables and thread pools must not show."""
@@ -128,12 +131,14 @@ def test_the_same_seed_gives_the_same_bytes(arch: str, files: list[str], tmp_pat
     assert read_metrics(runs[0])["final"] == read_metrics(runs[1])["final"]
 
 
+@pytest.mark.slow
 def test_it_learns_a_small_language(files: list[str], tmp_path: Path) -> None:
     options = ["--epochs", "40", "--precision", "fp32", "--batch-size", "4"]
     out = registry.run("ner", ["--out", str(tmp_path / "run"), *files, *options])
     assert read_metrics(out)["final"]["dev"]["strict_f1"] == 1.0
 
 
+@pytest.mark.slow
 def test_starting_from_a_checkpoint_and_from_a_run_of_the_same_labels(
     checkpoint: Path, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,6 +153,7 @@ def test_starting_from_a_checkpoint_and_from_a_run_of_the_same_labels(
     torch.testing.assert_close(after["classifier.weight"], before["classifier.weight"])
 
 
+@pytest.mark.slow
 def test_a_bert_called_roberta_is_read_as_bert_and_says_why(
     checkpoint: Path, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,6 +164,7 @@ def test_a_bert_called_roberta_is_read_as_bert_and_says_why(
     assert read_metrics(out)["arch"] == "bert"
 
 
+@pytest.mark.slow
 def test_tensors_tell_the_architecture_where_the_config_is_wrong(
     checkpoint: Path, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,6 +174,7 @@ def test_tensors_tell_the_architecture_where_the_config_is_wrong(
     assert read_metrics(out)["arch"] == "bert"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_keeps_the_order_of_its_labels(checkpoint: Path, files: list[str], tmp_path: Path) -> None:
     labels = dict(enumerate(["I-PER", "B-LOC", "O", "B-PER", "I-LOC"]))
     model = TokenClassifier.from_pretrained(checkpoint, id2label=labels)
@@ -178,6 +186,7 @@ def test_a_checkpoint_keeps_the_order_of_its_labels(checkpoint: Path, files: lis
     torch.testing.assert_close(after.classifier.weight, model.classifier.weight)
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_what_is_scored_and_kept(
     files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +218,7 @@ def test_a_disk_that_fills_up_gives_one_sentence_and_no_folder(
     assert "No space left" in error
 
 
+@pytest.mark.slow
 def test_a_word_longer_than_a_window_is_counted(tmp_path: Path) -> None:
     train = write(tmp_path / "train.txt", TRAIN)
     dev = write(tmp_path / "dev.txt", [*DEV, ("0123456789" * 9 + " is long", "O O O")])
@@ -217,6 +227,7 @@ def test_a_word_longer_than_a_window_is_counted(tmp_path: Path) -> None:
     assert (data["train"]["cut_tokens"], data["dev"]["cut_tokens"]) == (0, 90 + 1 - 18)  # with the leading space
 
 
+@pytest.mark.slow
 def test_without_dev_a_tenth_is_held_out_and_named(tmp_path: Path) -> None:
     train = write(tmp_path / "train.txt", [(f"{text} {i}", f"{tags} O") for i, (text, tags) in enumerate(TRAIN * 2)])
     out = registry.run("ner", ["--train", train, "--out", str(tmp_path / "run"), *SMALL])
@@ -226,6 +237,7 @@ def test_without_dev_a_tenth_is_held_out_and_named(tmp_path: Path) -> None:
     assert data["dev"]["also_in_train"] == 0
 
 
+@pytest.mark.slow
 def test_the_sample_is_what_runs_without_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -238,6 +250,7 @@ def test_the_sample_is_what_runs_without_options(
     assert "test: " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_characters_that_vanish_do_not_shift_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dev = tmp_path / "dev.txt"
     dev.write_text("\u200b O\nAnn B-PER\n\u0001 O\nin O\nRome B-LOC\n", encoding="utf-8")
@@ -277,6 +290,7 @@ def test_every_word_is_a_target_exactly_once_and_in_order(lengths: list[int], ma
         assert (window.targets[[0, -1]] < 0).all()
 
 
+@pytest.mark.slow
 def test_short_windows_score_all_gold(files: list[str], tmp_path: Path) -> None:
     out = registry.run("ner", ["--out", str(tmp_path / "run"), "--max-length", "6", "--overlap", "2", *files, *SMALL])
     metrics = read_metrics(out)
@@ -395,6 +409,7 @@ def test_a_vocabulary_larger_than_the_embedding_is_refused(
 # -- the CRF ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_crf_learns_and_answers_well_formed_tags(files: list[str], tmp_path: Path) -> None:
     options = ["--head", "crf", "--epochs", "30", "--precision", "fp32", "--batch-size", "4", "--max-length", "7"]
     out = registry.run("ner", ["--out", str(tmp_path / "run"), *files, *options])

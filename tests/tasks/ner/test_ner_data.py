@@ -200,6 +200,7 @@ def test_msra_has_the_published_number_of_entities() -> None:
     assert entity_counts(split.items) == {"LOC": 2877, "ORG": 1331, "PER": 1984}
 
 
+@pytest.mark.slow
 @needs_data
 def test_conll2003_is_iob1_and_has_the_published_number_of_entities() -> None:
     """Counts of Tjong Kim Sang and De Meulder 2003, table 2; two tags of the training file are not IOB1's."""
@@ -283,6 +284,7 @@ PIECES = st.sampled_from([*"\t\r\n ,;{}[]':\"\\", "O", "B-X", "I-X", "S-Y", "wor
                           "\u200b", "-DOCSTART-", "1", "null", "\ufeff", "\u2028"])  # fmt: skip
 
 
+@pytest.mark.slow
 @given(st.lists(PIECES, max_size=25), st.sampled_from(["a.txt", "a.csv", "a.tsv", "a.jsonl", "a.json"]))
 @settings(max_examples=400)
 def test_anything_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, pieces: list[str], name: str) -> None:

@@ -110,6 +110,7 @@ def close(row: Any, expected: Any) -> bool:
     return bool(row == expected)
 
 
+@pytest.mark.slow
 def test_several_processes_write_what_one_writes(runs: dict[str, str], tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text("\n".join(json.dumps({"id": i, "text": text}) for i, text in enumerate(TEXTS)), encoding="utf-8")
@@ -139,6 +140,7 @@ def test_several_processes_write_what_one_writes(runs: dict[str, str], tmp_path:
     ]
 
 
+@pytest.mark.slow
 def test_processes_that_fail_leave_nothing(runs: dict[str, str], tmp_path: Path) -> None:
     rows = [{"text": text} for text in TEXTS]
     rows[12] = {"txt": "this one is of the second process, while the first goes on"}
@@ -174,6 +176,7 @@ def test_several_processes_need_files_to_share(
         registry.run("predict", [runs["ner"], str(tmp_path / "in.txt")])
 
 
+@pytest.mark.slow
 def test_the_output_is_utf8_and_ends_quietly_where_its_reader_has_enough(runs: dict[str, str], tmp_path: Path) -> None:
     source = tmp_path / "in.txt"
     source.write_text("Ann saw 臺北 😀\n" * 6000, encoding="utf-8")
@@ -228,6 +231,7 @@ def test_the_cost_of_8_bits_is_measured_on_a_run(
         assert any(line.startswith(f"| {name} |") for line in shown)
 
 
+@pytest.mark.slow
 @given(text=st.lists(ALPHABET, max_size=25).map("".join))
 @settings(max_examples=150)
 @pytest.mark.parametrize("name", ["ner", "crf"])

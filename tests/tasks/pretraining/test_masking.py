@@ -39,6 +39,7 @@ def within_chance(successes: int, trials: int, probability: float) -> bool:
     return bool(stats.binomtest(successes, trials, probability).pvalue > CERTAIN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["token", "word", "ngram"])
 def test_the_ratios_are_those_of_the_papers_and_special_tokens_stay(unit: str) -> None:
     rng = np.random.default_rng(1)

@@ -182,6 +182,7 @@ def step_losses(
     return losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_batch_can_be_learnt_by_heart(family: str) -> None:
     tested = task(static_masks=True)
@@ -202,6 +203,7 @@ def test_one_batch_can_be_learnt_by_heart(family: str) -> None:
     assert figures["loss"] < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_run_resumes_exactly_and_its_model_is_that_of_transformers(path: str, family: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="transformers is the oracle of this test")
@@ -247,6 +249,7 @@ def test_a_run_resumes_exactly_and_its_model_is_that_of_transformers(path: str, 
     assert largest_difference(words, logits[0]) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_checkpoint_goes_on_with_its_own_tokenizer_and_files_need_not_be_one(path: str, tmp_path: Path) -> None:
     small = ["--max-length", "40", "--epochs", "1", "--batch-size", "16"]
     first = registry.run("pretraining", ["--corpus", path, path, *small, "--out", str(tmp_path / "first")])
@@ -262,6 +265,7 @@ def test_a_checkpoint_goes_on_with_its_own_tokenizer_and_files_need_not_be_one(p
     assert after["epochs"][0]["train_loss"] < before["epochs"][0]["train_loss"]
 
 
+@pytest.mark.slow
 def test_prediction_says_who_answers_instead(path: str, tmp_path: Path) -> None:
     out = str(tmp_path / "run")
     registry.run("pretraining", ["--corpus", path, "--max-length", "40", "--epochs", "1", "--out", out])

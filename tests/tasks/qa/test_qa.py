@@ -40,6 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_run_reports_each_prompt_their_agreement_and_the_vote(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     figures = metrics["final"]["dev"]
@@ -49,6 +50,7 @@ def test_a_run_reports_each_prompt_their_agreement_and_the_vote(run: Path) -> No
     assert metrics["settings"]["prompt"] == [PROMPT]
 
 
+@pytest.mark.slow
 def test_a_trained_run_answers(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     registry.run("qa", ["--ask", "公車的停車怎麼辦？", "--ask", "疫苗", "--weights", str(run)])
     shown = capsys.readouterr().out.splitlines()
@@ -62,6 +64,7 @@ def test_a_trained_run_answers(run: Path, capsys: pytest.CaptureFixture[str]) ->
     assert sorted(line.split()[1] for line in shown[2:]) == sorted(PLACES)
 
 
+@pytest.mark.slow
 def test_more_answers_are_asked_of_a_run_whose_best_epoch_went_by_its_top_k(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,6 +122,7 @@ def test_bad_options_are_one_sentence(options: list[str], message: str) -> None:
     assert message in str(error.value)
 
 
+@pytest.mark.slow
 def test_saved_settings_hold_the_prompts_for_prediction(run: Path) -> None:
     from tasks.predict.command import load
 

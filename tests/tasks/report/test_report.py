@@ -188,6 +188,7 @@ def check(source: str) -> Page:
     return page
 
 
+@pytest.mark.slow
 @needs_matplotlib
 @pytest.mark.parametrize(("name", "plots_"), [("run", 4), ("comparison", 1)])
 def test_a_page_stands_alone(with_plots: Path, name: str, plots_: int) -> None:
@@ -415,6 +416,7 @@ def texts_with_marks(draw: st.DrawFn) -> tuple[str, list[Mark]]:
     ]
 
 
+@pytest.mark.slow
 @given(texts_with_marks())
 def test_marks_stand_at_their_characters(given_: tuple[str, list[Mark]]) -> None:
     value, marks = given_
@@ -485,6 +487,7 @@ def browse(page: Path, profile: Path, *options: str) -> tuple[str, list[str]]:
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
+@pytest.mark.slow
 @needs_chromium
 @needs_matplotlib
 @pytest.mark.parametrize(("width", "name"), [(1280, "run"), (500, "run"), (500, "comparison")])
@@ -501,6 +504,7 @@ def test_chromium_gives_tables_and_pictures_a_size(with_plots: Path, tmp_path: P
     assert needed <= window  # a wide table scrolls by itself, the page does not
 
 
+@pytest.mark.slow
 @needs_chromium
 @needs_matplotlib
 @pytest.mark.parametrize("dark", [False, True])

@@ -100,6 +100,7 @@ def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
         parsed("--config", str(tmp_path / "bytes.toml"))
 
 
+@pytest.mark.slow
 @given(
     clean=st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=8), max_size=3).map(tuple),
     train=st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12),

@@ -92,6 +92,7 @@ def test_ids_are_strings_and_lines_of_json_have_their_number_for_one(tmp_path: P
 texts = st.text(st.sampled_from('{}[]":\\,a\u2028北\U0001f600\n'), min_size=1, max_size=8)
 
 
+@pytest.mark.slow
 @given(st.lists(texts, min_size=1, max_size=4), st.sampled_from([None, 0, 3]), st.booleans())
 def test_questions_know_their_line_and_place(
     tmp_path_factory: pytest.TempPathFactory, asked: list[str], indent: int | None, escaped: bool
@@ -166,6 +167,7 @@ def filled(size: int) -> st.SearchStrategy[str]:
     return st.text("ab ", min_size=1, max_size=size).filter(str.strip)
 
 
+@pytest.mark.slow
 @given(filled(12), filled(3), st.integers(-3, 15))
 def test_answers_by_brute_force(tmp_path_factory: pytest.TempPathFactory, context: str, text: str, start: int) -> None:
     question, read = read_answers(tmp_path_factory.getbasetemp(), context, (text, start))
@@ -279,6 +281,7 @@ WHOLE = (json.dumps(Q), json.dumps(document(WHO, WHY)), json.dumps(document(Q), 
 PIECES = st.sampled_from([*'{}[],:"\\\n\t 3-', "\\ud800", "null", "true", "\ufeff", *map(json.dumps, NAMES), *WHOLE])
 
 
+@pytest.mark.slow
 @given(st.lists(PIECES, max_size=20), st.sampled_from(["a.json", "a.jsonl", "a"]))
 @settings(max_examples=400)
 def test_anything_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, pieces: list[str], name: str) -> None:
@@ -297,6 +300,7 @@ VALUES = st.recursive(
 FIELDS = ("id", "question", "context", "answers", "is_impossible")
 
 
+@pytest.mark.slow
 @given(st.sampled_from(FIELDS), VALUES, st.booleans())
 @settings(max_examples=400)
 def test_a_field_of_any_value_is_read_or_refused(
@@ -323,6 +327,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
 # -- real files -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize(
     ("name", "num_questions", "num_impossible", "num_answers", "repaired", "blank"),

@@ -112,6 +112,7 @@ def test_a_lost_answer_teaches_nothing() -> None:
     assert losses[0] == 0 < losses[1]
 
 
+@pytest.mark.slow
 @given(
     number=st.integers(1, 12), max_answer=st.integers(1, 6), n_best=st.integers(1, 5), seed=st.integers(0, 100),
     data=st.data(),
@@ -157,6 +158,7 @@ def test_windows_are_put_together_and_the_null_score_decides() -> None:
     assert task.compute_metrics([item], [output])["exact_match"] == 0.0
 
 
+@pytest.mark.slow
 @given(text=st.text(alphabet=st.sampled_from("ab \t\n\u00a0\u200b\u0001😀臺北é\u0301.,"), min_size=1, max_size=30))
 @settings(max_examples=60)
 def test_an_answers_offsets_are_characters_of_the_context(text: str) -> None:
@@ -195,6 +197,7 @@ def squad(impossible: bool) -> dict[str, Any]:
     return {"version": "v2.0", "data": [{"title": "t", "paragraphs": paragraphs}]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("impossible", [False, True])
 def test_a_run_from_file_to_report(tmp_path: Path, impossible: bool) -> None:
     train = tmp_path / "train.json"
@@ -211,6 +214,7 @@ def test_a_run_from_file_to_report(tmp_path: Path, impossible: bool) -> None:
     assert (out / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_it_learns_where_answers_stand(tmp_path: Path) -> None:
     train = tmp_path / "train.json"
     train.write_text(json.dumps(squad(False)), encoding="utf-8")

@@ -164,6 +164,7 @@ def test_bounds_symmetry_and_order(case: Case) -> None:
         assert score(prediction, [gold]) == score(gold, [prediction])
 
 
+@pytest.mark.slow
 @given(either)
 def test_the_gold_answer_scores_full_marks_whatever_the_others(case: Case) -> None:
     name, prediction, golds = case
@@ -238,6 +239,7 @@ def test_the_scorer_follows_the_script_of_most_letters(contexts: list[str], name
     assert choose_scorer(questions) == name
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize(
     ("file", "name"),

@@ -55,6 +55,7 @@ def test_vocabulary_round_trip_on_the_small_files(tmp_path: Path) -> None:
     assert ours == theirs
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (TOKENIZERS / "roberta-base").is_dir(), reason="needs RoBERTa's and GPT-2's tokenizer files")
 def test_the_official_files_convert_into_each_other(tmp_path: Path) -> None:
     gpt2, roberta = TOKENIZERS / "gpt2", TOKENIZERS / "roberta-base"
@@ -136,6 +137,7 @@ def test_a_missing_file_of_the_vocabulary_is_named_with_its_source(name: str, tm
         Vocabulary.from_fairseq(tmp_path, 103)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dict.txt", "encoder.json", "vocab.bpe"])
 def test_damaged_vocabulary_files_are_read_or_refused(name: str, tmp_path: Path) -> None:
     data = (ARGS / name).read_bytes()

@@ -122,6 +122,7 @@ for path in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_files_made_to_take_memory_are_refused_within_100_mib(tmp_path: Path) -> None:
     paths = []
     for name, make in BOMBS.items():
@@ -142,6 +143,7 @@ def test_damage_to_a_weight_is_noticed(tmp_path: Path) -> None:
         open_fairseq_checkpoint(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["args", "cfg", "older"])
 def test_damaged_files_are_read_as_something_whole_or_refused(source: str, tmp_path: Path) -> None:
     """100 seeds each; whatever is not refused must be a checkpoint that builds or is refused by name."""

@@ -32,6 +32,7 @@ def test_crc32c_of_published_vectors(data: bytes, checksum: int) -> None:
     assert crc32c(data) == checksum
 
 
+@pytest.mark.slow
 def test_crc32c_equals_a_loop_over_bits_at_every_length_and_around_every_row() -> None:
     data = random.Random(0).randbytes(2 * 65536 + 130)
     lengths = [*range(200), 2047, 2048, 4095, 4096, 4097, 65535, 65537, 2 * 65536 - 1, 2 * 65536, 2 * 65536 + 129]

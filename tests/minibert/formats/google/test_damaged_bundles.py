@@ -248,6 +248,7 @@ def fuzz(folder: Path, *, rounds: int, seed: int) -> dict[str, int]:
     return read_of
 
 
+@pytest.mark.slow
 def test_mutated_files_are_refused_or_read_rightly_in_bounded_memory(tmp_path: Path) -> None:
     crc32c(bytes(1 << 18))  # builds its tables, which are not the files' memory
     read_of = fuzz(tmp_path, rounds=2000, seed=0)

@@ -91,6 +91,7 @@ def tensors(draw: st.DrawFn) -> dict[str, Tensor]:
     return made
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(tensors())
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, written: dict[str, Tensor]) -> None:
