@@ -15,7 +15,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program("tasks.compare"),
         description="Run a task with several architectures and seeds, and compare.",
-        epilog="All other options are those of the task (python -m tasks.NAME --help), and go to every run.",
+        epilog=f"All other options are those of the task ({program('tasks.NAME')} --help), and go to every run.",
         allow_abbrev=False,
     )
     parser.add_argument("--task", required=True, choices=tuple(TASKS))

@@ -11,6 +11,7 @@ from minibert.errors import InputError
 from tasks.cloze.settings import ClozeSettings
 from tasks.compare.arguments import parser
 from tasks.registry import settings_class, task_class
+from tasks.run.console import program
 from tasks.run.interrupts import command_line, explain_interruption
 from tasks.run.options import parse
 from tasks.run.variants import compare_variants
@@ -37,9 +38,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
         if asked.settings.weights and not weights:
             raise InputError("--config: names weights for one architecture; give --weights, one for each --arch.")
         if isinstance(asked.settings, ClozeSettings) and asked.settings.shots:
-            raise InputError("--shots: is a comparison by itself; run python -m tasks.cloze.")
+            raise InputError(f"--shots: is a comparison by itself; run {program('tasks.cloze')}.")
         if asked.dry_run:
-            raise InputError(f"--dry-run: looks at one task; run python -m tasks.{given.task} --dry-run.")
+            raise InputError(f"--dry-run: looks at one task; run {program(f'tasks.{given.task}')} --dry-run.")
         variants.append(asked.settings)
     typed = command_line("tasks.compare", argv)
     with explain_interruption(typed, levels=2):

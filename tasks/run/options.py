@@ -184,11 +184,11 @@ def read_settings(path: Path, settings_class: type[RunSettings], task: str) -> d
         name = given.replace("-", "_")
         if name == "task":
             if value != task:
-                raise InputError(f"{path}: has the settings of the task {value!r}; run python -m tasks.{value}.")
+                raise InputError(f"{path}: has the settings of the task {value!r}; run {program(f'tasks.{value}')}.")
             continue
         if name not in kinds:
             near = difflib.get_close_matches(name, kinds, n=1)
-            advice = f"did you mean {near[0]}?" if near else f"python -m tasks.{task} --help lists the settings."
+            advice = f"did you mean {near[0]}?" if near else f"{program(f'tasks.{task}')} --help lists the settings."
             raise InputError(f"{path}: {given} is not a setting of this task; {advice}")
         settings[name] = _value(path, given, value, kinds[name])
     return settings
