@@ -41,8 +41,9 @@ def descriptions() -> dict[str, str]:
 def main() -> NoReturn:
     """Runs the command that the first argument names, or lists all commands, and ends the process."""
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
-        print(_help(), file=sys.stdout if len(sys.argv) > 1 else sys.stderr)
-        sys.exit(0 if len(sys.argv) > 1 else 2)
+        asked = len(sys.argv) > 1
+        run_main(lambda: print(_help(), file=sys.stdout if asked else sys.stderr, flush=True))
+        sys.exit(0 if asked else 2)
     name = sys.argv.pop(1).replace("-", "_")
     if name in TASKS or name in COMMANDS:
         run_command(name)
