@@ -273,7 +273,7 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         if self.settings.kind != "regression":
             return []
         variance = float(np.var([float(item.label) for item in items]))  # type: ignore[arg-type]  # all are numbers
-        if figures["mse"] < variance or variance == 0:
+        if metrics["mse"] < variance or variance == 0:
             return []
         return [
             "The predictions are no better than always predicting the mean (mean squared error "

@@ -1,9 +1,9 @@
 """Pre-training: ``python -m tasks.pretraining --arch bert --corpus FILE...``.
 
-BERT learns masked words and next sentences, ALBERT masked n-grams and sentence order, RoBERTa masked words in continuous
-text. Masks and pairs are drawn anew in each epoch, from the seed, the epoch and the example's number alone, so they do
-not depend on batches, processes or interruptions. A new model is initialised from co-occurrences in the corpus (see
-:mod:`tasks.pretraining.cooccurrence_init`), or at random with ``--weights random``.
+BERT learns masked words and next sentences, ALBERT masked n-grams and sentence order, RoBERTa masked words in
+continuous text. Masks and pairs are drawn anew in each epoch, from the seed, the epoch and the example's number
+alone, so they do not depend on batches, processes or interruptions. A new model is initialised from co-occurrences in
+the corpus (see :mod:`tasks.pretraining.cooccurrence_init`), or at random with ``--weights random``.
 """
 
 import dataclasses

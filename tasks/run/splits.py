@@ -95,7 +95,7 @@ def hold_out(
     if not held:
         number = str(len(split.items))
         if len(groups) < len(split.items):
-            number += f", in {len(groups)} groups that stay together"
+            number += f", grouped into {len(groups)}"
         larger = f", or a larger --{name}-share than {share:g}" if count < 1 else ""
         raise InputError(
             f"{split.path}: too few examples ({number}) to hold some out; give a file with --{name}{larger}."

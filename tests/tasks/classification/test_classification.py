@@ -140,7 +140,7 @@ def test_long_texts_are_cut_and_counted() -> None:
 def test_a_pair_has_a_token_of_each_text_at_least(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", [{"text": "a b", "pair": "c d", "label": str(i % 2)} for i in range(4)])
     options = ["--train", path, "--dev", path, "--dry-run"]
-    with pytest.raises(InputError, match="--max-length 4: no room for a pair of texts; raise it by 1"):
+    with pytest.raises(InputError, match="--max-length 4: too short for a pair of texts; raise it by 1"):
         registry.run("classification", [*options, "--max-length", "4"])
     registry.run("classification", [*options, "--max-length", "5"])
 
@@ -177,7 +177,9 @@ def test_numbers_far_from_one_are_doubted_and_an_early_stop_is_said(tmp_path: Pa
     options += [*SMALL, "--lr", "1e-9", "--early-stopping", "1", "--epochs", "20", "--dev-share", "0.5"]
     metrics = metrics_of(registry.run("classification", [*options, "--out", str(tmp_path / "r")]))
     told, stopped, _ = metrics["warnings"]
-    errors = re.search(r"no nearer than their mean would be \(mean squared error (.*), variance (.*)\), whatever", told)
+    errors = re.search(
+        r"no better than always predicting the mean \(mean squared error (.*), variance (.*)\), whatever", told
+    )
     assert errors
     assert float(errors[1]) > 1e5 > float(errors[2]) > 0
     number = len(metrics["epochs"])
@@ -223,7 +225,7 @@ def test_what_was_trained_on_pairs_wants_pairs_and_what_was_not_wants_none(
         registry.run("classification", ["--train", train, "--out", str(tmp_path / name), "--no-baseline", *SMALL])
     capsys.readouterr()
     (tmp_path / "in.txt").write_text("a poor thing\n")
-    with pytest.raises(InputError, match=r"in\.txt, line 1: has no sentence2, and the model wants a pair"):
+    with pytest.raises(InputError, match=r"in\.txt, line 1: has no sentence2, but the model needs a pair"):
         registry.run("predict", [str(tmp_path / "pairs"), str(tmp_path / "in.txt")])
     both = write(tmp_path / "in.jsonl", [{"text": "a poor thing", "text_pair": "why"}])
     registry.run("predict", [str(tmp_path / "single"), both])
@@ -238,7 +240,7 @@ def test_what_was_trained_on_pairs_wants_pairs_and_what_was_not_wants_none(
 
 def test_one_label_for_all_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "t.jsonl", [{"text": f"text {i}", "label": "good"} for i in range(20)])
-    with pytest.raises(InputError, match=r"t\.jsonl .*: every text has the label good; add texts of another one"):
+    with pytest.raises(InputError, match=r"t\.jsonl .*: every text has the label good; add texts with other labels"):
         registry.run("classification", ["--train", path, "--out", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
 
@@ -282,10 +284,10 @@ def test_the_saved_settings_make_the_same_run(tmp_path: Path) -> None:
         (["--kind", "binary"], "--kind binary: use one of single, multi, regression"),
         (["--metric", "f1"], "--metric f1: use one of accuracy, macro_f1, loss"),
         (["--clean", "no arrow"], "--clean 'no arrow'"),
-        (["--clean", "[a -> b"], "is no regular expression"),
+        (["--clean", "[a -> b"], "is not a regular expression"),
         (["--dev-share", "1"], "--dev-share 1.0: must be between 0 and 1"),
-        (["--dev-share", "0.6", "--test-share", "0.5"], "1.1 of --train held out leaves nothing; stay below 1"),
-        (["--test-share", "0.9"], "1 of --train held out leaves nothing"),
+        (["--dev-share", "0.6", "--test-share", "0.5"], "1.1 in all leaves nothing of --train; stay below 1"),
+        (["--test-share", "0.9"], "1 in all leaves nothing"),
         (["--label-column", "mood"], "--label-column mood is not among the columns"),
     ],
 )

@@ -136,20 +136,20 @@ def test_named_columns_go_before_recognised_ones(tmp_path: Path) -> None:
         ),
         ("text,is_a,is_b\na,b,c\n", {}, "line 1: the label may be is_a or is_b"),
         ("sentence1,sentence2,premise,hypothesis,label\na,b,c,d,e\n", {}, "--text-column, --pair-column"),
-        ("body,label\na,b\n", {}, r"line 1: none of the columns \(body, label\) is known to hold the text"),
-        ("text,kind\na,b\n", {}, r"\(text, kind\) is known to hold the label; name it with --label-column"),
+        ("body,label\na,b\n", {}, r"line 1: no column \(body, label\) is recognised as the text"),
+        ("text,kind\na,b\n", {}, r"\(text, kind\) is recognised as the label; name it with --label-column"),
         (
             "good,what a day\nbad,it rained, again\n",
             {},
-            "line 1: none .* begin the file with a header such as label,text",
+            "line 1: no column .* begin the file with a header such as label,text",
         ),
         ("text,label\na,b\n", {"text_column": "body"}, r"--text-column body is not among the columns \(text, label\)"),
         ("text,label\na,b\n", {"pair_column": "body"}, "--pair-column body is not among"),
         ("text,label\na,b\n", {"label_column": "body"}, "--label-column body is not among"),
-        ("text,label\na,b\n", {"text_column": "label", "label_column": "label"}, "--label-column label: is the column"),
-        ("text,label\na,b\n", {"text_column": "text", "pair_column": "text"}, "--pair-column text: is the column"),
+        ("text,label\na,b\n", {"text_column": "label", "label_column": "label"}, "--label-column label: is also the"),
+        ("text,label\na,b\n", {"text_column": "text", "pair_column": "text"}, "--pair-column text: is also the"),
         ("text,label,text\na,b,c\n", {}, "line 1: two columns are called text"),
-        ("\ntext,label\na,b\n", {}, r"line 1: none of the columns \(\)"),
+        ("\ntext,label\na,b\n", {}, r"line 1: no column \(\)"),
     ],
 )
 def test_columns_that_cannot_be_told_are_an_error(
@@ -167,7 +167,7 @@ def test_the_column_of_the_label_is_not_taken_for_the_text(tmp_path: Path) -> No
 def test_the_fields_of_an_object_are_told_by_the_first_one(tmp_path: Path) -> None:
     rows = [{"body": "a", "label": 1}, {"body": "b"}]
     path = write(tmp_path, "a.jsonl", "\n" + "\n".join(map(json.dumps, rows)))
-    with pytest.raises(InputError, match=r"line 2: none of the columns \(body, label\)"):
+    with pytest.raises(InputError, match=r"line 2: no column \(body, label\)"):
         read_texts(path, kind="single")
     with pytest.raises(InputError, match="line 3: has no field label"):
         read_texts(path, kind="single", text_column="body")
@@ -246,10 +246,10 @@ def test_cleanups_are_applied_in_order() -> None:
         ("abc", "write it as 'PATTERN -> REPLACEMENT'"),
         ("a->b", "write it as"),
         (" -> b", "write it as"),
-        ("(a -> b", "is no regular expression"),
-        (r"a -> \1", r"no replacement \(invalid group"),
-        (r"a -> \g<x>", "no replacement"),
-        (r"a -> \q", r"no replacement \(bad escape"),
+        ("(a -> b", "is not a regular expression"),
+        (r"a -> \1", r"is not a replacement \(invalid group"),
+        (r"a -> \g<x>", "is not a replacement"),
+        (r"a -> \q", r"is not a replacement \(bad escape"),
     ],
 )
 def test_bad_cleanups_are_refused(text: str, message: str) -> None:
@@ -268,16 +268,16 @@ def test_both_texts_of_a_pair_are_cleaned(tmp_path: Path) -> None:
 def test_nothing_left_of_a_labelled_text_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "text,label\na,b\n123 4,c\n")
     cleanups = parse_cleanups([r"\d ->"])
-    with pytest.raises(InputError, match=r"line 3: the clean-ups \(--clean\) leave nothing"):
+    with pytest.raises(InputError, match=r"line 3: --clean leaves nothing"):
         read_texts(path, kind="single", cleanups=cleanups)
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------
 
 BAD = {
-    "empty.csv": ("single", b"", "holds no text"),
-    "blank.jsonl": ("single", b"\n \n", "holds no text"),
-    "header.csv": ("single", b"text,label\n,\n", "holds no text"),
+    "empty.csv": ("single", b"", "has no text"),
+    "blank.jsonl": ("single", b"\n \n", "has no text"),
+    "header.csv": ("single", b"text,label\n,\n", "has no text"),
     "notext.csv": ("single", b"text,label\na,b\n ,c\n", "line 3: text is empty"),
     "nopair.csv": ("single", b"text1,text2,label\na,,b\n", "line 2: text2 is empty"),
     "nolabel.csv": ("single", b"text,label\na,b\nc, \n", "line 3: label is empty; expected one label"),
@@ -287,7 +287,7 @@ BAD = {
     "null.jsonl": ("single", b'{"text": "a", "label": null}', "line 1: label is null; expected one label"),
     "float.jsonl": ("single", b'{"text": "a", "label": 1.5}', "line 1: label is 1.5; expected one label"),
     "list.jsonl": ("single", b'{"text": "a", "label": ["b"]}', "line 1: label is .'b'.; expected one label"),
-    "number.jsonl": ("single", b'{"text": 3, "label": "a"}', "line 1: text is 3, which is no text"),
+    "number.jsonl": ("single", b'{"text": 3, "label": "a"}', "line 1: text is 3, not text"),
     "array.json": ("single", b"[{}]", "line 1: a JSON array"),
     "half.jsonl": ("single", b'{"text": "\\ud83d", "label": "a"}', "line 1: an escape"),
     "gbk.csv": ("single", "text,label\n北京,a\n".encode("gb18030"), "line 2: byte .*gb18030"),

@@ -182,10 +182,9 @@ def test_lengths_that_tell_of_lost_borders_are_warned_of(tmp_path: Path, caplog:
     read_ner(write(tmp_path, "b.csv", "id,word,tag\n" + "".join(f"{n},a,O\n" for n in range(20))))
     read_ner(write(tmp_path, "c.txt", "a O\n\nb O\nc O\n" * 20))
     assert [message.split(": ")[1] for message in caplog.messages] == [
-        "all of its 500 words are one sentence; put a blank line behind each sentence, or in a table a sentence_id "
-        "before it.",
-        "each of its 20 sentences is a single word; blank lines, or a sentence_id (here perhaps of words), end a "
-        "sentence.",
+        "all of its 500 words are one sentence; put a blank line after each sentence, or give a table a "
+        "sentence_id column.",
+        "each of its 20 sentences is a single word; blank lines, or a new sentence_id, end a sentence.",
     ]
 
 
@@ -214,24 +213,24 @@ def test_conll2003_is_iob1_and_has_the_published_number_of_entities() -> None:
 # -- bad input --------------------------------------------------------------------------------------------------------
 
 BAD = {
-    "empty.txt": (b"", "holds no sentence"),
-    "blank.txt": (b"\n \n", "holds no sentence"),
+    "empty.txt": (b"", "has no sentences"),
+    "blank.txt": (b"\n \n", "has no sentences"),
     "ragged.txt": (b"a b O\nc O\n", "line 2: 2 columns, but 3"),
     "alone.txt": (b"a O\nb\n", "line 2: only one column"),
     "tag.txt": (b"a O\n\nb X-PER\n", "line 3: unknown tag 'X-PER'"),
-    "type.txt": (b"a B-\n", "line 1: '' cannot be the name of a type"),
-    "hyphen.txt": (b"a O\nb B-X-\n", "line 2: 'X-' cannot be the name of a type"),
-    "reserved.txt": (b"a\tB-micro avg\n", "line 1: 'micro avg' cannot be the name of a type"),
-    "mac.txt": (b"a O\rb B-X\r", "line 1: a carriage return stands inside the line"),
+    "type.txt": (b"a B-\n", "line 1: '' cannot be the name of an entity type"),
+    "hyphen.txt": (b"a O\nb B-X-\n", "line 2: 'X-' cannot be the name of an entity type"),
+    "reserved.txt": (b"a\tB-micro avg\n", "line 1: 'micro avg' cannot be the name of an entity type"),
+    "mac.txt": (b"a O\rb B-X\r", "line 1: a carriage return inside the line"),
     "swallow.csv": (b'word,tag\na,O\n",O\nRome,B-LOC\n",O\n', "line 3: a quotation mark opens a cell"),
     "digits.jsonl": (b'{"a": ' + b"1" * 5000 + b"}\n", "line 1: not JSON"),
     "surrogate.jsonl": (b'{"text": "\\ud83d", "spans": []}\n', "line 1: an escape"),
-    "typename.jsonl": (b'{"text": "ab", "spans": [[0, 2, ""]]}\n', "line 1: '' cannot be the name of a type"),
+    "typename.jsonl": (b'{"text": "ab", "spans": [[0, 2, ""]]}\n', "line 1: '' cannot be the name of an entity type"),
     "gbk.txt": ("a O\n北 B-LOC\n".encode("gb18030"), r"line 2: byte 4 \(0xb1\) is not UTF-8.*gb18030"),
     "utf16.txt": ("北 B-LOC\n".encode("utf-16"), "line 1: byte 0 .*utf-16"),
     "bytes.txt": (b"a O\n\xff\xff O\n", "line 2: byte 4 .*Save the file as UTF-8"),
     "cut.txt.gz": (gzip.compress(COLUMNS.encode())[:-9], "damaged gzip"),
-    "header.csv": (b"a,b\n1,2\n", "line 1: the header 'a,b' names no columns"),
+    "header.csv": (b"a,b\n1,2\n", "line 1: the header 'a,b' has no recognised columns"),
     "cells.csv": (b"word,tag\na,O\nb\n", "line 3: 1 cells, but the header names 2"),
     "quote.csv": (b'word,tag\na,O\n"b,O\n', "line 3: not a row of this table"),
     "counts.csv": ("text,tags\n我在,O O O\n".encode(), "line 2: 3 tags for 1 words or 2 characters"),
@@ -243,10 +242,10 @@ BAD = {
     "lengths.jsonl": (b'{"tokens": ["a"], "tags": []}\n', "line 1: 0 tags for 1 tokens"),
     "nospans.jsonl": (b'{"text": "a"}\n', "line 1: text without a list of spans"),
     "badspan.jsonl": (b'{"text": "abc", "spans": [[0, "3", "X"]]}\n', "is not \\[start, end, type\\]"),
-    "outside.jsonl": (b'{"text": "abc", "spans": [[0, 4, "X"]]}\n', "lies outside the text of 3"),
+    "outside.jsonl": (b'{"text": "abc", "spans": [[0, 4, "X"]]}\n', "is outside the text of 3"),
     "white.jsonl": (b'{"text": "ab c", "spans": [[0, 3, "X"]]}\n', "starts or ends with white space"),
     "nested.jsonl": (b'{"text": "ab", "spans": [[0, 2, "X"], [1, 2, "Y"]]}\n', "overlaps the one before"),
-    "notext.jsonl": (b'{"text": " ", "spans": []}\n', "the text holds no word"),
+    "notext.jsonl": (b'{"text": " ", "spans": []}\n', "the text has no words"),
 }
 
 
@@ -260,7 +259,7 @@ def test_bad_files_are_refused_by_file_and_line(tmp_path: Path, name: str) -> No
 
 
 def test_a_file_that_is_not_there_and_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no name of a file"):
+    with pytest.raises(InputError, match="not a file name"):
         read_ner("a\0b")  # as a settings file can hold it
     with pytest.raises(InputError, match="no such file"):
         read_ner(str(tmp_path / "none.txt"))

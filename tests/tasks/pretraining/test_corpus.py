@@ -54,7 +54,7 @@ def test_paragraphs_are_lines_and_blank_lines_part_documents(tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"c\.txt, line 2: byte 3 .* iconv -f gb18030"):
         read_corpus([str(plain), str(tmp_path / "c.txt")])
     (tmp_path / "d.txt").write_text("\n \n")
-    with pytest.raises(InputError, match=r"d\.txt: holds no text"):
+    with pytest.raises(InputError, match=r"d\.txt: has no text"):
         read_corpus([str(tmp_path / "d.txt")])
 
 

@@ -97,7 +97,7 @@ def test_figures_of_prompts_by_hand() -> None:
     assert figures["answered"] == pytest.approx(2 / 3)
     assert figures["accuracy_of_answered"] == pytest.approx(1 / 2)
     table = task.details(Split(path="q.txt", sha256="", items=items), outputs, [0.0] * 3).table
-    assert "with --unknown 0.5, 66.7% are answered, 0.5000 of them rightly" in table
+    assert "with --unknown 0.5, 66.7% are answered, 0.5000 of them correctly" in table
     answers = [task.format_answer(item, output) for item, output in zip(items, outputs, strict=True)]
     assert [answer["label"] for answer in answers] == ["b", "b", "unknown"]
     assert [answer["answers"][0]["label"] for answer in answers] == ["b", "b", "c"]
@@ -111,9 +111,9 @@ def test_figures_of_prompts_by_hand() -> None:
         (["--prompt", "{question}"], "is the bare question, which is always asked"),
         (["--unknown", "1.5"], "--unknown 1.5: must be from 0 to below 1"),
         (["--top-k", "0"], "--top-k 0: must be 1 or more"),
-        (["--kind", "multi"], "--kind multi: a question has one answer here"),
+        (["--kind", "multi"], "--kind multi: a question has one answer"),
         (["--ask", "x"], "--ask: needs --weights RUN"),
-        (["--ask", "x", "--weights", "nowhere"], "nowhere/settings.toml: no such file. A folder of a run holds one."),
+        (["--ask", "x", "--weights", "nowhere"], "nowhere/settings.toml: no such file. Every run folder has one."),
     ],
 )
 def test_bad_options_are_one_sentence(options: list[str], message: str) -> None:

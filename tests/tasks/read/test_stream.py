@@ -90,7 +90,7 @@ def test_tagged_words_that_are_read_as_texts_are_warned_of(tmp_path: Path, caplo
         caplog.clear()
         (tmp_path / "a.txt").write_text(f"{line}\n", encoding="utf-8")
         assert fields(tmp_path / "a.txt") == [{"text": line}]
-        assert ["begins as tagged words do" in message for message in caplog.messages] == [True] * warned
+        assert ["looks like tagged words" in message for message in caplog.messages] == [True] * warned
 
 
 def test_an_empty_file_has_no_inputs(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ BAD = {
     "a.txt": ("好\n".encode() + "坏\n".encode("gbk"), "line 2: byte 0 of the line (0xbb) is not UTF-8"),
     "gbk.txt": ("好的\n".encode("gbk"), "It may be gb18030: iconv -f gb18030 -t utf-8"),
     "wide.txt": ("好\n".encode("utf-16"), "It may be utf-16: iconv -f utf-16 -t utf-8"),
-    "old.txt": (b"eins\rzwei\r", "line 1: a carriage return stands inside the line; end lines with LF or CRLF"),
+    "old.txt": (b"eins\rzwei\r", "line 1: a carriage return inside the line; end lines with LF or CRLF"),
     "sheet.csv": (b"PK\x03\x04\x14\xff", "It is a spreadsheet or an archive; export it as CSV"),
     "a.jsonl": (
         b'{"text": "a"}\n{"text": \n',

@@ -90,7 +90,7 @@ def test_a_stopped_command_says_how_to_go_on_and_ends_as_if_nothing_had_happened
     _, error = process.communicate(timeout=120)
     assert process.returncode == 143
     assert "stopped by SIGTERM after step" in error
-    assert f"To go on: python -m tasks.classification --train {train}" in error
+    assert f"To resume: python -m tasks.classification --train {train}" in error
     assert error.rstrip().endswith("--save-steps 3 --resume")
     assert not (out / "metrics.json").exists()
 
@@ -194,7 +194,7 @@ def test_a_signal_after_training_says_what_is_left(
                 run_main(partial(registry.run, "classification", [*options, "--out", str(out), "--save-steps", "9"]))
         assert stop.value.code == status
         error = capsys.readouterr().err
-        assert f"saved to {out}/checkpoints/step-00000023.\nTo go on: python -m tasks.classification" in error
+        assert f"saved to {out}/checkpoints/step-00000023.\nTo resume: python -m tasks.classification" in error
         registry.run("classification", [*options, "--out", str(out), "--save-steps", "9", "--resume"])
         assert (out / "report.html").exists()
 
@@ -204,7 +204,7 @@ def test_a_signal_after_training_says_what_is_left(
     assert stop.value.code == status
     error = capsys.readouterr().err
     assert "holds the trained model, but no figures and no report" in error
-    assert "To go on" not in error
+    assert "To resume" not in error
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 

@@ -70,15 +70,15 @@ def test_a_dry_run_is_no_setting() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch = 3", "epoch is no setting of this task; did you mean epochs?"),
-        ("zzz = 3", "zzz is no setting of this task; python -m tasks.classification --help lists"),
+        ("epoch = 3", "epoch is not a setting of this task; did you mean epochs?"),
+        ("zzz = 3", "zzz is not a setting of this task; python -m tasks.classification --help lists"),
         ('epochs = "3"', "epochs must be a whole number, not '3'"),
         ("epochs = 3.5", "epochs must be a whole number, not 3.5"),
         ("epochs = true", "epochs must be a whole number, not True"),
         ("baseline = 1", "baseline must be true or false, not 1"),
         ('clean = "a -> b"', "clean must be a list of texts"),
         ("clean = [1]", "clean must be a list of texts"),
-        ('task = "ner"', "holds settings of the task 'ner'; run python -m tasks.ner"),
+        ('task = "ner"', "has the settings of the task 'ner'; run python -m tasks.ner"),
         ("epochs 3", "not TOML"),
         ('weights = ""', "--weights: is empty (an unset shell variable?); give a value"),
         ('train = ""', "--train: is empty"),

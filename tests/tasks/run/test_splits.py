@@ -117,7 +117,7 @@ def test_too_little_data_and_unknown_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=larger):
         read_splits(ClassificationTask(ClassificationSettings(train=few, dev_share=0.01)))
     alike = ClassificationSettings(train=few, clean=(".* -> same",))
-    with pytest.raises(InputError, match=r"few\.jsonl: too few examples \(2, of which 1 can be told apart\)"):
+    with pytest.raises(InputError, match=r"few\.jsonl: too few examples \(2, grouped into 1\)"):
         read_splits(ClassificationTask(alike))
     train, dev = write_texts(tmp_path / "t.jsonl", "ab"), write_texts(tmp_path / "d.jsonl", "abc")
     with pytest.raises(InputError, match=r"d\.jsonl, line 3: c does not occur in the training data \(it has a, b\)"):

@@ -206,12 +206,12 @@ BAD: dict[str, tuple[Any, str]] = {
     "array.jsonl": ("\n[\n]", "line 1: a JSON array"),
     "scalar.json": ("3", "line 1: not a JSON object"),
     "scalar.jsonl": (json.dumps(Q) + "\n3\n", "line 2: not a JSON object"),
-    "digits.json": ('{"data": ' + "9" * 5000 + "}", "line 1: not JSON that can be read"),
-    "deep.json": ('{"data": ' + "[" * 200_000, "line 1: not JSON that can be read"),
+    "digits.json": ('{"data": ' + "9" * 5000 + "}", "line 1: JSON that cannot be parsed"),
+    "deep.json": ('{"data": ' + "[" * 200_000, "line 1: JSON that cannot be parsed"),
     # the layout
-    "empty.json": ("", "holds no question"),
-    "blank.jsonl": ("\n\n", "holds no question"),
-    "none.json": ({"data": []}, "holds no question"),
+    "empty.json": ("", "has no questions"),
+    "blank.jsonl": ("\n\n", "has no questions"),
+    "none.json": ({"data": []}, "has no questions"),
     "nodata.json": ('{\n"version": 1\n}', "line 1: data is missing; the object has 'version'"),
     "data.json": ({"data": {}}, "line 1: data is an object, not a list"),
     "article.json": ({"data": [3]}, r"line 1: data\[0\] is 3, not an object"),
@@ -246,14 +246,14 @@ BAD: dict[str, tuple[Any, str]] = {
     "onelist.json": (document({**Q, "answers": {"text": ["c"]}}), f"{PLACE}.answers is an object, but not of two"),
     "nullstart.jsonl": ({**Q, "answers": {"text": ["c"], "answer_start": [None]}}, r"\[0\].answer_start is null"),
     "flag.json": (document({**Q, "is_impossible": "no"}), f'{PLACE}.is_impossible is "no", not true or false'),
-    "both.json": (document({**WHO, "is_impossible": True}), f"{PLACE}.is_impossible is true, yet there are answers"),
-    "neither.json": (document({**Q, "is_impossible": False}), f"{PLACE}.answers holds none, but is_impossible is"),
+    "both.json": (document({**WHO, "is_impossible": True}), f"{PLACE}.is_impossible is true, but there are answers"),
+    "neither.json": (document({**Q, "is_impossible": False}), f"{PLACE}.answers is empty, but is_impossible is"),
     # ids
     "twice.json": (
         document({**Q, "id": 1}, Q, {**Q, "id": "1"}),
-        rf"line 1: data\[0\]\.paragraphs\[0\]\.qas\[2\]\.id '1' stands twice \(first in line 1, {PLACE}\)",
+        rf"line 1: data\[0\]\.paragraphs\[0\]\.qas\[2\]\.id '1' occurs twice \(first in line 1, {PLACE}\)",
     ),
-    "twice.jsonl": (f"{json.dumps(Q)}\n\n{json.dumps(Q)}", r"line 3: id 'a' stands twice \(first in line 1\)"),
+    "twice.jsonl": (f"{json.dumps(Q)}\n\n{json.dumps(Q)}", r"line 3: id 'a' occurs twice \(first in line 1\)"),
 }  # fmt: skip
 
 
