@@ -27,13 +27,14 @@ from minibert.training.optimizer import linear_schedule
 from tasks.ner import task as ner
 from tasks.ner.data import bio_tags
 from tasks.ner.settings import NerSettings
+from tasks.ner.word_labels import Window
 from tasks.run.console import run_main
 from tasks.run.evaluate import evaluate
 from tasks.run.folder import device_name, versions
 from tasks.run.prepare import prepare
 
 
-def padded(windows: Sequence[ner.Window], pad_token_id: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def padded(windows: Sequence[Window], pad_token_id: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Ids, attention mask and targets of some windows, ``(B, S)`` each."""
     ids = [torch.from_numpy(window.ids.astype(np.int64)) for window in windows]
     targets = [torch.from_numpy(window.targets.astype(np.int64)) for window in windows]
@@ -46,7 +47,7 @@ def padded(windows: Sequence[ner.Window], pad_token_id: int, device: torch.devic
 
 
 def train_theirs(
-    model: nn.Module, windows: list[ner.Window], settings: NerSettings, pad_token_id: int, device: torch.device
+    model: nn.Module, windows: list[Window], settings: NerSettings, pad_token_id: int, device: torch.device
 ) -> Iterator[int]:
     """One epoch after another in a plain loop; yields after each."""
     precision = choose_precision(settings.precision, device)
@@ -79,7 +80,7 @@ def train_theirs(
 
 @torch.inference_mode()
 def their_tags(
-    model: nn.Module, windows: list[ner.Window], settings: NerSettings, pad_token_id: int, device: torch.device
+    model: nn.Module, windows: list[Window], settings: NerSettings, pad_token_id: int, device: torch.device
 ) -> list[int]:
     """The likeliest tag of every word, in order."""
     model.eval()

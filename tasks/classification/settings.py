@@ -11,7 +11,7 @@ from tasks.settings import RunSettings
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationSettings(RunSettings):
-    about = "Fine-tune BERT, ALBERT or RoBERTa to label sentences."
+    about = "Fine-tune an encoder to label sentences."
 
     if_small: ClassVar[Mapping[str, Any]] = {**RunSettings.if_small, "r_drop": 1.0}
 

@@ -1,4 +1,4 @@
-"""Settings of ``python -m tasks.ner``."""
+"""Settings of ``python -m tasks.ner``, and of all tasks that label words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ would hardly move them."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class NerSettings(RunSettings):
-    about = "Fine-tune BERT, ALBERT or RoBERTa for named entities."
+class WordLabelSettings(RunSettings):
+    """The settings that tasks with a label for each word share."""
 
     # The small models gain one to three points over 5e-4 (benchmarks/results/2026-11-25-pretraining.md).
     if_small: ClassVar[Mapping[str, Any]] = {**RunSettings.if_small, "lr": 1e-3}
@@ -23,10 +23,16 @@ class NerSettings(RunSettings):
     head: str = setting(
         "linear", "linear (each word by itself) or crf (the best sequence of tags)", choices=("linear", "crf")
     )
-    scheme: str = setting("auto", "tags in the files: auto, iob1, bio, bioes or bmes")
     overlap: int = setting(64, "tokens that the windows of a long sentence share, up to half a window", at_least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.head == "crf" and self.r_drop:
             raise InputError("--r-drop: compares predictions word by word, and --head crf has none; choose one.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NerSettings(WordLabelSettings):
+    about = "Fine-tune an encoder for named entities."
+
+    scheme: str = setting("auto", "tags in the files: auto, iob1, bio, bioes or bmes")

@@ -13,7 +13,7 @@ MASKING_UNITS = ("token", "word", "ngram")
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainingSettings(RunSettings):
-    about = "Pre-train BERT, ALBERT or RoBERTa on plain text."
+    about = "Pre-train an encoder on plain text."
 
     train: str | None = setting(None, "")  # the training files are those of --corpus
     corpus: tuple[str, ...] = setting(

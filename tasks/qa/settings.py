@@ -18,7 +18,7 @@ QUESTION = "{question}"
 @dataclass(frozen=True, kw_only=True)
 class QaSettings(ClassificationSettings):
     about = (
-        "Fine-tune BERT, ALBERT or RoBERTa to find the label that answers a question. With --ask QUESTION (which may "
+        "Fine-tune an encoder to find the label that answers a question. With --ask QUESTION (which may "
         "be given again) and --weights RUN, answer from a trained run."
     )
 

@@ -9,7 +9,7 @@ from tasks.span_qa.scores import SCORERS
 
 @dataclass(frozen=True, kw_only=True)
 class SpanQaSettings(RunSettings):
-    about = "Fine-tune BERT, ALBERT or RoBERTa to answer questions by a span of a text."
+    about = "Fine-tune an encoder to answer questions by a span of a text."
 
     overlap: int = setting(128, "tokens that the windows of a long context share, up to half a window", at_least=0)
     max_question: int = setting(64, "tokens of a question to read", at_least=1)

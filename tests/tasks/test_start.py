@@ -10,8 +10,9 @@ from conftest import ROOT
 
 import minibert
 import minibert.training
+from tasks.registry import COMMANDS, TASKS
 
-TASKS = ("ner", "classification", "qa", "span_qa", "cloze", "pretraining", "predict", "fill_mask", "compare")
+NAMES = tuple({**TASKS, **COMMANDS})
 COMPILER = "torch._dynamo.convert_frame"
 HEAVY = {"torch", COMPILER, "numpy", "sklearn", "matplotlib", "seqeval", "tokenizers", "transformers"}
 
@@ -28,7 +29,7 @@ def run(*arguments: str) -> tuple[int, str, set[str]]:
     return done.returncode, done.stdout + said, imported & HEAVY
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", NAMES)
 def test_help_needs_nothing_heavy(task: str) -> None:
     status, said, heavy = run("-m", f"tasks.{task}", "--help")
     assert (status, heavy) == (0, set())

@@ -23,6 +23,7 @@ from tasks import registry
 from tasks.ner import task as ner
 from tasks.ner.data import Sentence, bio_tags
 from tasks.ner.tags import Entity
+from tasks.ner.word_labels import Window
 from tasks.run.console import run_main
 
 pytestmark = pytest.mark.usefixtures("narrow_models")
@@ -389,7 +390,7 @@ def test_a_split_without_entities_is_refused(
 ) -> None:
     write(tmp_path / "train.txt", TRAIN)
     write(tmp_path / "dev.txt", [("Nobody left .", "O O O")])
-    assert "holds no entity" in fails(["--train", "train.txt", "--dev", "dev.txt"], monkeypatch, capsys, tmp_path)
+    assert "has no entity" in fails(["--train", "train.txt", "--dev", "dev.txt"], monkeypatch, capsys, tmp_path)
 
 
 def test_a_vocabulary_larger_than_the_embedding_is_refused(
@@ -428,7 +429,7 @@ def test_the_crf_loss_is_the_likelihood_of_the_kept_words() -> None:
     task = ner.NerTask(ner.NerSettings(head="crf"))
     kept = [[1, 2, 0], [2], [0, 1]]
     windows = [
-        ner.Window(np.arange(5, 5 + len(tags) + 3, dtype=np.int32), np.array([-100, *tags, -100, -100], np.int16), 1)
+        Window(np.arange(5, 5 + len(tags) + 3, dtype=np.int32), np.array([-100, *tags, -100, -100], np.int16), 1)
         for tags in kept
     ]
     batch = task.collate(windows)
@@ -452,7 +453,7 @@ def test_a_loss_waits_for_no_device(head: str, device: str, monkeypatch: pytest.
     model = model_class(tiny_config("bert").with_labels({0: "O", 1: "B-X", 2: "I-X"})).to(device)
     task = ner.NerTask(ner.NerSettings(head=head))
     tags = [[-100, 1, 2, -100], [-100, 0, -100], [-100, 2, -100, 0, -100]]
-    windows = [ner.Window(np.arange(5, 5 + len(row), dtype=np.int32), np.array(row, np.int16), 1) for row in tags]
+    windows = [Window(np.arange(5, 5 + len(row), dtype=np.int32), np.array(row, np.int16), 1) for row in tags]
     batch = task.collate(windows)
     assert batch.target_counts == (2, 1, 2)
     assert batch.num_targets == 5

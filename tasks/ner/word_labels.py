@@ -1,0 +1,186 @@
+"""Tasks that label each word of a text: named entities, and whatever else is one label a word.
+
+A linear head over each word's first token, trained with cross-entropy, or a CRF over the words' first tokens. Long
+texts are split into overlapping windows. Each word counts in the window with most of its context, so every label is
+trained on and scored.
+"""
+
+import dataclasses
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minibert import CrfTokenClassifier, EncoderConfig, TokenClassifier, Tokenizer, pack
+from minibert.checkpoint import Pretrained
+from minibert.training import Divergence, LabelledBatch, class_divergence
+from minibert.training.data import IGNORE_INDEX
+from minibert.windows import split_into_windows
+from tasks.data import Encoded, Split
+from tasks.ner.settings import CRF_LR, WordLabelSettings
+from tasks.task import Task, label_names
+
+_CRF_BATCH = 64
+
+
+class HasWords(Protocol):
+    """An item: the words of a text (for Chinese, usually its characters), and its line in the file."""
+
+    @property
+    def words(self) -> list[str]: ...
+
+    @property
+    def line(self) -> int: ...
+
+
+Words = TypeVar("Words", bound=HasWords)
+
+
+class Window(NamedTuple):
+    """A piece of an item as the model sees it: ids with special tokens, the label of each (or -100), and the item's
+    line in its file."""
+
+    ids: npt.NDArray[np.int32]
+    targets: npt.NDArray[np.int16]
+    line: int
+
+
+class WordLabels(NamedTuple):
+    """The predicted label of every word of an item, and its probability."""
+
+    names: list[str]
+    probabilities: list[float]
+
+
+class WordLabelTask(Task[Words, Window, WordLabels]):
+    """A task whose items have ``words`` with a label each. What is left to write: ``name``, ``settings_class``,
+    ``metric_names``, ``read``, ``word_labels``, ``compute_metrics``, ``parse_input`` and ``format_answer``."""
+
+    for_words = True
+    settings: WordLabelSettings
+
+    @abstractmethod
+    def word_labels(self, item: Words) -> Sequence[str]:
+        """The gold label of each word; any of the training labels where the item has none."""
+
+    def resolve_settings(self, train: Split[Words]) -> None:
+        if self.settings.head == "crf" and self.settings.head_lr is None:
+            self.settings = dataclasses.replace(self.settings, head_lr=max(CRF_LR, self.settings.lr))
+
+    def texts(self, item: Words) -> list[str]:
+        return item.words
+
+    def labels_of(self, item: Words) -> Iterable[str]:
+        return self.word_labels(item)
+
+    @property
+    def model_class(self) -> type[Pretrained]:
+        return CrfTokenClassifier if self.settings.head == "crf" else TokenClassifier
+
+    def encode(self, items: Sequence[Words], tokenizer: Tokenizer, config: EncoderConfig) -> Encoded[Window]:
+        """Splits items into windows.
+
+        The notes count words without a token of their own (control or zero-width characters), which become unknown
+        tokens; all unknown tokens; windows added for long items; and tokens cut off single words that are longer
+        than a window.
+        """
+        room = (self.settings.max_length or config.max_length) - tokenizer.num_special_tokens()
+        overlap = min(self.settings.overlap, room // 2)
+        label2id = {label: index for index, label in config.id2label.items()}
+        examples: list[Window] = []
+        counts = []
+        notes: Counter[str] = Counter()
+        pieces_of_items = tokenizer.encode_words([item.words for item in items])
+        for item, pieces in zip(items, pieces_of_items, strict=True):
+            notes["lost_words"] += pieces.num_lost
+            notes["unknown_tokens"] += pieces.ids.count(tokenizer.unk_token_id)
+            labels = [label2id[label] for label in self.word_labels(item)]
+            ends = [*pieces.first[1:], len(pieces.ids)]
+            cut = split_into_windows(pieces.first, len(pieces.ids), max_tokens=room, overlap=overlap)
+            for window in cut:
+                start, end = pieces.first[window.start], ends[window.end - 1]
+                notes["cut_tokens"] += max(0, end - start - room)
+                ids, _ = tokenizer.with_special_tokens(pieces.ids[start : min(end, start + room)])
+                targets = [IGNORE_INDEX] * len(ids)
+                for word in range(window.keep_start, window.keep_end):
+                    targets[1 + pieces.first[word] - start] = labels[word]
+                examples.append(Window(np.array(ids, np.int32), np.array(targets, np.int16), item.line))
+            counts.append(len(cut))
+            notes["windows_added"] += max(0, len(cut) - 1)
+        return Encoded(examples=examples, counts=counts, notes=notes)
+
+    def collate(self, examples: Sequence[Window]) -> LabelledBatch:
+        """Packs windows; the targets are tags ``(T,)``."""
+        inputs = pack([example.ids for example in examples])
+        targets = np.concatenate([example.targets for example in examples], dtype=np.int64)
+        has_target = targets != IGNORE_INDEX
+        counts = np.add.reduceat(has_target, inputs.cu_seqlens[:-1].numpy(), dtype=np.int64)
+        return LabelledBatch(
+            inputs=inputs,
+            targets=torch.from_numpy(targets),
+            num_targets=int(counts.sum()),
+            target_positions=torch.from_numpy(np.flatnonzero(has_target)),
+            target_counts=tuple(counts.tolist()),
+            lines=tuple(example.line for example in examples),
+        )
+
+    def losses(self, model: nn.Module, logits: Tensor, batch: LabelledBatch) -> Tensor:
+        """Cross-entropy over the tokens that carry a tag, or the CRF's negative log-likelihood of their tags."""
+        if isinstance(model, CrfTokenClassifier):
+            kept = batch.target_positions
+            return -model.crf.log_likelihood(logits[kept], batch.targets[kept], batch.target_counts)
+        each = F.cross_entropy(logits.float(), batch.targets, ignore_index=IGNORE_INDEX, reduction="none")
+        return _sum_by_sequence(each, batch)
+
+    def divergence(self, model: nn.Module) -> Divergence | None:
+        return None if isinstance(model, CrfTokenClassifier) else class_divergence
+
+    def decode(self, model: nn.Module, logits: Tensor, batch: LabelledBatch, examples: Sequence[Window]) -> list[Any]:
+        """For a CRF, which decodes whole sentences, the emissions of each window's words; else the likeliest tags and
+        their probabilities."""
+        kept, counts = logits[batch.target_positions].float(), batch.target_counts
+        if isinstance(model, CrfTokenClassifier):
+            return list(kept.cpu().split(counts))
+        probabilities, tags = kept.softmax(-1).max(-1)
+        return list(zip(tags.cpu().split(counts), probabilities.cpu().split(counts), strict=True))
+
+    def outputs(self, model: nn.Module, items: Sequence[Words], decoded: Sequence[Sequence[Any]]) -> list[WordLabels]:
+        id2label = label_names(model)
+        if not isinstance(model, CrfTokenClassifier):
+            return [
+                WordLabels(
+                    [id2label[tag] for tags, _ in parts for tag in tags.tolist()],
+                    [value for _, values in parts for value in values.tolist()],
+                )
+                for parts in decoded
+            ]
+        outputs = [WordLabels([], []) for _ in items]
+        filled = [index for index, parts in enumerate(decoded) if parts]
+        filled.sort(key=lambda index: len(items[index].words))
+        device = model.crf.transitions.device
+        for start in range(0, len(filled), _CRF_BATCH):
+            some = filled[start : start + _CRF_BATCH]
+            emissions = torch.cat([part for index in some for part in decoded[index]]).to(device)
+            lengths = tuple(len(items[index].words) for index in some)
+            paths = model.crf.viterbi(emissions, lengths)
+            probabilities = model.crf.marginals(emissions, lengths).split(lengths)
+            for index, path, values in zip(some, paths, probabilities, strict=True):
+                chosen = values.cpu()[range(len(path)), path].tolist()
+                outputs[index] = WordLabels([id2label[tag] for tag in path], chosen)
+        return outputs
+
+    def label_pairs(self, item: Words, output: WordLabels) -> Iterable[tuple[str, str]]:
+        return zip(self.word_labels(item), output.names, strict=True)
+
+
+def _sum_by_sequence(values: Tensor, batch: LabelledBatch) -> Tensor:
+    """``(T,)`` -> ``(B,)``."""
+    inputs = batch.inputs
+    sequence = torch.repeat_interleave(inputs.cu_seqlens.diff(), output_size=inputs.num_tokens)
+    return values.new_zeros(inputs.num_sequences).index_add(0, sequence, values)
