@@ -77,7 +77,7 @@ def make_checkpoint(folder: Path, layers: int) -> int:
         intermediate_size=4096,
     )
     model = PretrainingModel(config)
-    tensors = name_table(config, model.head).to_foreign(from_parameters(dict(model.named_parameters())))
+    tensors = name_table(config, model.head).export(from_parameters(dict(model.named_parameters())))
     folder.mkdir()
     path = folder / "model.safetensors"
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path, metadata={"format": "pt"})

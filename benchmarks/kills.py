@@ -36,7 +36,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from minibert import EncoderConfig, TokenClassifier, pack
-from minibert.files import write_whole
+from minibert.files import write_atomically
 from minibert.training import (
     Callbacks,
     Examples,
@@ -196,7 +196,7 @@ def train(folder: Path, device_name: str, pipe: int) -> None:
     def cut_log(progress: Progress) -> None:
         lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
         shorter = "".join(lines[: progress.num_records])
-        write_whole(log, lambda path: path.write_text(shorter, encoding="utf-8"))  # a kill may come here, too
+        write_atomically(log, lambda path: path.write_text(shorter, encoding="utf-8"))  # a kill may come here, too
 
     save = Checkpoints.save
 

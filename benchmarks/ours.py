@@ -74,7 +74,7 @@ def our_trainer(folder: Path, work: Workload, *, checkpointing: bool = False) ->
         scale = state.scaler.get_scale()
         ours = {name: p.grad / scale for name, p in model.named_parameters() if p.grad is not None}
         optimizer.zero_grad(set_to_none=True)
-        return name_table(model.config, model.head).to_foreign(from_parameters(ours))
+        return name_table(model.config, model.head).export(from_parameters(ours))
 
     return Trainer(name=OURS if not checkpointing else f"{OURS} checkpointed", train=train, gradients=gradients)
 

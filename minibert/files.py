@@ -1,4 +1,4 @@
-"""Small files in and out: JSON that is what it should be, and files that appear whole or not at all."""
+"""Reading JSON files with clear errors, and writing files atomically."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from minibert.errors import InputError
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Reads a file that holds one JSON object; InputError names the file and the line otherwise."""
+    """Reads a file with one JSON object; otherwise InputError names the file and the line."""
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -23,13 +23,13 @@ def read_json_object(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: not JSON ({error.msg}).") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8.") from None
-    except ValueError as error:  # such as a number of thousands of digits
+        raise InputError(f"{path}: byte {error.start} is not valid UTF-8.") from None
+    except ValueError as error:  # such as a number with thousands of digits
         raise InputError(f"{path}: not readable as JSON ({error}).") from None
     except RecursionError:
         raise InputError(f"{path}: nested too deeply to be a settings file.") from None
     if not isinstance(values, dict):
-        raise InputError(f"{path}: holds a {type(values).__name__}, not a JSON object.")
+        raise InputError(f"{path}: contains a {type(values).__name__}, not a JSON object.")
     return values
 
 
@@ -37,16 +37,16 @@ def write_json(path: Path, values: object) -> None:
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets ``write`` fill a temporary file beside ``path``, brings it to the disk, and renames it into place.
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls ``write`` with a temporary file in the same folder, syncs it to disk, and renames it to ``path``.
 
     Raises:
-        InputError: the disk is full or cannot be written; what stood at ``path`` is untouched.
+        InputError: the disk is full or cannot be written; an old file at ``path`` is untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.touch()
-        mode = temporary.stat().st_mode  # what this folder's users expect; some writers narrow it to the owner
+        mode = temporary.stat().st_mode  # the folder's default; some writers restrict it to the owner
         write(temporary)
         temporary.chmod(mode)
         with open(temporary, "rb+") as file:

@@ -1,7 +1,7 @@
-"""From a name or path to a local folder: this disk first, then the hub's cache, then the hub.
+"""Resolves a path or hub name to a local folder: the path itself, then the hub's cache, then a download.
 
-huggingface-hub does the fetching; here are the choice of files, the test whether a cached checkpoint is whole, and the
-words for what went wrong.
+huggingface-hub downloads; this module chooses the files, checks whether a cached checkpoint is complete, and explains
+failures.
 """
 
 import errno
@@ -25,7 +25,7 @@ _TOKENIZER = (
     r"tokenizer\.json|vocab\.txt|vocab\.json|merges\.txt|spiece\.model|30k-clean\.model|encoder\.json|vocab\.bpe"
 )
 _TOKENIZER_SETTINGS = r"tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json"
-_WEIGHTS = (  # the forms of the weights, the best first; one form is fetched
+_WEIGHT_FORMS = (  # the first form that a repository has is downloaded
     r"model\.safetensors",
     r"model\.safetensors\.index\.json|model-\d+-of-\d+\.safetensors",
     r"pytorch_model\.bin",
@@ -35,50 +35,50 @@ _WEIGHTS = (  # the forms of the weights, the best first; one form is fetched
 )
 _USUAL_FILES = (
     "config.json, model.safetensors (or pytorch_model.bin), the tokenizer's files (tokenizer.json, or vocab.txt, or "
-    "vocab.json with merges.txt, or spiece.model) and tokenizer_config.json where there is one"
+    "vocab.json with merges.txt, or spiece.model) and tokenizer_config.json if there is one"
 )
 _MANIFEST = Path(__file__).with_name("manifest.json")
 
 
 def resolve(path_or_name: str | os.PathLike[str], *, revision: str | None = None) -> Path:
-    """Gives the local folder of a checkpoint, fetching it from the hub where it is not on this disk.
+    """Returns the local folder of a checkpoint, downloading it from the hub if necessary.
 
-    ``HF_HOME``, ``HF_ENDPOINT``, ``HF_HUB_OFFLINE`` and ``HF_TOKEN`` act as in huggingface-hub. A local folder needs no
-    network, and a whole checkpoint in the hub's cache is taken without asking whether there is a newer one. Files whose
-    sha256 is known (:func:`known_sha256`) are verified, unless a revision is given.
+    ``HF_HOME``, ``HF_ENDPOINT``, ``HF_HUB_OFFLINE`` and ``HF_TOKEN`` work as in huggingface-hub. A local folder needs
+    no network, and a complete checkpoint in the hub's cache is used without checking for a newer one.
+    Files whose sha256 is known (:func:`known_sha256`) are verified, unless a revision is given.
 
     Args:
         path_or_name: a local folder, or a name on the hub.
-        revision: a branch, tag or commit on the hub; its main branch where absent.
+        revision: a branch, tag or commit on the hub; the main branch by default.
 
     Raises:
-        InputError: there is no such folder, and the hub does not give it either (the message says why, and lists the
-            files to fetch by hand), or a file is not the one that is known under this name.
+        InputError: there is no such folder and it cannot be downloaded (the message says why and lists the files to
+            download by hand), or a file differs from the one known under this name.
     """
     path = Path(path_or_name)
     name = os.fspath(path_or_name)
     if name and path.is_dir():
         if revision is not None:
-            raise InputError(f"{name}: is a folder on this disk, which has no revision {revision!r}; leave it out.")
+            raise InputError(f"{name}: is a local folder, which has no revision {revision!r}; leave the revision out.")
         return path
     if path.exists():
-        raise InputError(f"{name}: is a file; pass the folder that holds config.json and the weights.")
+        raise InputError(f"{name}: is a file; pass the folder with config.json and the weights.")
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
         raise InputError(f"{name}: no such folder.")
-    folder = _from_hub(name, revision)
+    folder = _resolve_on_hub(name, revision)
     if revision is None:
         _verify(folder, known_sha256(name), name)
     return folder
 
 
 def known_sha256(name: str) -> dict[str, str]:
-    """The sha256 of a known checkpoint's files, by file name; empty where nothing is known of ``name``."""
-    hashes = _known(name).get("sha256", {})
+    """The sha256 of a known checkpoint's files, by file name; empty if there are none for ``name``."""
+    hashes = _manifest_entry(name).get("sha256", {})
     return {file: sha256.lower() for file, sha256 in hashes.items()}
 
 
-def _known(name: str) -> dict[str, Any]:
-    """The facts of a known checkpoint."""
+def _manifest_entry(name: str) -> dict[str, Any]:
+    """The manifest's entry of a checkpoint; empty if there is none."""
     facts: dict[str, Any] = read_json_object(_MANIFEST).get(name, {}) if _MANIFEST.is_file() else {}
     return facts
 
@@ -86,18 +86,18 @@ def _known(name: str) -> dict[str, Any]:
 def _verify(folder: Path, hashes: Mapping[str, str], name: str) -> None:
     for file, expected in hashes.items():
         if (folder / file).is_file():
-            path = (folder / file).resolve()  # where the bytes lie; the cache's folders hold links
+            path = (folder / file).resolve()  # the file itself: the cache's folders contain links
             if (found := _sha256(path, path.stat().st_mtime_ns)) != expected:
                 raise InputError(
-                    f"{path}: is {name}'s {file}, but its sha256 is {found} instead of the known {expected}, so it is "
-                    f"damaged or has changed on the hub. Remove it to have it fetched again, or pass the folder "
-                    f"{folder} to use it as it is."
+                    f"{path}: {name}'s {file} has sha256 {found}, not the known {expected}; it is damaged or has "
+                    f"changed on the hub. Delete it to download it again, or pass the folder {folder} to use it as it "
+                    "is."
                 )
 
 
 @lru_cache
 def _sha256(path: Path, changed: int) -> str:
-    """The hash of a file; ``changed`` is its time of change, so that each state of a file is read once."""
+    """The hash of a file. ``changed``, its modification time, is part of the cache's key."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -105,39 +105,39 @@ def _sha256(path: Path, changed: int) -> str:
     return digest.hexdigest()
 
 
-def _from_hub(name: str, revision: str | None) -> Path:
-    cached = _cached(name, revision)
-    lacking = _lacking(cached) if cached else []
-    usable = cached if not lacking else None
+def _resolve_on_hub(name: str, revision: str | None) -> Path:
+    cached = _cached_folder(name, revision)
+    missing = _missing_files(cached) if cached else []
+    usable = cached if not missing else None
     if usable and any(re.fullmatch(_TOKENIZER, path.name) for path in usable.iterdir()):
         return usable
 
     files: list[str] = []
     try:
-        with _without_retry_lines():
+        with _quiet_retries():
             files = _list_files(name, revision)
             return _download(name, revision, files)
-    except Exception as error:  # huggingface-hub passes on what its HTTP library raises, and has changed that library
-        if usable:  # a tokenizer alone was looked for, and the repository may have none
+    except Exception as error:  # the exceptions of the HTTP library, which differs between huggingface-hub's versions
+        if usable:  # only the tokenizer was missing, and the repository may have none
             return usable
-        raise _not_fetched(name, revision, error, lacking, files) from error
+        raise _download_error(name, revision, error, missing, files) from error
 
 
-def _cached(name: str, revision: str | None) -> Path | None:
-    """The folder that the hub's cache has for a checkpoint, whole or not."""
-    # Imported here, as in the functions below, for a quick start with a local folder: it loads a network stack.
+def _cached_folder(name: str, revision: str | None) -> Path | None:
+    """A checkpoint's folder in the hub's cache, complete or not; None if there is none."""
+    # Imported here and in the functions below for start-up speed: a local folder needs no network stack.
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    try:  # no patterns: newer versions would else refuse a folder that has not every file of the repository
+    try:  # no patterns: newer versions refuse a folder that lacks a file of the repository
         return Path(snapshot_download(name, revision=revision, local_files_only=True, allow_patterns=[]))
-    except (LocalEntryNotFoundError, ValueError):  # ValueError: not a name; the hub's answer will say so
+    except (LocalEntryNotFoundError, ValueError):  # ValueError: not a valid name, which the hub will say
         return None
 
 
 def _list_files(name: str, revision: str | None) -> list[str]:
-    """The repository's files. A busy server is asked again; a missing connection is known at once."""
-    # Imported here for a quick start, as above.
+    """The repository's files. Retries if the server is busy, but not if there is no connection."""
+    # Imported here for start-up speed, as above.
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -153,35 +153,39 @@ def _list_files(name: str, revision: str | None) -> list[str]:
 
 
 def _download(name: str, revision: str | None, files: list[str]) -> Path:
-    # Imported here for a quick start, as above.
+    # Imported here for start-up speed, as above.
     from huggingface_hub import snapshot_download
 
-    weights = _weights(files)
+    weights = _weight_files(files)
     if not weights:
-        raise InputError("the repository has no weights of a form that can be read")
-    # The weights last: where the cache has them whole, it has the rest, whenever a download was broken off.
-    for part in (_small(files), weights):
+        raise InputError("the repository has no weights in a supported format")
+    # The weights last: if they are complete, so is the rest, even after an interrupted download.
+    for part in (_config_and_tokenizer_files(files), weights):
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=[glob.escape(file) for file in part]))
-    # Where the hub is gone by now, older versions give the folder as it is.
-    if lacking := [file for file in (*_small(files), *weights) if not (folder / file).exists()] or _lacking(folder):
-        raise InputError(f"the repository gives no whole checkpoint, it lacks {', '.join(lacking)}")
+    # If the connection is lost meanwhile, older versions return the incomplete folder.
+    if missing := [
+        file for file in (*_config_and_tokenizer_files(files), *weights) if not (folder / file).exists()
+    ] or _missing_files(folder):
+        raise InputError(f"the checkpoint is incomplete without {', '.join(missing)}")
     return folder
 
 
-def _small(files: Iterable[str]) -> list[str]:
+def _config_and_tokenizer_files(files: Iterable[str]) -> list[str]:
     """The config and the tokenizer among ``files``."""
     return [file for file in files if re.fullmatch(f"{_CONFIG}|{_TOKENIZER}|{_TOKENIZER_SETTINGS}", file)]
 
 
-def _weights(files: Iterable[str]) -> list[str]:
+def _weight_files(files: Iterable[str]) -> list[str]:
     """The files of the best form of the weights among ``files``."""
-    return next((found for form in _WEIGHTS if (found := [file for file in files if re.fullmatch(form, file)])), [])
+    return next(
+        (found for form in _WEIGHT_FORMS if (found := [file for file in files if re.fullmatch(form, file)])), []
+    )
 
 
-def _lacking(folder: Path) -> list[str]:
-    """What a folder lacks to be a checkpoint, tokenizer aside."""
-    files = {path.name for path in folder.iterdir() if path.exists()}  # in the cache, a link may lead nowhere
-    weights = _weights(sorted(files))
+def _missing_files(folder: Path) -> list[str]:
+    """The files that a folder lacks to be a complete checkpoint, except for the tokenizer."""
+    files = {path.name for path in folder.iterdir() if path.exists()}  # the cache may contain broken links
+    weights = _weight_files(sorted(files))
     needed = {"model.safetensors"} if not weights else set()
     if "model.pt" in weights or "dict.txt" in weights:
         needed |= {"model.pt", "dict.txt"}
@@ -194,13 +198,13 @@ def _lacking(folder: Path) -> list[str]:
             shards = read_json_object(folder / file).get("weight_map")
             needed |= {str(shard) for shard in shards.values()} if isinstance(shards, dict) else set()
         elif bundle := re.fullmatch(r"(.+\.)(index|data-\d+-of-\d+)", file):
-            needed |= {f"{bundle[1]}index", f"{bundle[1]}data-00000-of-00001"}  # BERT's and ALBERT's have one part
+            needed |= {f"{bundle[1]}index", f"{bundle[1]}data-00000-of-00001"}  # BERT's and ALBERT's have one shard
     return sorted(needed - files)
 
 
 @contextmanager
-def _without_retry_lines() -> Iterator[None]:
-    """Keeps huggingface-hub from logging each retry, unless it was asked to log more or less than usual."""
+def _quiet_retries() -> Iterator[None]:
+    """Suppresses huggingface-hub's log of each retry, unless the user has changed its log level."""
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.ERROR if level == logging.WARNING else level)
@@ -211,25 +215,24 @@ def _without_retry_lines() -> Iterator[None]:
 
 
 _LOG_IN = "log in (hf auth login, or HF_TOKEN)"
-_REASONS = {  # by the name of an exception or one of its bases, or by HTTP status; the first that fits
+_REASONS = {  # name of an exception or one of its bases, or HTTP status -> reason; the first match is used
     "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set",
     "GatedRepoError": f"the repository is gated; ask for access on its page, then {_LOG_IN}",
     "RevisionNotFoundError": "the repository has no such revision",
-    "401": f"there is no repository of this name, or it is private; check the spelling, or {_LOG_IN}",
-    "403": f"access is forbidden; {_LOG_IN} with an account that may read it",
-    "404 while downloading": "a file that the repository lists is not there",
-    "404": "there is no repository of this name; check the spelling",
-    "429": "too many requests; wait some minutes",
-    "gaierror": "no network, or no DNS (the host's name is not known here); HF_ENDPOINT may name a mirror",
+    "401": f"there is no such repository, or it is private; check the spelling, or {_LOG_IN}",
+    "403": f"access is forbidden; {_LOG_IN} with an account that has access",
+    "404 while downloading": "a file that the repository lists does not exist",
+    "404": "there is no such repository; check the spelling",
+    "429": "too many requests; wait a few minutes",
+    "gaierror": "no network or no DNS (the host name cannot be resolved); HF_ENDPOINT can select a mirror",
 }
 _NO_CONNECTION = {"TransportError", "ConnectionError", "TimeoutError", "Timeout", "ChunkedEncodingError"}
 
 
-def _why(error: BaseException, *, downloading: bool) -> str:
-    """What a failed fetch failed of, from the exceptions of huggingface-hub and of whatever lies under it.
+def _failure_reason(error: BaseException, *, downloading: bool) -> str:
+    """Explains why a download failed, from the exceptions of huggingface-hub and of its HTTP library.
 
-    They are known by name: the HTTP library below, whose exceptions come through, is another one in each of
-    huggingface-hub's major versions.
+    They are matched by name, because each major version of huggingface-hub uses another HTTP library.
     """
     if isinstance(error, InputError):
         return str(error)
@@ -239,9 +242,9 @@ def _why(error: BaseException, *, downloading: bool) -> str:
     detail = str(chain[-1]).strip().split("\n")[0]
     for link in chain:
         if isinstance(link, OSError) and link.errno == errno.ENOSPC:
-            return "the disk is full; make room, or set HF_HOME to a folder on another one"
+            return "the disk is full; make room, or set HF_HOME to a folder on another disk"
         if "Consistency check failed" in str(link):
-            return "a file did not come with the size that was announced; try again"
+            return "a file has another size than announced; try again"
     responses = [getattr(link, "response", None) for link in chain]
     status = next((response.status_code for response in responses if response is not None), None)
     kinds = {base.__name__ for link in chain for base in type(link).__mro__}
@@ -250,25 +253,33 @@ def _why(error: BaseException, *, downloading: bool) -> str:
         if kind in kinds:
             return reason
     if status is not None:
-        return f"the server answers with HTTP status {status}; try again later"
+        return f"the server returned HTTP status {status}; try again later"
     if kinds & _NO_CONNECTION:
         return (
-            f"the connection broke off ({detail}); try again"
+            f"the connection was lost ({detail}); try again"
             if downloading
-            else f"no connection ({detail}); HF_ENDPOINT may name a mirror"
+            else f"no connection ({detail}); HF_ENDPOINT can select a mirror"
         )
     return f"{type(error).__name__}: {detail}"
 
 
-def _not_fetched(name: str, revision: str | None, error: Exception, lacking: list[str], files: list[str]) -> InputError:
-    # Imported here for a quick start, as above.
+def _download_error(
+    name: str, revision: str | None, error: Exception, missing: list[str], files: list[str]
+) -> InputError:
+    # Imported here for start-up speed, as above.
     from huggingface_hub import constants
 
-    why = _why(error, downloading=bool(files))
-    part = f"; the cache has a part, without {', '.join(lacking)}" if lacking else ""
-    wanted = ", ".join([*_small(files), *_weights(files)] or _known(name).get("files", [])) or _USUAL_FILES
+    why = _failure_reason(error, downloading=bool(files))
+    part = f"; the cache is incomplete, without {', '.join(missing)}" if missing else ""
+    wanted = (
+        ", ".join(
+            [*_config_and_tokenizer_files(files), *_weight_files(files)] or _manifest_entry(name).get("files", [])
+        )
+        or _USUAL_FILES
+    )
     return InputError(
-        f"{name}{f', revision {revision}' if revision else ''}: not here, and not fetched from {constants.ENDPOINT}: "
-        f"{why}{part}. By hand: put {wanted} from {constants.ENDPOINT}/{name}/tree/{revision or 'main'} into "
+        f"{name}{f', revision {revision}' if revision else ''}: no such folder, and the download from "
+        f"{constants.ENDPOINT} failed: {why}{part}. To download by hand, "
+        f"put {wanted} from {constants.ENDPOINT}/{name}/tree/{revision or 'main'} into "
         f"{Path(name).absolute()} and pass that folder."
     )

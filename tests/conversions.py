@@ -43,7 +43,7 @@ def digests(folder: Path) -> dict[str, bytes]:
 def computed(folder: Path, reference: Tensors, model_class: type[Pretrained]) -> Any:
     """What minibert makes of a reference's batch, with the loading report's new parameters."""
     model, report = open_checkpoint(folder).load(model_class)
-    assert not [name for name in report.fresh if "pooler" not in name or model_class is Encoder]
+    assert not [name for name in report.newly_initialised if "pooler" not in name or model_class is Encoder]
     types = reference.get("token_type_ids", torch.zeros_like(reference["input_ids"]))
     with torch.no_grad():
         return model(from_padded(reference["input_ids"], reference["attention_mask"], types))

@@ -105,7 +105,7 @@ def verify(source: ConversionSource, result: Path) -> dict[str, float]:
             convert(open_source(result), folder)
         ours, loaded = open_checkpoint(folder).load(MODELS[source.table.head])
     # What the format of the result has no place for, such as a pooler in fairseq's, the report has said.
-    at_random = {output for output in _PART_OF if any(_PART_OF[output] in name for name in loaded.fresh)}
+    at_random = {output for output in _PART_OF if any(_PART_OF[output] in name for name in loaded.newly_initialised)}
     differences: dict[str, float] = {}
     for seed, lengths in enumerate(_LENGTHS):
         batch = _batch([min(length, source.config.max_length) for length in lengths], source, seed)

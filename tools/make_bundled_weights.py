@@ -21,7 +21,7 @@ from typing import Any
 
 from minibert import PretrainingModel, Tokenizer
 from minibert.errors import InputError
-from minibert.files import read_json_object, write_json, write_whole
+from minibert.files import read_json_object, write_atomically, write_json
 from tasks import registry
 from tasks.run.start_model import DROPOUT
 from tools.train_tokenizer import train
@@ -136,7 +136,7 @@ def select_documents(corpus: Path, name: str, work: Path) -> Path:
                 f"{len(documents)}; they do not belong together."
             )
         kept = [text for text, source in zip(documents, sources, strict=True) if source not in EXCLUDED_SOURCES]
-        write_whole(selected, lambda path: path.write_text("\n\n".join(kept) + "\n", encoding="utf-8"))
+        write_atomically(selected, lambda path: path.write_text("\n\n".join(kept) + "\n", encoding="utf-8"))
     return selected
 
 
@@ -150,7 +150,7 @@ def export(runs: Sequence[Path], folder: Path) -> None:
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     card = _card(folder.name, model, [_metrics(run) for run in runs])
-    write_whole(folder / "README.md", lambda path: path.write_text(card, encoding="utf-8"))
+    write_atomically(folder / "README.md", lambda path: path.write_text(card, encoding="utf-8"))
 
 
 def _metrics(run: Path) -> dict[str, Any]:

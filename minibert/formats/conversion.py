@@ -1,6 +1,6 @@
-"""Checkpoints from one format to another: read through one table of names, written through another, accounted for.
+"""Converts a checkpoint from one format to another: reads by one table of names, writes by another, reports both.
 
-One tensor at a time where the format allows it; no model is built, and no number changes.
+No model is built and no value changes. Tensors are converted one at a time where the format allows it.
 """
 
 import os
@@ -36,19 +36,19 @@ _FAIRSEQ_HEAD = "sentence_classification_head"  # the default of fairseq's sente
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What became of every tensor of a conversion.
+    """What a conversion did with every tensor.
 
     Attributes:
         source, destination: the folders.
         format, to: their formats.
         architecture: Hugging Face's class for what was in the source.
-        num_parameters: the numbers written.
-        read: each name that was read -> the names that it was written to.
-        ignored: each other name of the source -> by which rule.
-        made: each name that was written without one of the source -> what it is.
-        absent: parts of the architecture that the source does not have -> why that is expected.
-        tokenizer: the tokenizer's files that were written.
-        notes: what else a person should know.
+        num_parameters: the number of values written.
+        read: name in the source -> the names that it was written to.
+        ignored: name in the source -> why it was not read.
+        synthesised: name written without a tensor of the source -> what it was set to.
+        absent: part of the architecture that the source lacks -> why that is fine.
+        tokenizer: the tokenizer files that were written.
+        notes: remarks for the user.
     """
 
     source: str
@@ -59,7 +59,7 @@ class Report:
     num_parameters: int
     read: Mapping[str, list[str]]
     ignored: Mapping[str, str]
-    made: Mapping[str, str]
+    synthesised: Mapping[str, str]
     absent: Mapping[str, str]
     tokenizer: list[str]
     notes: list[str]
@@ -70,33 +70,33 @@ class Report:
     def __str__(self) -> str:
         lines = [f"{self.source} ({self.format}, {self.architecture}) -> {self.destination} ({self.to})"]
         lines += [f"  {name} -> {', '.join(names)}" for name, names in self.read.items()]
-        lines += [f"  {why} -> {name}" for name, why in self.made.items()]
+        lines += [f"  {why} -> {name}" for name, why in self.synthesised.items()]
         for why in dict.fromkeys(self.ignored.values()):
             names = [name for name, reason in self.ignored.items() if reason == why]
             lines.append(f"not read, {why}: {f'{len(names)} names' if len(names) > 8 else ', '.join(names)}")
         lines += [f"absent: {part} ({why})" for part, why in self.absent.items()]
         lines += [f"note: {note}" for note in self.notes]
         lines.append(f"tokenizer: {', '.join(self.tokenizer) or 'none in the source'}")
-        lines.append(f"{len(self.read)} tensors read, {self.num_parameters:,} numbers written")
+        lines.append(f"{len(self.read)} tensors read, {self.num_parameters:,} parameters written")
         return "\n".join(lines)
 
 
 def convert(source: ConversionSource, destination: str | os.PathLike[str], *, to: str = "huggingface") -> Report:
-    """Writes a checkpoint to a new folder in another format; the folder appears whole or not at all.
+    """Writes a checkpoint to a new folder in another format; the folder appears complete or not at all.
 
     Args:
-        source: the opened checkpoint; its files are only read.
-        destination: the folder to make; it may be there if it is empty.
+        source: the open checkpoint; its files are not changed.
+        destination: the folder to create; it may exist if it is empty.
         to: one of :data:`FORMATS`.
 
     Raises:
-        InputError: the destination is not empty, a tensor is damaged or misshapen, the format cannot hold this model,
-            or the tokenizer does not fit it.
+        InputError: the destination is not empty, a tensor is damaged or has a wrong shape, the format cannot store
+            this model, or the tokenizer does not fit it.
         OSError: the folder cannot be written.
     """
     destination = Path(destination).absolute()
     if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
-        raise InputError(f"{destination}: is there already and is not an empty folder; choose another.")
+        raise InputError(f"{destination}: exists and is not an empty folder; choose another.")
     destination.parent.mkdir(parents=True, exist_ok=True)
     staging = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
     staging.mkdir()
@@ -130,13 +130,13 @@ def _table(source: ConversionSource, to: str) -> NameTable:
 
 def _write(source: ConversionSource, folder: Path, table: NameTable, to: str) -> None:
     if to == "google":
-        google.write_checkpoint(folder, table, source.take)
+        google.write_checkpoint(folder, table, source.get_tensor)
     elif to == "fairseq":
-        fairseq.write_checkpoint(folder / "model.pt", table, source.take)
+        fairseq.write_checkpoint(folder / "model.pt", table, source.get_tensor)
     else:
         tensors: dict[str, Tensor] = {}
-        for name, slot in table.slots.items():  # a turned tensor is copied, and its original let go, one by one
-            tensor = source.take(slot)
+        for name, slot in table.slots.items():  # one by one, as a transposed tensor is a copy
+            tensor = source.get_tensor(slot)
             if tensor is not None:
                 tensors[name] = tensor.contiguous()
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -145,7 +145,7 @@ def _write(source: ConversionSource, folder: Path, table: NameTable, to: str) ->
 
 
 def _huggingface_settings(source: ConversionSource, dtype: str | None) -> dict[str, Any]:
-    """The fields of ``config.json``: the source's own, unknown ones too, with what they lack."""
+    """The fields of ``config.json``: those of the source, unknown ones included, and what it lacks."""
     own = {name: value for name, value in source.settings.items() if name not in ("torch_dtype", "dtype")}
     values = {**source.config.to_dict(), **own, "architectures": [source.architecture]}
     return {**values, "dtype": dtype} if dtype else values
@@ -156,12 +156,12 @@ def _report(source: ConversionSource, destination: Path, table: NameTable, to: s
     read = {name: _filled_from(slot, targets) for name, slot in source.read.items()}
     dropped = {name: source.read[name].name for name, names in read.items() if not names}
     if lost := sorted({part_of_model(ours) for ours in dropped.values()} - {"pooler", "encoder"}):
-        raise InputError(f"{source.folder}: the format {to} has no place for its {' and '.join(lost)}.")
-    no_place = {
-        name: "added to the positions, where it is not 0" if ours in table.zeros else f"{to} has no place for it"
+        raise InputError(f"{source.folder}: the {to} format cannot store its {' and '.join(lost)}.")
+    unstorable = {
+        name: "added to the position embeddings" if ours in table.zeros else f"the {to} format cannot store it"
         for name, ours in dropped.items()
     }
-    made = {name: why for ours, why in source.made.items() for name in _filled_from(Slot(ours), targets)}
+    synthesised = {name: why for ours, why in source.synthesised.items() for name in _filled_from(Slot(ours), targets)}
     written = {slot.name for _, slot in targets if part_of_model(slot.name) not in source.absent}
     return Report(
         source=str(source.folder),
@@ -171,8 +171,8 @@ def _report(source: ConversionSource, destination: Path, table: NameTable, to: s
         architecture=source.architecture,
         num_parameters=sum(source.parameters[name].numel() for name in written),
         read={name: names for name, names in read.items() if names},
-        ignored={**source.ignored, **no_place},
-        made=made,
+        ignored={**source.ignored, **unstorable},
+        synthesised=synthesised,
         absent={part: _why_absent(part, source) for part in source.absent},
         tokenizer=[],
         notes=[*source.notes, *_notes_on_activation(source.config, to)],
@@ -180,7 +180,7 @@ def _report(source: ConversionSource, destination: Path, table: NameTable, to: s
 
 
 def _filled_from(slot: Slot, targets: Iterable[tuple[str, Slot]]) -> list[str]:
-    """The names whose slots share numbers with ``slot``."""
+    """The names whose slots overlap with ``slot``."""
     return [
         name
         for name, target in targets
@@ -191,13 +191,13 @@ def _filled_from(slot: Slot, targets: Iterable[tuple[str, Slot]]) -> list[str]:
 
 def _why_absent(part: str, source: ConversionSource) -> str:
     if part == "pooler" and source.table.head == "Model":
-        return "a checkpoint may come without; it starts at random where a task needs it"
+        return "optional; a task that needs it initialises it"
     return f"{source.architecture} has none"
 
 
 def _notes_on_activation(config: EncoderConfig, to: str) -> list[str]:
     if to == "google" and config.hidden_act != google_settings.hidden_act_read_back(config):
-        return [f"hidden_act {config.hidden_act} is written as gelu, the one name that Google's programs have for it"]
+        return [f"hidden_act {config.hidden_act} is written as gelu, its only name in Google's programs"]
     return []
 
 
@@ -211,19 +211,19 @@ _GOOGLE_SENTENCEPIECE = "30k-clean.model"  # Google's name for what Hugging Face
 
 
 def _write_tokenizer(source: ConversionSource, folder: Path, to: str) -> list[str]:
-    """Writes the tokenizer in the form that a format expects; gives the names of its files."""
+    """Writes the tokenizer in a format's own files; returns their names."""
     before = set(folder.iterdir())
     if to == "huggingface":
-        _gather_tokenizer(source, folder)
+        _write_huggingface_tokenizer(source, folder)
     else:
         with tempfile.TemporaryDirectory() as temporary:
-            if _gather_tokenizer(source, Path(temporary)):
-                _rewrite_tokenizer(Path(temporary), folder, to)
+            if _write_huggingface_tokenizer(source, Path(temporary)):
+                _convert_tokenizer(Path(temporary), folder, to)
     return sorted(path.name for path in set(folder.iterdir()) - before)
 
 
-def _gather_tokenizer(source: ConversionSource, folder: Path) -> bool:
-    """Puts a checkpoint's tokenizer into a folder as Hugging Face ships it; False where it has none.
+def _write_huggingface_tokenizer(source: ConversionSource, folder: Path) -> bool:
+    """Writes a checkpoint's tokenizer to a folder in Hugging Face's form; False if it has none.
 
     Raises:
         InputError: it cannot be read, or does not fit the embedding.
@@ -250,7 +250,7 @@ def _gather_tokenizer(source: ConversionSource, folder: Path) -> bool:
     return True
 
 
-def _rewrite_tokenizer(huggingface_folder: Path, folder: Path, to: str) -> None:
+def _convert_tokenizer(huggingface_folder: Path, folder: Path, to: str) -> None:
     if not any((huggingface_folder / name).is_file() for name in _VOCABULARIES[1:]):
         tokenizers.Tokenizer.from_file(str(huggingface_folder / "tokenizer.json")).model.save(str(huggingface_folder))
     if to == "fairseq":

@@ -12,7 +12,7 @@ from minibert.config import EncoderConfig
 from minibert.errors import InputError
 from minibert.families import FAMILIES, WORD_EMBEDDINGS, Family, Rows
 from minibert.files import read_json_object
-from minibert.formats.names import OTHER_HEAD, NameTable, Slot, expand, owner_of_encoder, under
+from minibert.formats.names import OTHER_HEAD, NameTable, Slot, encoder_prefix, expand, with_prefix
 from minibert.formats.torch_file import plain_tensors, read_torch_file
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -34,7 +34,7 @@ def name_table(config: EncoderConfig, head: str) -> NameTable:
         if slot is None:
             ignored[prefix + name] = "a constant buffer"
         elif _is_built(slot.name, config):
-            slots[prefix + name] = under(owner_of_encoder(head), slot)
+            slots[prefix + name] = with_prefix(encoder_prefix(head), slot)
     slots |= {name: slot for name, slot in expand(family.heads.get(head, {}), config).items() if slot}
     others = {name for rows in family.heads.values() for name in expand(rows, config)} - slots.keys()
 
@@ -56,40 +56,40 @@ def name_table(config: EncoderConfig, head: str) -> NameTable:
 
 
 def _is_built(name: str, config: EncoderConfig) -> bool:
-    """Whether an encoder of this config has a parameter, which some of its family may do without."""
+    """Whether an encoder of this config has a parameter that is optional in its family."""
     if name.startswith("embeddings.projection."):
         return config.has_projection
     return config.use_task_id or not name.startswith("embeddings.task_type_embeddings.")
 
 
 def family_of(names: Iterable[str], named: object = None) -> Family | None:
-    """The family that tensor names show; of several, the one that ``config.json`` names, else the first.
+    """The family that tensor names indicate; of several, the one in ``config.json``, else the first.
 
     Args:
         names: of a file's tensors.
-        named: the field ``model_type`` of ``config.json``, where there is one.
+        named: the field ``model_type`` of ``config.json``, if there is one.
 
     Returns:
-        None where the names suit families that cannot be told apart.
+        None if the names fit several families equally.
     """
-    likely = list(FAMILIES.values())
-    shown = False
+    candidates = list(FAMILIES.values())
+    found = False
     for name in names:
-        suiting = [family for family in FAMILIES.values() if re.search(family.pattern, name)]
-        if suiting:
-            shown = True
-            likely = [family for family in likely if family in suiting] or suiting
-    if not shown:
+        matching = [family for family in FAMILIES.values() if re.search(family.pattern, name)]
+        if matching:
+            found = True
+            candidates = [family for family in candidates if family in matching] or matching
+    if not found:
         return None
-    return next((family for family in likely if family.name == named), likely[0])
+    return next((family for family in candidates if family.name == named), candidates[0])
 
 
 def head_of(names: Iterable[str], family: Family, architectures: object) -> str:
-    """The head that a file holds; where it may be one of several, the one that ``config.json`` names.
+    """The head in a file; if the names fit several, the one in ``config.json``.
 
     Args:
         names: the names of the file's tensors.
-        family: whose heads they may be.
+        family: the model's family.
         architectures: the field of this name in ``config.json``.
     """
     names = set(names)
@@ -114,9 +114,9 @@ def _weights_of(rows: Rows) -> set[str]:
 
 
 def open_weights(folder: Path) -> dict[str, Callable[[], Tensor]]:
-    """Finds the weights in a folder: each tensor's name, with a function that reads it.
+    """Opens the weights in a folder: name in the file -> a function that reads the tensor.
 
-    ``model.safetensors`` is taken before ``pytorch_model.bin``, a whole file before shards.
+    ``model.safetensors`` is preferred to ``pytorch_model.bin``, a single file to shards.
 
     Raises:
         InputError: there are no weights, a shard is missing, or a file is damaged.
@@ -128,8 +128,8 @@ def open_weights(folder: Path) -> dict[str, Callable[[], Tensor]]:
         if index.is_file():
             return _open_shards(index)
     raise InputError(
-        f"{folder}: no weights found; a checkpoint folder holds model.safetensors or pytorch_model.bin "
-        "(or their shards with an index) beside config.json. Google's and fairseq's files are converted first, by "
+        f"{folder}: no weights found; a checkpoint folder has model.safetensors or pytorch_model.bin "
+        "(or shards with an index) and config.json. Convert Google's and fairseq's files first, with "
         "tools/convert_weights.py."
     )
 
@@ -137,18 +137,18 @@ def open_weights(folder: Path) -> dict[str, Callable[[], Tensor]]:
 def _open_shards(index: Path) -> dict[str, Callable[[], Tensor]]:
     weight_map = read_json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
-        raise InputError(f"{index}: holds no weight_map from tensor names to files.")
+        raise InputError(f"{index}: has no weight_map from tensor names to files.")
     shards: dict[str, dict[str, Callable[[], Tensor]]] = {}
     for shard in sorted(set(weight_map.values())):
         if Path(shard).name != shard:
             raise InputError(f"{index}: the shard {shard!r} is not a plain file name.")
         if not (index.parent / shard).is_file():
-            raise InputError(f"{index.parent / shard}: missing, though {index.name} lists it; fetch this file too.")
+            raise InputError(f"{index.parent / shard}: missing, though {index.name} lists it; download this file too.")
         shards[shard] = _open_file(index.parent / shard)
     tensors = {}
     for name, shard in weight_map.items():
         if name not in shards[shard]:
-            raise InputError(f"{index.parent / shard}: holds no tensor {name!r}, though {index.name} says so.")
+            raise InputError(f"{index.parent / shard}: has no tensor {name!r}, though {index.name} lists it.")
         tensors[name] = shards[shard][name]
     return tensors
 
@@ -159,6 +159,6 @@ def _open_file(path: Path) -> dict[str, Callable[[], Tensor]]:
             file = safe_open(path, framework="pt")
             return {name: partial(file.get_tensor, name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise InputError(f"{path}: not a readable safetensors file ({error}); fetch it again.") from None
+            raise InputError(f"{path}: not a readable safetensors file ({error}); download it again.") from None
     state = plain_tensors(read_torch_file(path), path)
     return {name: partial(state.__getitem__, name) for name in state}

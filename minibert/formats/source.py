@@ -1,6 +1,6 @@
-"""Checkpoints opened by their content: matched name by name with their format's table, and accounted for.
+"""Opens a checkpoint of any format for conversion: detects what it is, and checks that it is complete.
 
-No model is built: a tensor is read when it is asked for.
+No model is built; tensors are read on demand.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minibert.checkpoint import Pretrained, shapes_alone
+from minibert.checkpoint import Pretrained, on_meta_device
 from minibert.config import EncoderConfig
 from minibert.encoder import Encoder
 from minibert.errors import InputError
@@ -22,7 +22,7 @@ from minibert.files import read_json_object
 from minibert.formats import huggingface
 from minibert.formats.fairseq import checkpoint as fairseq
 from minibert.formats.google import checkpoint as google
-from minibert.formats.names import NameTable, Readers, Slot, listed, match, owner_of_encoder
+from minibert.formats.names import NameTable, Readers, Slot, encoder_prefix, match_names, shorten
 from minibert.heads import (
     CrfTokenClassifier,
     MultipleChoiceClassifier,
@@ -50,7 +50,7 @@ MODELS: dict[str, type[Pretrained]] = {
     )
 }
 
-# The parts of a model that a file has whole or not at all, by the first step of our parameters' names.
+# The first component of our parameters' names -> the part of the model. A file has a part whole or not at all.
 _PARTS = {
     "mlm": "language head", "pair": "pair head", "dense": "classifier", "classifier": "classifier", "crf": "CRF",
 }  # fmt: skip
@@ -58,20 +58,20 @@ _PARTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionSource:
-    """An opened checkpoint of any format, whole and with every name known.
+    """An open checkpoint of any format: complete, and with every name known.
 
     Attributes:
-        folder: where it lies.
+        folder: its path.
         format: one of :data:`FORMATS`.
         table: its names, with the model's config and head.
-        parameters: ours, as shapes without values.
-        readers: each of our parameters, or each part of one, as we hold it -> a function that reads it.
-        read: each name in the file that is read -> the slot that it fills.
-        ignored: each other name in the file -> why it is not read.
-        made: parameters of ours that no single tensor of the file gives -> what they are.
-        absent: the parts that the file does not have and need not have.
-        settings: the fields of its ``config.json``, where it has one.
-        notes: what else a person should know.
+        parameters: ours, on the meta device.
+        readers: our parameter, or a part of one, never transposed -> a function that reads it.
+        read: name in the file -> the slot that it fills.
+        ignored: name in the file -> why it is not read.
+        synthesised: parameters of ours with no tensor of their own in the file -> what they are set to.
+        absent: optional parts that the file lacks.
+        settings: the fields of its ``config.json``, if it has one.
+        notes: remarks for the report.
     """
 
     folder: Path
@@ -81,7 +81,7 @@ class ConversionSource:
     readers: Mapping[Slot, Callable[[], Tensor]]
     read: Mapping[str, Slot]
     ignored: Mapping[str, str]
-    made: Mapping[str, str]
+    synthesised: Mapping[str, str]
     absent: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -92,26 +92,25 @@ class ConversionSource:
 
     @property
     def architecture(self) -> str:
-        """Hugging Face's class for what is in the file."""
+        """Hugging Face's class for the model in the file."""
         head = self.table.head
         if "pair head" in self.absent:
             head = "ForMaskedLM"
         elif "language head" in self.absent and self.config.family.pair_objective == "next_sentence":
-            head = "ForNextSentencePrediction"  # the others have no such class
+            head = "ForNextSentencePrediction"  # other families have no such class
         return self.config.family.class_of(head)
 
-    def take(self, slot: Slot) -> Tensor | None:
-        """The tensor of a slot: as it is in the file, cut out of a larger one, or put together; None where the file has
-        nothing for it."""
-        value = self._upright(replace(slot, transposed=False))
+    def get_tensor(self, slot: Slot) -> Tensor | None:
+        """The tensor of a slot, sliced or concatenated as needed; None if the file lacks it."""
+        value = self._read_untransposed(replace(slot, transposed=False))
         return value.T if value is not None and slot.transposed else value
 
-    def _upright(self, slot: Slot) -> Tensor | None:
+    def _read_untransposed(self, slot: Slot) -> Tensor | None:
         if slot in self.readers:
             return self.readers[slot]()
         whole = Slot(slot.name)
         if whole in self.readers:
-            return slot.of(self.readers[whole]())
+            return slot.view(self.readers[whole]())
         parts = _thirds(slot.name)
         if slot == whole and all(part in self.readers for part in parts):
             return torch.cat([self.readers[part]() for part in parts])
@@ -125,13 +124,13 @@ def open_source(
     hidden_act: str | None = None,
     head: str | None = None,
 ) -> ConversionSource:
-    """Opens a checkpoint, whose format and architecture are told by its files and their content.
+    """Opens a checkpoint and detects its format and architecture from the files and tensors.
 
     Args:
         path_or_name: a local folder, or a name on the hub.
-        arch: the architecture that the caller believes it is; where it is another, a note says why.
-        hidden_act: the activation, where the file's settings do not say it rightly.
-        head: which of fairseq's classification heads to take; the language head where absent.
+        arch: the family that the caller expects; if it is another, a note says why.
+        hidden_act: the activation, if the file's settings are wrong.
+        head: the name of a fairseq classification head; the language head by default.
 
     Raises:
         InputError: the files cannot be read, a name is unknown, or a tensor is missing.
@@ -139,7 +138,7 @@ def open_source(
     folder = resolve(path_or_name)
     format_ = detect_format(folder)
     if head is not None and format_ != "fairseq":
-        raise InputError(f"{folder}: is of the format {format_}; only fairseq's files have heads to choose from.")
+        raise InputError(f"{folder}: is in {format_} format; only fairseq's files have heads to choose from.")
     if format_ == "huggingface":
         opened = _open_huggingface(folder, hidden_act)
     elif format_ == "google":
@@ -148,13 +147,13 @@ def open_source(
         opened = _open_fairseq(folder, hidden_act, head)
     family = opened.config.family
     if arch is not None and arch != family.name:
-        note = f"this is {family.title}, not {FAMILIES[arch].title}: {_why_family(opened, FAMILIES[arch])}"
+        note = f"this is {family.title}, not {FAMILIES[arch].title}: {_evidence_for_family(opened, FAMILIES[arch])}"
         opened = replace(opened, notes=(note, *opened.notes))
     return opened
 
 
 def detect_format(folder: Path) -> str:
-    """The format of a folder's weights, by its files.
+    """The format of the weights in a folder, judged by file names.
 
     Raises:
         InputError: there are no weights of a known format.
@@ -172,7 +171,7 @@ def detect_format(folder: Path) -> str:
 
 
 def open_any_tensors(folder: Path) -> Readers:
-    """Every tensor of a checkpoint under its own name, unmatched: for looking at a file."""
+    """All tensors of a checkpoint under their own names, without any checks, for inspection."""
     format_ = detect_format(folder)
     if format_ == "google":
         return google.open_variables(folder)
@@ -187,7 +186,7 @@ def _open_huggingface(folder: Path, hidden_act: str | None) -> ConversionSource:
     family = huggingface.family_of(tensors, named)
     notes = []
     if family and named and named != family.name:
-        notes.append(f"config.json calls it {named}, but its tensors are named as {family.title}'s")
+        notes.append(f"config.json says model_type {named}, but the tensor names are {family.title}'s")
     settings |= {"model_type": family.name if family else named, "hidden_act": hidden_act or settings.get("hidden_act")}
     settings = {name: value for name, value in settings.items() if value is not None}
     try:
@@ -200,20 +199,20 @@ def _open_huggingface(folder: Path, hidden_act: str | None) -> ConversionSource:
     elif head == "ForMultipleChoice":
         config = config.with_labels({0: "LABEL_0"})
     table = huggingface.name_table(config, head)
-    return _accounted(folder, "huggingface", table, tensors, settings=settings, notes=tuple(notes))
+    return _build_source(folder, "huggingface", table, tensors, settings=settings, notes=tuple(notes))
 
 
 def _open_google(folder: Path, hidden_act: str | None) -> ConversionSource:
     prefix = google.find_checkpoint(folder)
     assert prefix  # detect_format found one
     opened = google.open_google_checkpoint(prefix, hidden_act=hidden_act)
-    return _accounted(
+    return _build_source(
         folder,
         "google",
         opened.table,
         opened.tensors,
-        skipped=opened.skipped,
-        made={name: (read, "an identity, which changes nothing") for name, read in opened.made.items()},
+        unused=opened.unused,
+        synthesised={name: (read, "the identity") for name, read in opened.synthesised.items()},
         notes=opened.notes,
     )
 
@@ -225,34 +224,38 @@ def _open_fairseq(folder: Path, hidden_act: str | None, head: str | None) -> Con
     kind = "ForPreTraining" if any("lm_head." in name for name in opened.tensors) else "Model"
     if head is not None or (kind == "Model" and opened.heads):
         kind = "ForSequenceClassification"
-    notes = [f"model.pt also holds {', '.join(opened.not_read)}; not read"] if opened.not_read else []
-    return _accounted(folder, "fairseq", opened.table(kind, head), opened.tensors, notes=tuple(notes))
+    notes = [f"model.pt also holds {', '.join(opened.unread)}; not read"] if opened.unread else []
+    return _build_source(folder, "fairseq", opened.table(kind, head), opened.tensors, notes=tuple(notes))
 
 
-def _accounted(
+def _build_source(
     folder: Path,
     format_: str,
     table: NameTable,
     tensors: Readers,
     *,
-    skipped: Mapping[str, str] | None = None,
-    made: Mapping[str, tuple[Callable[[], Tensor], str]] | None = None,
+    unused: Mapping[str, str] | None = None,
+    synthesised: Mapping[str, tuple[Callable[[], Tensor], str]] | None = None,
     settings: Mapping[str, Any] | None = None,
     notes: tuple[str, ...] = (),
 ) -> ConversionSource:
-    """Matches a file's names with its table, and makes sure that nothing is missing."""
+    """Matches the names in a file with its table.
+
+    Raises:
+        InputError: a name is unknown, or a tensor is missing.
+    """
     parameters = _parameters(table)
-    found = match(table, tensors, folder)
+    found = match_names(table, tensors, folder)
     readers: dict[Slot, Callable[[], Tensor]] = {}
     for name, slot in table.slots.items():
         if name in found.readers:
-            shown = f"{folder}: {found.spelled[name]}"
-            readers[replace(slot, transposed=False)] = _checked(
-                found.readers[name], slot, slot.of(parameters[slot.name]).shape, shown
+            place = f"{folder}: {found.canonical_to_file[name]}"
+            readers[replace(slot, transposed=False)] = _with_checks(
+                found.readers[name], slot, slot.view(parameters[slot.name]).shape, place
             )
-    words = readers.get(Slot(owner_of_encoder(table.head) + "embeddings.word_embeddings.weight"))
+    words = readers.get(Slot(encoder_prefix(table.head) + "embeddings.word_embeddings.weight"))
     zeros = {name: (_zeros_like(words, parameters[name].shape), why) for name, why in table.zeros.items()}
-    others = {**zeros, **(made or {})}
+    others = {**zeros, **(synthesised or {})}
     readers |= {Slot(name): read for name, (read, _) in others.items()}
     return ConversionSource(
         folder=folder,
@@ -260,20 +263,20 @@ def _accounted(
         table=table,
         parameters=parameters,
         readers=readers,
-        read={found.spelled[name]: slot for name, slot in table.slots.items() if name in found.readers},
-        ignored={**found.ignored, **(skipped or {})},
-        made={name: why for name, (_, why) in others.items()},
-        absent=_absent(folder, table, parameters, readers),
+        read={found.canonical_to_file[name]: slot for name, slot in table.slots.items() if name in found.readers},
+        ignored={**found.ignored, **(unused or {})},
+        synthesised={name: why for name, (_, why) in others.items()},
+        absent=_check_complete(folder, table, parameters, readers),
         settings=settings or {},
         notes=notes,
     )
 
 
 def _parameters(table: NameTable) -> dict[str, Tensor]:
-    """Our parameters, and the pooler's where the head does without, as shapes without values."""
-    width, owner = table.config.hidden_size, owner_of_encoder(table.head)
+    """Our parameters on the meta device, with a pooler's even if the head does not use it."""
+    width, owner = table.config.hidden_size, encoder_prefix(table.head)
     try:
-        with shapes_alone():
+        with on_meta_device():
             model = MODELS[table.head](table.config)
             pooler = {f"{owner}pooler.weight": torch.empty(width, width), f"{owner}pooler.bias": torch.empty(width)}
     except (RuntimeError, TypeError, OverflowError):
@@ -281,54 +284,54 @@ def _parameters(table: NameTable) -> dict[str, Tensor]:
     return {**(pooler if table.config.family.has_pooler else {}), **dict(model.named_parameters())}
 
 
-def _checked(read: Callable[[], Tensor], slot: Slot, shape: torch.Size, shown: str) -> Callable[[], Tensor]:
-    def checked() -> Tensor:
+def _with_checks(read: Callable[[], Tensor], slot: Slot, shape: torch.Size, place: str) -> Callable[[], Tensor]:
+    def read_and_check() -> Tensor:
         value = read()
         if value.shape != shape or not value.is_floating_point():
             raise InputError(
-                f"{shown} is {str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}, but the settings "
-                f"ask for floating-point numbers of shape {tuple(shape)}; the two do not belong together."
+                f"{place} is {str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}, but the settings "
+                f"require floating-point numbers of shape {tuple(shape)}; they are not from the same model."
             )
         return value.T if slot.transposed else value
 
-    return checked
+    return read_and_check
 
 
 def _zeros_like(words: Callable[[], Tensor] | None, shape: torch.Size) -> Callable[[], Tensor]:
     return lambda: torch.zeros(shape, dtype=words().dtype if words else None)
 
 
-def _absent(
+def _check_complete(
     folder: Path, table: NameTable, parameters: Mapping[str, Tensor], readers: Mapping[Slot, object]
 ) -> tuple[str, ...]:
-    """The parts of which a file holds nothing; InputError where a part that must be there is not, or not whole."""
+    """The optional parts that a file lacks; InputError if a required part is missing or any part is incomplete."""
     parts: dict[str, list[str]] = {}
-    lacking: dict[str, list[str]] = {}
+    missing: dict[str, list[str]] = {}
     for name in parameters:
         parts.setdefault(part_of_model(name), []).append(name)
         if Slot(name) not in readers and not all(third in readers for third in _thirds(name)):
-            lacking.setdefault(part_of_model(name), []).append(name)
-    absent = [part for part, names in lacking.items() if names == parts[part] and part != "encoder"]
+            missing.setdefault(part_of_model(name), []).append(name)
+    absent = [part for part, names in missing.items() if names == parts[part] and part != "encoder"]
     needs_pooler = ("pair head" in parts and "pair head" not in absent) or (
         table.head in ("ForSequenceClassification", "ForMultipleChoice")
         and table.head not in table.config.family.summaries
     )
-    broken = [part for part in lacking if part not in absent or (part == "pooler" and needs_pooler)]
+    broken = [part for part in missing if part not in absent or (part == "pooler" and needs_pooler)]
     names = [
         name
         for name, slot in table.slots.items()
-        if any(slot.name in lacking[part] for part in broken) and replace(slot, transposed=False) not in readers
+        if any(slot.name in missing[part] for part in broken) and replace(slot, transposed=False) not in readers
     ]
     if names:
         raise InputError(
-            f"{folder}: {listed(names)} missing from the weights; the file is incomplete or {table.settings} describes "
+            f"{folder}: missing tensors: {shorten(names)}; the file is incomplete or {table.settings} describes "
             "another model."
         )
     return tuple(absent)
 
 
 def part_of_model(name: str) -> str:
-    """The part of a model that one of our parameters belongs to, as people call it."""
+    """The part of a model that a parameter of ours belongs to."""
     return "pooler" if "pooler." in name else _PARTS.get(name.split(".")[0], "encoder")
 
 
@@ -336,12 +339,13 @@ def _thirds(name: str) -> list[Slot]:
     return [Slot(name, part, 3) for part in range(3)]
 
 
-def _why_family(source: ConversionSource, believed: Family) -> str:
+def _evidence_for_family(source: ConversionSource, expected: Family) -> str:
     if source.format == "huggingface":
-        own, other = source.config.family.pattern, believed.pattern
-        telling = (name for name in source.read if re.search(own, name) and not re.search(other, name))
-        if (name := next(telling, None)) is not None:
-            return f"it holds {name}, a name that {believed.title} has not"
+        own, other = source.config.family.pattern, expected.pattern
+        distinctive = (name for name in source.read if re.search(own, name) and not re.search(other, name))
+        if (name := next(distinctive, None)) is not None:
+            return f"{expected.title} has no tensor named {name}"
         return f"config.json says {source.config.model_type}"
-    program = "Google's program for it" if source.format == "google" else "fairseq, which has RoBERTa alone,"
-    return f"{program} named its tensors"
+    if source.format == "google":
+        return "its tensor names are those of Google's program for it"
+    return "RoBERTa is the only one of them that fairseq has"

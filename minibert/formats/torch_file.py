@@ -1,8 +1,8 @@
-"""Files that ``torch.save`` wrote, read as plain tensors and settings or refused.
+"""Reads files that ``torch.save`` wrote, if they contain only plain tensors and settings.
 
-``torch.load(weights_only=True)`` keeps a file from calling what it likes. Its own list of what may be called is longer
-than a checkpoint needs, though, and holds calls that take any amount of memory; and it trusts the sizes it is told.
-So a file is looked through first: what it would call, how far it is nested, and whether its archive is whole.
+``torch.load(weights_only=True)`` does not run arbitrary code, but its allow list is longer than a checkpoint needs and
+includes calls that can allocate any amount of memory; and it trusts the sizes in the file. So the file is scanned
+first: which functions it would call, how deeply it is nested, and whether its archive is intact.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from torch import Tensor
 
 from minibert.errors import InputError
 
-_ZIP_START = b"PK\x03\x04"  # by these bytes torch.load tells its archives (since torch 1.6) from its older files
+_ZIP_START = b"PK\x03\x04"  # of the zip archives that torch.save writes since torch 1.6
 _OLDER_PICKLES = 5  # an older file is a magic number, a version, a platform, the object, its storages' keys; then data
-_MOST_TUPLES = 50_000  # some 10,000 tensors; hashing tuples nested ten times deeper overflows Python's stack
+_MOST_TUPLES = 50_000  # about 10,000 tensors; hashing tuples nested ten times deeper overflows Python's stack
 
 _CALLS = {
     "collections OrderedDict",
@@ -32,14 +32,14 @@ _NAMESPACE = "argparse Namespace"
 
 
 def read_torch_file(path: Path, *, allow_namespace: bool = False) -> Any:
-    """What ``torch.save`` put into a file, with its tensors mapped from the disk where the file allows it.
+    """The object in a file, with its tensors memory-mapped where the file allows it.
 
     Args:
         path: the file.
-        allow_namespace: let it hold an ``argparse.Namespace`` beside tensors and plain values.
+        allow_namespace: whether the file may contain an ``argparse.Namespace``.
 
     Raises:
-        InputError: it cannot be read, is damaged, or holds anything else. Nothing in it has been called by then.
+        InputError: it cannot be read, is damaged, or contains anything else. No code in it has run.
     """
     try:
         with open(path, "rb") as file:
@@ -48,32 +48,32 @@ def read_torch_file(path: Path, *, allow_namespace: bool = False) -> Any:
             calls = _calls_of_archive(path) if is_archive else _calls_of_older_file(file)
         allowed = _CALLS | ({_NAMESPACE} if allow_namespace else set())
         if odd := sorted(call for call in calls if call not in allowed and not _STORAGE.fullmatch(call)):
-            raise ValueError(f"it holds {odd[0].replace(' ', '.')[:80]!r}")
+            raise ValueError(f"it contains {odd[0].replace(' ', '.')[:80]!r}")
         with torch.serialization.safe_globals([argparse.Namespace] if allow_namespace else []):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
-    except Exception as error:  # a hostile file makes the readers raise whatever it likes
+    except Exception as error:  # an untrusted file can make the readers raise anything
         reason = (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
         raise InputError(
-            f"{path}: not a file of plain tensors ({reason}). Files that run code when read are refused; fetch a "
-            "damaged one again, and save another again as safetensors, or with its weights and settings alone."
+            f"{path}: not a file of plain tensors ({reason}). Files that run code when read are refused: save it as "
+            "safetensors, or with its weights and settings only; if it is damaged, download it again."
         ) from None
 
 
 def _calls_of_archive(path: Path) -> set[str]:
-    """The names that an archive's pickles look up, after a check of its sizes and of every record's checksum."""
+    """The names that an archive's pickles look up, after checking its sizes and every record's checksum."""
     calls: set[str] = set()
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise ValueError("it is compressed, as torch.save leaves none")
+            raise ValueError("it is compressed, which torch.save never does")
         if sum(entry.file_size for entry in entries) > path.stat().st_size:
             raise ValueError("its records are larger than the file")
         for entry in entries:
             with archive.open(entry) as record:
                 while record.read(1 << 20):
-                    pass  # reading to the end compares the checksum; a mapped file never does
+                    pass  # reading to the end verifies the checksum, which memory-mapping does not
             if entry.filename.lower().endswith(".pkl"):
                 with archive.open(entry) as record:
                     calls |= _calls_of_pickle(record)
@@ -88,7 +88,7 @@ def _calls_of_older_file(file: IO[bytes]) -> set[str]:
 
 
 def _calls_of_pickle(file: IO[bytes]) -> set[str]:
-    """Every ``module name`` that a pickle looks up, read without running it."""
+    """All names (``module name``) that a pickle looks up, found without running it."""
     calls: set[str] = set()
     tuples = 0
     for opcode, argument, _ in pickletools.genops(file):
@@ -99,23 +99,23 @@ def _calls_of_pickle(file: IO[bytes]) -> set[str]:
             if tuples > _MOST_TUPLES:
                 raise ValueError("it is nested too deeply")
         elif opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"):
-            raise ValueError(f"it holds the pickle operation {opcode.name}")
+            raise ValueError(f"it contains the pickle operation {opcode.name}")
     return calls
 
 
 def plain_tensors(state: Any, path: Path) -> dict[str, Tensor]:
-    """The dictionary of names and tensors that ``state`` must be.
+    """Checks that ``state`` is a dictionary from names to tensors, and returns it.
 
     Raises:
-        InputError: it is something else, or its tensors say that they are larger than the file that holds them.
+        InputError: it is something else, or its tensors claim more bytes than the file has.
     """
     if not isinstance(state, dict) or not all(type(name) is str and len(name) <= 300 for name in state):
-        raise InputError(f"{path}: does not hold a dictionary of tensors.")
+        raise InputError(f"{path}: is not a dictionary of tensors.")
     total = 0
     for name, value in state.items():
         if not (isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"):
-            raise InputError(f"{path}: does not hold a dictionary of tensors; {name!r} is not one.")
+            raise InputError(f"{path}: is not a dictionary of tensors: {name!r} is not one.")
         total += value.numel() * value.element_size()
     if total > 2 * path.stat().st_size:  # twice: a tied decoder and its embedding are one in the file
-        raise InputError(f"{path}: its tensors claim {total:,} bytes, more than the file holds; it is damaged.")
+        raise InputError(f"{path}: its tensors claim {total:,} bytes, more than the file has; it is damaged.")
     return state

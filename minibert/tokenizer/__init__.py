@@ -1,4 +1,4 @@
-"""Text to token ids, from whatever tokenizer files a checkpoint ships."""
+"""Tokenizers, read from any of the files that checkpoints ship."""
 
 from minibert.tokenizer.tokenizer import Pieces, Tokenizer, WordPieces, split_words
 

@@ -1,4 +1,4 @@
-"""What the ``tokenizers`` library runs, put together from the files that checkpoints ship, or piece by piece."""
+"""Builds the ``tokenizers`` library's tokenizers from the files that checkpoints ship."""
 
 import json
 import re
@@ -11,32 +11,33 @@ from tokenizers import Tokenizer as Backend
 
 from minibert.errors import InputError
 
-BERT_SPECIALS = {"cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "unk": "[UNK]", "mask": "[MASK]"}
-ROBERTA_SPECIALS = {"cls": "<s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
-ALBERT_SPECIALS = {"cls": "[CLS]", "sep": "[SEP]", "pad": "<pad>", "unk": "<unk>", "mask": "[MASK]"}
+BERT_SPECIAL_TOKENS = {"cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "unk": "[UNK]", "mask": "[MASK]"}
+ROBERTA_SPECIAL_TOKENS = {"cls": "<s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
+ALBERT_SPECIAL_TOKENS = {"cls": "[CLS]", "sep": "[SEP]", "pad": "<pad>", "unk": "<unk>", "mask": "[MASK]"}
 
 
-def read_backend(folder: Path, settings: Mapping[str, Any]) -> tuple[Backend, dict[str, str]]:
+def load_backend(folder: Path, settings: Mapping[str, Any]) -> tuple[Backend, dict[str, str]]:
+    """Returns the tokenizer of a folder and its special tokens by role; InputError if there is none."""
     if (folder / "tokenizer.json").is_file():
         backend = Backend.from_file(str(folder / "tokenizer.json"))
-        families = (BERT_SPECIALS, ROBERTA_SPECIALS, ALBERT_SPECIALS)
+        families = (BERT_SPECIAL_TOKENS, ROBERTA_SPECIAL_TOKENS, ALBERT_SPECIAL_TOKENS)
         known = [sum(backend.token_to_id(token) is not None for token in family.values()) for family in families]
-        return backend, _named_specials(families[known.index(max(known))], settings)
+        return backend, _special_tokens(families[known.index(max(known))], settings)
     if (folder / "vocab.txt").is_file():
         lines = (folder / "vocab.txt").read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
         vocab = {line.removesuffix("\r"): index for index, line in enumerate(lines)}
-        specials = _named_specials(BERT_SPECIALS, settings)
+        special_tokens = _special_tokens(BERT_SPECIAL_TOKENS, settings)
         backend = wordpiece(
-            models.WordPiece(vocab, unk_token=specials["unk"]),
+            models.WordPiece(vocab, unk_token=special_tokens["unk"]),
             lowercase=settings.get("do_lower_case", not _is_cased(vocab)),
             strip_accents=settings.get("strip_accents"),
             chinese_characters=settings.get("tokenize_chinese_chars", True),
         )
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        specials = _named_specials(ROBERTA_SPECIALS, settings)
+        special_tokens = _special_tokens(ROBERTA_SPECIAL_TOKENS, settings)
         backend = byte_level(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
     elif (folder / "spiece.model").is_file():
-        specials = _named_specials(ALBERT_SPECIALS, settings)
+        special_tokens = _special_tokens(ALBERT_SPECIAL_TOKENS, settings)
         backend = _sentencepiece(folder / "spiece.model", settings)
     elif (folder / "sentencepiece.bpe.model").is_file():
         raise InputError(
@@ -45,14 +46,14 @@ def read_backend(folder: Path, settings: Mapping[str, Any]) -> tuple[Backend, di
         )
     else:
         raise InputError(
-            f"{folder}: no tokenizer found; the folder should hold tokenizer.json, vocab.txt, vocab.json with "
-            "merges.txt, or spiece.model, as the checkpoint ships them."
+            f"{folder}: no tokenizer found; the folder should contain tokenizer.json, vocab.txt, vocab.json with "
+            "merges.txt, or spiece.model."
         )
-    return finished(backend, specials), specials
+    return add_special_tokens(backend, special_tokens), special_tokens
 
 
-def _named_specials(family: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, str]:
-    """A family's special tokens, with those that the checkpoint's settings name otherwise."""
+def _special_tokens(family: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, str]:
+    """A family's special tokens, overridden by the checkpoint's settings."""
     named = dict(family)
     for role in family:
         given = settings.get(f"{role}_token")
@@ -63,7 +64,7 @@ def _named_specials(family: Mapping[str, str], settings: Mapping[str, Any]) -> d
 
 
 def _is_cased(vocab: Iterable[str]) -> bool:
-    """Whether a WordPiece vocabulary knows capital letters (its special tokens aside)."""
+    """Whether a WordPiece vocabulary has capital letters, except in special tokens."""
     return any(re.search("[A-Z]", token) and token[0] not in "[<" for token in vocab)
 
 
@@ -87,7 +88,7 @@ def byte_level(model: models.BPE) -> Backend:
 
 
 def _sentencepiece(path: Path, settings: Mapping[str, Any]) -> Backend:
-    """A Unigram tokenizer from ALBERT's ``spiece.model``, cleaned up as Google's ``preprocess_text`` does."""
+    """A Unigram tokenizer from ALBERT's ``spiece.model``, with the normalisation of Google's ``preprocess_text``."""
     try:
         # Imported here because it is an extra.
         from sentencepiece import sentencepiece_model_pb2
@@ -118,14 +119,14 @@ def metaspace(model: models.Unigram, steps: list[normalizers.Normalizer]) -> Bac
     return backend
 
 
-def finished(backend: Backend, specials: Mapping[str, str], *, trim_offsets: bool = True) -> Backend:
-    """Marks the special tokens and adds the frame around a text, so that the saved file is whole for other readers."""
-    ids = special_ids(backend, specials)  # first, because add_special_tokens gives a missing one a new id
-    others = [token for role, token in specials.items() if role != "mask"]
-    # In byte-level vocabularies a word holds the space before it, and so does the mask that stands for one.
-    mask = AddedToken(specials["mask"], lstrip=isinstance(backend.model, models.BPE), special=True)
+def add_special_tokens(backend: Backend, special_tokens: Mapping[str, str], *, trim_offsets: bool = True) -> Backend:
+    """Registers the special tokens, and the post-processor that adds them to a text for other readers of the file."""
+    ids = special_token_ids(backend, special_tokens)  # first, because add_special_tokens gives a missing one a new id
+    others = [token for role, token in special_tokens.items() if role != "mask"]
+    # In byte-level vocabularies a token includes the space before it; so does the mask that replaces it.
+    mask = AddedToken(special_tokens["mask"], lstrip=isinstance(backend.model, models.BPE), special=True)
     backend.add_special_tokens([*others, mask])
-    cls, sep = ((specials[role], ids[role]) for role in ("cls", "sep"))
+    cls, sep = ((special_tokens[role], ids[role]) for role in ("cls", "sep"))
     if isinstance(backend.model, models.BPE):
         backend.post_processor = processors.RobertaProcessing(
             sep, cls, trim_offsets=trim_offsets, add_prefix_space=False
@@ -139,15 +140,16 @@ def finished(backend: Backend, specials: Mapping[str, str], *, trim_offsets: boo
     return backend
 
 
-def special_ids(backend: Backend, specials: Mapping[str, str]) -> dict[str, int]:
-    ids = {role: backend.token_to_id(token) for role, token in specials.items()}
-    if absent := [specials[role] for role, index in ids.items() if index is None]:
+def special_token_ids(backend: Backend, special_tokens: Mapping[str, str]) -> dict[str, int]:
+    """The id of each special token, by role; InputError if the vocabulary lacks one."""
+    ids = {role: backend.token_to_id(token) for role, token in special_tokens.items()}
+    if absent := [special_tokens[role] for role, index in ids.items() if index is None]:
         raise InputError(f"the vocabulary lacks the special tokens {', '.join(absent)}.")
     return {role: index for role, index in ids.items() if index is not None}
 
 
 def with_leading_space(backend: Backend) -> Backend:
-    """The same tokenizer with a space before each word, where it is byte-level; else the tokenizer itself."""
+    """A byte-level tokenizer that adds a space before each word; any other tokenizer as it is."""
     description = json.loads(backend.to_str())
     pre_tokenizer = description.get("pre_tokenizer") or {}
     steps = [

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import InputError
-from minibert.files import write_whole
+from minibert.files import write_atomically
 from minibert.training import Metric, choose_device
 from tasks.classification.data import LabelledText, clean, parse_cleanups
 from tasks.classification.task import ClassificationTask, TextExample
@@ -158,7 +158,7 @@ def _write(path: Path, split: Split[LabelledText]) -> str:
     """Writes texts as JSON lines, under their columns' own names."""
     text, label = split.notes["text_column"], split.notes["label_column"]
     lines = (json.dumps({text: item.text, label: item.label}, ensure_ascii=False) + "\n" for item in split.items)
-    write_whole(path, lambda temporary: temporary.write_text("".join(lines), encoding="utf-8"))
+    write_atomically(path, lambda temporary: temporary.write_text("".join(lines), encoding="utf-8"))
     return str(path)
 
 

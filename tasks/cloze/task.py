@@ -142,11 +142,11 @@ class ClozeTask(ClassificationTask):
         for label, words in verbaliser.items():
             for word in words:
                 ids = (_inside(tokenizer, blank + word) if before.strip() else tokenizer.encode(word)).ids
-                pieces = ", ".join(tokenizer.tokens_of(ids))
+                pieces = ", ".join(tokenizer.convert_ids_to_tokens(ids))
                 if len(ids) != 1:
                     several.append(f"{word!r} ({pieces})")
                     continue
-                if ids[0] in tokenizer.special_ids:
+                if ids[0] in tokenizer.all_special_ids:
                     raise InputError(
                         f"--words {label}: {word!r} is unknown to this model's vocabulary; choose another."
                     )

@@ -42,7 +42,9 @@ def fill(model: PretrainingModel, tokenizer: Tokenizer, text: str, *, top: int) 
     ids = torch.tensor(tokenizer.with_special_tokens(tokenizer.encode(_with_mask_of(tokenizer, text)).ids)[0])
     positions = (ids == tokenizer.mask_token_id).nonzero().flatten()
     if not len(positions):
-        raise InputError(f"TEXT: holds no {tokenizer.specials['mask']} to fill; write it where a word is missing.")
+        raise InputError(
+            f"TEXT: holds no {tokenizer.special_tokens['mask']} to fill; write it where a word is missing."
+        )
     if len(ids) > model.config.max_length:
         raise InputError(
             f"TEXT: has {len(ids)} tokens, and the model has positions for {model.config.max_length}; shorten it."
@@ -57,7 +59,7 @@ def fill(model: PretrainingModel, tokenizer: Tokenizer, text: str, *, top: int) 
 
 
 def _with_mask_of(tokenizer: Tokenizer, text: str) -> str:
-    return MASK.sub(lambda _: tokenizer.specials["mask"], text)
+    return MASK.sub(lambda _: tokenizer.special_tokens["mask"], text)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

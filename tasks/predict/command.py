@@ -17,7 +17,7 @@ from typing import IO
 
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
-from minibert.files import write_whole
+from minibert.files import write_atomically
 from minibert.training import choose_device, distributed
 from tasks.data import nonzero_counts
 from tasks.predict.arguments import parser
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 sys.stdout.reconfigure(encoding="utf-8", newline="\n")
             write_answers(predictor, numbered, sys.stdout)
         elif distributed.world_size() == 1:
-            write_whole(out, lambda path: _write(predictor, numbered, path))
+            write_atomically(out, lambda path: _write(predictor, numbered, path))
         else:
             _write_together(predictor, numbered, out)
 
@@ -87,7 +87,7 @@ def _write_together(predictor: Predictor, numbered: Iterable[tuple[int, Sequence
         _write(predictor, itertools.islice(numbered, rank, None, size), parts[rank], numbers=True)
         distributed.wait_for_all()
         if distributed.is_rank0():
-            write_whole(out, lambda path: _join(parts, path))
+            write_atomically(out, lambda path: _join(parts, path))
         distributed.wait_for_all()
     finally:
         for part in parts:  # the others' too, because torchrun kills them when this process fails

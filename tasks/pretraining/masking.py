@@ -51,7 +51,7 @@ class Masking:
     @classmethod
     def of(cls, tokenizer: Tokenizer, unit: str) -> "Masking":
         special = np.zeros(tokenizer.vocab_size, bool)
-        special[list(tokenizer.special_ids)] = True
+        special[list(tokenizer.all_special_ids)] = True
         return cls(unit=unit, mask_token_id=tokenizer.mask_token_id, special=special)
 
     def __call__(

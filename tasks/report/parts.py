@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minibert.files import write_whole
+from minibert.files import write_atomically
 from tasks.report import plots
 from tasks.report.markup import Html, element, join, named_row, number, table, verbatim
 
@@ -59,7 +59,7 @@ def write_page(
     page = f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n{body}</html>\n'
     path = folder / "report.html"
     # The command may contain a file name that is not UTF-8, which must not prevent the page.
-    write_whole(path, lambda file: file.write_text(page, encoding="utf-8", errors="backslashreplace"))
+    write_atomically(path, lambda file: file.write_text(page, encoding="utf-8", errors="backslashreplace"))
     return path
 
 
@@ -76,7 +76,7 @@ class Pictures:
             return Html()
         plot = draw(name)
         self._folder.mkdir(exist_ok=True)
-        write_whole(self._folder / f"{name}.png", lambda file: file.write_bytes(plot.png))
+        write_atomically(self._folder / f"{name}.png", lambda file: file.write_bytes(plot.png))
         if plot.numbered:
             caption += " No installed font has all the names, so numbers stand for them, in the order of the table."
         return element("figure", Html(plot.svg), *([element("figcaption", caption.strip())] if caption else []))

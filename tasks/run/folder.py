@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from minibert.errors import InputError
-from minibert.files import write_json, write_whole
+from minibert.files import write_atomically, write_json
 from tasks.settings import SETTINGS_FILE
 
 logger = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class RunLog:
         from the last one kept."""
         if self._path.exists():
             kept = self._path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
-            write_whole(self._path, lambda path: path.write_text("".join(kept), encoding="utf-8"))
+            write_atomically(self._path, lambda path: path.write_text("".join(kept), encoding="utf-8"))
             if kept:
                 self._started = time.perf_counter() - json.loads(kept[-1])["seconds"]
 
@@ -149,7 +149,7 @@ def now() -> str:
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
-    write_whole(folder / METRICS_FILE, lambda path: write_json(path, metrics))
+    write_atomically(folder / METRICS_FILE, lambda path: write_json(path, metrics))
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import Diverged, InputError
-from minibert.files import read_json_object, write_json, write_whole
+from minibert.files import read_json_object, write_atomically, write_json
 from minibert.training import Metric, choose_device
 from tasks.run import folder as run_folder
 from tasks.run.interrupts import resume_hint
@@ -153,5 +153,5 @@ def write_comparison(
         "finished": run_folder.now(),
         "warnings": results.warnings,
     }
-    write_whole(folder / "comparison.json", lambda path: write_json(path, comparison))
+    write_atomically(folder / "comparison.json", lambda path: write_json(path, comparison))
     return comparison

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minibert.errors import InputError
-from minibert.files import write_whole
+from minibert.files import write_atomically
 from minibert.training.settings import option_name
 from tasks.run.console import program
 from tasks.settings import RANDOM, SETTINGS_FILE, RunSettings
@@ -232,7 +232,7 @@ def write_settings(path: Path, settings: RunSettings, task: str) -> None:
     for name, value in dataclasses.asdict(settings).items():
         lines.append(f"# {name} is not set" if value is None else f"{name} = {_toml(value)}")
     text = "\n".join(lines) + "\n"
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _toml(value: Any) -> str:

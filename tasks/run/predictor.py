@@ -46,9 +46,9 @@ class Predictor:
             InputError: it cannot be used, or it has no trained head for this task.
         """
         model, report = checkpoint.load(task.model_class)
-        if report.fresh:
+        if untrained := report.newly_initialised:
             raise InputError(
-                f"{checkpoint.folder}: has no trained head for {task.name} ({', '.join(report.fresh)} missing); train "
+                f"{checkpoint.folder}: has no trained head for {task.name} ({', '.join(untrained)} missing); train "
                 f"one with python -m tasks.{task.name} --weights {checkpoint.folder}."
             )
         if precision == "auto" and task.settings.precision == "fp32":

@@ -155,6 +155,6 @@ def dry_run(task: AnyTask) -> None:
     print(f"with  {settings_line(task.settings)}")
     example = prepared.encoded["train"].examples[0]
     print(f"the first example: {prepared.splits['train'].items[0]}")
-    print(f"  tokens: {' '.join(prepared.start.tokenizer.tokens_of(example.ids))}")
+    print(f"  tokens: {' '.join(prepared.start.tokenizer.convert_ids_to_tokens(example.ids))}")
     for name, value in example._asdict().items():
         print(f"  {name}: {np.asarray(value).tolist()}")

@@ -114,7 +114,7 @@ def bundled(arch: str) -> Path:
 
 def require_trained_head(report: LoadReport, path: object) -> None:
     """Raises InputError if a checkpoint had no language-modelling head, so that its predictions would be random."""
-    if untrained := [name for name in report.fresh if name.startswith("mlm.")]:
+    if untrained := [name for name in report.newly_initialised if name.startswith("mlm.")]:
         raise InputError(
             f"{path}: has no trained head for masked words ({', '.join(untrained)} missing); name a pre-trained "
             "checkpoint, or a run of python -m tasks.pretraining."

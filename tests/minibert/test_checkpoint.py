@@ -78,7 +78,7 @@ def test_numbers_that_are_none_are_named(
     if not is_damaged:
         Encoder.from_pretrained(tmp_path)
         return
-    with pytest.raises(InputError, match=f"{QUERY} holds numbers that are not finite"):
+    with pytest.raises(InputError, match=f"{QUERY} contains NaN or infinity"):
         Encoder.from_pretrained(tmp_path)
 
 
@@ -112,7 +112,7 @@ def test_an_absent_pooler_is_reported_as_fresh(
     body = {name: tensor for name, tensor in tensors.items() if not name.startswith("pooler")}
     write_checkpoint(tmp_path, body, settings)
     model, report = open_checkpoint(tmp_path).load(Encoder)
-    assert report.fresh == ("pooler.weight", "pooler.bias")
+    assert report.newly_initialised == ("pooler.weight", "pooler.bias")
     assert 0 < model.pooler.weight.std() < 0.05
     assert not model.pooler.bias.any()
     assert "pooler.weight" in str(report)
@@ -132,7 +132,7 @@ def test_an_absent_pooler_is_reported_as_fresh(
 )  # fmt: skip
 def test_an_absent_head_is_reported_as_fresh_and_the_body_is_loaded(model_class: Any, fresh: set[str]) -> None:
     model, report = open_checkpoint(GOLDEN / "bert_gelu").load(model_class)
-    assert set(report.fresh) == fresh
+    assert set(report.newly_initialised) == fresh
     body = state_of(Encoder.from_pretrained(GOLDEN / "bert_gelu"))
     assert all(torch.equal(tensor, body[name]) for name, tensor in state_of(model.encoder).items())
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
@@ -144,7 +144,7 @@ def test_a_trained_head_is_loaded_with_its_labels(tensors: Tensors, settings: di
     token_classifier(tmp_path, tensors, settings)
     for labels in (None, LABELS):
         model, report = open_checkpoint(tmp_path).load(TokenClassifier, labels=labels)
-        assert not report.fresh
+        assert not report.newly_initialised
         assert model.config.id2label == LABELS
         assert torch.equal(model.classifier.weight, read_checkpoint(tmp_path)[0]["classifier.weight"])
 
@@ -152,7 +152,7 @@ def test_a_trained_head_is_loaded_with_its_labels(tensors: Tensors, settings: di
 def test_the_head_of_another_task_starts_afresh(tensors: Tensors, settings: dict[str, Any], tmp_path: Path) -> None:
     token_classifier(tmp_path, tensors, settings)
     model, report = open_checkpoint(tmp_path).load(SequenceClassifier)
-    assert set(report.fresh) >= {"classifier.weight", "classifier.bias"}
+    assert set(report.newly_initialised) >= {"classifier.weight", "classifier.bias"}
     assert "BertForTokenClassification" in report.ignored["classifier.weight"]
     assert not torch.equal(model.classifier.weight, read_checkpoint(tmp_path)[0]["classifier.weight"])
 
@@ -163,7 +163,7 @@ def test_a_head_with_other_labels_starts_afresh(
 ) -> None:
     token_classifier(tmp_path, tensors, settings)
     model, report = open_checkpoint(tmp_path).load(TokenClassifier, labels=labels)
-    assert report.fresh == ("classifier.weight", "classifier.bias")
+    assert report.newly_initialised == ("classifier.weight", "classifier.bias")
     assert "labels" in report.ignored["classifier.weight"]
     assert model.classifier.weight.shape == (len(labels), 32)
     assert model.config.id2label == labels
@@ -308,7 +308,7 @@ def test_a_saved_model_comes_back_bit_by_bit(model_class: Any, family: str, tmp_
     scramble(model)
     model.save_pretrained(tmp_path)
     loaded, report = open_checkpoint(tmp_path).load(model_class)
-    assert not report.fresh
+    assert not report.newly_initialised
     assert not report.ignored
     assert loaded.config == model.config
     assert_same(state_of(loaded), state_of(model))
@@ -318,7 +318,7 @@ def test_an_encoder_without_pooler_comes_back_but_for_the_pooler(tmp_path: Path)
     model = Encoder(tiny_config("bert"), add_pooling_layer=False)
     model.save_pretrained(tmp_path)
     loaded, report = open_checkpoint(tmp_path).load(Encoder)
-    assert report.fresh == ("pooler.weight", "pooler.bias")
+    assert report.newly_initialised == ("pooler.weight", "pooler.bias")
     batch = pack(ragged_ids((3, 5), 90))
     assert torch.equal(loaded(batch).last_hidden_state, model.eval()(batch).last_hidden_state)
     assert model(batch).pooler_output is None

@@ -252,7 +252,7 @@ def test_a_folder_gives_the_same_model_back(family: str, tmp_path: Path) -> None
     assert {name for name in model.state_dict() if name.startswith("crf.")} == CRF_NAMES
 
     loaded, report = open_checkpoint(tmp_path).load(CrfTokenClassifier, labels=LABELS)
-    assert not report.fresh
+    assert not report.newly_initialised
     assert not report.ignored
     assert same_values(loaded, model)
     # What BIO forbids is in no file, and known all the same: nothing but `inside` speaks for these tags.
@@ -267,7 +267,7 @@ def test_a_folder_gives_the_same_model_back(family: str, tmp_path: Path) -> None
 def test_a_plain_checkpoint_gives_a_fresh_head(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Encoder(tiny_config("bert")).save_pretrained(tmp_path)
     model, report = open_checkpoint(tmp_path).load(CrfTokenClassifier, labels=LABELS)
-    assert set(report.fresh) == CLASSIFIER_NAMES | CRF_NAMES
+    assert set(report.newly_initialised) == CLASSIFIER_NAMES | CRF_NAMES
     assert all(not parameter.any() for parameter in model.crf.parameters())
     assert 0 < model.classifier.weight.std() < 0.05
     assert model.crf.viterbi(torch.eye(5)[[0, 0]], (2,)) == [[3, 0]]
@@ -281,7 +281,7 @@ def test_a_token_classifier_gives_its_classifier(labels: dict[int, str] | None, 
     scramble(plain)
     plain.save_pretrained(tmp_path)
     model, report = open_checkpoint(tmp_path).load(CrfTokenClassifier, labels=labels)
-    assert set(report.fresh) == CRF_NAMES
+    assert set(report.newly_initialised) == CRF_NAMES
     assert same_values(model.classifier, plain.classifier)
     assert all(not parameter.any() for parameter in model.crf.parameters())
 
@@ -293,7 +293,7 @@ def test_a_token_classifier_takes_the_classifier_and_reports_the_crf(
     model = tagger()
     model.save_pretrained(tmp_path)
     plain, report = open_checkpoint(tmp_path).load(TokenClassifier, labels=labels)
-    assert not report.fresh
+    assert not report.newly_initialised
     assert same_values(plain.classifier, model.classifier)
     assert set(report.ignored) == CRF_NAMES
     assert all("another head" in reason for reason in report.ignored.values())
@@ -305,7 +305,7 @@ def test_a_token_classifier_takes_the_classifier_and_reports_the_crf(
 def test_a_crf_with_other_labels_starts_afresh(labels: dict[int, str], tmp_path: Path) -> None:
     tagger().save_pretrained(tmp_path)
     model, report = open_checkpoint(tmp_path).load(CrfTokenClassifier, labels=labels)
-    assert set(report.fresh) == set(report.ignored) == CLASSIFIER_NAMES | CRF_NAMES
+    assert set(report.newly_initialised) == set(report.ignored) == CLASSIFIER_NAMES | CRF_NAMES
     assert all("labels" in reason for reason in report.ignored.values())
     assert all(not parameter.any() for parameter in model.crf.parameters())
 
@@ -323,7 +323,7 @@ def test_heads_of_other_tasks_and_a_crf_share_nothing(tmp_path: Path) -> None:
     assert "BertCrfForTokenClassification" in report.ignored["classifier.weight"]
     SequenceClassifier(tiny_config("bert", id2label=LABELS)).save_pretrained(tmp_path / "sequence")
     _, report = open_checkpoint(tmp_path / "sequence").load(CrfTokenClassifier)
-    assert set(report.fresh) == CLASSIFIER_NAMES | CRF_NAMES
+    assert set(report.newly_initialised) == CLASSIFIER_NAMES | CRF_NAMES
     assert "BertForSequenceClassification" in report.ignored["classifier.weight"]
 
 

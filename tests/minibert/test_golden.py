@@ -41,7 +41,7 @@ def compute(encoder: Encoder, reference: dict[str, Tensor], backend: str) -> Com
     return Computed(
         torch.stack(output.hidden_states).detach(),
         output.pooler_output.detach(),
-        name_table(encoder.config, encoder.head).to_foreign(from_parameters(gradients)),
+        name_table(encoder.config, encoder.head).export(from_parameters(gradients)),
     )
 
 

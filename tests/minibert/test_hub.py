@@ -155,7 +155,7 @@ def test_fairseq_needs_no_config(hub: Hub, online: Asker, offline: Asker, name: 
 def test_a_repository_without_weights_is_refused(hub: Hub, online: Asker, name: str, files: Files) -> None:
     del files[SAFETENSORS]
     hub.add(name, {**files, "tf_model.h5": b"not read"})
-    assert "no weights of a form that can be read" in online.error_of(name)
+    assert "no weights in a supported format" in online.error_of(name)
     assert not hub.given(name)
 
 
@@ -179,7 +179,7 @@ def test_a_checkpoint_in_part_is_completed(
 ) -> None:
     repository = hub.add(name, sharded(files), faults={SHARDS[1]: "absent"}, for_ever=True)
     error = online.error_of(name)
-    assert "a file that the repository lists is not there" in error
+    assert "a file that the repository lists does not exist" in error
     for file in repository.revisions["main"]:
         assert file in error
     for asker, reason in ((offline, "HF_HUB_OFFLINE is set"), (unreachable, "no connection")):
@@ -242,7 +242,7 @@ def test_a_busy_server_is_asked_again(hub: Hub, online: Asker, name: str, files:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "reason"),
-    [("cut", "the connection broke off"), ("short", "did not come with the size")],
+    [("cut", "the connection was lost"), ("short", "another size than announced")],
 )
 def test_a_truncated_file_never_counts(
     fault: str, reason: str, hub: Hub, online: Asker, offline: Asker, name: str, files: Files
@@ -276,8 +276,8 @@ def test_a_process_that_is_killed_while_downloading_leaves_nothing_that_counts(
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        ((404, "RepoNotFound"), "no repository of this name"),
-        ((404, ""), "no repository of this name"),
+        ((404, "RepoNotFound"), "no such repository"),
+        ((404, ""), "no such repository"),
         ((401, ""), "or it is private"),
         ((401, "RepoNotFound"), "or it is private"),
         ((401, "GatedRepo"), "gated"),
@@ -309,7 +309,7 @@ def test_of_a_known_checkpoint_just_its_own_files_are_listed(offline: Asker, nam
     manifest = tmp_path / "manifest.json"
     manifest.write_text(json.dumps({name: {"files": ["config.json", "pytorch_model.bin", "vocab.txt"]}}))
     error = offline.error_of(name, manifest=manifest)
-    assert "By hand: put config.json, pytorch_model.bin, vocab.txt from" in error
+    assert "To download by hand, put config.json, pytorch_model.bin, vocab.txt from" in error
 
 
 def test_the_files_put_where_the_message_says_are_found(offline: Asker, name: str, files: Files) -> None:

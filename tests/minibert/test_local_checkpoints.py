@@ -15,7 +15,7 @@ from hub_server import write_small_checkpoint
 from minibert.errors import InputError
 from minibert.families import FAMILIES
 from minibert.files import read_json_object
-from minibert.hub import _MANIFEST, _why, known_sha256, resolve
+from minibert.hub import _MANIFEST, _failure_reason, known_sha256, resolve
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_a_file_is_not_a_checkpoint(tmp_path: Path) -> None:
 def test_a_path_that_does_not_exist_is_refused_without_asking_the_hub(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("minibert.hub._from_hub", lambda *_: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("minibert.hub._resolve_on_hub", lambda *_: pytest.fail("the hub was asked"))
     with pytest.raises(InputError, match="no such folder"):
         resolve(name)
 
@@ -91,8 +91,8 @@ def test_the_shipped_manifest_describes_whole_checkpoints_and_knows_no_false_has
     [
         (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
         (socket.gaierror(-2, "Name or service not known"), "no DNS"),
-        (ConnectionResetError(104, "Connection reset by peer"), "broke off"),
-        (TimeoutError("timed out"), "broke off"),
+        (ConnectionResetError(104, "Connection reset by peer"), "connection was lost"),
+        (TimeoutError("timed out"), "connection was lost"),
         (PermissionError(errno.EACCES, "Permission denied", "/cache/blob"), "Permission denied: '/cache/blob'"),
         (KeyError("sha"), "KeyError"),
     ],
@@ -100,6 +100,6 @@ def test_the_shipped_manifest_describes_whole_checkpoints_and_knows_no_false_has
 def test_an_error_below_is_told_by_its_cause(error: Exception, reason: str) -> None:
     outer = RuntimeError("something went wrong")
     outer.__cause__ = error
-    assert reason in _why(error, downloading=True)
+    assert reason in _failure_reason(error, downloading=True)
     if reason != "KeyError":
-        assert reason in _why(outer, downloading=True)
+        assert reason in _failure_reason(outer, downloading=True)

@@ -257,7 +257,7 @@ def test_gradients_are_those_of_transformers(family: str, head: str, tmp_path: P
     weighted(our_outputs(ours, pack(rows, types))).backward()
     own = {name: value.grad for name, value in ours.named_parameters() if value.grad is not None}
     table = name_table(ours.config, head)
-    computed = table.to_foreign(from_parameters(own))
+    computed = table.export(from_parameters(own))
     named = {table.tied.get(name, name): value.grad for name, value in theirs.named_parameters()}
     expected = {name: gradient for name, gradient in named.items() if gradient is not None}
     assert {name for name, value in expected.items() if value.any()} <= computed.keys()

@@ -47,7 +47,7 @@ def test_the_command_makes_the_same_each_time_and_transformers_reads_it(
     assert theirs(TEXT)["input_ids"] == ours.with_special_tokens(pieces.ids)[0]
     assert ours.unk_token_id not in pieces.ids
     assert theirs.mask_token_id == ours.mask_token_id
-    assert ours.encode(f"a {ours.specials['mask']}b").ids.count(ours.mask_token_id) == 1
+    assert ours.encode(f"a {ours.special_tokens['mask']}b").ids.count(ours.mask_token_id) == 1
     decoded = ours.decode(pieces.ids).replace(",", "，")  # unigram writes all widths of a comma as one
     assert decoded.replace(" ", "") == TEXT.replace(" ", "")
     assert main([*given, str(tmp_path / "a")]) == 2
@@ -65,7 +65,7 @@ def test_characters_seen_once_are_unknown(kind: str, corpus: str) -> None:
 def test_unigram_pieces_are_words_and_parts_of_them_with_places_in_the_text(corpus: str) -> None:
     tokenizer = train("unigram", [corpus], 600)
     pieces = tokenizer.encode(TEXT)
-    tokens = tokenizer.tokens_of(pieces.ids)
+    tokens = tokenizer.convert_ids_to_tokens(pieces.ids)
     assert any(len(token.strip("▁")) > 1 for token in tokens)
     assert any(len(token) > 1 and token.startswith("▁") for token in tokens)
     assert not any(len(token.strip("▁")) > 1 and re.search(r"[^\w▁]", token) for token in tokens), "punctuation alone"

@@ -1,8 +1,8 @@
-"""fairseq's vocabulary of byte-level BPE, and the ``vocab.json`` with ``merges.txt`` that says the same.
+"""fairseq's byte-level BPE vocabulary, and its equivalent in ``vocab.json`` and ``merges.txt``.
 
-fairseq encodes twice: ``encoder.json`` and ``vocab.bpe`` cut a text into GPT-2's ids, and ``dict.txt`` numbers those
-anew, most frequent first. Line i of ``dict.txt``, ``<GPT-2 id> <count>``, is row 4 + i of the embedding, after ``<s>``,
-``<pad>``, ``</s>`` and ``<unk>``; ``<mask>`` is the last row, which RoBERTa's task adds itself. Sources:
+fairseq encodes twice: ``encoder.json`` and ``vocab.bpe`` turn a text into GPT-2's ids, and ``dict.txt`` renumbers
+them, most frequent first. Line i of ``dict.txt``, ``<GPT-2 id> <count>``, is row 4 + i of the embedding, after ``<s>``,
+``<pad>``, ``</s>`` and ``<unk>``; ``<mask>`` is the last row, which RoBERTa's task adds. Sources:
 ``fairseq/data/dictionary.py``, ``fairseq/tasks/masked_lm.py``, ``fairseq/data/encoders/gpt2_bpe_utils.py``.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minibert.errors import InputError
-from minibert.files import read_json_object, write_whole
+from minibert.files import read_json_object, write_atomically
 
 _FIRST = ("<s>", "<pad>", "</s>", "<unk>")
 _MASK = "<mask>"
@@ -21,8 +21,8 @@ _VERSION = "#version: 0.2"
 
 
 def _bytes_in_order() -> list[str]:
-    """The characters that stand for the 256 bytes, in the order of GPT-2's ids: the printable ones as they are, then
-    the others as U+0100 onwards (``bytes_to_unicode`` in GPT-2's ``encoder.py``)."""
+    """The characters that represent the 256 bytes, in the order of GPT-2's ids: printable ones as they are, then the
+    others as U+0100 onwards (``bytes_to_unicode`` in GPT-2's ``encoder.py``)."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
 
@@ -33,7 +33,7 @@ class Vocabulary:
 
     Attributes:
         tokens: the token of each row of the embedding.
-        merges: the pairs that are joined, in order.
+        merges: the pairs that are merged, in order.
     """
 
     tokens: tuple[str, ...]
@@ -44,11 +44,11 @@ class Vocabulary:
         """Reads ``dict.txt``, ``encoder.json`` and ``vocab.bpe``.
 
         Args:
-            folder: where they lie.
+            folder: the folder with these files.
             num_rows: the rows of the embedding.
 
         Raises:
-            InputError: a file is missing or has a wrong line, or they give another number of rows.
+            InputError: a file is missing or malformed, or they give another number of rows.
         """
         symbols = _read_dictionary(folder / "dict.txt")
         if _MASK not in symbols:
@@ -62,20 +62,20 @@ class Vocabulary:
             if not (folder / name).is_file():
                 raise InputError(
                     f"{folder / name}: missing; fairseq's RoBERTa uses GPT-2's. Fetch encoder.json and vocab.bpe from "
-                    "https://dl.fbaipublicfiles.com/fairseq/gpt2_bpe/ and put them beside dict.txt."
+                    "https://dl.fbaipublicfiles.com/fairseq/gpt2_bpe/ and put them next to dict.txt."
                 )
         by_id = _read_encoder(folder / "encoder.json")
         if bad := next((symbol for symbol in symbols if re.fullmatch(r"\d+", symbol) and symbol not in by_id), None):
             raise InputError(
-                f"{folder / 'dict.txt'}: the id {bad[:80]} is not in encoder.json; the files do not belong together."
+                f"{folder / 'dict.txt'}: the id {bad[:80]} is not in encoder.json; the files are from different models."
             )
         tokens = [by_id.pop(symbol, symbol) for symbol in symbols]
         if lost := [token for token in by_id.values() if token != _END_OF_TEXT]:
             raise InputError(
                 f"{folder / 'dict.txt'}: has no row for {len(lost)} of encoder.json's tokens, such as {lost[0]!r}; "
-                "vocab.json cannot say that they are unknown."
+                "vocab.json cannot express that."
             )
-        return cls(_distinct(tokens, folder / "dict.txt"), _read_merges(folder / "vocab.bpe", set(tokens)))
+        return cls(_check_distinct(tokens, folder / "dict.txt"), _read_merges(folder / "vocab.bpe", set(tokens)))
 
     @classmethod
     def from_huggingface(cls, folder: Path) -> "Vocabulary":
@@ -99,21 +99,21 @@ class Vocabulary:
     def save_fairseq(self, folder: Path) -> None:
         """Writes ``dict.txt``, ``encoder.json`` and ``vocab.bpe``.
 
-        GPT-2's ids are the bytes, the merges and the end of the text, in this order, so the merges give them back. The
-        counts in ``dict.txt`` are lost; fairseq's RoBERTa does not use them.
+        GPT-2's ids number the bytes, the merges and the end of the text, in this order, so they follow from the merges.
+        The counts in ``dict.txt`` are lost; fairseq's RoBERTa does not use them.
 
         Raises:
-            InputError: the first tokens are not fairseq's, or a token cannot stand in ``dict.txt``.
+            InputError: the first tokens are not fairseq's, or ``dict.txt`` cannot hold a token.
         """
         if self.tokens[: len(_FIRST)] != _FIRST:
-            raise InputError(f"{folder}: fairseq's vocabularies begin with {' '.join(_FIRST)}; this one does not.")
-        made = dict.fromkeys([*_bytes_in_order(), *(left + right for left, right in self.merges), _END_OF_TEXT])
+            raise InputError(f"{folder}: fairseq's vocabularies begin with {' '.join(_FIRST)}, but this one does not.")
+        in_order = dict.fromkeys([*_bytes_in_order(), *(left + right for left, right in self.merges), _END_OF_TEXT])
         known = set(self.tokens)
-        encoder = {token: index for index, token in enumerate(token for token in made if token in known)}
+        encoder = {token: index for index, token in enumerate(token for token in in_order if token in known)}
         lines = []
         for token in self.tokens[len(_FIRST) :]:
             if token not in encoder and (re.fullmatch(r"\d+|", token) or re.search(r"\s", token)):
-                raise InputError(f"{folder}: the token {token!r} cannot stand in a dict.txt.")
+                raise InputError(f"{folder}: a dict.txt cannot hold the token {token!r}.")
             lines.append(f"{encoder.get(token, token)} 1")
         if lines and lines[-1] == f"{_MASK} 1":
             lines.pop()  # RoBERTa's task adds it
@@ -127,10 +127,10 @@ class Vocabulary:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _distinct(tokens: list[str], path: Path) -> tuple[str, ...]:
+def _check_distinct(tokens: list[str], path: Path) -> tuple[str, ...]:
     seen: set[str] = set()
     for token in tokens:
         if token in seen:
@@ -145,7 +145,7 @@ def _lines(path: Path) -> list[str]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8.") from None
+        raise InputError(f"{path}: byte {error.start} is not valid UTF-8.") from None
 
 
 def _read_dictionary(path: Path) -> list[str]:
@@ -156,13 +156,13 @@ def _read_dictionary(path: Path) -> list[str]:
         if match is None:
             raise InputError(f"{path}, line {number}: not '<GPT-2 id> <count>' but {line[:80]!r}.")
         if match[1] in symbols:
-            raise InputError(f"{path}, line {number}: {match[1][:80]!r} has a row already.")
+            raise InputError(f"{path}, line {number}: {match[1][:80]!r} appears twice.")
         symbols[match[1]] = None
     return list(symbols)
 
 
 def _read_encoder(path: Path) -> dict[str, str]:
-    """The token of each id, as ``dict.txt`` writes ids."""
+    """The token of each id, with ids as strings, as ``dict.txt`` has them."""
     by_id: dict[str, str] = {}
     for token, index in read_json_object(path).items():
         if type(index) is not int or not 0 <= index < 2**31 or re.search(r"[\ud800-\udfff]", token):
@@ -180,6 +180,6 @@ def _read_merges(path: Path, tokens: set[str]) -> tuple[tuple[str, str], ...]:
             continue
         left, space, right = line.rstrip("\r").partition(" ")
         if not space or not {left, right, left + right} <= tokens:
-            raise InputError(f"{path}, line {number}: not two tokens that make a third: {line[:80]!r}.")
+            raise InputError(f"{path}, line {number}: not two tokens that merge into a third: {line[:80]!r}.")
         merges.append((left, right))
     return tuple(merges)

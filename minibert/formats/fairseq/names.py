@@ -1,4 +1,4 @@
-"""The tensor names of fairseq's RoBERTa, in the spellings of its versions.
+"""The tensor names of fairseq's RoBERTa in all its versions.
 
 Sources: ``fairseq/models/roberta/model.py`` and ``fairseq/modules/transformer_sentence_encoder.py``.
 """
@@ -7,7 +7,7 @@ import re
 
 from minibert.config import EncoderConfig
 from minibert.families import Rows
-from minibert.formats.names import OTHER_HEAD, NameTable, Slot, expand, owner_of_encoder, under
+from minibert.formats.names import OTHER_HEAD, NameTable, Slot, encoder_prefix, expand, with_prefix
 
 _BODY: Rows = {
     "embed_tokens.weight": "embeddings.word_embeddings.weight",
@@ -50,19 +50,19 @@ def name_table(
 
     Args:
         config: the sizes.
-        head: what the model is, as in :class:`~minibert.checkpoint.Pretrained`.
+        head: the model's head, as in :class:`~minibert.checkpoint.Pretrained`.
         classification_head: fairseq's name for the head that is our classifier.
         other_heads: the names of further classification heads in the file.
         fused: query, key and value are one tensor ``in_proj`` in the file.
     """
-    owner = owner_of_encoder(head)
+    owner = encoder_prefix(head)
     slots: dict[str, Slot] = {}
     ignored = {"encoder.version": "a constant buffer"}
     for name, slot in expand({**_BODY, **(_FUSED if fused else _SPLIT)}, config).items():
         if slot is None:
             ignored[ENCODER + name] = "a constant buffer"
         else:
-            slots[ENCODER + name] = under(owner, slot)
+            slots[ENCODER + name] = with_prefix(owner, slot)
     heads = [(_LANGUAGE_HEAD, head == "ForPreTraining"), *((_named_head(name), False) for name in other_heads)]
     if classification_head is not None:
         heads.append((_named_head(classification_head), head == "ForSequenceClassification"))
@@ -85,7 +85,7 @@ def name_table(
 
 
 def _named_head(name: str) -> Rows:
-    # Braces would read as a template's letter; no name that fairseq's command line takes has any.
+    # A name with braces would be read as a placeholder; fairseq's command line accepts no such names.
     return {f"classification_heads.{name}.{row}": target for row, target in _CLASSIFICATION_HEAD.items()}
 
 
@@ -98,6 +98,6 @@ def canonical_name(name: str) -> str:
         return bare
     if bare.startswith("lm_head."):
         return f"encoder.{bare}"
-    if name in ("encoder.version", "decoder.version"):  # may stand beside the sentence encoder's own
+    if name in ("encoder.version", "decoder.version"):  # a file may have both this and the sentence encoder's
         return "encoder.version"
     return ENCODER + bare

@@ -1,6 +1,6 @@
 """The settings in fairseq's ``model.pt``, read into an encoder's config and written from one.
 
-Nobody vouches for such a file: each setting is read by its type, and sizes are compared with the tensors' shapes.
+The file is untrusted: the type of each setting is checked, and sizes are compared with the tensors' shapes.
 """
 
 import argparse
@@ -36,13 +36,13 @@ _REQUIRED_VALUES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a file that nobody vouches for: each is read by its type, or refused by its name."""
+    """The settings of an untrusted file; each value's type is checked when it is read."""
 
     values: Mapping[Any, Any]
     path: Path
 
-    def whole(self, name: str) -> int | None:
-        """A whole number, or None where there is none of this name."""
+    def integer(self, name: str) -> int | None:
+        """A positive integer, or None if the setting is absent."""
         value = self.values.get(name)
         if value is not None and not (type(value) is int and 0 < value < 2**31):
             raise self._refused(name, "a whole number of 1 or more")
@@ -81,19 +81,19 @@ def read_settings(state: Mapping[Any, Any], path: Path) -> Settings:
 def encoder_config(
     settings: Settings, shapes: Mapping[str, torch.Size], activation: str, old_names: bool
 ) -> EncoderConfig:
-    """The encoder's sizes by the shapes, where the settings do not say otherwise."""
+    """The config; sizes come from the tensors' shapes, and the settings must agree with them."""
     path = settings.path
     for name, only in _REQUIRED_VALUES.items():
         value = settings.values.get(name, only)
         if type(value) not in (bool, int) or value != only:
-            raise InputError(f"{path}: the setting {name} must be {only}; minibert computes no other RoBERTa.")
-    # Before fairseq 1.0, while the first norm was called emb_layer_norm, this setting only meant that there is one.
+            raise InputError(f"{path}: the setting {name} must be {only}; other RoBERTas are not supported.")
+    # Before fairseq 1.0, when the first norm was called emb_layer_norm, this setting only meant that it exists.
     if settings.values.get("encoder_normalize_before") not in (None, False) and not old_names:
-        raise InputError(f"{path}: its layers are normalised before, not after; minibert computes no such RoBERTa.")
+        raise InputError(f"{path}: its layers are pre-norm (encoder_normalize_before); only post-norm is supported.")
 
     def matrix(name: str) -> torch.Size:
         if len(shapes.get(ENCODER + name, ())) != 2:
-            raise InputError(f"{path}: holds no matrix {ENCODER}{name}; it is no RoBERTa, or incomplete.")
+            raise InputError(f"{path}: has no matrix {ENCODER}{name}; it is incomplete or not a RoBERTa.")
         return shapes[ENCODER + name]
 
     found = (re.match(rf"{re.escape(ENCODER)}layers\.(\d{{1,4}})\.", name) for name in shapes)
@@ -105,11 +105,11 @@ def encoder_config(
         "max_positions": matrix("embed_positions.weight")[0] - PAD_ID - 1,
     }
     for name, size in counted.items():
-        if settings.whole(name) not in (None, size):
-            raise InputError(f"{path}: {name} is {settings.whole(name)} by its settings, {size} by its tensors.")
-    heads = settings.whole("encoder_attention_heads")
+        if settings.integer(name) not in (None, size):
+            raise InputError(f"{path}: {name} is {settings.integer(name)} in its settings, but {size} in its tensors.")
+    heads = settings.integer("encoder_attention_heads")
     if heads is None:
-        raise InputError(f"{path}: the setting encoder_attention_heads is missing, and no tensor's shape tells it.")
+        raise InputError(f"{path}: the setting encoder_attention_heads is missing.")
     try:
         return EncoderConfig(
             model_type=ROBERTA.name,
@@ -137,19 +137,24 @@ def classification_heads(settings: Settings, shapes: Mapping[str, torch.Size]) -
     for name, shape in shapes.items():
         if match := re.fullmatch(r"classification_heads\.([^.{}]+)\.out_proj\.weight", name):
             if len(shape) != 2 or shape[0] < 1:
-                raise InputError(f"{settings.path}: {name} is no matrix of labels by widths.")
+                raise InputError(f"{settings.path}: {name} must be a matrix (labels, hidden size).")
             heads[match[1]] = shape[0]
     return heads
 
 
 def check_writable(config: EncoderConfig) -> None:
-    """Makes sure that fairseq's RoBERTa computes a model; InputError says what it does not."""
+    """Raises InputError if fairseq's RoBERTa cannot compute a model."""
+    if config.family is not ROBERTA:
+        raise InputError(
+            f"fairseq's format is supported for {ROBERTA.title} only, not for {config.family.title}; choose another "
+            "format."
+        )
     for name, only in (
-        ("model_type", ROBERTA.name), ("layer_norm_eps", _LAYER_NORM_EPS), ("type_vocab_size", 1),
+        ("layer_norm_eps", _LAYER_NORM_EPS), ("type_vocab_size", 1),
         ("pad_token_id", PAD_ID),
     ):  # fmt: skip
         if getattr(config, name) != only:
-            raise InputError(f"fairseq's RoBERTa has {name} {only!r}, this model {getattr(config, name)!r}.")
+            raise InputError(f"fairseq's RoBERTa has {name} {only!r}, this model has {getattr(config, name)!r}.")
     if config.hidden_act not in _FAIRSEQ_ACTIVATIONS:
         raise InputError(f"fairseq's RoBERTa has no activation {config.hidden_act!r}.")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from minibert.config import EncoderConfig
 from minibert.errors import InputError
-from minibert.files import read_json_object, write_json, write_whole
+from minibert.files import read_json_object, write_atomically, write_json
 from minibert.formats.google.names import (
     BRIGHTMART,
     HEADS,
@@ -20,8 +20,8 @@ from minibert.formats.google.names import (
     detect_layout,
     layout_name_table,
     layout_of,
+    reason_to_ignore,
     settings_name,
-    training_state,
 )
 from minibert.formats.google.settings import (
     LAYER_NORM_EPS,
@@ -32,37 +32,37 @@ from minibert.formats.google.settings import (
 )
 from minibert.formats.google.tensor_bundle import TensorBundle, write_bundle
 from minibert.formats.names import (
+    GetTensor,
     NameTable,
     Readers,
-    Take,
-    owner_of_encoder,
+    encoder_prefix,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class GoogleCheckpoint:
-    """An opened checkpoint.
+    """An open checkpoint.
 
     Attributes:
         table: its names.
-        tensors: each variable's name in the file, with a function that reads it.
-        skipped: the file's other names, with the rule by which they are not read.
-        made: parameters of ours that are made of something else than one variable.
-        notes: what a person should know of how it was read.
+        tensors: name in the file -> a function that reads the variable.
+        unused: name in the file -> why it is not read.
+        synthesised: parameters of ours with no variable of their own -> a function that computes them.
+        notes: remarks for the report.
     """
 
     table: NameTable
     tensors: Readers
-    skipped: Mapping[str, str]
-    made: Readers = field(default_factory=dict)
+    unused: Mapping[str, str]
+    synthesised: Readers = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 def find_checkpoint(folder: Path) -> Path | None:
-    """The prefix of the only bundle in a folder, or of the latest where their names end in step numbers.
+    """The prefix of the only bundle in a folder, or of the latest if their names end in step numbers.
 
     Raises:
-        InputError: there are several without such numbers.
+        InputError: there are several, without step numbers.
     """
     prefixes = [path.with_suffix("") for path in sorted(folder.glob("*.index"))]
     if len(prefixes) < 2:
@@ -71,7 +71,7 @@ def find_checkpoint(folder: Path) -> Path | None:
     if len(numbered) == len(prefixes):
         return max(numbered)[1]
     raise InputError(
-        f"{folder}: holds several checkpoints ({', '.join(prefix.name for prefix in prefixes)}); "
+        f"{folder}: contains several checkpoints ({', '.join(prefix.name for prefix in prefixes)}); "
         "keep one of them in the folder."
     )
 
@@ -81,16 +81,16 @@ def open_google_checkpoint(prefix: Path, *, hidden_act: str | None = None) -> Go
 
     Args:
         prefix: of the bundle's files.
-        hidden_act: the activation, where it is not what Hugging Face's published configs say: ``gelu`` in a BERT is the
-            erf form, in an ALBERT the tanh form (``gelu_new``).
+        hidden_act: the activation. By default ``gelu`` means what it does in Hugging Face's published configs: the erf
+            form in a BERT, the tanh form (``gelu_new``) in an ALBERT.
 
     Raises:
-        InputError: the bundle or the settings cannot be read, or are of no layout that is known.
+        InputError: the bundle or the settings cannot be read, or have an unknown layout.
     """
     bundle = TensorBundle(prefix)
-    skipped = {name: why for name in bundle.names() if (why := training_state(name))}
+    unused = {name: why for name in bundle.names() if (why := reason_to_ignore(name))}
     tensors: dict[str, Callable[[], Tensor]] = {
-        name: partial(bundle.read, name) for name in bundle.names() if name not in skipped
+        name: partial(bundle.read, name) for name in bundle.names() if name not in unused
     }
     path = settings_file(prefix.parent)
     settings = read_json_object(path)
@@ -102,7 +102,7 @@ def open_google_checkpoint(prefix: Path, *, hidden_act: str | None = None) -> Go
     }
     if layout is BRIGHTMART:
         if settings.get("ln_type", "postln") != "postln":
-            raise InputError(f"{path}: ln_type is {settings['ln_type']!r}; norms before the layers are not supported.")
+            raise InputError(f"{path}: ln_type is {settings['ln_type']!r}; only postln is supported.")
         settings |= {"embedding_size": settings.get("hidden_size"), "num_hidden_groups": 1, "inner_group_num": 1}
     try:
         config = EncoderConfig.from_dict(settings)
@@ -117,28 +117,28 @@ def open_google_checkpoint(prefix: Path, *, hidden_act: str | None = None) -> Go
         config = config.with_labels({index: f"LABEL_{index}" for index in range(labels)})
     table = layout_name_table(config, head, layout)
     if layout is BRIGHTMART:
-        return _with_folded_projection(table, tensors, skipped)
+        return _fold_projection(table, tensors, unused)
     return GoogleCheckpoint(
         table=table,
         tensors={name: partial(_without_heads, read, table.canonical(name)) for name, read in tensors.items()},
-        skipped=skipped,
+        unused=unused,
     )
 
 
 def open_variables(folder: Path) -> Readers:
-    """Every variable of a folder's bundle that holds numbers, under its own name.
+    """All numeric variables of a folder's bundle, under their own names.
 
     Raises:
         InputError: there is no single bundle, or it cannot be read.
     """
     prefix = find_checkpoint(folder)
     if prefix is None:
-        raise InputError(f"{folder}: holds no TensorFlow checkpoint (NAME.index with NAME.data-...).")
+        raise InputError(f"{folder}: contains no TensorFlow checkpoint (NAME.index with NAME.data-...).")
     bundle = TensorBundle(prefix)
     return {name: partial(bundle.read, name) for name in bundle.names() if bundle.entry(name).dtype != "string"}
 
 
-def write_checkpoint(folder: Path, table: NameTable, take: Take) -> None:
+def write_checkpoint(folder: Path, table: NameTable, get_tensor: GetTensor) -> None:
     """Writes a model's weights and settings as Google ships them: a bundle with its settings beside it.
 
     Raises:
@@ -147,15 +147,16 @@ def write_checkpoint(folder: Path, table: NameTable, take: Take) -> None:
     """
     config = table.config
     check_writable(config, table.head)
-    write_bundle(folder / layout_of(config).bundle, table.to_foreign(take))
-    write_whole(folder / settings_name(config), lambda path: write_json(path, settings_to_write(config)))
+    write_bundle(folder / layout_of(config).bundle, table.export(get_tensor))
+    write_atomically(folder / settings_name(config), lambda path: write_json(path, settings_to_write(config)))
 
 
-def _with_folded_projection(table: NameTable, tensors: Readers, skipped: Mapping[str, str]) -> GoogleCheckpoint:
-    """brightmart's ALBERT widens the word embedding before positions and types are added, Google's after the norm.
+def _fold_projection(table: NameTable, tensors: Readers, unused: Mapping[str, str]) -> GoogleCheckpoint:
+    """Multiplies brightmart's projection into the word embedding, and sets ours to the identity.
 
-    The product of both matrices is a word embedding of full width, and gives the same hidden states with a projection
-    that changes nothing; the decoder, tied to both there, is tied to the product.
+    Its ALBERT projects word embeddings to the hidden size before positions and types are added, Google's after the
+    norm. The product of both matrices is a full-width word embedding that gives the same hidden states; the decoder,
+    tied to both matrices there, is tied to the product.
     """
     if WORD_EMBEDDINGS not in tensors or WORD_PROJECTION not in tensors:
         raise InputError(
@@ -163,28 +164,28 @@ def _with_folded_projection(table: NameTable, tensors: Readers, skipped: Mapping
         )
     narrow, widen = tensors[WORD_EMBEDDINGS], tensors[WORD_PROJECTION]
     width = table.config.hidden_size
-    owner = owner_of_encoder(table.head)
+    owner = encoder_prefix(table.head)
     return GoogleCheckpoint(
         table=table,
         tensors={
             **{name: read for name, read in tensors.items() if name != WORD_PROJECTION},
             WORD_EMBEDDINGS: lambda: narrow() @ widen(),
         },
-        skipped={**skipped, WORD_PROJECTION: "multiplied into the word embedding"},
-        made={
+        unused={**unused, WORD_PROJECTION: "multiplied into the word embedding"},
+        synthesised={
             f"{owner}embeddings.projection.weight": lambda: torch.eye(width),
             f"{owner}embeddings.projection.bias": lambda: torch.zeros(width),
         },
         notes=(
-            "albert_zh's projection of the word embedding is multiplied into it, and the projection behind the norm is "
-            f"the identity: the embedding is {width} wide",
+            f"the word embedding is {width} wide: albert_zh's projection is multiplied into it, and the projection "
+            "after the norm is the identity",
         ),
     )
 
 
 def _without_heads(read: Callable[[], Tensor], name: str) -> Tensor:
-    """Folds away the axis that TensorFlow 2's attention has for its heads; TensorFlow 1's has none."""
+    """Merges the heads axis of TensorFlow 2's attention, which TensorFlow 1's does not have."""
     value = read()
-    if value.ndim == 3:  # (C, H, D) into the heads, (H, D, C) out of them
+    if value.ndim == 3:  # (C, H, D) for query, key and value; (H, D, C) for the output
         return value.flatten(1) if "/self/" in name else value.flatten(0, 1)
     return value.flatten() if value.ndim == 2 and name.endswith("/bias") else value

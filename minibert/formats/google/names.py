@@ -1,8 +1,8 @@
 """The variable names of Google's TensorFlow checkpoints of BERT and ALBERT.
 
-Four layouts, which their names tell apart: BERT (``layer_N``); ALBERT of google-research/albert
+There are four layouts: BERT (``layer_N``); ALBERT of google-research/albert
 (``group_G/inner_group_K``); ALBERT of brightmart/albert_zh (one ``layer_shared``); and BERT of the TensorFlow model
-garden, whose files of TensorFlow 2 name each variable by its place in a graph of objects.
+garden, whose TensorFlow 2 files name each variable by its path in a graph of objects.
 """
 
 import re
@@ -14,16 +14,16 @@ from minibert.errors import InputError
 from minibert.families import ALBERT, BERT, Family, Rows
 from minibert.formats.names import (
     OTHER_HEAD,
-    Letters,
     NameTable,
+    Placeholders,
     Readers,
+    encoder_prefix,
     expand,
-    owner_of_encoder,
-    under,
+    with_prefix,
 )
 
-# Dense layers keep their kernel the other way round; norms have names of their own.
-_LETTERS: Letters = {
+# TensorFlow's dense kernels are (in, out), PyTorch's weights (out, in).
+_PLACEHOLDERS: Placeholders = {
     "d": [("kernel", "weight.T"), ("bias", "bias")],
     "n": [("gamma", "weight"), ("beta", "bias")],
 }
@@ -53,8 +53,8 @@ def _layer(
     }
 
 
-_BERT_PLACES = ("attention", "attention/output/LayerNorm", "intermediate/dense", "output/dense", "output/LayerNorm")
-_ALBERT_PLACES = (
+_BERT_MODULES = ("attention", "attention/output/LayerNorm", "intermediate/dense", "output/dense", "output/LayerNorm")
+_ALBERT_MODULES = (
     "attention_1", "LayerNorm", "ffn_1/intermediate/dense", "ffn_1/intermediate/output/dense", "LayerNorm_1",
 )  # fmt: skip
 
@@ -64,10 +64,10 @@ class Layout:
     """How one of the programs names its variables.
 
     Attributes:
-        family: that the program computes.
-        body: its names for the encoder's tensors -> ours.
-        bundle: what its files are called, as Google ships them.
-        gelu: the form of GELU that the program means by ``gelu``, by Hugging Face's name.
+        family: the architecture.
+        body: its names of the encoder's tensors -> ours.
+        bundle: the file name that Google uses.
+        gelu: Hugging Face's name for the form of GELU that the program calls ``gelu``.
     """
 
     family: Family
@@ -78,7 +78,7 @@ class Layout:
 
 _BERT = Layout(
     family=BERT,
-    body={**_EMBEDDINGS, **_layer("bert/encoder/layer_{l}", "groups.{l}.0", *_BERT_PLACES)},
+    body={**_EMBEDDINGS, **_layer("bert/encoder/layer_{l}", "groups.{l}.0", *_BERT_MODULES)},
     bundle="bert_model.ckpt",
     gelu="gelu",
 )
@@ -87,12 +87,12 @@ _ALBERT = Layout(
     body={
         **_EMBEDDINGS,
         "bert/encoder/embedding_hidden_mapping_in/{d}": "embeddings.projection.{d}",
-        **_layer("bert/encoder/transformer/group_{g}/inner_group_{k}", "groups.{g}.{k}", *_ALBERT_PLACES),
+        **_layer("bert/encoder/transformer/group_{g}/inner_group_{k}", "groups.{g}.{k}", *_ALBERT_MODULES),
     },
     bundle="model.ckpt-best",
     gelu="gelu_new",
 )
-BRIGHTMART = replace(_ALBERT, body={**_EMBEDDINGS, **_layer("bert/encoder/layer_shared", "groups.0.0", *_BERT_PLACES)})
+BRIGHTMART = replace(_ALBERT, body={**_EMBEDDINGS, **_layer("bert/encoder/layer_shared", "groups.0.0", *_BERT_MODULES)})
 _WRITTEN = (_BERT, _ALBERT)
 HEADS: dict[str, Rows] = {
     "ForPreTraining": {
@@ -116,11 +116,11 @@ def name_table(config: EncoderConfig, head: str) -> NameTable:
 
 
 def layout_name_table(config: EncoderConfig, head: str, layout: Layout) -> NameTable:
-    owner = owner_of_encoder(head)
-    body = expand(layout.body, config, _LETTERS)
-    slots = {name: under(owner, slot) for name, slot in body.items() if slot}
-    slots |= {name: slot for name, slot in expand(HEADS.get(head, {}), config, _LETTERS).items() if slot}
-    others = {name for rows in HEADS.values() for name in expand(rows, config, _LETTERS)} - slots.keys()
+    owner = encoder_prefix(head)
+    body = expand(layout.body, config, _PLACEHOLDERS)
+    slots = {name: with_prefix(owner, slot) for name, slot in body.items() if slot}
+    slots |= {name: slot for name, slot in expand(HEADS.get(head, {}), config, _PLACEHOLDERS).items() if slot}
+    others = {name for rows in HEADS.values() for name in expand(rows, config, _PLACEHOLDERS)} - slots.keys()
     return NameTable(
         config=config,
         head=head,
@@ -132,11 +132,14 @@ def layout_name_table(config: EncoderConfig, head: str, layout: Layout) -> NameT
 
 
 def layout_of(config: EncoderConfig) -> Layout:
-    """How Google's own program for a family names its variables; InputError where there is none."""
+    """The layout of Google's own program for a family; InputError if there is none."""
     for layout in _WRITTEN:
         if layout.family is config.family:
             return layout
-    raise InputError(f"Google has no TensorFlow program for {config.model_type}; choose another format.")
+    supported = " and ".join(layout.family.title for layout in _WRITTEN)
+    raise InputError(
+        f"Google's format is supported for {supported} only, not for {config.family.title}; choose another format."
+    )
 
 
 def detect_layout(tensors: Readers) -> Layout:
@@ -146,23 +149,23 @@ def detect_layout(tensors: Readers) -> Layout:
 
 
 def settings_name(config: EncoderConfig) -> str:
-    """What Google calls the file of a model's settings."""
+    """Google's name of a model's settings file."""
     return f"{config.model_type}_config.json"
 
 
-# -- what belongs to training, not to the model ------------------------------------------------------------------------
+# -- variables of the training program ---------------------------------------------------------------------------------
 
-# Adam's and LAMB's moments stand under the name of their variable, with a number where a name was taken.
+# Moments of Adam and LAMB: the variable's name with a suffix, numbered if the name was taken.
 _SLOT = re.compile(r".*/(adam|lamb)_[mv](_\d+)?|.*/(AdamWeightDecayOptimizer|LAMBOptimizer|Adam)(_\d+)?")
 _TRAINING = {"global_step", "save_counter", "_CHECKPOINTABLE_OBJECT_GRAPH", "learning_rate", "loss_scale"}
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def training_state(name: str) -> str | None:
-    """The rule by which a variable is not part of a model, or None where it is."""
+def reason_to_ignore(name: str) -> str | None:
+    """Why a variable is not part of the model, or None if it is."""
     if ".OPTIMIZER_SLOT" in name or name.startswith("optimizer/") or _SLOT.fullmatch(name):
-        return "kept by the optimizer"
-    return "kept by the training program" if name.removesuffix(_VALUE) in _TRAINING else None
+        return "optimizer state"
+    return "training state" if name.removesuffix(_VALUE) in _TRAINING else None
 
 
 # -- TensorFlow 2 ------------------------------------------------------------------------------------------------------
@@ -179,8 +182,8 @@ _FIRST = ("word_embeddings", "position_embeddings", "token_type_embeddings", "La
 
 
 def tf1_name(num_layers: int, name: str) -> str:
-    """A name as TensorFlow 1 has it: ``layer_with_weights-N`` counts the embeddings, their norm, the layers and the
-    pooler of TensorFlow 2's encoder."""
+    """TensorFlow 1's name of a TensorFlow 2 variable, where ``layer_with_weights-N`` numbers embeddings, their norm,
+    layers and the pooler."""
     match = re.fullmatch(rf"(?:\w+/)?layer_with_weights-(\d+)/(.+){_VALUE}", name)
     if not match:
         return name

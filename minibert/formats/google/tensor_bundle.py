@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from minibert.errors import InputError
-from minibert.files import write_whole
+from minibert.files import write_atomically
 from minibert.formats.google.crc32c import crc32c
 from minibert.formats.google.leveldb_table import (
     LONGEST_KEY,
@@ -377,9 +377,9 @@ def write_bundle(prefix: str | os.PathLike[str], tensors: Mapping[str, Tensor]) 
                 records.append((name.encode(), entry))
                 offset += data.size
 
-    write_whole(Path(f"{prefix}.data-00000-of-00001"), write_data)
+    write_atomically(Path(f"{prefix}.data-00000-of-00001"), write_data)
     index = write_table(records)
-    write_whole(Path(f"{prefix}.index"), lambda path: path.write_bytes(index))
+    write_atomically(Path(f"{prefix}.index"), lambda path: path.write_bytes(index))
 
 
 def _field(number: int, value: int | bytes) -> bytes:

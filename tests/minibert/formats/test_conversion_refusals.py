@@ -32,18 +32,24 @@ Change = Callable[[Tensors], object]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.pop("cls.predictions.transform.dense.bias"), "cls.predictions.transform.dense.bias is missing"),
-        (lambda t: t.pop("cls.seq_relationship.bias"), "cls.seq_relationship.bias is missing"),
-        (lambda t: t.pop("bert.pooler.dense.bias"), "bert.pooler.dense.bias is missing"),
+        (
+            lambda t: t.pop("cls.predictions.transform.dense.bias"),
+            "missing tensors: cls.predictions.transform.dense.bias;",
+        ),
+        (lambda t: t.pop("cls.seq_relationship.bias"), "missing tensors: cls.seq_relationship.bias;"),
+        (lambda t: t.pop("bert.pooler.dense.bias"), "missing tensors: bert.pooler.dense.bias;"),
         (
             lambda t: [t.pop(f"bert.pooler.dense.{end}") for end in ("weight", "bias")],
-            "bert.pooler.dense.weight, bert.pooler.dense.bias are missing",
+            "missing tensors: bert.pooler.dense.weight, bert.pooler.dense.bias;",
         ),
         (
             lambda t: t.pop("bert.encoder.layer.1.attention.self.key.bias"),
-            "bert.encoder.layer.1.attention.self.key.bias is missing",
+            "missing tensors: bert.encoder.layer.1.attention.self.key.bias;",
         ),
-        (lambda t: t.update({"adapter.weight": torch.ones(2)}), "adapter.weight is not part of a bert checkpoint"),
+        (
+            lambda t: t.update({"adapter.weight": torch.ones(2)}),
+            "unexpected tensors for a bert checkpoint of 3 layers: adapter.weight;",
+        ),
         (
             lambda t: t.update({"bert.pooler.dense.bias": torch.ones(7)}),
             r"bert.pooler.dense.bias is float32 of shape \(7,\)",
@@ -68,9 +74,9 @@ def test_incomplete_and_unknown_tensors_are_refused_by_name(
 @pytest.mark.parametrize(
     ("family", "model_class", "to", "message"),
     [
-        ("roberta", Encoder, "google", "no TensorFlow program for roberta"),
+        ("roberta", Encoder, "google", "supported for BERT and ALBERT only, not for RoBERTa"),
         ("bert", TokenClassifier, "google", "no head ForTokenClassification"),
-        ("bert", Encoder, "fairseq", "fairseq's RoBERTa has model_type 'roberta'"),
+        ("bert", Encoder, "fairseq", "supported for RoBERTa only, not for BERT"),
     ],
 )
 def test_a_format_that_cannot_hold_the_model_is_refused(
@@ -84,7 +90,7 @@ def test_a_format_that_cannot_hold_the_model_is_refused(
 
 def test_fairseq_has_no_place_for_a_token_classifier(tmp_path: Path) -> None:
     save_model(TokenClassifier(tiny_config("roberta", layer_norm_eps=1e-5)), tmp_path / "source")
-    with pytest.raises(InputError, match="fairseq has no place for its classifier"):
+    with pytest.raises(InputError, match="fairseq format cannot store its classifier"):
         converted(tmp_path / "source", tmp_path / "out", to="fairseq")
 
 
@@ -92,7 +98,7 @@ def test_a_destination_in_use_is_refused_and_an_empty_one_is_not(tmp_path: Path)
     (tmp_path / "out").mkdir()
     converted(GOLDEN / "roberta", tmp_path / "out")
     before = digests(tmp_path / "out")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists and is not an empty folder"):
         converted(GOLDEN / "albert", tmp_path / "out")
     assert digests(tmp_path / "out") == before
 

@@ -275,7 +275,7 @@ def test_a_trained_tokenizer_comes_back_from_its_files(
     tokenizer = trained[kind]
     tokenizer.save_pretrained(tmp_path)
     again = Tokenizer.from_pretrained(tmp_path)
-    assert again.specials == tokenizer.specials
+    assert again.special_tokens == tokenizer.special_tokens
     assert again.vocab_size == tokenizer.vocab_size <= {"bert": 80, "roberta": 300}[kind]
     assert again.encode_words(CORPUS) == tokenizer.encode_words(CORPUS)
     assert again.encode("the dog 😀 met").ids == tokenizer.encode("the dog 😀 met").ids

@@ -106,10 +106,10 @@ def test_the_mask_stands_for_a_word_in_official_tokenizers_too(name: str) -> Non
     for template in ("{text} It was [MASK].", "(<mask>) {text}", "[MASK]: {text}", "They said: [MASK], {text}!"):
         ids, start, end = prompt(template, "Nice food, good place", "great", tokenizer)
         completed = template.replace("{text}", "Nice food, good place").replace("[MASK]", "great")
-        expected = tokenizer.tokens_of(tokenizer.encode(completed.replace("<mask>", "great")).ids)
+        expected = tokenizer.convert_ids_to_tokens(tokenizer.encode(completed.replace("<mask>", "great")).ids)
         [place] = [i for i, token in enumerate(expected) if token.endswith("great")]
-        expected[place] = tokenizer.specials["mask"]
-        assert tokenizer.tokens_of(ids) == expected
+        expected[place] = tokenizer.special_tokens["mask"]
+        assert tokenizer.convert_ids_to_tokens(ids) == expected
         assert tokenizer.decode(ids[start:end]).strip().lower() == "nice food, good place"
 
 

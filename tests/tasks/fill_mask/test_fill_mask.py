@@ -32,7 +32,7 @@ def test_words_and_probabilities_are_those_of_transformers(family: str, mask: st
     folder = checkpoint(family, tmp_path)
     model, tokenizer = fill_mask.load(str(folder))
     filled = fill_mask.fill(model, tokenizer, f"臺北是{mask}的 the {mask}", top=4)
-    own = tokenizer.specials["mask"]
+    own = tokenizer.special_tokens["mask"]
     theirs = transformers.pipeline("fill-mask", model=str(folder), device="cpu")(f"臺北是{own}的 the {own}", top_k=20)
     assert len(filled) == len(theirs) == 2
     for ours, expected in zip(filled, theirs, strict=True):

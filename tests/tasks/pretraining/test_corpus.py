@@ -84,7 +84,7 @@ def test_words_and_sentences_start_where_they_do_in_the_text(model_type: str) ->
 def test_wordpiece_continuations_do_not_start_words() -> None:
     tok = tokenizer("bert", vocab_size=150)
     stream = tokenise(documents(), tok, separator=None)
-    continues = [token.startswith("##") for token in tok.tokens_of(stream.ids)]
+    continues = [token.startswith("##") for token in tok.convert_ids_to_tokens(stream.ids)]
     assert any(continues)
     assert stream.word_starts.tolist() == [not piece for piece in continues]
 

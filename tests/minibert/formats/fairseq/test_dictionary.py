@@ -94,8 +94,8 @@ def test_mask_in_dict_txt_keeps_its_row(tmp_path: Path) -> None:
         ("dict.txt", lambda text: text.replace(" 998\n", "\n"), "dict.txt, line 3: not '<GPT-2 id> <count>'"),
         ("dict.txt", lambda text: text.replace(" 998\n", " many\n"), "dict.txt, line 3: not"),
         ("dict.txt", lambda text: text + "\n", "dict.txt, line 99: not"),
-        ("dict.txt", lambda text: text + text.split("\n")[5] + "\n", "dict.txt, line 99: .* has a row already"),
-        ("dict.txt", lambda text: text + "<pad> 3\n", "dict.txt, line 99: '<pad>' has a row already"),
+        ("dict.txt", lambda text: text + text.split("\n")[5] + "\n", "dict.txt, line 99: .* appears twice"),
+        ("dict.txt", lambda text: text + "<pad> 3\n", "dict.txt, line 99: '<pad>' appears twice"),
         ("dict.txt", lambda text: text + "5 3 #fairseq:overwrite\n", "dict.txt, line 99: not"),
         ("dict.txt", lambda text: text + "madeupword0099 0\n", "gives 104 rows .* has 103"),
         ("dict.txt", lambda text: text.split("\n", 1)[1], "gives 102 rows .* has 103"),
@@ -110,7 +110,7 @@ def test_mask_in_dict_txt_keeps_its_row(tmp_path: Path) -> None:
         ("encoder.json", lambda text: text.replace('"d"', r'"\ud800"'), "does not map tokens to ids"),
         ("encoder.json", lambda text: text[:-9], "not JSON"),
         ("encoder.json", lambda text: "[" * 100_000, "nested too deeply"),
-        ("encoder.json", lambda text: "[1]", "holds a list"),
+        ("encoder.json", lambda text: "[1]", "contains a list"),
         ("vocab.bpe", lambda text: text + "Ġ zzz\n", "vocab.bpe, line 20: not two tokens"),
         ("vocab.bpe", lambda text: text + "Ġt\n", "vocab.bpe, line 20: not two tokens"),
     ],
@@ -156,8 +156,8 @@ def test_damaged_vocabulary_files_are_read_or_refused(name: str, tmp_path: Path)
     ("tokens", "message"),
     [
         (["<pad>", "<s>", "</s>", "<unk>", "a"], "begin with <s> <pad>"),
-        (["<s>", "<pad>", "</s>", "<unk>", "new token"], "'new token' cannot stand"),
-        (["<s>", "<pad>", "</s>", "<unk>", "1234"], "'1234' cannot stand"),
+        (["<s>", "<pad>", "</s>", "<unk>", "new token"], "cannot hold the token 'new token'"),
+        (["<s>", "<pad>", "</s>", "<unk>", "1234"], "cannot hold the token '1234'"),
     ],
 )
 def test_a_vocabulary_that_dict_txt_cannot_hold_is_not_written(tokens: list[str], message: str, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_config_says_what_the_settings_and_shapes_say() -> None:
     assert (config.classifier_dropout, config.layer_norm_eps, config.hidden_act) == (0.2, 1e-5, "gelu")
     assert config.num_labels == 3
     assert checkpoint.config.classifier_dropout is None
-    assert set(checkpoint.not_read) == {"optimizer_history", "extra_state", "last_optimizer_state"}
+    assert set(checkpoint.unread) == {"optimizer_history", "extra_state", "last_optimizer_state"}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_report_names_the_token_types_and_the_unused_heads() -> None:
     assert report.zeros == {ZEROS: "not in fairseq: zeros"}
     assert f"{ZEROS} (not in fairseq: zeros)" in str(report)
     assert not model.get_parameter(ZEROS).any()
-    assert report.fresh == ("classifier.weight", "classifier.bias")
+    assert report.newly_initialised == ("classifier.weight", "classifier.bias")
     heads = [name for name in content_of(CFG)["model"] if "lm_head" in name or "classification_heads" in name]
     assert set(heads) <= report.ignored.keys()
 
@@ -152,7 +152,7 @@ def test_a_choice_of_head_that_is_none_is_refused(name: str | None, message: str
 
 def test_a_file_without_heads_starts_one_afresh_and_refuses_a_name() -> None:
     _, report = load(SequenceClassifier, ARGS)
-    assert report.fresh == ("dense.weight", "dense.bias", "classifier.weight", "classifier.bias")
+    assert report.newly_initialised == ("dense.weight", "dense.bias", "classifier.weight", "classifier.bias")
     with pytest.raises(InputError, match="no classification head 'news'"):
         load(SequenceClassifier, ARGS, "news")
 
@@ -232,7 +232,7 @@ def test_a_token_type_that_is_not_zero_goes_into_the_positions(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("family", "changes", "message"),
     [
-        ("bert", {}, "model_type 'roberta'"),
+        ("bert", {}, "for RoBERTa only, not for BERT"),
         ("roberta", {}, "layer_norm_eps 1e-05"),
         ("roberta", {"layer_norm_eps": 1e-5, "type_vocab_size": 2}, "type_vocab_size 1"),
         ("roberta", {"layer_norm_eps": 1e-5, "hidden_act": "silu"}, "no activation 'silu'"),

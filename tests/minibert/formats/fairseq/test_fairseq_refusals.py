@@ -76,10 +76,10 @@ def test_an_untied_language_head_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("encoder_layers", 3, "encoder_layers is 3 by its settings, 2 by its tensors"),
+        ("encoder_layers", 3, "encoder_layers is 3 in its settings, but 2 in its tensors"),
         ("encoder_embed_dim", 64, "encoder_embed_dim"),
         ("encoder_ffn_embed_dim", 47, "encoder_ffn_embed_dim"),
-        ("max_positions", 18, "max_positions is 18 by its settings, 16 by its tensors"),
+        ("max_positions", 18, "max_positions is 18 in its settings, but 16 in its tensors"),
         ("encoder_attention_heads", 5, "not a multiple"),
         ("encoder_attention_heads", None, "encoder_attention_heads is missing"),
         ("encoder_attention_heads", "4", "encoder_attention_heads must be a whole number"),
@@ -107,7 +107,7 @@ def test_settings_that_do_not_fit_are_named(name: str, value: object, message: s
 def test_layers_that_are_normalised_before_are_refused(tmp_path: Path) -> None:
     content = content_of(CFG)
     content["cfg"]["model"]["encoder_normalize_before"] = True
-    with pytest.raises(InputError, match="normalised before"):
+    with pytest.raises(InputError, match="only post-norm is supported"):
         open_fairseq_checkpoint(saved(content, tmp_path))
 
 
