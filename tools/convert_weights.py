@@ -1,15 +1,16 @@
-"""Converts a checkpoint of BERT, ALBERT or RoBERTa between Hugging Face's, Google's and fairseq's formats.
+"""Converts checkpoints between Hugging Face's format, Google's (BERT and ALBERT) and fairseq's (RoBERTa).
 
     python tools/convert_weights.py SRC DST                        # a folder for this project and for Hugging Face
     python tools/convert_weights.py SRC DST --to google            # and back
     python tools/convert_weights.py SRC DST --verify               # and compare the logits with transformers
 
-SRC is a folder or a hub name; what is in it is told by its files and tensors, never by its name. DST must be new or
-empty. The exit status is 0 where every tensor was accounted for, and 2, with one sentence and nothing written, where
-not.
+SRC is a folder or a hub name; format and architecture are detected from its files and tensors, never from its name.
+DST must be new or empty. The exit status is 0 if every tensor is accounted for; otherwise it is 2, with one sentence
+that says why, and nothing is written.
 """
 
 import argparse
+import inspect
 import json
 import sys
 import tempfile
@@ -30,10 +31,10 @@ from minibert.formats.source import FORMATS, MODELS, ConversionSource, open_sour
 
 SCRIPT = "python tools/convert_weights.py"
 
-_TOLERANCE = 1e-5  # of the largest value, and no less than this
-_LENGTHS = ((1, 9, 24, 5), (16, 2), (31,))  # of the sequences in each batch, where the model has so many positions
+_TOLERANCE = 1e-5  # relative to the largest value, or absolute if that is below 1
+_LENGTHS = ((1, 9, 24, 5), (16, 2), (31,))  # of the sequences in each batch, cut to the model's positions
 
-_PART_OF = {"pooler outputs": "pooler.", "pair logits": "pair."}  # the parameters that an output alone needs
+_PART_OF = {"pooler outputs": "pooler.", "pair logits": "pair."}  # parameters that only this output depends on
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
@@ -45,8 +46,8 @@ def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
         )
         if arguments.verify and source.format != "huggingface":
             raise InputError(
-                f"--verify: {source.folder} is {source.format}'s, which transformers does not read; there is nothing "
-                "to compare with. Leave --verify out."
+                f"--verify: {source.folder} is in {source.format} format, which transformers cannot read, so there is "
+                "nothing to compare with; leave --verify out."
             )
         report = convert(source, arguments.destination, to=arguments.to)
         differences = verify(source, Path(report.destination)) if arguments.verify else None
@@ -68,16 +69,20 @@ def _parser(program: str) -> argparse.ArgumentParser:
         prog=program, description=about, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", metavar="SRC", help="a folder, or a name on the hub")
-    parser.add_argument("destination", metavar="DST", help="the folder to make")
+    parser.add_argument("destination", metavar="DST", help="the folder to write")
     parser.add_argument("--to", choices=FORMATS, default="huggingface")
-    parser.add_argument("--arch", choices=tuple(FAMILIES), help="what you believe it is; says why where it is not")
+    parser.add_argument(
+        "--arch", choices=tuple(FAMILIES), help="the family that you expect; if it is another, the report says why"
+    )
     parser.add_argument(
         "--hidden-act",
         choices=HIDDEN_ACTS,
-        help="the activation, where the settings do not say it rightly: gelu is the erf form, gelu_new the tanh form",
+        help="the activation, if the settings are wrong: gelu is the erf form, gelu_new the tanh form",
     )
-    parser.add_argument("--head", metavar="NAME", help="take this classification head of fairseq's, not the language's")
-    parser.add_argument("--verify", action="store_true", help="compare with what transformers computes from SRC")
+    parser.add_argument(
+        "--head", metavar="NAME", help="the fairseq classification head to convert, in place of the language head"
+    )
+    parser.add_argument("--verify", action="store_true", help="compare with the outputs of transformers on SRC")
     parser.add_argument("--json", action="store_true", help="print the report as one line of JSON")
     return parser
 
@@ -85,37 +90,38 @@ def _parser(program: str) -> argparse.ArgumentParser:
 def verify(source: ConversionSource, result: Path) -> dict[str, float]:
     """Compares what transformers computes from a source with what minibert computes from the result.
 
+    A CRF has no counterpart in transformers; its emissions are compared.
+
     Returns:
-        The largest absolute difference of each output, in fp32 over some ragged batches.
+        The largest absolute difference of each output, in fp32 over batches of several lengths.
 
     Raises:
-        InputError: there is no transformers, or they differ by more than rounding.
+        InputError: transformers is not installed, or the outputs differ by more than rounding.
     """
     try:
-        import transformers  # an extra
+        import transformers  # an optional extra, which takes seconds to import
     except ImportError:
         raise InputError("--verify needs transformers: pip install transformers; the result is written.") from None
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    theirs = getattr(transformers, source.architecture).from_pretrained(source.folder, dtype=torch.float32).eval()
+    architecture = source.architecture.replace("CrfFor", "For")
+    theirs = getattr(transformers, architecture).from_pretrained(source.folder, dtype=torch.float32).eval()
     with tempfile.TemporaryDirectory() as temporary:
         folder = result
         if not (result / "config.json").is_file():
             folder = Path(temporary) / "back"
             convert(open_source(result), folder)
         ours, loaded = open_checkpoint(folder).load(MODELS[source.table.head])
-    # What the format of the result has no place for, such as a pooler in fairseq's, the report has said.
+    # Parts that the result's format cannot store, such as a pooler in fairseq's; the report lists them.
     at_random = {output for output in _PART_OF if any(_PART_OF[output] in name for name in loaded.newly_initialised)}
     differences: dict[str, float] = {}
     for seed, lengths in enumerate(_LENGTHS):
         batch = _batch([min(length, source.config.max_length) for length in lengths], source, seed)
         with torch.no_grad():
-            expected = _named(theirs(**batch), batch["attention_mask"].bool())
-            found = ours(from_padded(*batch.values()))
-        for name, value in _unpacked(found).items():
-            if name not in expected or name in at_random:
-                continue
-            difference = (value - expected[name]).abs().max().item()
+            expected = _their_outputs(theirs, batch, architecture)
+            found = _our_outputs(ours(from_padded(*batch.values())))
+        for name in found.keys() & expected.keys() - at_random:
+            difference = (found[name] - expected[name]).abs().max().item()
             differences[name] = max(difference, differences.get(name, 0.0))
             if not difference <= _TOLERANCE * max(1.0, expected[name].abs().max().item()):  # not, for NaN
                 raise InputError(
@@ -126,14 +132,14 @@ def verify(source: ConversionSource, result: Path) -> dict[str, float]:
 
 
 def _batch(lengths: list[int], source: ConversionSource, seed: int) -> dict[str, Tensor]:
-    """Random sequences, padded on the right, without the padding token inside."""
+    """Random sequences ``(B, S)``, padded on the right, without the padding token inside."""
     config = source.config
     generator = torch.Generator().manual_seed(seed)
     shape = (len(lengths), max(lengths))
     mask = (torch.arange(shape[1]) < torch.tensor(lengths)[:, None]).long()
     ids = torch.randint(config.vocab_size - 1, shape, generator=generator)
     ids += ids >= config.pad_token_id
-    types = torch.randint(config.type_vocab_size, shape, generator=generator)
+    types = torch.randint(max(config.type_vocab_size, 1), shape, generator=generator)
     return {
         "input_ids": ids.where(mask.bool(), config.pad_token_id),
         "attention_mask": mask,
@@ -141,28 +147,30 @@ def _batch(lengths: list[int], source: ConversionSource, seed: int) -> dict[str,
     }
 
 
-def _named(output: Any, real: Tensor) -> dict[str, Tensor]:
-    """The outputs of a transformers model, without those of padding."""
-    values = dict(output)
+def _their_outputs(model: Any, batch: dict[str, Tensor], architecture: str) -> dict[str, Tensor]:
+    """The outputs of a transformers model, without padding: ``(T, ...)`` for tokens, ``(B, ...)`` for sequences."""
+    real = batch["attention_mask"].bool()
+    if architecture.endswith("ForMultipleChoice"):  # each sequence is a question with a single choice
+        batch = {name: value[:, None] for name, value in batch.items()}
+    accepted = inspect.signature(model.forward).parameters
+    values = dict(model(**{name: value for name, value in batch.items() if name in accepted}))
     if "start_logits" in values:
         values["logits"] = torch.stack([values["start_logits"], values["end_logits"]], dim=-1)
-    names = {
-        "last_hidden_state": "hidden states",
-        "pooler_output": "pooler outputs",
-        "prediction_logits": "logits",
-        "logits": "logits",
-        "seq_relationship_logits": "pair logits",
-        "sop_logits": "pair logits",
-    }
-    return {
-        names[key]: value[real] if value.dim() == 3 else value
-        for key, value in values.items()
-        if key in names and value is not None
-    }
+    if architecture.endswith("ForNextSentencePrediction"):
+        return {"pair logits": values["logits"]}
+    if architecture.endswith("ForMultipleChoice"):
+        return {"logits": values["logits"][:, 0]}
+    per_token = {"last_hidden_state": "hidden states", "prediction_logits": "logits", "logits": "logits"}
+    per_sequence = {
+        "pooler_output": "pooler outputs", "seq_relationship_logits": "pair logits", "sop_logits": "pair logits",
+    }  # fmt: skip
+    if architecture.endswith("ForSequenceClassification"):
+        per_sequence["logits"] = per_token.pop("logits")
+    found = {name: values[key][real] for key, name in per_token.items() if values.get(key) is not None}
+    return found | {name: values[key] for key, name in per_sequence.items() if values.get(key) is not None}
 
 
-def _unpacked(output: Any) -> dict[str, Tensor]:
-    """The outputs of a model of ours."""
+def _our_outputs(output: Any) -> dict[str, Tensor]:
     if isinstance(output, Tensor):
         return {"logits": output}
     if isinstance(output, tuple):
