@@ -70,8 +70,11 @@ def family_of(names: Iterable[str], named: object = None) -> Family | None:
         named: the field ``model_type`` of ``config.json``, if there is one.
 
     Returns:
-        None if the names fit several families equally.
+        None if the names fit several families equally, or ``config.json`` names a kind that is not supported: BERT's
+        names are common among its relatives.
     """
+    if named is not None and not (isinstance(named, str) and named in FAMILIES):
+        return None
     candidates = list(FAMILIES.values())
     found = False
     for name in names:

@@ -192,7 +192,7 @@ def _open_huggingface(folder: Path, hidden_act: str | None) -> ConversionSource:
     try:
         config = EncoderConfig.from_dict(settings)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {str(error).removeprefix('config: ')}") from None
     head = huggingface.head_of(tensors, config.family, settings.get("architectures"))
     if head == "ForQuestionAnswering":
         config = config.with_labels({0: "LABEL_0", 1: "LABEL_1"})

@@ -129,7 +129,7 @@ def encoder_config(
             eos_token_id=2,
         )
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {str(error).removeprefix('config: ')}") from None
 
 
 def classification_heads(settings: Settings, shapes: Mapping[str, torch.Size]) -> dict[str, int]:

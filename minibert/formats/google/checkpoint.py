@@ -107,7 +107,7 @@ def open_google_checkpoint(prefix: Path, *, hidden_act: str | None = None) -> Go
     try:
         config = EncoderConfig.from_dict(settings)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {str(error).removeprefix('config: ')}") from None
     head = next((head for head, rows in HEADS.items() if any(name in tensors for name in rows)), "Model")
     if head == "ForSequenceClassification":
         shape = bundle.entry("output_weights").shape if "output_weights" in tensors else ()
