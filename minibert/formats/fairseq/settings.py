@@ -17,6 +17,8 @@ from minibert.errors import InputError
 from minibert.families import ROBERTA
 from minibert.formats.fairseq.names import ENCODER
 
+_FAMILY = ROBERTA  # fairseq has others, which are not supported
+
 # fairseq's names of activations (get_activation_fn in fairseq/utils.py): its "gelu" is the erf form, its
 # "gelu_accurate", of old "gelu_fast", the tanh form (fairseq/modules/gelu.py).
 HIDDEN_ACTS = {"gelu": "gelu", "gelu_accurate": "gelu_new", "gelu_fast": "gelu_new", "relu": "relu", "tanh": "tanh"}
@@ -112,7 +114,7 @@ def encoder_config(
         raise InputError(f"{path}: the setting encoder_attention_heads is missing.")
     try:
         return EncoderConfig(
-            model_type=ROBERTA.name,
+            model_type=_FAMILY.name,
             vocab_size=rows,
             hidden_size=width,
             num_hidden_layers=counted["encoder_layers"],
@@ -144,9 +146,9 @@ def classification_heads(settings: Settings, shapes: Mapping[str, torch.Size]) -
 
 def check_writable(config: EncoderConfig) -> None:
     """Raises InputError if fairseq's RoBERTa cannot compute a model."""
-    if config.family is not ROBERTA:
+    if config.family is not _FAMILY:
         raise InputError(
-            f"fairseq's format is supported for {ROBERTA.title} only, not for {config.family.title}; choose another "
+            f"fairseq's format is supported for {_FAMILY.title} only, not for {config.family.title}; choose another "
             "format."
         )
     for name, only in (
