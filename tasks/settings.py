@@ -10,7 +10,7 @@ from minibert.training.settings import TrainingSettings, option_name, setting
 
 SETTINGS_FILE = "settings.toml"
 RANDOM = "random"
-"""The ``--weights`` that stand for a small model with random weights."""
+"""The value of ``--weights`` for a small model with random weights."""
 INT8 = "int8"
 """The ``--precision`` that only prediction has."""
 

@@ -42,12 +42,12 @@ def linear_baseline(
     features = vectorizer.fit_transform(map(_text, train))
     labels: list[Any] = [item.label for item in train]
     predict = _FITS[kind](features, labels, seed)
-    figures = {
+    metrics = {
         split: text_metrics(kind, items, predict(vectorizer.transform(map(_text, items))))
         for split, items in tests.items()
     }
     name = "ridge regression" if kind == "regression" else "linear SVM"
-    return {"name": f"TF-IDF 1-2-grams + {name}", "seconds": time.perf_counter() - started, **figures}
+    return {"name": f"TF-IDF 1-2-grams + {name}", "seconds": time.perf_counter() - started, **metrics}
 
 
 def _text(item: LabelledText) -> str:

@@ -83,7 +83,7 @@ def _single(gold: Sequence[str], predicted: Sequence[str]) -> TextScores:
     classes = sorted({*gold, *predicted})
     rows = _rows(classes, list(gold), list(predicted), labels=classes, averages=("macro", "weighted"))
     macro = rows["macro avg"]
-    figures = {
+    metrics = {
         "accuracy": float(np.mean([a == b for a, b in zip(gold, predicted, strict=True)])),
         "macro_precision": macro["precision"],
         "macro_recall": macro["recall"],
@@ -93,18 +93,18 @@ def _single(gold: Sequence[str], predicted: Sequence[str]) -> TextScores:
     title = "precision, recall and F1 by class"
     if len(classes) == 2:
         second = rows[classes[1]]
-        figures |= {
+        metrics |= {
             "binary_precision": second["precision"],
             "binary_recall": second["recall"],
             "binary_f1": second["f1-score"],
         }
-        title += f" (the binary figures are those of {classes[1]})"
+        title += f" (the binary metrics are those of {classes[1]})"
     pairs = Counter(zip(gold, predicted, strict=True))
     return TextScores(
-        metrics=figures,
+        metrics=metrics,
         title=title,
         rows=rows,
-        table=_table(rows, ("accuracy", figures["accuracy"])),
+        table=_table(rows, ("accuracy", metrics["accuracy"])),
         confusion={a: {b: pairs[a, b] for b in classes} for a in classes},
     )
 
@@ -127,16 +127,16 @@ def _multi(gold: Sequence[tuple[str, ...]], predicted: Sequence[tuple[str, ...]]
         labels=list(range(max(1, len(classes)))),
         averages=("micro", "macro", "weighted"),
     )
-    figures = {
+    metrics = {
         "micro_f1": rows["micro avg"]["f1-score"],
         "macro_f1": rows["macro avg"]["f1-score"],
         "subset_accuracy": float(np.mean([set(a) == set(b) for a, b in zip(gold, predicted, strict=True)])),
     }
     return TextScores(
-        metrics=figures,
+        metrics=metrics,
         title="precision, recall and F1 by label",
         rows=rows,
-        table=_table(rows, ("all labels right", figures["subset_accuracy"])),
+        table=_table(rows, ("all labels right", metrics["subset_accuracy"])),
     )
 
 
@@ -157,17 +157,17 @@ def _rows(classes: Sequence[str], gold: Any, predicted: Any, *, labels: Sequence
 
 
 def _regression(gold: npt.NDArray[np.float64], predicted: npt.NDArray[np.float64]) -> TextScores:
-    figures = {
+    metrics = {
         "mse": float(np.mean((gold - predicted) ** 2)),
         "mae": float(np.mean(np.abs(gold - predicted))),
         "pearson": _correlation(gold, predicted),
         "spearman": _correlation(_ranks(gold), _ranks(predicted)),
     }
     return TextScores(
-        metrics=figures,
+        metrics=metrics,
         title="errors and correlations",
-        rows={"all": {**figures, "support": float(len(gold))}},
-        table="\n".join(f"{name:<8}{value:>12.4f}" for name, value in figures.items()),
+        rows={"all": {**metrics, "support": float(len(gold))}},
+        table="\n".join(f"{name:<8}{value:>12.4f}" for name, value in metrics.items()),
     )
 
 
@@ -201,11 +201,11 @@ def _table(rows: Rows, last: tuple[str, float]) -> str:
     def line(name: str, cells: Sequence[str]) -> str:
         return name + " " * (width - _width(name)) + "".join(f"{cell:>11}" for cell in cells)
 
-    def figures(name: str) -> str:
+    def class_line(name: str) -> str:
         row = rows[name]
         return line(name, [*(f"{row[column]:.4f}" for column in _COLUMNS[:3]), f"{row['support']:.0f}"])
 
-    lines += [line("", _COLUMNS), "", *map(figures, classes), "", *map(figures, averages)]
+    lines += [line("", _COLUMNS), "", *map(class_line, classes), "", *map(class_line, averages)]
     return "\n".join([*lines, line(last[0], ["", "", f"{last[1]:.4f}", ""]).rstrip()])
 
 

@@ -97,7 +97,7 @@ class ClozeTask(ClassificationTask):
         for label in words:
             if label not in labels.values():
                 some = ", ".join(labels.values())
-                raise InputError(f"--words {label}: is no label of {train.path} (it has {some}); correct it.")
+                raise InputError(f"--words {label}: is not a label of {train.path} (it has {some}); correct it.")
         return labels
 
     def encode(

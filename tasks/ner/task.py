@@ -80,11 +80,11 @@ class NerTask(WordLabelTask[Sentence]):
         return score([bio_tags(item) for item in items], [output.names for output in outputs])[0]
 
     def details(self, split: Split[Sentence], outputs: Sequence[WordLabels], losses: Sequence[float]) -> Details:
-        figures, rows, table = score([bio_tags(item) for item in split.items], [output.names for output in outputs])
+        metrics, rows, table = score([bio_tags(item) for item in split.items], [output.names for output in outputs])
         return Details(
             title="seqeval in strict mode (IOB2)",
             rows=rows,
-            table=f"{table}\nmicro F1: strict mode {figures['strict_f1']:.4f}, default {figures['default_f1']:.4f}\n",
+            table=f"{table}\nmicro F1: strict mode {metrics['strict_f1']:.4f}, default {metrics['default_f1']:.4f}\n",
             confusion=_confusion(split.items, outputs),
             errors=worst(_errors(split, outputs, losses)),
         )
@@ -132,8 +132,8 @@ def score(gold: list[list[str]], predicted: list[list[str]]) -> tuple[dict[str, 
         report = classification_report(gold, predicted, output_dict=True, **strict)
         table = classification_report(gold, predicted, digits=4, **strict)
         default_f1 = float(f1_score(gold, predicted, zero_division=0))
-    figures = {name: {key: float(value) for key, value in row.items()} for name, row in report.items()}
-    return {"strict_f1": figures["micro avg"]["f1-score"], "default_f1": default_f1}, figures, table
+    metrics = {name: {key: float(value) for key, value in row.items()} for name, row in report.items()}
+    return {"strict_f1": metrics["micro avg"]["f1-score"], "default_f1": default_f1}, metrics, table
 
 
 def _confusion(items: Sequence[Sentence], outputs: Sequence[WordLabels]) -> dict[str, dict[str, int]]:

@@ -106,7 +106,7 @@ def load(run: str, *, device: str, precision: str) -> Predictor:
     """A run's task with its settings, model and tokenizer; without a settings file, the checkpoint's head decides.
 
     Raises:
-        InputError: it is no run, or cannot be used.
+        InputError: it is not a run, or cannot be used.
     """
     file = Path(run) / SETTINGS_FILE
     if file.is_file():

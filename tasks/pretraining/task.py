@@ -106,8 +106,8 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
         known = {each.name for each in dataclasses.fields(EncoderConfig)}
         if unknown := [name for name in shape if name not in known]:
             raise InputError(f"{path}: {unknown[0]} is not a field of the model; it has {', '.join(sorted(known))}.")
-        if settled := [name for name in ("model_type", "vocab_size", "pad_token_id") if name in shape]:
-            raise InputError(f"{path}: {settled[0]} is determined by --arch or the tokenizer; leave it out.")
+        if determined := [name for name in ("model_type", "vocab_size", "pad_token_id") if name in shape]:
+            raise InputError(f"{path}: {determined[0]} is determined by --arch or the tokenizer; leave it out.")
         return shape
 
     def init_weights(self, model: Pretrained, tokenizer: Tokenizer, train: Split[Document]) -> str:
@@ -195,10 +195,10 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
         word_losses, pair_losses = _losses(logits, batch)
         words, labels = _targets(batch)
         sequence = _sequence_of_each(batch)
-        told = torch.zeros_like(word_losses).index_add(0, sequence, (logits[0].argmax(-1) == words).float())
+        correct = torch.zeros_like(word_losses).index_add(0, sequence, (logits[0].argmax(-1) == words).float())
         count = torch.zeros_like(word_losses).index_add(0, sequence, torch.ones_like(sequence, dtype=torch.float32))
         none = torch.zeros_like(word_losses)
-        columns = [count, told, word_losses, none, none, none]
+        columns = [count, correct, word_losses, none, none, none]
         if logits[1] is not None and pair_losses is not None:
             columns[3:] = [none + 1, (logits[1].argmax(-1) == labels).float(), pair_losses]
         return torch.stack(columns, 1).tolist()
@@ -213,19 +213,19 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
         """The loss and its parts; the perplexity is that of the masked words."""
         all_ = _sum(outputs)
         words_loss = all_.words_loss / max(1, all_.words)
-        figures = {
+        metrics = {
             "loss": words_loss,
             "masked_accuracy": all_.words_correct / max(1, all_.words),
             "perplexity": math.exp(min(words_loss, 700)),  # math.exp overflows above it
         }
         if all_.pairs:
-            figures |= {
+            metrics |= {
                 "loss": words_loss + all_.pairs_loss / all_.pairs,
                 "masked_loss": words_loss,
                 "pair_loss": all_.pairs_loss / all_.pairs,
                 "pair_accuracy": all_.pairs_correct / all_.pairs,
             }
-        return figures
+        return metrics
 
     def details(self, split: Split[Document], outputs: Sequence[Tally], losses: Sequence[float]) -> Details:
         by_file: dict[str, list[Tally]] = {}

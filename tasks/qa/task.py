@@ -43,43 +43,43 @@ class QaTask(ClassificationTask):
     def compute_metrics(self, items: Sequence[LabelledText], outputs: Sequence[TextPrediction]) -> dict[str, float]:
         """Those of classification, for the vote; how often the right answer is among the best ``top_k``; with prompts,
         the accuracy of each, how often two of them agree, and how often all do."""
-        figures = super().compute_metrics(items, outputs)
+        metrics = super().compute_metrics(items, outputs)
         gold = [item.label for item in items]
         k = self.settings.top_k
         among = [label in [name for name, _ in o.ranked()[:k]] for label, o in zip(gold, outputs, strict=True)]
-        figures[f"top_{k}_accuracy"] = float(np.mean(among))
+        metrics[f"top_{k}_accuracy"] = float(np.mean(among))
         if self.settings.unknown:
             answered = [output.mean.max() >= self.settings.unknown for output in outputs]
             right = [label == o.prediction("single") for label, o in zip(gold, outputs, strict=True)]
-            figures["answered"] = float(np.mean(answered))
-            figures["accuracy_of_answered"] = float(np.mean(right, where=answered)) if any(answered) else 0.0
+            metrics["answered"] = float(np.mean(answered))
+            metrics["accuracy_of_answered"] = float(np.mean(right, where=answered)) if any(answered) else 0.0
         if self.settings.prompt:
             chosen = np.array([output.values.argmax(axis=1) for output in outputs])  # (questions, prompts)
             right_index = np.array([o.names.index(str(label)) for label, o in zip(gold, outputs, strict=True)])
             for number, column in enumerate(chosen.T):
-                figures[f"accuracy_prompt_{number}"] = float(np.mean(column == right_index))
+                metrics[f"accuracy_prompt_{number}"] = float(np.mean(column == right_index))
             pairs = [np.mean(a == b) for a, b in combinations(chosen.T, 2)]
-            figures["agreement_of_two"] = float(np.mean(pairs))
-            figures["agreement_of_all"] = float(np.mean((chosen == chosen[:, :1]).all(axis=1)))
-        return figures
+            metrics["agreement_of_two"] = float(np.mean(pairs))
+            metrics["agreement_of_all"] = float(np.mean((chosen == chosen[:, :1]).all(axis=1)))
+        return metrics
 
     def details(
         self, split: Split[LabelledText], outputs: Sequence[TextPrediction], losses: Sequence[float]
     ) -> Details:
         details = super().details(split, outputs, losses)
-        figures = self.compute_metrics(split.items, outputs)
+        metrics = self.compute_metrics(split.items, outputs)
         lines = [details.table]
         if self.settings.prompt:
             lines += ["", "accuracy of each prompt"]
             for number, prompt in enumerate(self.prompts):
-                lines.append(f"  {figures[f'accuracy_prompt_{number}']:.4f}  {prompt}")
+                lines.append(f"  {metrics[f'accuracy_prompt_{number}']:.4f}  {prompt}")
             agreement = (
-                f"two prompts agree on {figures['agreement_of_two']:.1%}, all on {figures['agreement_of_all']:.1%}"
+                f"two prompts agree on {metrics['agreement_of_two']:.1%}, all on {metrics['agreement_of_all']:.1%}"
             )
-            lines.append(f"  {figures['accuracy']:.4f}  the vote (mean probability); {agreement}")
+            lines.append(f"  {metrics['accuracy']:.4f}  the vote (mean probability); {agreement}")
         if self.settings.unknown:
-            right = f"{figures['accuracy_of_answered']:.4f} of them correctly"
-            lines += ["", f"with --unknown {self.settings.unknown:g}, {figures['answered']:.1%} are answered, {right}"]
+            right = f"{metrics['accuracy_of_answered']:.4f} of them correctly"
+            lines += ["", f"with --unknown {self.settings.unknown:g}, {metrics['answered']:.1%} are answered, {right}"]
         return dataclasses.replace(details, table="\n".join(lines))
 
     def format_answer(self, item: LabelledText, output: TextPrediction) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class RunLog:
             with open(self._path, "ab", buffering=0) as file:  # unbuffered, so that it is known how much was written
                 self._unwritten = self._unwritten[file.write(self._unwritten) :]
         except OSError as error:
-            logger.warning("%s: cannot be written (%s); the run goes on.", self._path, error.strerror)
+            logger.warning("%s: cannot be written (%s); the run continues.", self._path, error.strerror)
 
     def truncate(self, count: int) -> None:
         """Keeps the first ``count`` records, since a resumed run will make the others again; ``seconds`` continues

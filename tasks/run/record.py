@@ -1,4 +1,4 @@
-"""What ``metrics.json`` holds: the figures of a run, what they were computed from, and warnings to a reader."""
+"""The content of ``metrics.json``: the metrics of a run, what they were computed from, and warnings."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

@@ -14,7 +14,7 @@ from tasks.data import Split
 from tasks.settings import RunSettings
 from tasks.task import Task
 
-# Where tools/make_bundled_weights.py puts the small pre-trained models: beside the packages.
+# Where tools/make_bundled_weights.py puts the small pre-trained models: next to the packages.
 _BUNDLED = Path(__file__).parents[2] / "weights"
 
 DROPOUT: dict[str, Any] = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}

@@ -107,7 +107,7 @@ def read_span_qa(path: str) -> ReadQuestions:
     )
 
 
-# -- JSON, and where its objects stand --------------------------------------------------------------------------------
+# -- JSON, and the places of its objects -------------------------------------------------------------------------------
 
 
 class _Object(dict[str, Any]):

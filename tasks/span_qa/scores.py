@@ -117,13 +117,13 @@ def overall(scores: Sequence[Score], impossible: Sequence[bool]) -> dict[str, fl
         ``exact``, ``f1`` and ``total``, the number of questions; the same with ``HasAns_`` and ``NoAns_`` before the
         name, if there are such questions and some are impossible.
     """
-    figures = _means(scores)
+    metrics = _means(scores)
     if any(impossible):
         for prefix, wanted in (("HasAns", False), ("NoAns", True)):
             part = [score for score, is_impossible in zip(scores, impossible, strict=True) if is_impossible is wanted]
             if part:
-                figures |= {f"{prefix}_{name}": value for name, value in _means(part).items()}
-    return figures
+                metrics |= {f"{prefix}_{name}": value for name, value in _means(part).items()}
+    return metrics
 
 
 def _means(scores: Sequence[Score]) -> dict[str, float]:
@@ -138,15 +138,15 @@ def _means(scores: Sequence[Score]) -> dict[str, float]:
 def best_thresholds(
     scores: Sequence[Score], impossible: Sequence[bool], null_differences: Sequence[float]
 ) -> dict[str, float]:
-    """The thresholds that answer best: a question is answered where its null difference is no higher.
+    """The best thresholds: a question is answered if its null difference is at most the threshold.
 
-    Three differences from ``evaluate-v2.0.py``, all so that the threshold yields the figure beside it: it looks for the
-    best also between questions of one and the same null difference; it takes an answer to an impossible question for
-    wrong also where :func:`score_words` finds no word in it; and where to answer nothing is best it names 0, which
-    suits probabilities, and here is 1 below the lowest null difference.
+    Differs from ``evaluate-v2.0.py`` in three ways, so that the threshold gives the metric reported with it. It does
+    not stop between questions of equal null difference. It counts an answer to an impossible question as wrong even
+    if :func:`score_words` finds no word in it. If answering nothing is best, the threshold is 1 below the lowest null
+    difference; the official 0 suits probabilities only.
 
     Args:
-        scores: of the best answer that is not empty, a pair a question; at least one.
+        scores: of the best non-empty answer to each question; at least one.
         impossible: which questions are.
         null_differences: the score of the empty answer less that of the best other one.
 
@@ -155,7 +155,7 @@ def best_thresholds(
         the best.
     """
     order = sorted(range(len(scores)), key=null_differences.__getitem__)
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for column, name in enumerate(("exact", "f1")):
         # Nothing is answered yet: impossible questions are right, all others wrong.
         current = best = float(sum(impossible))
@@ -164,5 +164,5 @@ def best_thresholds(
             current += sum(scores[index][column] - impossible[index] for index in answered)
             if current > best:
                 best, threshold = current, difference
-        figures |= {f"best_{name}": 100 * best / len(scores), f"best_{name}_thresh": threshold}
-    return figures
+        metrics |= {f"best_{name}": 100 * best / len(scores), f"best_{name}_thresh": threshold}
+    return metrics

@@ -246,12 +246,12 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
         threshold = self._threshold
         impossible = [item.impossible for item in items]
         scores = [self._score(item, o.chosen(threshold)) for item, o in zip(items, outputs, strict=True)]
-        figures = overall(scores, impossible)
+        metrics = overall(scores, impossible)
         if any(impossible):
             answered = [self._score(item, o.chosen(_NEVER)) for item, o in zip(items, outputs, strict=True)]
-            figures |= best_thresholds(answered, impossible, [output.null_difference for output in outputs])
+            metrics |= best_thresholds(answered, impossible, [output.null_difference for output in outputs])
         renamed = {
-            name.replace("exact", "exact_match"): value for name, value in figures.items() if "total" not in name
+            name.replace("exact", "exact_match"): value for name, value in metrics.items() if "total" not in name
         }
         return {name: value if name.endswith("thresh") else value / 100 for name, value in renamed.items()}
 

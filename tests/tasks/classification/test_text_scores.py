@@ -48,7 +48,7 @@ def test_two_classes_by_hand() -> None:
     })  # fmt: skip
     assert scores.rows["0"] == pytest.approx({"precision": 2 / 4, "recall": 2 / 3, "f1-score": 4 / 7, "support": 3})
     assert scores.confusion == {"0": {"0": 2, "1": 1}, "1": {"0": 2, "1": 3}}
-    assert "the binary figures are those of 1" in scores.title
+    assert "the binary metrics are those of 1" in scores.title
 
 
 @pytest.mark.slow

@@ -272,7 +272,7 @@ def test_a_plain_run_trains_all_it_is_given(family: str, tmp_path: Path) -> None
         (["--words", "1=great", "0=poor,"], "--words '0=poor,': write it as LABEL=WORD"),
         (["--words", "1=great", "0=poor", "0=dull"], "--words '0=dull': 0 has words already"),
         (["--words", "1=great", "2=poor"], "--words: none for the label 0 of"),
-        (["--words", "1=great", "0=poor", "2=dull"], "--words 2: is no label of"),
+        (["--words", "1=great", "0=poor", "2=dull"], "--words 2: is not a label of"),
         (
             ["--words", "1=great", "0=greatest"],
             "a gap has room for one token, and this model has more for 'greatest' (great, ##es, ##t); choose",

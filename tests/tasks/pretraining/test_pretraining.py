@@ -269,7 +269,7 @@ def test_a_checkpoint_goes_on_with_its_own_tokenizer_and_files_need_not_be_one(p
 def test_prediction_says_who_answers_instead(path: str, tmp_path: Path) -> None:
     out = str(tmp_path / "run")
     registry.run("pretraining", ["--corpus", path, "--max-length", "40", "--epochs", "1", "--out", out])
-    with pytest.raises(InputError, match=r"line 1: a pre-trained model fills masks; use python -m tasks\.fill_mask"):
+    with pytest.raises(InputError, match=r"line 1: a pre-trained model only fills masks; use python -m tasks\.fill"):
         registry.run("predict", [out, path])
 
 
@@ -283,10 +283,10 @@ def test_what_cannot_be_used_is_named(path: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--tokenizer: cannot be combined with --weights"):
         registry.run("pretraining", ["--corpus", path, "--weights", "x", "--tokenizer", "y"])
     (tmp_path / "shape.json").write_text('{"hidden_sise": 32}')
-    with pytest.raises(InputError, match=r"shape\.json: hidden_sise is none of the model's fields: .*hidden_size"):
+    with pytest.raises(InputError, match=r"shape\.json: hidden_sise is not a field of the model; it has .*hidden_size"):
         registry.run("pretraining", ["--corpus", path, "--model-config", str(tmp_path / "shape.json")])
     (tmp_path / "shape.json").write_text('{"hidden_size": 32, "vocab_size": 5}')
-    with pytest.raises(InputError, match=r"shape\.json: vocab_size comes from --arch or the tokenizer; leave it out"):
+    with pytest.raises(InputError, match=r"shape\.json: vocab_size is determined by --arch or the tokenizer"):
         registry.run("pretraining", ["--corpus", path, "--model-config", str(tmp_path / "shape.json")])
     single = tmp_path / "single.txt"
     single.write_text("One document.\nOnly one.\n", encoding="utf-8")
