@@ -1,1 +1,1 @@
-"""Measurements against the tools people would use instead, run as ``python -m benchmarks.NAME``."""
+"""Benchmarks against other tools for the same work; run them with ``python -m benchmarks.NAME``."""

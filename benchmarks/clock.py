@@ -1,4 +1,4 @@
-"""Time, and what the machine can do: rounds of several works in turn, and its rate of matrix products."""
+"""Timing: several workloads in turn, and the machine's peak rate of matrix products."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ _REPEATS = 5
 
 
 def timed(work: Work, device: torch.device) -> float:
-    """Seconds until ``work`` is done on the device."""
+    """Seconds that ``work`` takes on the device."""
     if device.type != "cuda":
         started = time.perf_counter()
         work()
@@ -28,10 +28,10 @@ def timed(work: Work, device: torch.device) -> float:
 
 
 def in_turns(works: Mapping[str, Work], *, rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """The seconds of each work in each round, after one round to warm up.
+    """The seconds of each work in each round, after one warm-up round.
 
-    All works take a turn in a round, and another one begins each time: what slows the machine down for a while then
-    meets all of them alike.
+    Each round runs all works, starting with another one each time, so that a temporary slowdown of the machine affects
+    all of them alike.
     """
     seconds: dict[str, list[float]] = {name: [] for name in works}
     names = list(works)
@@ -45,7 +45,7 @@ def in_turns(works: Mapping[str, Work], *, rounds: int, device: torch.device) ->
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """The most operations a second that a matrix product reaches here: the best of several shapes and runs."""
+    """The peak rate of matrix products on the device, in operations per second: the best of several shapes and runs."""
     scale = 4 if device.type == "cuda" else 1
     best = 0.0
     for rows, inner, columns in _SHAPES:

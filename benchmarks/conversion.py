@@ -1,8 +1,8 @@
-"""Time and memory of converting a checkpoint of BERT-large's size, against transformers' load and save of it.
+"""Time and memory to convert a checkpoint of BERT-large's size, compared with loading and saving it in transformers.
 
-Makes a Hugging Face folder of random weights (1.3 GB), and runs each conversion in a process of its own, in turns,
-which reports its seconds and the peak of its resident memory, mapped files included (Linux). Prints the fewest seconds
-and the highest peak of each, and one JSON line last.
+Writes a Hugging Face folder with random weights (1.3 GB) and runs the conversions in turn, each in a process of its
+own, which reports its seconds and its peak resident memory, mapped files included (Linux). Prints the shortest time and
+the highest peak of each, and finally one JSON line.
 
     python -m benchmarks.conversion
     python -m benchmarks.conversion --layers 2 --repeats 1       # a small trial
@@ -39,7 +39,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--folder", type=Path, default=None, help="where to put 5 GB for a while; the system's default")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="folder for 5 GB of temporary files (default: the system's)"
+    )
     parser.add_argument("--case", nargs=3, metavar=("CASE", "SRC", "DST"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case:
@@ -67,7 +69,7 @@ def main() -> None:
 
 
 def make_checkpoint(folder: Path, layers: int) -> int:
-    """Writes random weights in the shape of BERT-large; returns the file's bytes."""
+    """Writes a random BERT-large; returns the size of its file in bytes."""
     config = EncoderConfig(
         model_type="bert",
         vocab_size=30522,
@@ -86,10 +88,10 @@ def make_checkpoint(folder: Path, layers: int) -> int:
 
 
 def _measured(case: str, folder: Path) -> tuple[float, int]:
-    """The seconds and the peak of one run."""
+    """The seconds and the peak memory of one run."""
     source = folder / ("google" if case.startswith("google") else "huggingface")
     command = [sys.executable, "-m", "benchmarks.conversion", "--case", case, str(source), str(folder / "out")]
-    os.sync()  # else a run waits for the disk because of what the one before it wrote
+    os.sync()  # otherwise a run waits until the output of the previous one is on disk
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     shutil.rmtree(folder / "out")
     seconds, peak = json.loads(output.splitlines()[-1])
@@ -98,10 +100,10 @@ def _measured(case: str, folder: Path) -> tuple[float, int]:
 
 def _run_case(case: str, source: Path, destination: Path) -> None:
     work = _with_transformers() if case.startswith("transformers") else _with_minibert(case)
-    start = time.perf_counter()  # imports left out, on both sides
+    start = time.perf_counter()  # without imports, for both
     work(source, destination)
     seconds = time.perf_counter() - start
-    # Not getrusage: that starts from the memory of the process that this one was forked from.
+    # Not getrusage, which includes the memory of the parent at the fork.
     status = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert status
     print(json.dumps([seconds, 1024 * int(status[1])]))

@@ -1,11 +1,11 @@
-"""All figures that are aimed at, in one command: what is wanted and what is reached.
+"""Measures all figures that have a target, and compares them with it.
 
-Runs the other scripts, each in a process of its own, and looks their figures up. Needs a quiet machine for an hour or
-two. Prints what they print, their JSON lines at once, then a table, and one JSON line of it last.
+Runs the other benchmarks, each in a process of its own, and reads their records. Takes an hour or two on an otherwise
+idle machine. Prints their output as it comes, then a table, and finally one JSON line.
 
-    python -m benchmarks.figures --data DATA                      # the CPU's rows
+    python -m benchmarks.figures --data DATA                      # the rows for a CPU
     python -m benchmarks.figures --data DATA --device cuda
-    python -m benchmarks.figures --data DATA --rows 1 4           # some of them; --list shows which there are
+    python -m benchmarks.figures --data DATA --rows 1 4           # some rows; --list shows all
 """
 
 import argparse
@@ -29,13 +29,13 @@ _SORTED = f"{BASELINE}-sorted"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A figure that is aimed at.
+    """A figure with a target.
 
     Attributes:
-        work: in words.
-        run: the script and its arguments; rows with the same one share a run.
-        contender, column: where the figure stands in the run's record.
-        wanted: at least, or at most where it is a limit.
+        work: a description.
+        run: the benchmark and its arguments; rows with equal ones share a run.
+        contender, column: where the figure is in the run's record.
+        wanted: the target: a minimum, or a maximum if ``is_limit``.
     """
 
     work: str
@@ -53,7 +53,7 @@ class Row:
 
 
 def rows(device: str, data: Path) -> list[Row]:
-    """The table; ``data`` holds the real lengths."""
+    """All rows; ``data`` is the folder with the data files."""
     ner = shlex.quote(str(data / "ner"))
     files = {"uncut lengths": f"{ner}/msra_uncut_test_lengths.txt", "dev lengths": f"{ner}/msra/dev.txt.gz"}
     return _cuda_rows(files) if device == "cuda" else _cpu_rows(files, train=f"{ner}/msra/train.txt.gz")
@@ -119,15 +119,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.figures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data files")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the data files")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--rows", type=int, nargs="+", help="their numbers; all where absent")
-    parser.add_argument("--list", action="store_true", help="print the rows and their commands, and run nothing")
+    parser.add_argument("--rows", type=int, nargs="+", help="row numbers (default: all)")
+    parser.add_argument("--list", action="store_true", help="print the rows and their commands without running them")
     options = parser.parse_args(argv)
     table = dict(enumerate(rows(options.device, options.data), start=1))
     chosen = options.rows or list(table)
     if unknown := [number for number in chosen if number not in table]:
-        raise InputError(f"--rows {unknown[0]}: there are rows 1 to {len(table)}.")
+        raise InputError(f"--rows {unknown[0]}: the rows are 1 to {len(table)}.")
     if options.list:
         for number in chosen:
             print(f"{number:2}  {table[number].work}\n    python -m benchmarks.{table[number].run}")
@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     records: dict[str, Any] = {}
     for run in dict.fromkeys(table[number].run for number in chosen):
         records[run] = record_of(run)
-    print("\n| row | work | figure | wanted | reached | |\n|---|---|---|---|---|---|")
+    print("\n| row | work | figure | target | measured | reached |\n|---|---|---|---|---|---|")
     figures = {}
     for number in chosen:
         row, record = table[number], records[table[number].run]
@@ -154,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def record_of(run: str) -> Any:
-    """Shows a script's run as it goes, and gives its last line, which is JSON; None where it failed."""
+    """Runs a benchmark, passing its output through; returns its record, the last line, or None if it failed."""
     print(f"\n$ python -m benchmarks.{run}", flush=True)
     script, *arguments = shlex.split(run)
     line = ""

@@ -1,8 +1,8 @@
-"""From the command to the end of the first training step on a file of labelled sentences, against a plain script.
+"""Time from the command to the end of the first training step in NER, compared with a plain transformers script.
 
-Starts ``python -m tasks.ner`` and :mod:`benchmarks.plain_ner` in turns, each in a new process and from the same random
-checkpoint, and takes the time until each says that its first step is done: imports, reading, tokenizing and loading are
-what counts. The files are read once before, so that no one has to wait for the disk. One JSON line comes last.
+Starts ``python -m tasks.ner`` and :mod:`benchmarks.plain_ner` in turn, each in a new process and from the same random
+checkpoint, and measures the time until it reports its first step: mostly imports, reading, tokenizing and loading. The
+files are read once before, so that they are in the disk cache. Prints one JSON line last.
 
     python -m benchmarks.first_step --train msra/train.txt.gz --dev msra/dev.txt.gz
 """
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--train", required=True)
     parser.add_argument("--dev", required=True)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--size", default="base", help="of a BERT (default: %(default)s)")
+    parser.add_argument("--size", default="base", help="size of the BERT (default: %(default)s)")
     options = parser.parse_args(argv)
     seconds: dict[str, list[float]] = {OURS: [], THEIRS: []}
     with tempfile.TemporaryDirectory() as temporary:
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def write_checkpoint(folder: Path, size: str, train: str) -> int:
-    """Writes a random BERT with a tokenizer made from the training file; returns the number of its sentences."""
+    """Writes a random BERT and a tokenizer trained on the file; returns the number of the file's sentences."""
     parser = argparse.ArgumentParser()
     add_options(parser, lengths="fixed:8", sequences=1)
     config = read_workload(parser.parse_args(["--size", size])).config
@@ -82,7 +82,7 @@ def write_checkpoint(folder: Path, size: str, train: str) -> int:
 
 
 def seconds_to_first_step(module: str, arguments: Sequence[str]) -> float:
-    """The seconds from starting the module to the line in which it says that a step is done."""
+    """The seconds from the start of a module to the line that reports its first step."""
     started = time.perf_counter()
     said = []
     with subprocess.Popen(
@@ -90,7 +90,7 @@ def seconds_to_first_step(module: str, arguments: Sequence[str]) -> float:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if "step 1:" in line:  # a progress bar may stand before it
+            if "step 1:" in line:  # perhaps after a progress bar
                 return time.perf_counter() - started
             said.append(line)
     sys.exit(f"{module} ended without a training step:\n{''.join(said)}")

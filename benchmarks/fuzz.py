@@ -1,10 +1,10 @@
-"""Feeds damaged checkpoints to the four readers: a long run of what the tests do briefly.
+"""Reads many damaged checkpoints with the four readers: a longer version of what the tests do.
 
     PYTHONPATH=.:tests python -m benchmarks.fuzz --inputs 1000000 --seed 0
 
-Each input is a good file with seeded damage, half of it repaired to pass the checksums. Anything but InputError that
-escapes is a failure, and so is a process that dies. Prints a row per reader with what was refused, what was read, the
-slowest input and the growth of memory, and one JSON line last.
+Each input is a good file with seeded damage, half of them with repaired checksums. Any exception but InputError is a
+failure, and so is a crash. For each reader, prints how many inputs were read and refused, the slowest input and the
+growth of memory; then one JSON line.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from minibert.formats.fairseq import checkpoint as fairseq
 from minibert.formats.google.tensor_bundle import TensorBundle
 from tasks.run.folder import device_name, now, versions
 
-# Inputs out of a hundred: the bundle's reader is all our own, the others lean on libraries.
+# Percentage of inputs: the bundle's reader is entirely our own, the others use libraries.
 SHARES = {"tensor_bundle": 55, "safetensors": 25, "torch_bin": 10, "fairseq": 10}
 BLOCK = 2000
 
@@ -46,7 +46,7 @@ def read_bundle(folder: Path, chance: random.Random) -> None:
 def read_safetensors(folder: Path, chance: random.Random) -> None:
     good = (GOLDEN / "bert_gelu" / "model.safetensors").read_bytes()
     header = 8 + int.from_bytes(good[:8], "little")
-    # Damage mostly the header, which is what there is to parse.
+    # Mostly damage the header, the part that is parsed.
     damaged = mutate(good[:header], chance) + good[header:] if chance.random() < 0.8 else mutate(good, chance)
     (folder / "model.safetensors").write_bytes(damaged)
     for read in huggingface.open_weights(folder).values():
@@ -80,7 +80,7 @@ READERS: dict[str, Callable[[Path, random.Random], None]] = {
 
 
 def run_block(reader: str, seed: int, inputs: int) -> dict[str, float]:
-    """Reads ``inputs`` damaged checkpoints; gives the counts, the slowest one's seconds and the memory's growth."""
+    """Reads ``inputs`` damaged checkpoints; returns counts, the seconds of the slowest, and the growth of memory."""
     torch.set_num_threads(1)
     counts = {"read": 0, "refused": 0, "slowest": 0.0}
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -103,7 +103,7 @@ def run_block(reader: str, seed: int, inputs: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description="Damaged checkpoints, many of them.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description="Reads many damaged checkpoints.")
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

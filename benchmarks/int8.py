@@ -1,6 +1,6 @@
-"""What ``--precision int8`` gives and costs: a trained run's figures and its rate, in 8 bits and without.
+"""Speed and accuracy of ``--precision int8`` for a trained run, compared with its usual precision.
 
-Both answer the same labelled file, in turns; the rate is the median over rounds. Prints a table and one JSON line last.
+Both predict the same labelled file, in turn; the rate is the median over rounds. Prints a table, then one JSON line.
 
     python -m benchmarks.int8 runs/my-ner dev.txt
 """
@@ -23,10 +23,12 @@ from tasks.settings import INT8
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.int8", description="What 8 bits give and cost.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.int8", description="Speed and accuracy of int8.")
     parser.add_argument("run", help="run folder")
-    parser.add_argument("file", help="labelled file, as the run's task reads it")
-    parser.add_argument("--items", type=int, default=2000, help="how many, the last of the file (default: 2000)")
+    parser.add_argument("file", help="labelled file in the format of the run's task")
+    parser.add_argument(
+        "--items", type=int, default=2000, help="number of items, from the end of the file (default: 2000)"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(argv)
     contenders = {name: load(options.run, device="cpu", precision=name) for name in ("auto", INT8)}

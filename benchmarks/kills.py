@@ -1,13 +1,13 @@
-"""Does a run that is killed again and again end where the uninterrupted one ends, to the last bit?
+"""Checks that a run that is killed repeatedly ends with the same bits as an uninterrupted one.
 
-Trains a small model on random data (dropout, accumulation, bf16, moving average), with checkpoints, in processes that
-are killed by SIGKILL: in every third trial inside a save, in the others at any moment. Each is started again with
-``resume`` until it ends. Its last weights, best weights, epoch figures and log must then be those of a run that nobody
-touched. Prints a table and one JSON line last; exits with status 1 where a trial differs. POSIX only, since the trained
-processes are forks.
+Trains a small model on random data (dropout, accumulation, bf16, moving average) with checkpoints, in processes that
+are killed by SIGKILL: in every third trial during a save, in the others at a random time. Each is restarted with
+``resume`` until it ends. Its last weights, best weights, epoch figures and log must then equal those of an
+uninterrupted run. Prints a table, then one JSON line; exits with status 1 if a trial differs. POSIX only, since the
+training processes are forks.
 
-    python -m benchmarks.kills                       # 200 trials, 50 and more of them killed inside a save
-    python -m benchmarks.kills --trials 8            # a short one
+    python -m benchmarks.kills                       # 200 trials, at least 50 of them killed during a save
+    python -m benchmarks.kills --trials 8            # a short test
     python -m benchmarks.kills --device cuda         # the same on a GPU
 """
 
@@ -54,16 +54,16 @@ Item = tuple[list[int], list[int]]
 SETTINGS = TrainingSettings(
     epochs=3, batch_size=8, micro_batch_size=3, lr=1e-3, precision="bf16", ema=0.9, save_steps=4, deterministic=True
 )
-MOST_KILLS = 4  # a trial; then it may end
+MOST_KILLS = 4  # per trial; then it runs to the end
 SAVING, SAVED = b"S", b"E"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random times")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--folder", type=Path, default=None, help="where to put the runs; the system's default")
+    parser.add_argument("--folder", type=Path, default=None, help="folder for the runs (default: the system's)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
@@ -106,7 +106,7 @@ def main() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """How often a trial's run was killed, and whether it ended as the untouched one."""
+    """How often a trial's run was killed, and whether it ended like the uninterrupted one."""
 
     kills_in_saves: int
     kills_elsewhere: int
@@ -123,15 +123,15 @@ def trial(
     save_seconds: float,
     expected: Mapping[str, Any],
 ) -> Trial:
-    """Kills a run up to ``MOST_KILLS`` times, lets it end, and compares.
+    """Kills a run up to ``MOST_KILLS`` times, lets it finish, and compares the outcome.
 
     Args:
-        folder: for the run; removed afterwards.
-        device: by name.
-        aims_at_saves: kill inside saves, else at any moment.
-        chance: chooses the moments.
-        seconds, save_seconds: that the untouched run and its shortest save took.
-        expected: the untouched run's outcome.
+        folder: of the run; removed afterwards.
+        device: its name.
+        aims_at_saves: whether to kill during saves, instead of at any time.
+        chance: chooses the times.
+        seconds, save_seconds: the duration of the uninterrupted run and of its shortest save.
+        expected: the uninterrupted run's outcome.
     """
     kills_in_saves = kills_elsewhere = 0
     for attempt in range(MOST_KILLS + 1):
@@ -147,7 +147,7 @@ def trial(
         kills_elsewhere += not ending.in_save
     found = outcome(folder)
     if different := [name for name in expected if found[name] != expected[name]]:
-        print(f"{folder.name}: not the same: {', '.join(different)}", flush=True)
+        print(f"{folder.name} differs in: {', '.join(different)}", flush=True)
     shutil.rmtree(folder)
     return Trial(kills_in_saves=kills_in_saves, kills_elsewhere=kills_elsewhere, same=not different)
 
@@ -171,7 +171,7 @@ def random_items(count: int, seed: int) -> list[Item]:
 
 
 def train(folder: Path, device_name: str, pipe: int) -> None:
-    """The run: goes on from what ``folder`` holds, and marks in ``pipe`` where a save begins and ends."""
+    """Starts or resumes the run in ``folder``; writes to ``pipe`` when a save begins and ends."""
     folder.mkdir(exist_ok=True)
     device = choose_device(device_name)
     torch.manual_seed(0)
@@ -196,7 +196,7 @@ def train(folder: Path, device_name: str, pipe: int) -> None:
     def cut_log(progress: Progress) -> None:
         lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
         shorter = "".join(lines[: progress.num_records])
-        write_atomically(log, lambda path: path.write_text(shorter, encoding="utf-8"))  # a kill may come here, too
+        write_atomically(log, lambda path: path.write_text(shorter, encoding="utf-8"))  # it may be killed here, too
 
     save = Checkpoints.save
 
@@ -217,7 +217,7 @@ def train(folder: Path, device_name: str, pipe: int) -> None:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """What must not differ: all of a run's files but its times."""
+    """All of a run's results that must not differ, which excludes times."""
     files = ("model.safetensors", "config.json", "last.safetensors")
     history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -241,9 +241,9 @@ class Ending:
     """How a process ended.
 
     Attributes:
-        by_itself: it was not killed.
-        in_save: it was killed inside a save.
-        save_seconds: the shortest save it finished, if any.
+        by_itself: whether it finished without being killed.
+        in_save: whether it was killed during a save.
+        save_seconds: the duration of its shortest completed save, if any.
     """
 
     by_itself: bool
@@ -254,13 +254,13 @@ class Ending:
 def run_once(
     folder: Path, device: str, *, kill_after: float | None = None, in_save: tuple[int, float] | None = None
 ) -> Ending:
-    """Starts the run, or goes on with it, in a process of its own, until it ends or is killed.
+    """Starts or resumes the run in a process of its own, until it ends or is killed.
 
     Args:
-        folder: the run's.
-        device: by name.
-        kill_after: seconds from the start.
-        in_save: kill in this save of the process, counted from 1, after this many seconds of it.
+        folder: of the run.
+        device: its name.
+        kill_after: kill this many seconds after the start.
+        in_save: kill during this save (counted from 1), this many seconds after it began.
     """
     reader, writer = os.pipe()
     pid = os.fork()

@@ -1,7 +1,7 @@
-"""How long one text takes, by itself: a service's point of view, against the tools people would use instead.
+"""Latency of a single text, as in a service, compared with other tools.
 
-As benchmarks.throughput, with a batch of one. A round is a pass over all texts; the table gives the milliseconds a text
-of the median and of the slowest round. One JSON line comes last.
+Like benchmarks.throughput with a batch size of 1. A round is a pass over all texts; the table gives milliseconds per
+text in the median and in the slowest round. Prints one JSON line last.
 
     python -m benchmarks.latency --lengths fixed:20
 """

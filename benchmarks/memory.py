@@ -1,8 +1,8 @@
-"""The most memory that training or inference takes, against the tools people would use instead.
+"""Peak memory of training or inference, compared with other tools.
 
-Each contender runs in a process of its own and reports by how much its memory rises above what it holds once everything
-is imported: weights, optimizer, gradients and activations. On CUDA that is what torch has allocated. What counts is
-the second pass over the batches, without the model's loading. One JSON line comes last.
+Each contender runs in a process of its own and reports its peak memory above what it uses after imports: weights,
+optimizer, gradients and activations. On CUDA this is the memory allocated by torch. The second pass over the batches is
+measured, so loading the model does not count. Prints one JSON line last.
 
     python -m benchmarks.memory training --arch albert --size xxlarge --lengths fixed:512 --batch 16 --sequences 16
 """
@@ -23,7 +23,7 @@ from tasks.run.console import run_main
 from tasks.run.folder import peak_memory, reset_peak_memory
 from tasks.run.interrupts import command_line
 
-_CHECKPOINTED = " checkpointed"  # behind a name: layers are computed twice, and their activations not kept
+_CHECKPOINTED = " checkpointed"  # suffix of a name: activation checkpointing, which computes layers twice
 _CONTENDERS = {
     "inference": (OURS, peers.BASELINE),
     "training": (OURS, OURS + _CHECKPOINTED, peers.BASELINE, peers.BASELINE + _CHECKPOINTED),
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     names = list(_CONTENDERS[options.work])
     if work.config.model_type == "albert" and options.work == "training":
-        names.remove(peers.BASELINE + _CHECKPOINTED)  # transformers has it for the other families only
+        names.remove(peers.BASELINE + _CHECKPOINTED)  # transformers does not support it for ALBERT
     with tempfile.TemporaryDirectory() as folder:
         work.random_model().save_pretrained(folder)
         found = {name: in_own_process([*arguments, "--case", name, folder]) for name in names}
@@ -61,18 +61,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def in_own_process(arguments: Sequence[str]) -> int:
-    """What :func:`rise` gives in a process that has done nothing else."""
+    """Runs :func:`rise` in a new process."""
     command_line = [sys.executable, "-m", "benchmarks.memory", *arguments]
     output = subprocess.run(command_line, check=True, stdout=subprocess.PIPE, text=True).stdout
     return int(output.splitlines()[-1])
 
 
 def rise(name: str, folder: Path, work: Workload) -> int:
-    """The bytes by which one contender's work raises the memory of this process at most."""
+    """The peak memory of a contender's work above that of this process before it, in bytes."""
     reset_peak_memory(work.device)
     before = peak_memory(work.device)
     run = one_pass(name, folder, work)
-    run()  # the optimizer makes its states at the end of the first step
+    run()  # the optimizer creates its state in the first step
     reset_peak_memory(work.device)
     run()
     after = peak_memory(work.device)

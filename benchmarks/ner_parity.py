@@ -1,8 +1,8 @@
-"""Does fine-tuning here end where it ends with transformers?
+"""Compares the result of fine-tuning with that of transformers.
 
-Trains the named-entity task twice from the same checkpoint and the same initial head: once with this project's model
-and loop, once with transformers' model in a plain padded loop over the same batches, in the same order, with the same
-optimizer settings. Prints each epoch's strict F1 on the dev file, and one JSON line last.
+Trains NER twice from the same checkpoint and the same initial head: once with minibert's model and loop, once with
+transformers' model in a plain padded loop over the same batches, in the same order, with the same optimizer settings.
+Prints the strict F1 on the dev file after each epoch, and one JSON line last.
 
     python -m benchmarks.ner_parity --weights MINILM --train eng.train.gz --dev eng.testa.gz --precision bf16
 """
@@ -35,7 +35,7 @@ from tasks.run.prepare import prepare
 
 
 def padded(windows: Sequence[Window], pad_token_id: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, attention mask and targets of some windows, ``(B, S)`` each."""
+    """The ids, attention mask and targets of windows, each ``(B, S)``."""
     ids = [torch.from_numpy(window.ids.astype(np.int64)) for window in windows]
     targets = [torch.from_numpy(window.targets.astype(np.int64)) for window in windows]
     mask = pad_sequence([torch.ones_like(row) for row in ids], batch_first=True)
@@ -49,7 +49,7 @@ def padded(windows: Sequence[Window], pad_token_id: int, device: torch.device) -
 def train_theirs(
     model: nn.Module, windows: list[Window], settings: NerSettings, pad_token_id: int, device: torch.device
 ) -> Iterator[int]:
-    """One epoch after another in a plain loop; yields after each."""
+    """Trains in a plain loop; yields after each epoch."""
     precision = choose_precision(settings.precision, device)
     decays = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim == 1]
@@ -96,7 +96,7 @@ def their_tags(
 def read_settings() -> NerSettings:
     """The settings of both trainings, from the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.ner_parity", description="NER here and in transformers."
+        prog="python -m benchmarks.ner_parity", description="NER in minibert and in transformers."
     )
     parser.add_argument("--weights", required=True)
     parser.add_argument("--train", required=True)

@@ -1,4 +1,4 @@
-"""``python -m tasks.ner`` that says when its first optimizer step is done and ends there; see benchmarks.first_step."""
+"""``python -m tasks.ner``, which reports its first optimizer step and exits; see :mod:`benchmarks.first_step`."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Our side of a comparison: the model as a user runs it, and the optimizer step that ``fit`` takes."""
+"""minibert in the comparisons: the model as a user runs it, and the optimizer step of ``Trainer``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ OURS_INT8 = f"{OURS}-int8"
 
 
 def our_predictor(folder: Path, work: Workload, *, int8: bool = False) -> Predictor:
-    """Our model as prediction makes it ready."""
+    """Our model, prepared as for prediction."""
     ready = for_inference(TokenClassifier.from_pretrained(folder).to(work.device).eval(), work.dtype, int8=int8)
 
     @torch.inference_mode()
@@ -35,7 +35,7 @@ def our_predictor(folder: Path, work: Workload, *, int8: bool = False) -> Predic
 
 
 def our_trainer(folder: Path, work: Workload, *, checkpointing: bool = False) -> Trainer:
-    """Our optimizer step over the workload's batches, as :class:`minibert.training.Trainer` takes it."""
+    """The optimizer step of :class:`minibert.training.Trainer` over the workload's batches."""
     device = work.device
     model = TokenClassifier.from_pretrained(folder).to(device)
     model.encoder.activation_checkpointing = checkpointing

@@ -1,6 +1,6 @@
-"""What people would use instead, on the same weights: each reads the folder that ours was saved to.
+"""The tools that minibert is compared with. Each loads the same weights, from the folder that ours was saved to.
 
-A peer that cannot run here raises :class:`Unavailable`, which says why.
+A peer that cannot run on this machine raises :class:`Unavailable`, which says why.
 """
 
 import importlib.util
@@ -38,7 +38,7 @@ def padded(sequences: Sequence[Ids], fill: int, device: torch.device) -> Padded:
     return torch.from_numpy(ids).to(device, non_blocking=True), mask.to(device, non_blocking=True)
 
 
-# -- models: modules of ids and mask that give logits (B, S, num_labels) ----------------------------------------------
+# -- models: modules from ids and mask to logits (B, S, num_labels) -------------------------------------------------
 
 
 class _Transformers(nn.Module):
@@ -56,7 +56,7 @@ class _Transformers(nn.Module):
 class _TorchEncoder(nn.Module):
     """``torch.nn.TransformerEncoder`` between transformers' embeddings and classifier, for inference.
 
-    In evaluation it takes the path that was written to be fast: fused layers over nested tensors.
+    In evaluation mode it uses its fast path: fused layers over nested tensors.
     """
 
     def __init__(self, folder: Path, dtype: torch.dtype) -> None:
@@ -139,14 +139,14 @@ _MODULES: Mapping[str, Callable[[Path, Workload, torch.dtype], nn.Module]] = {
     "transformers-flash": _flash,
     "torch-encoder": _torch_encoder,
 }
-_SORTED = "-sorted"  # behind a name: all sequences sorted by length
+_SORTED = "-sorted"  # suffix of a name: all sequences sorted by length
 
 
 # -- inference --------------------------------------------------------------------------------------------------------
 
 
 def predictor(name: str, folder: Path, work: Workload) -> Predictor:
-    """The peer of that name, with its weights in the workload's precision.
+    """The peer of this name, with weights in the workload's precision.
 
     Raises:
         Unavailable: it cannot run here.
@@ -158,7 +158,7 @@ def predictor(name: str, folder: Path, work: Workload) -> Predictor:
 
 
 def reference_predictor(folder: Path, work: Workload) -> Predictor:
-    """The formula written out, in fp32."""
+    """transformers' eager attention in fp32."""
     return _padded_predictor("reference", _Transformers(folder, "eager", torch.float32), work)
 
 
@@ -178,11 +178,11 @@ _ONNX = {"onnx-fp32": False, "onnx-int8": True}
 
 
 def _onnx_predictor(name: str, folder: Path, work: Workload) -> Predictor:
-    """ONNX Runtime with its graph optimisations; int8 quantises weights once and activations as they come."""
+    """ONNX Runtime with its graph optimisations; int8 quantises activations dynamically."""
     if work.device.type != "cpu":
         raise Unavailable("measured on the CPU only")
     try:
-        # Imported here because they are an extra, and this peer is left out without them.
+        # Imported here because they are an optional extra: without them, this peer is left out.
         import onnxruntime
         from onnxruntime.quantization import QuantType, quantize_dynamic
     except ImportError as error:
@@ -193,7 +193,7 @@ def _onnx_predictor(name: str, folder: Path, work: Workload) -> Predictor:
     if not path.exists():
         _export(folder, path, padded(work.batches[0], fill, work.device))
     if quantised:
-        logging.getLogger().setLevel(logging.ERROR)  # it warns through the root logger
+        logging.getLogger().setLevel(logging.ERROR)  # it logs warnings to the root logger
         quantize_dynamic(path, folder / "int8.onnx", weight_type=QuantType.QInt8)
         path = folder / "int8.onnx"
     options = onnxruntime.SessionOptions()
@@ -212,7 +212,7 @@ def _export(folder: Path, path: Path, example: Padded) -> None:
     module = _Transformers(folder, "eager", torch.float32).eval()
     axes = {0: "batch", 1: "length"}
     with warnings.catch_warnings():
-        # The exporter over torch.export needs one more package, takes minutes, and gives the same graph's speed.
+        # The exporter based on torch.export needs another package, takes minutes, and its graph is not faster.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module, example, path, dynamo=False, opset_version=17, input_names=["ids", "mask"],
@@ -229,7 +229,7 @@ TRAINERS = tuple(name for name in _MODULES if name != "torch-encoder")
 
 
 def trainer(name: str, folder: Path, work: Workload, *, checkpointing: bool = False) -> Trainer:
-    """The peer of that name in a plain loop: padded batches, autocast over fp32 weights, clipping, AdamW.
+    """The peer of this name in a plain loop: padded batches, autocast over fp32 weights, clipping, AdamW.
 
     Raises:
         Unavailable: it cannot run here.
@@ -241,7 +241,7 @@ def trainer(name: str, folder: Path, work: Workload, *, checkpointing: bool = Fa
 
 
 def reference_trainer(folder: Path, work: Workload) -> Trainer:
-    """Transformers in fp32; not the formula written out, which keeps too much for the backward pass of long texts."""
+    """transformers in fp32, with SDPA: eager attention needs too much memory for long texts."""
     return _plain_trainer("reference", _Transformers(folder, "sdpa", torch.float32), work, "fp32")
 
 

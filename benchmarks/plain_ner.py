@@ -1,7 +1,7 @@
-"""Named-entity recognition as a plain script on transformers does it: what the start of ours is measured against.
+"""NER as a plain transformers script, the peer of :mod:`benchmarks.first_step`.
 
-Reads files of a character and its tag a line, tokenizes them with the checkpoint's fast tokenizer, and trains in a loop
-of its own: autocast, padding to the longest, AdamW. Ends after ``--steps`` steps, with a line after each.
+Reads files with a character and its tag on each line, tokenizes them with the checkpoint's fast tokenizer, and trains
+in a plain loop: autocast, padding to the longest, AdamW. Prints a line per step and ends after ``--steps`` steps.
 
     python -m benchmarks.plain_ner --weights MODEL --train train.txt.gz --dev dev.txt.gz --steps 1
 """
@@ -71,7 +71,7 @@ def main() -> None:
         options.weights, label2id=label2id, id2label=dict(enumerate(labels)), ignore_mismatched_sizes=True
     ).to(device)
     loader: DataLoader[Any] = DataLoader(
-        examples,  # type: ignore[arg-type]  # a list will do
+        examples,  # type: ignore[arg-type]  # a list is enough
         batch_size=BATCH,
         shuffle=True,
         collate_fn=DataCollatorForTokenClassification(tokenizer),

@@ -1,4 +1,4 @@
-"""The output of every script: a table of its contenders, and one JSON line with the figures and their circumstances."""
+"""The output of every benchmark: a table of its contenders, and a JSON line with figures, settings and versions."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ _FORMATS = {"utilisation": ".0%", "error": ".1e", "speedup_of_ours": ".2f", "par
 
 
 def available(names: Sequence[str], make: Callable[[str], Contender]) -> list[Contender]:
-    """Makes the contenders of these names; prints a reason for each one that cannot run here and leaves it out."""
+    """Makes the contenders of these names; leaves out those that cannot run here, and prints why."""
     made = []
     for name in names:
         try:
@@ -36,20 +36,20 @@ def print_record(
     contenders: Mapping[str, Mapping[str, Any]],
     matrix_peak: float | None = None,
 ) -> None:
-    """Prints the table and then the JSON line, which also has the raw figures (the lists).
+    """Prints the table, then the JSON line, which also has the raw measurements (the lists).
 
     Args:
-        contenders: the figures of each contender by name; all have the same ones.
-        matrix_peak: the machine's rate of matrix products, in operations a second.
+        contenders: each contender's figures by name; all contenders have the same figures.
+        matrix_peak: the machine's peak rate of matrix products, in operations per second.
     """
     lengths = work.lengths
     print(
         f"{benchmark}: {work.options['arch']} {work.options['size']}, {work.precision}, {len(lengths)} sequences of "
-        f"{sum(lengths) / len(lengths):.1f} tokens in {len(work.batches)} batches, padding would be {work.padding:.2f} "
+        f"{sum(lengths) / len(lengths):.1f} tokens in {len(work.batches)} batches, with padding {work.padding:.2f} "
         f"times the tokens; {device_name(work.device)}"
     )
     if matrix_peak is not None:
-        print(f"matrix products: {matrix_peak / 1e12:.3f} T operations a second")
+        print(f"matrix products: {matrix_peak / 1e12:.3f} T operations per second")
     columns = [name for name, value in next(iter(contenders.values())).items() if not isinstance(value, list)]
     print("| contender | " + " | ".join(column.replace("_", " ") for column in columns) + " |")
     print("|---" * (1 + len(columns)) + "|")
@@ -66,7 +66,7 @@ def print_record(
 
 
 def all_versions() -> dict[str, str]:
-    """Versions of what a run uses and of the peers."""
+    """The versions of minibert's dependencies and of the peers."""
     found = {**versions(), "cuda": str(torch.version.cuda)}
     for name in ("transformers", "onnxruntime", "flash-attn"):
         with contextlib.suppress(metadata.PackageNotFoundError):

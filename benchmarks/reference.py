@@ -1,4 +1,4 @@
-"""transformers, an extra: what the benchmarks hold minibert against; without it they end in one sentence."""
+"""Imports transformers, an optional extra; without it, a benchmark exits with one sentence."""
 
 import sys
 
@@ -6,7 +6,7 @@ try:
     import transformers as transformers
 except ModuleNotFoundError:
     print(
-        "error: transformers is missing, which is measured beside minibert: pip install -e '.[bench]'", file=sys.stderr
+        "error: this benchmark compares with transformers, which is missing: pip install -e '.[bench]'", file=sys.stderr
     )
     sys.exit(2)
 

@@ -1,8 +1,7 @@
-"""The study's runs in one go: each task with three architectures, from the small pre-trained weights that come with
-minibert or from random ones, each with its report.
+"""Fine-tunes three architectures on each task, from minibert's small pre-trained weights or from random ones.
 
-Every run trains on the real files and is scored on data that it has not seen; the linear baseline stands beside it.
-Prints a table and one JSON line last.
+Each run is scored on held-out data and has a report; a linear baseline is given for comparison. Prints a table, then
+one JSON line.
 
     python -m benchmarks.study --data DATA --out runs/study --seeds 3
     python -m benchmarks.study --data DATA --out runs/random --weights random
@@ -25,7 +24,7 @@ from tasks.settings import RANDOM
 
 # Files below --data.
 RUNS: dict[str, list[str]] = {
-    # The defaults of a small model are for few examples.
+    # A small model's defaults are for small data sets.
     "ner": ["--train", "ner/msra/train.txt.gz", "--dev", "ner/msra/dev.txt.gz", "--epochs", "3"],
     "classification": ["--train", "sarcasm/sarcasm.jsonl.gz", "--dev-share", "0.2", "--epochs", "5", "--lr", "3e-4"],
     "qa": ["--train", "taipei_qa/Taipei_QA_new.txt", "--test-share", "0.1"],
@@ -35,7 +34,7 @@ RUNS: dict[str, list[str]] = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description="All tasks and architectures.")
-    parser.add_argument("--data", required=True, help="folder of the data files")
+    parser.add_argument("--data", required=True, help="folder with the data files")
     parser.add_argument("--out", required=True, help="new folder for the runs")
     parser.add_argument("--tasks", nargs="+", choices=tuple(RUNS), default=list(RUNS), help="default: all")
     parser.add_argument("--weights", choices=(RANDOM,), help="default: the small pre-trained ones")
@@ -47,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for task in options.tasks:
         given = [str(data / value) if "/" in value else value for value in RUNS[task]]
         if missing := [value for value in given if value.startswith(str(data)) and not Path(value).is_file()]:
-            raise InputError(f"--data {data}: holds no {missing[0]}.")
+            raise InputError(f"--data {data}: {missing[0]} is missing.")
         started = time.perf_counter()
         folder = compare.main(["--task", task, *given, *start, "--seeds", str(options.seeds), "--out", str(out / task)])
         comparison = read_json_object(folder / "comparison.json")

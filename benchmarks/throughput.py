@@ -1,8 +1,8 @@
-"""Tokens a second in inference and in training, against the tools people would use instead.
+"""Tokens per second in inference and in training, compared with other tools.
 
-All read the same sequences with the same weights, in one process, in turns, and give the same logits (or gradients)
-before anything is timed. The table gives medians over rounds; utilisation is the real tokens' operations by the time
-and by the machine's rate of matrix products in the same run. One JSON line comes last.
+All process the same sequences with the same weights, in one process, in turn; before timing, their logits (or
+gradients) are compared. The table gives medians over rounds. Utilisation is the operations of real tokens per second,
+relative to the machine's peak rate of matrix products in the same run. Prints one JSON line last.
 
     python -m benchmarks.throughput inference --lengths msra_uncut_test_lengths.txt
     python -m benchmarks.throughput training --lengths msra/dev.txt.gz --size minilm --sequences 320
@@ -29,7 +29,7 @@ from tasks.run.interrupts import command_line
 Prepare = Callable[[Sequence[str], Path, Workload], tuple[dict[str, Work], dict[str, float]]]
 
 _CHOICES = (*peers.PREDICTORS, OURS_INT8)
-_TRAINING_COST = 3  # by that of a forward pass
+_TRAINING_COST = 3  # relative to a forward pass
 _DEFAULT_PEERS = {
     ("inference", "cpu"): (
         "transformers-sdpa-sorted", "transformers-eager", "torch-encoder", "onnx-fp32-sorted", "onnx-int8-sorted",
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         nargs="*",
         metavar="PEER",
         choices=_CHOICES,
-        help=f"beside {peers.BASELINE}; of {', '.join(_CHOICES)} (for training, of {', '.join(peers.TRAINERS)})",
+        help=f"in addition to {peers.BASELINE}: {', '.join(_CHOICES)} (in training: {', '.join(peers.TRAINERS)})",
     )
     options = parser.parse_args(argv)
     work = read_workload(options)
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if wanted is None:
         wanted = _DEFAULT_PEERS[options.work, work.device.type]
     if options.work == "training" and (unfit := [name for name in wanted if name not in peers.TRAINERS]):
-        raise InputError(f"--peers {unfit[0]}: does not train; of {', '.join(peers.TRAINERS)}.")
+        raise InputError(f"--peers {unfit[0]}: does not train; choose from {', '.join(peers.TRAINERS)}.")
     peak = matrix_peak(work.device, work.dtype)
     seconds, errors = measured(inference if options.work == "inference" else training, wanted, work, options.rounds)
     peak = max(peak, matrix_peak(work.device, work.dtype))
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def measured(
     prepare: Prepare, wanted: Sequence[str], work: Workload, rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """The seconds of each round, and the error, of ours, the baseline, and the peers wanted, on the same weights."""
+    """The seconds of each round, and the error, of minibert, the baseline and other peers on the same weights."""
     names = list(dict.fromkeys([peers.BASELINE, *wanted]))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -90,9 +90,9 @@ def measured(
 
 
 def inference(names: Sequence[str], folder: Path, work: Workload) -> tuple[dict[str, Work], dict[str, float]]:
-    """A pass of each contender over all batches, and how far it is from the reference.
+    """Each contender's pass over all batches, and its error against the reference.
 
-    Exits with status 1 where one computes something else.
+    Exits with status 1 if an error is too large.
     """
 
     def contender(name: str) -> Predictor:
@@ -121,7 +121,7 @@ def inference(names: Sequence[str], folder: Path, work: Workload) -> tuple[dict[
 
 
 def training(names: Sequence[str], folder: Path, work: Workload) -> tuple[dict[str, Work], dict[str, float]]:
-    """The same of an optimizer step on each batch."""
+    """Like :func:`inference`, with an optimizer step on each batch."""
     contenders: list[Trainer] = [
         our_trainer(folder, work),
         *available(names, lambda name: peers.trainer(name, folder, work)),
@@ -134,7 +134,7 @@ def training(names: Sequence[str], folder: Path, work: Workload) -> tuple[dict[s
 def _figures(
     work: Workload, seconds: dict[str, list[float]], errors: dict[str, float], ideal: float
 ) -> dict[str, dict[str, Any]]:
-    """The table's columns by contender; ``ideal`` is the seconds it takes at the peak."""
+    """The table's columns by contender; ``ideal`` is the time at the machine's peak rate, in seconds."""
     median = {name: statistics.median(values) for name, values in seconds.items()}
     return {
         name: {

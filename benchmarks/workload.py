@@ -1,6 +1,6 @@
-"""What is measured: shapes of models, sequences of real lengths, their batches, and what they cost.
+"""What is measured: the sizes of models, sequences with realistic lengths, their batches, and their cost in operations.
 
-All scripts share the options that :func:`add_options` adds, and make a :class:`Workload` of them.
+The benchmarks share the options of :func:`add_options`, which :func:`read_workload` turns into a :class:`Workload`.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from tasks.ner.data import read_ner
 Ids = npt.NDArray[np.int64]
 
 _LABELS = ("O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER")
-_NUM_SPECIAL_TOKENS = 2  # a file's lengths are of texts; the first and the last token come to them
-_FIRST_WORD = 5  # ids below are padding and the like, in all families
+_NUM_SPECIAL_TOKENS = 2  # added to the lengths in a file, which are of texts
+_FIRST_WORD = 5  # lower ids are special tokens in all families
 
 
 def _shape(layers: int, hidden: int, heads: int, intermediate: int | None = None) -> dict[str, int]:
@@ -42,7 +42,7 @@ _FAMILIES: dict[str, dict[str, int]] = {
     "albert": {"vocab_size": 30000, "embedding_size": 128},
     "roberta": {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1},
 }
-# The published sizes; "trial" is for tests of the scripts.
+# Published sizes; "trial" is for tests of the benchmarks.
 SIZES: dict[str, dict[str, dict[str, int]]] = {
     "bert": {
         "trial": _shape(2, 32, 2),
@@ -69,14 +69,14 @@ SIZES: dict[str, dict[str, dict[str, int]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """A model's shape and what it is to read.
+    """A model's shape and its input.
 
     Attributes:
-        options: the command line's, for the record.
-        config: the shape.
+        options: the command line's options, for the record.
+        config: the model's shape.
         sequences: token ids, special tokens included, in order of arrival.
-        batches: the same, cut up.
-        device, precision: fp32, bf16 or fp16.
+        batches: the sequences, split into batches.
+        device, precision: where and how to compute (fp32, bf16 or fp16).
         seed: of the weights, ids and targets.
     """
 
@@ -98,17 +98,17 @@ class Workload:
 
     @property
     def padding(self) -> float:
-        """Tokens in the batches, each padded to its longest sequence, by real tokens."""
+        """The tokens of padded batches relative to real tokens."""
         return sum(len(batch) * max(map(len, batch)) for batch in self.batches) / sum(self.lengths)
 
     def sorted_batches(self) -> list[list[Ids]]:
-        """Batches of as many sequences, but of all of them by length."""
+        """Batches of the same sizes, made from all sequences sorted by length."""
         ordered = sorted(self.sequences, key=len)
         borders = [0, *accumulate(map(len, self.batches))]
         return [ordered[start:end] for start, end in pairwise(borders)]
 
     def random_model(self) -> TokenClassifier:
-        """A model with a label for each token, on the CPU in fp32; the same for the same seed."""
+        """A token classifier on the CPU in fp32, initialised from the seed."""
         torch.manual_seed(self.seed)
         return TokenClassifier(self.config).eval()
 
@@ -119,33 +119,38 @@ class Workload:
 
 
 def add_options(parser: argparse.ArgumentParser, *, lengths: str, sequences: int, batch: int = 32) -> None:
-    """Adds the options of a workload, with a script's own defaults for some of them."""
+    """Adds the options of a workload, with a benchmark's own defaults for some of them."""
     add = parser.add_argument
     add("--device", default="auto", help="auto, cpu or cuda")
     add("--arch", default="bert", choices=tuple(SIZES))
-    add("--size", default="base", help="tiny, minilm, base, large, xlarge or xxlarge, as far as --arch has it")
-    add("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"), help="of both sides")
+    add("--size", default="base", help="tiny, minilm, base, large, xlarge or xxlarge, if --arch has it")
+    add("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"), help="of all contenders")
     add(
         "--lengths",
         default=lengths,
-        help="fixed:TOKENS; lognormal:MEDIAN,SIGMA in tokens; a file with the number of characters of a text a line; "
-        "or a file of labelled sentences, whose words are counted (default: %(default)s)",
+        help="fixed:TOKENS; lognormal:MEDIAN,SIGMA in tokens; a file with the number of characters of a text on each "
+        "line; or a file of labelled sentences, whose words are counted (default: %(default)s)",
     )
-    add("--sequences", type=int, default=sequences, help="how many, the first of a file (default: %(default)s)")
-    add("--batch", type=int, default=batch, help="sequences in a batch (default: %(default)s)")
-    add("--batch-tokens", type=int, default=None, help="tokens in a batch at most, in place of --batch")
+    add(
+        "--sequences",
+        type=int,
+        default=sequences,
+        help="number of sequences, from the start of a file (default: %(default)s)",
+    )
+    add("--batch", type=int, default=batch, help="sequences per batch (default: %(default)s)")
+    add("--batch-tokens", type=int, default=None, help="maximal tokens per batch, instead of --batch")
     add("--seed", type=int, default=0, help="of weights, ids and random lengths")
 
 
 def read_workload(options: argparse.Namespace) -> Workload:
-    """Makes what the options ask for.
+    """Makes the workload of the options.
 
     Raises:
         InputError: there is no such size, device or precision, or the lengths cannot be read.
     """
     sizes = SIZES[options.arch]
     if options.size not in sizes:
-        raise InputError(f"--size {options.size}: {options.arch} comes in {', '.join(sizes)}.")
+        raise InputError(f"--size {options.size}: {options.arch} has {', '.join(sizes)}.")
     for name in ("sequences", "batch", "batch_tokens"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')} {value}: must be 1 or more.")
@@ -156,7 +161,7 @@ def read_workload(options: argparse.Namespace) -> Workload:
         **_FAMILIES[options.arch],
         **shape,
         "id2label": dict(enumerate(_LABELS)),
-        # Larger than what training starts from, so that no part of the model is too faint to show in the logits.
+        # Larger than usual, so that every part of the model has a visible effect on the logits.
         "initializer_range": shape["hidden_size"] ** -0.5,
     }
     config = EncoderConfig(**settings)
@@ -175,13 +180,13 @@ def read_workload(options: argparse.Namespace) -> Workload:
 
 
 def read_lengths(given: str, count: int, *, most: int, seed: int = 0) -> list[int]:
-    """The lengths of ``count`` sequences (fewer where a file has fewer), special tokens included, ``most`` at most.
+    """The lengths of ``count`` sequences, special tokens included, at most ``most`` each; fewer if a file has fewer.
 
     Args:
-        given: as ``--lengths`` takes it.
+        given: the value of ``--lengths``.
 
     Raises:
-        InputError: it is none of those forms.
+        InputError: it has none of the accepted forms.
     """
     law, _, numbers = given.partition(":")
     if law in ("fixed", "lognormal") and not Path(given).exists():
@@ -192,7 +197,7 @@ def read_lengths(given: str, count: int, *, most: int, seed: int = 0) -> list[in
         if len(values) != (1 if law == "fixed" else 2) or values[0] < 1 or (law == "fixed" and values[0] > most):
             raise InputError(
                 f"--lengths {given}: write fixed:TOKENS, such as fixed:128, or lognormal:MEDIAN,SIGMA, such as "
-                f"lognormal:28,0.6; this model takes {most} tokens."
+                f"lognormal:28,0.6; this model accepts at most {most} tokens."
             )
         if law == "fixed":
             return [int(values[0])] * count
@@ -202,10 +207,10 @@ def read_lengths(given: str, count: int, *, most: int, seed: int = 0) -> list[in
 
 
 def _lengths_in(path: str) -> list[int]:
-    """The lengths in a file of numbers, or of the sentences in a file of labelled ones."""
+    """The numbers in a file, or the lengths of the labelled sentences in it."""
     try:
         rows = Path(path).read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError):  # read_ner has the better message, and reads .gz
+    except (OSError, UnicodeDecodeError):  # read_ner reads .gz, and has a better message
         rows = []
     if rows and all(row.isdecimal() for row in rows):
         return [int(row) for row in rows]
@@ -213,7 +218,7 @@ def _lengths_in(path: str) -> list[int]:
 
 
 def cut(sequences: Sequence[Ids], *, size: int, tokens: int | None = None) -> list[list[Ids]]:
-    """Cuts sequences, in order, into batches of ``size`` or, where given, of at most ``tokens`` tokens (or one
+    """Splits sequences, in order, into batches of ``size`` sequences, or of at most ``tokens`` tokens (but at least one
     sequence)."""
     if tokens is None:
         return [list(sequences[start : start + size]) for start in range(0, len(sequences), size)]
@@ -221,10 +226,11 @@ def cut(sequences: Sequence[Ids], *, size: int, tokens: int | None = None) -> li
 
 
 def operations(config: EncoderConfig, lengths: Sequence[int]) -> float:
-    """Multiplications and additions of one forward pass over real tokens, in the layers' matrix products alone.
+    """Multiplications and additions of a forward pass over real tokens, counting only the layers' matrix products.
 
-    Of one sequence of s tokens ``F(s) = L (4 h^2 + 2 h i) 2 s + 4 L s^2 h``, with L layers, h hidden, i intermediate:
-    four projections, two feed-forward maps, scores and their mixture. A training step costs 3 F.
+    For one sequence of s tokens ``F(s) = L (4 h^2 + 2 h i) 2 s + 4 L s^2 h``, with L layers, hidden size h and
+    intermediate size i: four projections, two feed-forward maps, attention scores and their weighted sum. A training
+    step costs 3 F.
     """
     layers, hidden = config.num_hidden_layers * config.inner_group_num, config.hidden_size
     per_token = 2 * layers * (4 * hidden**2 + 2 * hidden * config.intermediate_size)
