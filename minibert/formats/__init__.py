@@ -1,1 +1,1 @@
-"""Foreign checkpoint formats: one table of names and one reader each."""
+"""Checkpoint formats: a table of names and a reader for each, and the conversion between them."""

@@ -1,12 +1,12 @@
-"""CRC-32C, the checksum of TensorFlow's files, at the speed of numpy.
+"""CRC-32C, the checksum of TensorFlow's files, vectorised with numpy.
 
-The checksum is linear over bits once its start value is folded into the first word, so a long message may be shortened
-without changing its result: a word that stands ``d`` bytes before another adds to it what is left of it after ``d``
-zero bytes. A row of words is folded into the next row this way, all its words at once, until one row is left; shorter
-rows shorten that one again, and a plain loop takes the last bytes.
+Once its start value is folded into the first word, the checksum is linear over bits. So a word can be replaced by its
+effect on a later word: its checksum after ``d`` zero bytes, where ``d`` is the distance. The message is viewed as rows
+of words, and each row is folded into the next, all words at once, until one row is left. That row is folded again with
+shorter rows, and a plain loop handles the last bytes.
 
 Sources: Castagnoli et al. 1993 for the polynomial; RFC 3720, appendix B.4 for test vectors; ``crc32_combine`` in zlib
-for the operator that stands for a run of zero bytes.
+for the operator of a run of zero bytes.
 """
 
 import functools
@@ -21,7 +21,7 @@ Words = NDArray[np.uint32]
 
 
 def crc32c(data: bytes | bytearray | memoryview | NDArray[np.uint8]) -> int:
-    """The CRC-32C of a contiguous buffer, which is neither copied nor changed."""
+    """The CRC-32C of a contiguous buffer."""
     message = np.frombuffer(data, dtype=np.uint8)
     register = 0xFFFFFFFF
     for width in _ROWS:
@@ -44,7 +44,7 @@ def crc32c(data: bytes | bytearray | memoryview | NDArray[np.uint8]) -> int:
 
 @functools.cache
 def _byte_table() -> list[int]:
-    """What one byte in the lowest bits of the register becomes when it is shifted out."""
+    """The register after shifting out each value of its lowest byte."""
     table = []
     for register in range(256):
         for _ in range(8):
@@ -55,8 +55,8 @@ def _byte_table() -> list[int]:
 
 @functools.cache
 def _zero_bytes(count: int) -> tuple[Words, Words]:
-    """What ``count`` zero bytes, a power of two, make of the lower and of the upper half of a register."""
-    columns = [_POLYNOMIAL, *(1 << bit for bit in range(31))]  # what one zero bit makes of each bit of the register
+    """The effect of ``count`` zero bytes (a power of two) on the lower and on the upper half of the register."""
+    columns = [_POLYNOMIAL, *(1 << bit for bit in range(31))]  # the effect of a zero bit on each bit of the register
     for _ in range((8 * count).bit_length() - 1):
         columns = [_applied(columns, column) for column in columns]
     return _all_sums(columns[:16]), _all_sums(columns[16:])

@@ -1,12 +1,12 @@
 """TensorFlow's V2 checkpoints ("tensor bundles"), read and written without TensorFlow.
 
-``PREFIX.index`` is a sorted table from tensor names to entries; ``PREFIX.data-00000-of-00001`` (more where there are
-more shards) holds the tensors' bytes. Every block of the index and every tensor carries a checksum, and both are
-checked. Nothing is allocated for a tensor before its entry fits the data file. What stays in memory is the index,
-which is small; data files are mapped.
+``PREFIX.index`` is a sorted table from tensor names to entries; ``PREFIX.data-00000-of-00001`` (or several shards) has
+the tensors' bytes. Every block of the index and every tensor has a checksum, and all are verified. Memory for a tensor
+is allocated only after its entry has been checked against the data file. Only the small index stays in memory; data
+files are memory-mapped.
 
-Sources: ``tensor_bundle.proto``, ``tensor_shape.proto``, ``types.proto`` and ``versions.proto`` of TensorFlow for the
-index's values, and the comment at the head of its ``tensor_bundle.h`` for the whole.
+Sources: TensorFlow's ``tensor_bundle.h`` (the comment at its top) for the files, and ``tensor_bundle.proto``,
+``tensor_shape.proto``, ``types.proto`` and ``versions.proto`` for the index's values.
 """
 
 import math
@@ -28,22 +28,22 @@ from minibert.errors import InputError
 from minibert.files import write_atomically
 from minibert.formats.google.crc32c import crc32c
 from minibert.formats.google.leveldb_table import (
-    LONGEST_KEY,
+    MAX_KEY_LENGTH,
     DamagedError,
+    abbreviate,
     encode_varint,
     masked,
     read_table,
-    shown,
     varint,
     write_table,
 )
 
 __all__ = ["Entry", "TensorBundle", "crc32c", "write_bundle"]
 
-_LARGEST_INDEX = 16 << 20  # bytes; that of BERT-large takes 12 KiB, with an optimizer's slots three times as much
-_MOST_DIMENSIONS = 32
+_MAX_INDEX_SIZE = 16 << 20  # bytes; BERT-large's has 12 KiB, or three times that with optimizer state
+_MAX_DIMENSIONS = 32
 
-# DataType in types.proto: what a reader here may meet, and the dtypes that it hands out.
+# DataType in types.proto.
 _TYPE_NAMES = {
     1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 8: "complex64", 9: "int64",
     10: "bool", 14: "bfloat16", 17: "uint16", 18: "complex128", 19: "float16", 20: "resource", 21: "variant",
@@ -60,16 +60,16 @@ _TYPE_NUMBERS = {_DTYPES[name]: number for number, name in _TYPE_NAMES.items() i
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a tensor lies.
+    """The location and type of a tensor.
 
     Attributes:
-        dtype: its name in torch, or TensorFlow's name of a kind that has no numbers to read (``string``).
+        dtype: torch's name, or TensorFlow's name of an unsupported type (``string``).
         shape: its dimensions.
-        shard: number of the data file.
+        shard: the number of the data file.
         offset: of its first byte in that file.
         size: in bytes.
         checksum: masked CRC-32C of its bytes.
-        sliced: whether its bytes are cut up and lie elsewhere.
+        sliced: whether it is stored in slices, under other names.
     """
 
     dtype: str
@@ -85,13 +85,13 @@ class Entry:
 
 
 class TensorBundle:
-    """A checkpoint on disk. Opening it reads and checks the whole index; tensors are read one by one.
+    """A checkpoint on disk. Opening it reads and checks the whole index; tensors are read on demand.
 
     Args:
-        prefix: the path without ``.index`` and ``.data-...``, as TensorFlow takes it (``.../bert_model.ckpt``).
+        prefix: the path without ``.index`` and ``.data-...``, as in TensorFlow (``.../bert_model.ckpt``).
 
     Raises:
-        InputError: a file is missing, is damaged, or uses something that is not supported.
+        InputError: a file is missing or damaged, or uses an unsupported feature.
     """
 
     def __init__(self, prefix: str | os.PathLike[str]) -> None:
@@ -100,35 +100,35 @@ class TensorBundle:
         try:
             num_shards, entries = _parse_index(self._read_index())
         except DamagedError as error:
-            raise InputError(f"{self._index}: {error}; fetch or save the checkpoint again.") from None
+            raise InputError(f"{self._index}: {error}; download or save the checkpoint again.") from None
         self._num_shards = num_shards
         shards = {entry.shard for entry in entries.values() if not entry.sliced}
         self._files = {shard: self._map(shard) for shard in sorted(shards)}
         try:
-            _check_places(entries, {shard: len(file) for shard, file in self._files.items()})
+            _check_locations(entries, {shard: len(file) for shard, file in self._files.items()})
         except DamagedError as error:
             raise InputError(
-                f"{self._index}: {error}; the index and the data do not belong together or are incomplete, fetch both "
-                "again."
+                f"{self._index}: {error}; the index and the data are from different checkpoints or incomplete; "
+                "download both again."
             ) from None
-        # The pieces of a sliced tensor have names of their own, which begin with a zero byte.
+        # Slices of a tensor have names that begin with a zero byte.
         self._entries = {name: entry for name, entry in entries.items() if not name.startswith("\0")}
 
     def names(self) -> list[str]:
-        """The names of all tensors, sorted, with those that cannot be read."""
+        """The names of all tensors, sorted, including unsupported ones."""
         return list(self._entries)
 
     def entry(self, name: str) -> Entry:
-        """Where a tensor lies and what it is; InputError where there is none of this name."""
+        """The entry of a tensor; InputError if there is none of this name."""
         if name not in self._entries:
-            raise InputError(f"{self._index}: holds no tensor {name!r}; its names tell which it holds.")
+            raise InputError(f"{self._index}: has no tensor {name!r}.")
         return self._entries[name]
 
     def read(self, name: str) -> Tensor:
         """A copy of a tensor.
 
         Raises:
-            InputError: there is no such tensor, it holds no numbers, it is stored in slices, or its bytes are damaged.
+            InputError: there is no such tensor, its type is not supported, it is stored in slices, or it is damaged.
         """
         entry = self.entry(name)
         if entry.sliced:
@@ -137,42 +137,42 @@ class TensorBundle:
                 "the checkpoint again without a partitioner."
             )
         if entry.dtype not in _DTYPES:
-            raise InputError(f"{self._index}: {name!r} is of type {entry.dtype}, which is not read; leave it out.")
+            raise InputError(f"{self._index}: {name!r} is of type {entry.dtype}, which is not supported.")
         dtype = _DTYPES[entry.dtype]
         file = self._files[entry.shard]
-        # numpy's memory, not torch's: a freed block of torch's, which is aligned, does not fit the next of its size.
+        # numpy's memory, because a freed block of torch's, which is aligned, is not reused for the next tensor.
         data = torch.from_numpy(np.array(file[entry.offset : entry.offset + entry.size]))
         if isinstance(file.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            file.base.madvise(mmap.MADV_DONTNEED)  # what is copied need not stay in memory twice
+            file.base.madvise(mmap.MADV_DONTNEED)  # the mapped pages are no longer needed
         if masked(crc32c(data.numpy())) != entry.checksum:
             raise InputError(
                 f"{self._shard_path(entry.shard)}: the bytes of {name!r} do not match their checksum; the file is "
-                "damaged, fetch it again."
+                "damaged, download it again."
             )
         if dtype == torch.bool and bool((data > 1).any()):
             raise InputError(
-                f"{self._shard_path(entry.shard)}: {name!r} holds a truth value that is neither 0 nor 1; save the "
+                f"{self._shard_path(entry.shard)}: {name!r} contains a boolean that is neither 0 nor 1; save the "
                 "checkpoint again."
             )
-        # An empty array of numpy's has strides that torch's view does not take.
+        # torch cannot view an empty numpy array.
         return data.view(dtype).reshape(entry.shape) if entry.size else torch.empty(entry.shape, dtype=dtype)
 
     def _read_index(self) -> bytes:
         try:
             status = self._index.stat()
-            regular, small = stat.S_ISREG(status.st_mode), status.st_size <= _LARGEST_INDEX
+            regular, small = stat.S_ISREG(status.st_mode), status.st_size <= _MAX_INDEX_SIZE
             if regular and small:
                 with open(self._index, "rb") as file:
                     return file.read(status.st_size)
         except FileNotFoundError:
             raise InputError(
-                f"{self._index}: no such file; a TensorFlow checkpoint is given by the common beginning of its .index "
-                "and .data files."
+                f"{self._index}: no such file; pass a TensorFlow checkpoint as the common prefix of its .index and "
+                ".data files."
             ) from None
-        except (OSError, ValueError) as error:  # a zero byte in the path is the second
+        except (OSError, ValueError) as error:  # ValueError: the path contains a zero byte
             raise InputError(f"{self._index}: cannot be read ({error}); check the path and its permissions.") from None
-        what = f"larger than {_LARGEST_INDEX >> 20} MiB" if regular else "not a file"
-        raise InputError(f"{self._index}: {what}, so not the index of a checkpoint; give the right path.")
+        what = f"larger than {_MAX_INDEX_SIZE >> 20} MiB" if regular else "not a file"
+        raise InputError(f"{self._index}: {what}, so not the index of a checkpoint; check the path.")
 
     def _shard_path(self, shard: int) -> Path:
         return Path(f"{self.prefix}.data-{shard:05d}-of-{self._num_shards:05d}")
@@ -180,32 +180,36 @@ class TensorBundle:
     def _map(self, shard: int) -> NDArray[np.uint8]:
         path = self._shard_path(shard)
         try:
-            if path.stat().st_size == 0:  # which cannot be mapped
+            if path.stat().st_size == 0:  # an empty file cannot be mapped
                 return np.zeros(0, np.uint8)
             return np.memmap(path, np.uint8, mode="r")
         except FileNotFoundError:
-            raise InputError(f"{path}: missing, though {self._index.name} refers to it; fetch this file too.") from None
-        except (OSError, ValueError) as error:  # numpy turns some of the first into the second
+            raise InputError(
+                f"{path}: missing, though {self._index.name} refers to it; download this file too."
+            ) from None
+        except (OSError, ValueError) as error:  # numpy converts some OSErrors to ValueError
             raise InputError(f"{path}: cannot be read ({error}); check the path and its permissions.") from None
 
 
-def _check_places(entries: Mapping[str, Entry], lengths: Mapping[int, int]) -> None:
-    """Each tensor lies inside its shard, and no two share a byte."""
-    places = sorted(
+def _check_locations(entries: Mapping[str, Entry], lengths: Mapping[int, int]) -> None:
+    """Checks that each tensor lies within its shard, and that no two overlap."""
+    ranges = sorted(
         (entry.shard, entry.offset, entry.offset + entry.size, name)
         for name, entry in entries.items()
         if not entry.sliced
     )
-    for shard, _, end, name in places:
+    for shard, _, end, name in ranges:
         if end > lengths[shard]:
-            raise DamagedError(f"{shown(name)} ends at byte {end} of data shard {shard}, which has {lengths[shard]}")
-    filled = [place for place in places if place[1] < place[2]]
+            raise DamagedError(
+                f"{abbreviate(name)} ends at byte {end} of data shard {shard}, which has {lengths[shard]}"
+            )
+    filled = [location for location in ranges if location[1] < location[2]]
     for (shard, _, end, name), (next_shard, begin, _, next_name) in pairwise(filled):
         if shard == next_shard and begin < end:
-            raise DamagedError(f"{shown(name)} and {shown(next_name)} overlap in data shard {shard}")
+            raise DamagedError(f"{abbreviate(name)} and {abbreviate(next_name)} overlap in data shard {shard}")
 
 
-# ---- The index: a header under the empty name, and an entry under each tensor's
+# ---- The index: a header under the empty name, then an entry for each tensor
 
 
 def _parse_index(file: bytes) -> tuple[int, dict[str, Entry]]:
@@ -213,7 +217,7 @@ def _parse_index(file: bytes) -> tuple[int, dict[str, Entry]]:
     records = read_table(file)
     first, header = next(records, (None, b""))
     if first != b"":
-        raise DamagedError("does not begin with the header of a TensorFlow checkpoint")
+        raise DamagedError("does not start with the header of a TensorFlow checkpoint")
     num_shards = _parse_header(header)
     entries = {}
     for key, content in records:
@@ -221,30 +225,30 @@ def _parse_index(file: bytes) -> tuple[int, dict[str, Entry]]:
         try:
             entries[name] = _parse_entry(content, num_shards)
         except DamagedError as error:
-            raise DamagedError(f"the entry of {shown(name)}: {error}") from None
+            raise DamagedError(f"the entry of {abbreviate(name)}: {error}") from None
     return num_shards, entries
 
 
 def _text(key: bytes) -> str:
-    if key.startswith(b"\0"):  # a piece of a sliced tensor: not text, and never asked for by name
+    if key.startswith(b"\0"):  # a slice of a tensor: not text, and never looked up by name
         return key.decode("latin-1")
     try:
         return key.decode("utf-8")
     except UnicodeDecodeError:
-        raise DamagedError(f"the name {shown(key)} is not UTF-8") from None
+        raise DamagedError(f"the name {abbreviate(key)} is not UTF-8") from None
 
 
-# ---- The values: three small messages of protocol buffers
+# ---- The values: three small protocol buffer messages
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def _fields(message: bytes, kinds: Mapping[int, int]) -> Iterator[tuple[int, int, bytes]]:
-    """The fields of a message that ``kinds`` names: number, then its value as a number or as bytes.
+    """The fields of a message in ``kinds``: field number, and value as a number or as bytes.
 
     Args:
         message: the bytes of the message.
-        kinds: the wire type by field number; other fields are passed over.
+        kinds: field number -> wire type; other fields are skipped.
     """
     position, end = 0, len(message)
     while position < end:
@@ -259,7 +263,7 @@ def _fields(message: bytes, kinds: Mapping[int, int]) -> Iterator[tuple[int, int
             else:
                 size = 4 if kind == _FIXED32 else 8
             if size > end - position:
-                raise DamagedError("a field is cut off")
+                raise DamagedError("a field is truncated")
             content = message[position : position + size]
             position += size
             if kind == _FIXED32:
@@ -277,7 +281,7 @@ def _signed(number: int) -> int:
 
 
 def _parse_header(message: bytes) -> int:
-    """BundleHeaderProto: the number of shards; the other fields must say what every known checkpoint says."""
+    """BundleHeaderProto: returns the number of shards; the other fields must have their only known values."""
     num_shards = 0
     for field, number, content in _fields(message, {1: _VARINT, 2: _VARINT, 3: _BYTES}):
         if field == 1:
@@ -287,14 +291,14 @@ def _parse_header(message: bytes) -> int:
         elif field == 3:
             for _, min_consumer, _ in _fields(content, {2: _VARINT}):
                 if min_consumer > 1:
-                    raise DamagedError(f"asks for version {min_consumer} of the format; 1 is the newest that is known")
+                    raise DamagedError(f"requires version {min_consumer} of the format; only version 1 is supported")
     if not 1 <= num_shards <= 99999:
-        raise DamagedError(f"its header speaks of {num_shards} data files")
+        raise DamagedError(f"its header gives {num_shards} data files")
     return num_shards
 
 
 def _parse_entry(message: bytes, num_shards: int) -> Entry:
-    """BundleEntryProto, checked in itself."""
+    """BundleEntryProto, checked for consistency."""
     dtype = shard = offset = size = checksum = 0
     shape: tuple[int, ...] = ()
     sliced = False
@@ -329,20 +333,20 @@ def _parse_entry(message: bytes, num_shards: int) -> Entry:
 
 
 def _parse_shape(message: bytes) -> tuple[int, ...]:
-    """TensorShapeProto: field 2 repeats a message whose field 1 is a length; field 3 says that the rank is unknown."""
+    """TensorShapeProto: field 2 is a repeated message whose field 1 is a length; field 3 is unknown_rank."""
     shape = []
     for field, number, content in _fields(message, {2: _BYTES, 3: _VARINT}):
         if field == 3 and number:
-            raise DamagedError("a shape that is not known")
+            raise DamagedError("a shape of unknown rank")
         if field == 2:
             length = 0
             for _, number, _ in _fields(content, {1: _VARINT}):
                 length = _signed(number)
             shape.append(length)
-    if len(shape) > _MOST_DIMENSIONS:
+    if len(shape) > _MAX_DIMENSIONS:
         raise DamagedError(f"a shape of {len(shape)} dimensions")
     if min(shape, default=0) < 0:
-        raise DamagedError(f"the shape {tuple(shape)} holds a negative length")
+        raise DamagedError(f"the shape {tuple(shape)} has a negative length")
     return tuple(shape)
 
 
@@ -350,7 +354,7 @@ def _parse_shape(message: bytes) -> tuple[int, ...]:
 
 
 def write_bundle(prefix: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
-    """Writes a checkpoint of one shard that TensorFlow reads; the index comes last, and each file whole or not at all.
+    """Writes a TensorFlow checkpoint with one shard; each file is written atomically, the index last.
 
     Raises:
         ValueError: a tensor's name, dtype or number of dimensions cannot be written.
@@ -360,10 +364,10 @@ def write_bundle(prefix: str | os.PathLike[str], tensors: Mapping[str, Tensor]) 
     for name, tensor in tensors.items():
         if tensor.dtype not in _TYPE_NUMBERS:
             raise ValueError(f"{name!r}: {tensor.dtype} cannot be written; convert it to one of {list(_TYPE_NUMBERS)}.")
-        if not 0 < len(name.encode()) <= LONGEST_KEY or "\0" in name:
-            raise ValueError(f"{name!r} cannot be the name of a tensor in a TensorFlow checkpoint.")
-        if tensor.dim() > _MOST_DIMENSIONS:
-            raise ValueError(f"{name!r}: {tensor.dim()} dimensions cannot be written, {_MOST_DIMENSIONS} at most.")
+        if not 0 < len(name.encode()) <= MAX_KEY_LENGTH or "\0" in name:
+            raise ValueError(f"{name!r} cannot be a tensor's name in a TensorFlow checkpoint.")
+        if tensor.dim() > _MAX_DIMENSIONS:
+            raise ValueError(f"{name!r}: {tensor.dim()} dimensions cannot be written, only {_MAX_DIMENSIONS}.")
 
     def write_data(path: Path) -> None:
         offset = 0

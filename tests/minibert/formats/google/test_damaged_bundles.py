@@ -77,7 +77,7 @@ BAD_INDEXES: dict[str, tuple[bytes, str]] = {
     "giant name": (table_of([b"\x00" + encode_varint(2**40) + b"\x00" + struct.pack("<2I", 0, 1)]), "lengths"),
     "giant value": (table_of([b"\x00\x00" + encode_varint(2**63) + struct.pack("<2I", 0, 1)]), "lengths"),
     "endless number": (table_of([b"\xff" * 64 + struct.pack("<2I", 0, 1)]), "64 bits"),
-    "number cut off": (table_of([b"\xff" + struct.pack("<2I", 0, 1)]), "cut off within a number"),
+    "number cut off": (table_of([b"\xff" + struct.pack("<2I", 0, 1)]), "truncated within a number"),
     "negative length": (one(shape=(-2,)), "negative length"),
     "two negative lengths": (one(shape=(-1, -2)), "negative length"),
     "overflowing shape": (one(shape=(2**32, 2**32), size=0), "larger than any memory"),
@@ -96,7 +96,7 @@ BAD_INDEXES: dict[str, tuple[bytes, str]] = {
         "'a/kernel' and 'b' overlap",
     ),
     "field of the wrong kind": (table_of([block_of([GOOD[0], (b"a", field(1, b"x"))])]), "wrong kind"),
-    "field cut off": (table_of([block_of([GOOD[0], (b"a", b"\x12\x7f\x01")])]), "cut off"),
+    "field cut off": (table_of([block_of([GOOD[0], (b"a", b"\x12\x7f\x01")])]), "truncated"),
     "group": (table_of([block_of([GOOD[0], (b"a", b"\x0b")])]), "unknown kind 3"),
 }  # fmt: skip
 

@@ -60,7 +60,7 @@ def test_the_checkpoints_are_there_and_cover_what_they_should() -> None:
     [
         ("types", "string", "type string"),
         ("types", "complex64", "type complex64"),
-        ("types", "no such name", "holds no tensor 'no such name'"),
+        ("types", "no such name", "has no tensor 'no such name'"),
         ("sliced", "table", "stored in slices"),
     ],
 )
