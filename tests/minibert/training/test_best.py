@@ -17,19 +17,6 @@ from minibert.errors import InputError
 from minibert.training import checkpoints
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run without any interruption."""
-    run = Run(tmp_path_factory.mktemp("uninterrupted"))
-    run.start()
-    return run
-
-
 def full_disk(*args: Any, **kwargs: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -24,19 +24,6 @@ from training_runs import (
 from minibert.training import LabelledBatch, checkpoints
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run without any interruption."""
-    run = Run(tmp_path_factory.mktemp("uninterrupted"))
-    run.start()
-    return run
-
-
 def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     figures = iter([1.0, 2.0, 3.0])
     Run(tmp_path, figures=lambda: {"loss": next(figures)}, settings={"keep_checkpoints": 3}).start()

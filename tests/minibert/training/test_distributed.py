@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import ROOT
 from training_runs import ragged_items
 
 from minibert.errors import InputError
@@ -20,12 +21,12 @@ pytestmark = pytest.mark.skipif(
     not (hasattr(os, "fork") and torch.distributed.is_available() and torch.distributed.is_gloo_available()),
     reason="needs processes that fork, and torch with gloo",
 )
-WORKER = Path(__file__).with_name("distributed_worker.py")
+WORKER = ROOT / "tests" / "distributed_worker.py"
 VARIANTS = ("albert", "bert", "fgm", "r_drop", "checkpointing", "ema", "tokens")
 
 
 def run(command: list[str]) -> None:
-    paths = os.pathsep.join([str(WORKER.parents[3]), str(WORKER.parents[2]), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(ROOT), str(WORKER.parent), os.environ.get("PYTHONPATH", "")])
     values = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=values, check=False, timeout=300)
     assert done.returncode == 0, done.stderr

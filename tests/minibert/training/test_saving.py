@@ -14,19 +14,6 @@ from training_runs import CALLS_PER_STEP, Run, assert_same_end, loss, saved_step
 from minibert.training import Interrupted, LabelledBatch
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run without any interruption."""
-    run = Run(tmp_path_factory.mktemp("uninterrupted"))
-    run.start()
-    return run
-
-
 def test_saving_every_so_many_minutes(tmp_path: Path) -> None:
     Run(tmp_path, settings={"save_steps": None, "save_minutes": 1e-9, "keep_checkpoints": 100}).start()
     assert saved_steps(tmp_path) == list(range(1, 10))

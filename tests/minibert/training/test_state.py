@@ -1,6 +1,5 @@
 """Exact resume: an interrupted run ends with the same bits."""
 
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -24,19 +23,6 @@ from training_runs import (
 from minibert.errors import InputError
 from minibert.training import LabelledBatch
 from minibert.training.state import random_state, set_random_state
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run without any interruption."""
-    run = Run(tmp_path_factory.mktemp("uninterrupted"))
-    run.start()
-    return run
 
 
 @pytest.mark.parametrize("call", [1, 5, 8, 12, 17, 19, 26])

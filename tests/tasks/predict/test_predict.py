@@ -111,10 +111,9 @@ def close(row: Any, expected: Any) -> bool:
 
 
 @pytest.mark.slow
-def test_several_processes_write_what_one_writes(runs: dict[str, str], tmp_path: Path) -> None:
-    source = tmp_path / "in.jsonl"
-    source.write_text("\n".join(json.dumps({"id": i, "text": text}) for i, text in enumerate(TEXTS)), encoding="utf-8")
-    script = tmp_path / "small_chunks.py"
+def small_chunks(folder: Path) -> Path:
+    """A script that predicts in chunks of 8 inputs, so that several processes have something to share."""
+    script = folder / "small_chunks.py"
     script.write_text(
         "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
         "from tasks.predict import command\n"
@@ -122,6 +121,13 @@ def test_several_processes_write_what_one_writes(runs: dict[str, str], tmp_path:
         "command._CHUNK = 8\n"
         "run_main(command.main)\n"
     )
+    return script
+
+
+def test_several_processes_write_what_one_writes(runs: dict[str, str], tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text("\n".join(json.dumps({"id": i, "text": text}) for i, text in enumerate(TEXTS)), encoding="utf-8")
+    script = small_chunks(tmp_path)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     outputs = []
     for processes in (1, 3):
@@ -146,14 +152,7 @@ def test_processes_that_fail_leave_nothing(runs: dict[str, str], tmp_path: Path)
     rows[12] = {"txt": "this one is of the second process, while the first goes on"}
     source = tmp_path / "in.jsonl"
     source.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    script = tmp_path / "small_chunks.py"
-    script.write_text(
-        "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
-        "from tasks.predict import command\n"
-        "from tasks.run.console import run_main\n"
-        "command._CHUNK = 8\n"
-        "run_main(command.main)\n"
-    )
+    script = small_chunks(tmp_path)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(script), str(ROOT)]
     done = subprocess.run(
         [*command, runs["ner"], str(source), "--out", str(tmp_path / "out.jsonl")],
