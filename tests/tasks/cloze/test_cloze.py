@@ -311,7 +311,7 @@ def test_pairs_and_models_without_a_head_are_refused(tmp_path: Path) -> None:
     weights = checkpoint("bert", tmp_path / "weights")
     pairs = write(tmp_path / "p.jsonl", [{"text": "a", "pair": "b", "label": str(i % 2)} for i in range(40)])
     options = ["--template", TEMPLATE, "--words", *WORDS, "--weights", weights]
-    with pytest.raises(InputError, match=r"p\.jsonl: holds pairs, .*--text-column"):
+    with pytest.raises(InputError, match=r"p\.jsonl: has pairs, .*--text-column"):
         registry.run("cloze", [*options, "--train", pairs])
     config = ClozeModel.from_pretrained(weights).config
     SequenceClassifier(config).save_pretrained(weights)

@@ -207,6 +207,6 @@ def test_what_cannot_start_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="looks at one task"):
         registry.run("compare", ["--task", "ner", "--dry-run", "--out", str(out)])
     asked = ["--task", "cloze", "--template", "{text} [MASK]", "--words", "a=x", "b=y", "--shots", "0"]
-    with pytest.raises(InputError, match="--shots: is a comparison of its own"):
+    with pytest.raises(InputError, match="--shots: is a comparison by itself"):
         registry.run("compare", [*asked, "--out", str(out)])
     assert not out.exists()

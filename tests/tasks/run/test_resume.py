@@ -124,13 +124,13 @@ def test_what_changed_is_refused_by_name_and_nothing_is_lost(train: str, tmp_pat
     with pytest.raises(InputError, match=r"--resume: the .* changed"):
         registry.run("classification", [*options, "--resume"])
     with pytest.raises(
-        InputError, match=r"--out .*: is not empty; go on with the run in it by --resume, or name a new folder"
+        InputError, match=r"--out .*: is not empty; continue the run in it with --resume, or name a new folder"
     ):
         registry.run("classification", options)
     assert contents(out) == kept
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").touch()
-    with pytest.raises(InputError, match="holds no run of this kind"):
+    with pytest.raises(InputError, match="contains no run of this kind"):
         registry.run("classification", ["--train", train, *SMALL, "--out", str(tmp_path / "other"), "--resume"])
     with pytest.raises(InputError, match="--resume: needs --out"):
         registry.run("classification", ["--train", train, *SMALL, "--resume"])
@@ -156,9 +156,9 @@ def test_one_run_and_several_are_not_taken_for_each_other(train: str, tmp_path: 
     registry.run("classification", [*options, "--out", str(one)])
     registry.run("classification", [*options, "--out", str(several), "--seeds", "2"])
     kept = contents(one), contents(several)
-    with pytest.raises(InputError, match="holds no run of this kind"):
+    with pytest.raises(InputError, match="contains no run of this kind"):
         registry.run("classification", [*options, "--out", str(several), "--resume"])
-    with pytest.raises(InputError, match="holds no run of this kind"):
+    with pytest.raises(InputError, match="contains no run of this kind"):
         registry.run("classification", [*options, "--out", str(one), "--resume", "--seeds", "2"])
     with pytest.raises(InputError, match="--lr changed"):
         registry.run("classification", [*options, "--out", str(several), "--resume", "--seeds", "3", "--lr", "2e-3"])
