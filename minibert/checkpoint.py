@@ -74,9 +74,7 @@ class PretrainedClassifier(Pretrained):
             ValueError: both are given and disagree.
         """
         if id2label is not None and num_labels not in (None, len(id2label)):
-            raise ValueError(
-                f"num_labels is {num_labels}, but id2label holds {len(id2label)} labels; pass one of them."
-            )
+            raise ValueError(f"num_labels is {num_labels}, but id2label has {len(id2label)} labels; pass one of them.")
         checkpoint = open_checkpoint(path_or_name)
         if id2label is None and num_labels is not None and num_labels != checkpoint.config.num_labels:
             id2label = {index: f"LABEL_{index}" for index in range(num_labels)}
@@ -192,7 +190,7 @@ def open_checkpoint(path_or_name: PathOrName) -> Checkpoint:
         path_or_name: a local folder, or a name on the hub.
 
     Raises:
-        InputError: the folder cannot be read, or holds another kind of model.
+        InputError: the folder cannot be read, or contains another kind of model.
     """
     folder = resolve(path_or_name)
     tensors = open_weights(folder)

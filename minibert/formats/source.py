@@ -165,7 +165,7 @@ def detect_format(folder: Path) -> str:
     if (folder / "model.pt").is_file():
         return "fairseq"
     raise InputError(
-        f"{folder}: no weights found; a folder holds model.safetensors or pytorch_model.bin (Hugging Face), "
+        f"{folder}: no weights found; a folder should contain model.safetensors or pytorch_model.bin (Hugging Face), "
         "bert_model.ckpt.index with its data (Google) or model.pt (fairseq)."
     )
 

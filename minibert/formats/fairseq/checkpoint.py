@@ -87,7 +87,7 @@ class FairseqCheckpoint:
         if name is None and len(self.heads) == 1:
             return next(iter(self.heads))
         if name is None or name not in self.heads:
-            asked = "holds several classification heads" if name is None else f"has no classification head {name!r}"
+            asked = "has several classification heads" if name is None else f"has no classification head {name!r}"
             raise InputError(f"{self.path}: {asked}; choose one of: {', '.join(self.heads) or 'none'}.")
         return name
 

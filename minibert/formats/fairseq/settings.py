@@ -76,7 +76,7 @@ def read_settings(state: Mapping[Any, Any], path: Path) -> Settings:
     if type(found) is argparse.Namespace:
         found = dict(vars(found))
     if not isinstance(found, dict):
-        raise InputError(f"{path}: holds no settings; a fairseq checkpoint keeps them under 'args' or 'cfg'.")
+        raise InputError(f"{path}: has no settings; a fairseq checkpoint keeps them under 'args' or 'cfg'.")
     return Settings(found, path)
 
 

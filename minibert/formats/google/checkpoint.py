@@ -1,4 +1,4 @@
-"""Google's TensorFlow checkpoints of BERT and ALBERT: a bundle of variables with its settings beside it."""
+"""Google's TensorFlow checkpoints of BERT and ALBERT: a bundle of variables and a settings file."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -77,7 +77,7 @@ def find_checkpoint(folder: Path) -> Path | None:
 
 
 def open_google_checkpoint(prefix: Path, *, hidden_act: str | None = None) -> GoogleCheckpoint:
-    """Opens a bundle with the settings beside it, ``bert_config.json`` or ``albert_config*.json``.
+    """Opens a bundle and its settings, ``bert_config.json`` or ``albert_config*.json``.
 
     Args:
         prefix: of the bundle's files.
@@ -139,7 +139,7 @@ def open_variables(folder: Path) -> Readers:
 
 
 def write_checkpoint(folder: Path, table: NameTable, get_tensor: GetTensor) -> None:
-    """Writes a model's weights and settings as Google ships them: a bundle with its settings beside it.
+    """Writes a model's weights and settings as Google ships them.
 
     Raises:
         InputError: Google's programs cannot compute this configuration.

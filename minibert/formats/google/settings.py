@@ -1,4 +1,4 @@
-"""The settings beside Google's checkpoints: ``bert_config.json`` and ``albert_config.json``."""
+"""The settings files of Google's checkpoints: ``bert_config.json`` and ``albert_config.json``."""
 
 import re
 from pathlib import Path
