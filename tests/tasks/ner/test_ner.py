@@ -1,6 +1,5 @@
 """The named-entity task from the command line: what a run leaves, and what a person sees when something is wrong."""
 
-import contextlib
 import errno
 import json
 import os
@@ -9,42 +8,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from conftest import ROOT, tiny_config
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from ner_files import DEV, TRAIN, write
 from safetensors.torch import load_file
 
-from minibert import CrfTokenClassifier, EncoderConfig, TokenClassifier, Tokenizer
+from minibert import EncoderConfig, TokenClassifier, Tokenizer
 from minibert.files import read_json_object
 from tasks import registry
 from tasks.ner import task as ner
-from tasks.ner.data import Sentence, bio_tags
-from tasks.ner.tags import Entity
-from tasks.ner.word_labels import Window
 from tasks.run.console import run_main
 
 pytestmark = pytest.mark.usefixtures("narrow_models")
 
 SMALL = ["--weights", "random", "--epochs", "2", "--precision", "fp32", "--batch-size", "8"]
-
-TRAIN = [
-    ("Ann went to Rome .", "B-PER O O B-LOC O"),
-    ("Bob saw Ann in New York .", "B-PER O B-PER O B-LOC I-LOC O"),
-    ("Rome is far from York .", "B-LOC O O O B-LOC O"),
-    ("Nobody saw it .", "O O O O"),
-] * 4
-DEV = [("Bob went to York .", "B-PER O O B-LOC O"), ("Ann is far from Rome .", "B-PER O O O B-LOC O")]
-
-
-def write(path: Path, sentences: list[tuple[str, str]]) -> str:
-    blocks = (
-        "\n".join(f"{w} {t}" for w, t in zip(text.split(), tags.split(), strict=True)) for text, tags in sentences
-    )
-    path.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
-    return str(path)
 
 
 @pytest.fixture
@@ -264,33 +242,6 @@ def test_characters_that_vanish_do_not_shift_labels(tmp_path: Path, capsys: pyte
 # -- windows ----------------------------------------------------------------------------------------------------------
 
 
-@given(
-    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=6),
-    max_length=st.integers(4, 16),
-    overlap=st.integers(0, 8),
-)
-@settings(deadline=None, max_examples=60)
-def test_every_word_is_a_target_exactly_once_and_in_order(lengths: list[int], max_length: int, overlap: int) -> None:
-    """Long sentences too: all gold is trained on and scored, whatever the windows."""
-    words = ["Ann", "Rome", "York", "unseen-word"]
-    sentences = [
-        Sentence([words[(i * 7 + n) % 4] for i in range(n)], [Entity(i, i + 1, "X") for i in range(0, n, 3)], 1)
-        for n in lengths
-    ]
-    tokenizer = Tokenizer.train([text.split() for text, _ in TRAIN], model_type="bert", vocab_size=60)
-    label2id = {"O": 0, "B-X": 1, "I-X": 2}
-    config = tiny_config("bert").with_labels({index: label for label, index in label2id.items()})
-    task = ner.NerTask(ner.NerSettings(max_length=max_length, overlap=overlap))
-    encoded = task.encode(sentences, tokenizer, config)
-    assert all(3 <= len(window.ids) <= max_length for window in encoded.examples)
-    assert sum(encoded.counts) == len(encoded.examples)
-    targets = [int(target) for window in encoded.examples for target in window.targets if target >= 0]
-    assert targets == [label2id[tag] for sentence in sentences for tag in bio_tags(sentence)]
-    for window in encoded.examples:
-        assert (window.ids[0], window.ids[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
-        assert (window.targets[[0, -1]] < 0).all()
-
-
 @pytest.mark.slow
 def test_short_windows_score_all_gold(files: list[str], tmp_path: Path) -> None:
     out = registry.run("ner", ["--out", str(tmp_path / "run"), "--max-length", "6", "--overlap", "2", *files, *SMALL])
@@ -419,53 +370,3 @@ def test_a_crf_learns_and_answers_well_formed_tags(files: list[str], tmp_path: P
     assert metrics["final"]["dev"]["strict_f1"] == metrics["final"]["dev"]["default_f1"] == 1.0
     assert metrics["settings"]["head_lr"] == 1e-3
     assert "crf.transitions" in load_file(out / "model.safetensors")
-
-
-def test_the_crf_loss_is_the_likelihood_of_the_kept_words() -> None:
-    """A window's context words and special tokens carry no tag, and play no part."""
-    torch.manual_seed(0)
-    labels = {0: "O", 1: "B-X", 2: "I-X"}
-    model = CrfTokenClassifier(tiny_config("bert").with_labels(labels)).eval()
-    task = ner.NerTask(ner.NerSettings(head="crf"))
-    kept = [[1, 2, 0], [2], [0, 1]]
-    windows = [
-        Window(np.arange(5, 5 + len(tags) + 3, dtype=np.int32), np.array([-100, *tags, -100, -100], np.int16), 1)
-        for tags in kept
-    ]
-    batch = task.collate(windows)
-    logits = torch.randn(batch.inputs.num_tokens, 3)
-    emissions = torch.cat(
-        [part[1 : 1 + len(tags)] for part, tags in zip(batch.inputs.unpack(logits), kept, strict=True)]
-    )
-    expected = -model.crf.log_likelihood(emissions, torch.tensor([t for tags in kept for t in tags]), (3, 1, 2))
-    torch.testing.assert_close(task.losses(model, logits, batch), expected)
-
-
-@pytest.mark.parametrize("device", ["meta", "cuda"])
-@pytest.mark.parametrize("head", ["linear", "crf"])
-def test_a_loss_waits_for_no_device(head: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tensor on the meta device has no values that could be waited for; CUDA says itself when it is."""
-    if device == "cuda" and not torch.cuda.is_available():
-        pytest.skip("needs a GPU")
-    if device == "meta":  # which autocast does not know
-        monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
-    model_class = CrfTokenClassifier if head == "crf" else TokenClassifier
-    model = model_class(tiny_config("bert").with_labels({0: "O", 1: "B-X", 2: "I-X"})).to(device)
-    task = ner.NerTask(ner.NerSettings(head=head))
-    tags = [[-100, 1, 2, -100], [-100, 0, -100], [-100, 2, -100, 0, -100]]
-    windows = [Window(np.arange(5, 5 + len(row), dtype=np.int32), np.array(row, np.int16), 1) for row in tags]
-    batch = task.collate(windows)
-    assert batch.target_counts == (2, 1, 2)
-    assert batch.num_targets == 5
-
-    on_device = batch.to(torch.device(device))
-    logits = torch.randn(batch.inputs.num_tokens, 3, device=device, requires_grad=True)
-    try:
-        if device == "cuda":
-            torch.cuda.set_sync_debug_mode("error")
-        losses = task.losses(model, logits, on_device)
-        losses.sum().backward()
-    finally:
-        if device == "cuda":
-            torch.cuda.set_sync_debug_mode("default")
-    assert losses.shape == (3,)

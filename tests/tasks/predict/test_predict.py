@@ -1,6 +1,5 @@
 """Prediction: one line for each input, in order, with places in the text, however the work is cut up."""
 
-import itertools
 import json
 import os
 import subprocess
@@ -36,7 +35,6 @@ from tasks.ner.task import NerTask
 from tasks.predict import command as predict
 from tasks.read.stream import Record
 from tasks.run import evaluate as inference_of_tasks
-from tasks.run.evaluate import batches_by_length
 from tasks.run.predictor import Predictor
 
 WORDS = ["Ann", "went", "to", "Rome", "and", "saw", "Bob", "."]
@@ -296,32 +294,6 @@ def test_a_model_that_is_read_without_its_crf_is_warned_of(
     assert "crf.transitions" in message
 
 
-def test_crf_decoding_reads_a_whole_sentence_across_windows() -> None:
-    """Emissions of two windows of one sentence, put end to end, against all legal tag sequences."""
-    torch.manual_seed(0)
-    model = CrfTokenClassifier(tiny_config("bert").with_labels({0: "O", 1: "B-X", 2: "I-X"})).eval()
-    with torch.no_grad():
-        for parameter in model.crf.parameters():
-            parameter.normal_()
-    task = NerTask(NerSettings(head="crf"))
-    item = task.parse_input({"tokens": list("abcdef")}, "here")
-    emissions = torch.randn(6, 3) * 2
-    (tags,) = task.outputs(model, [item], [[emissions[:4], emissions[4:]]])
-    scores = {}
-    start, move, end = (t.detach().numpy() for t in (model.crf.start, model.crf.transitions, model.crf.end))
-    for path in itertools.product(range(3), repeat=6):
-        if path[0] == 2 or (0, 2) in itertools.pairwise(path):
-            continue
-        emitted = sum(float(emissions[i, tag]) for i, tag in enumerate(path))
-        scores[path] = start[path[0]] + end[path[-1]] + emitted + sum(move[a, b] for a, b in itertools.pairwise(path))
-    best = max(scores, key=lambda path: scores[path])
-    assert tags.names == [("O", "B-X", "I-X")[tag] for tag in best]
-    weights = {path: np.exp(score) for path, score in scores.items()}
-    for place, (tag, probability) in enumerate(zip(best, tags.probabilities, strict=True)):
-        share = sum(w for path, w in weights.items() if path[place] == tag) / sum(weights.values())
-        assert probability == pytest.approx(share, abs=1e-5)
-
-
 def test_span_answers_and_other_tools_checkpoints(
     runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -418,12 +390,3 @@ def test_folders_that_hold_no_run_are_refused(runs: dict[str, str], tmp_path: Pa
     task = NerTask(NerSettings(head="crf"))
     with pytest.raises(InputError, match=r"has no trained head for ner \(crf"):
         Predictor.load(task, open_checkpoint(runs["ner"]), device="cpu")
-
-
-@given(lengths=st.lists(st.integers(1, 9000), max_size=40), most=st.integers(1, 20_000))
-def test_batches_hold_every_sequence_once_and_no_more_tokens_than_they_may(lengths: list[int], most: int) -> None:
-    batches = batches_by_length(lengths, most)
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
-    assert all(len(batch) == 1 or sum(lengths[i] for i in batch) <= most for batch in batches)
-    in_order = [lengths[index] for batch in batches for index in batch]
-    assert in_order == sorted(lengths, reverse=True)

@@ -1,7 +1,6 @@
 """The report pages: parsed as a browser would, compared with what they were made from, and opened in Chromium."""
 
 import html
-import importlib.util
 import json
 import re
 import shutil
@@ -9,25 +8,19 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from report_pages import CONFUSION, Page, needs_matplotlib
 
 from tasks.data import Details, ErrorCase, Mark
-from tasks.report import plots
-from tasks.report.markup import marked_text, text
 from tasks.report.page import write_comparison_report, write_run_report
 
 CHROMIUM = shutil.which("chromium")
-needs_matplotlib = pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not here")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not here")
 
 EVIL = """<script>alert("1")</script>&amp;'"""
-CONFUSION = {"人名": {"人名": 30, "地名<b>": 10}, "地名<b>": {"人名": 0, "地名<b>": 50}}
 BASELINE = {"name": "TF-IDF + SVM", "dev": {"accuracy": 0.61}, "test": {"accuracy": 0.86}}
 
 
@@ -92,58 +85,6 @@ def comparison(**changes: Any) -> dict[str, Any]:
     baseline = {"name": f"SVM {EVIL}", "mean": 0.75, "std": 0.0, "worst": 0.75, "values": [0.75, 0.75]}
     rows = [line("bert", [0.75, 0.875]), line("albert", [0.5, 0.75], collapsed=1)]
     return {**shared, "metric_higher_is_better": True, "baseline": baseline, "rows": rows, **changes}
-
-
-class Page(HTMLParser):
-    """A page's elements, links, ids, table rows and text; fails on elements that are not well nested."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.attributes: list[dict[str, str | None]] = []
-        self.rows: list[list[str]] = []
-        self.words: list[str] = []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._seen(tag, attrs)
-        if tag not in ("meta", "br"):
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._seen(tag, attrs)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.words.append(data)
-        if {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
-
-    def _seen(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        assert len(given) == len(attrs)
-        self.tags.append(tag)
-        self.attributes.append(given)
-        if given.get("id"):
-            self.ids.append(given["id"] or "")
-        self.links += [given[name] or "" for name in ("href", "src", "xlink:href") if name in given]
-        self.links += [link for value in given.values() for link in re.findall(r"url\(([^)]*)\)", value or "")]
-
-    @property
-    def text(self) -> str:
-        return "".join(self.words)
 
 
 @pytest.fixture(scope="module")
@@ -225,36 +166,6 @@ def test_the_command_can_be_copied(tmp_path: Path) -> None:
     page = run_page(tmp_path, command=command)
     copied = html.unescape(re.findall(r"<pre[^>]*><code>(.*?)</code></pre>", page, re.DOTALL)[0])
     assert copied == command.replace("\udcff", "\\udcff")  # a byte that is not UTF-8 cannot be in a page
-
-
-@needs_matplotlib
-def test_drawing_changes_nothing_of_the_caller() -> None:
-    import matplotlib
-
-    before = dict(matplotlib.rcParams)
-    plots.confusion(CONFUSION, name="x")
-    assert dict(matplotlib.rcParams) == before
-
-
-@needs_matplotlib
-def test_numbers_stand_for_names_that_no_font_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plots, "_CJK_FONTS", ())
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        plot = plots.confusion(CONFUSION, name="x")
-        plain = plots.confusion({"$a$": {"$a$": 1}}, name="x")
-    assert plot.numbered
-    assert "人" not in plot.svg
-    assert ">2</text>" in plot.svg
-    assert not plain.numbered
-    assert ">$a$</text>" in plain.svg  # no formula
-
-
-@needs_matplotlib
-def test_epochs_are_whole_numbers() -> None:
-    svg = plots.curves({"dev": [(1, 50.0)]}, name="x", figure="loss", best=None).svg
-    assert ">1</text>" in svg
-    assert not re.search(r">[01]\.\d+</text>", svg)
 
 
 # -- figures ---------------------------------------------------------------------------------------------------------
@@ -345,122 +256,6 @@ def test_a_comparison_shows_the_best_and_links_every_run(tmp_path: Path) -> None
 
 
 # -- marked text -----------------------------------------------------------------------------------------------------
-
-
-class Marked(HTMLParser):
-    """The characters of a marked text with the kinds that each is marked as, the labels, and gaps as lengths."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.shown: list[tuple[str, frozenset[str]] | int] = []
-        self.labels: list[tuple[int, str, str]] = []
-        self._kinds: frozenset[str] = frozenset()
-        self._skip = False
-        self.position = 0
-        self.feed(source)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        if tag == "br":
-            pass
-        elif tag == "mark":
-            self._kinds = frozenset(given["class"].split())
-        elif tag == "i":
-            self.labels.append((self.position, given["class"].split()[1], given["data-label"]))
-        elif given["class"] == "gap":
-            self.shown.append(int(given["title"].split()[0].replace(",", "")))
-            self.position += self.shown[-1]  # type: ignore[operator]
-        else:
-            code = given["title"].split()[0]
-            self._add(chr(int(code.removeprefix("U+"), 16)))
-            self._skip = True
-
-    def handle_endtag(self, tag: str) -> None:
-        self._skip = False
-        if tag == "mark":
-            self._kinds = frozenset()
-
-    def handle_data(self, data: str) -> None:
-        if not self._skip:
-            for char in data:
-                assert char.isprintable() or char == "\u3000"
-                self._add(char)
-
-    def _add(self, char: str) -> None:
-        self.shown.append((char, self._kinds))
-        self.position += 1
-
-
-CHARACTERS = st.one_of(
-    st.sampled_from("ab <>&\"'中文é\u200b\u200d\u00a0\u3000\ufeff\x00\x07\n\t\ue000\U0001f600\ud800"), st.characters()
-)
-
-
-@st.composite
-def texts_with_marks(draw: st.DrawFn) -> tuple[str, list[Mark]]:
-    """Short or long texts; gold places apart from each other, predicted ones too, and some that are both."""
-    value = draw(st.text(CHARACTERS, max_size=60)) * draw(st.sampled_from((1, 1, 1, 20)))
-    marks = set()
-    for kind in ("gold", "predicted"):
-        borders = sorted(draw(st.sets(st.integers(0, len(value)), max_size=8)))
-        marks |= {(start, end, kind) for start, end in zip(borders[::2], borders[1::2], strict=False)}
-    both = {
-        (start, end)
-        for start, end, kind in marks
-        if (start, end, "gold") in marks and (start, end, "predicted") in marks
-    }
-    found = {(start, end, "both" if (start, end) in both else kind) for start, end, kind in marks}
-    return value, [
-        Mark(start=s, end=e, kind=k, label=draw(st.sampled_from(("PER", '"<', "地")))) for s, e, k in sorted(found)
-    ]
-
-
-@pytest.mark.slow
-@given(texts_with_marks())
-def test_marks_stand_at_their_characters(given_: tuple[str, list[Mark]]) -> None:
-    value, marks = given_
-    marked = Marked(marked_text(value, marks))
-    position = 0
-    shown_positions = set()
-    for part in marked.shown:
-        if isinstance(part, int):
-            position += part
-            continue
-        char, kinds = part
-        wanted = {m.kind for m in marks if m.start <= position < m.end}
-        assert char == value[position]
-        assert kinds == ({"gold", "predicted"} if "both" in wanted else wanted)
-        shown_positions.add(position)
-        position += 1
-    assert position == len(value)
-    if len(value) <= 400:
-        assert len(shown_positions) == len(value)
-    for mark in marks:
-        if mark.kind != "both":
-            assert {mark.start, mark.end - 1} <= shown_positions
-    labels = {(mark.end, mark.kind, mark.label) for mark in marks}
-    assert set(marked.labels) <= labels
-    assert {label for label in labels if label[0] - 1 in shown_positions} == set(marked.labels)
-
-
-def test_a_long_text_is_shortened_around_what_is_wrong() -> None:
-    value = "".join(chr(0x4E00 + index) for index in range(3000))
-    marks = [Mark(start=10, end=12, kind="both", label=""), Mark(start=1500, end=1502, kind="gold", label="")]
-    marked = Marked(marked_text(value, marks))
-    assert marked.shown[0] == 1440
-    assert marked.shown[-1] == 3000 - 1562
-    assert len(marked.shown) == 124
-    assert Marked(marked_text(value, ())).shown[400:] == [2600]
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [("a\u200bb", "aU+200Bb"), ("\ufeff", "U+FEFF"), ("a\nb\tc", r"a\nb\tc"), ("\x00", "U+0000"), ("\u202e", "U+202E"),
-     ("a\u00a0b", "aU+00A0b"), ("中\u3000文", "中\u3000文"), ("\u3164", "U+3164"), ("\ue123", "U+E123")],
-)  # fmt: skip
-def test_what_cannot_be_seen_is_shown(value: str, shown: str) -> None:
-    assert Page(text(value)).text == shown
 
 
 # -- in a browser ----------------------------------------------------------------------------------------------------
