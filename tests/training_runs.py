@@ -95,6 +95,7 @@ class Run:
     folder: Path
     loss: Callable[[nn.Module, LabelledBatch], Tensor] = loss
     settings: Mapping[str, Any] = field(default_factory=dict)
+    metric: Metric = field(default_factory=lambda: Metric("loss", higher_is_better=False))
     model: TokenClassifier = field(default_factory=lambda: tiny_model(0.2, num_hidden_layers=1))
     log: list[Mapping[str, Any]] = field(default_factory=list)
     best: list[Tensor] = field(default_factory=list)
@@ -109,7 +110,7 @@ class Run:
         }  # fmt: skip
         return Trainer(
             model=self.model, data=examples(ragged_items()), loss=self.loss, evaluate=self.figures or self._figures,
-            metric=Metric("loss", higher_is_better=False), settings=TrainingSettings(**given), device=CPU,
+            metric=self.metric, settings=TrainingSettings(**given), device=CPU,
             checkpoints=self.folder, resume=resume, fingerprint_extra=self.fingerprint_extra,
             callbacks=Callbacks(
                 on_best=self.on_best or self._keep_best, on_record=self.log.append, on_resume=self._cut_log
@@ -118,12 +119,13 @@ class Run:
 
     def go_on(self, **changes: Any) -> "Run":
         """What the same command with ``--resume`` makes of what is left of this run, ready to be started."""
-        return Run(self.folder, log=self.log, best=self.best, settings=self.settings, **changes)
+        return Run(self.folder, log=self.log, best=self.best, settings=self.settings, metric=self.metric, **changes)
 
     def _figures(self) -> dict[str, float]:
         data = Examples(ragged_items(9), collate)
         outputs = predict(self.model, data.batches(range(9), 4), precision="fp32", device=CPU)
-        return {"loss": sum(float(F.cross_entropy(logits, batch.targets)) for batch, logits in outputs)}
+        loss = sum(float(F.cross_entropy(logits, batch.targets)) for batch, logits in outputs)
+        return {"loss": loss, "constant": 0.5}
 
     def _keep_best(self) -> None:
         self.best[:] = [weights(self.model).clone()]

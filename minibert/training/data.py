@@ -146,13 +146,22 @@ def shuffled(count: int, seed: int, epoch: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Metric:
-    """The figure that chooses the best epoch."""
+    """The figure that chooses the best epoch; among equal figures, the lower loss wins."""
 
     name: str
     higher_is_better: bool = True
 
-    def improves(self, value: float, best: float | None) -> bool:
-        """Whether ``value`` beats ``best``. NaN never does; any other value beats None."""
+    def improves(
+        self, value: float, best: float | None, *, loss: float | None = None, best_loss: float | None = None
+    ) -> bool:
+        """Whether ``value`` beats ``best``, or equals it with a lower loss (if both losses are given).
+
+        NaN never beats anything; any other value beats None.
+        """
         if math.isnan(value):
             return False
-        return best is None or (value > best if self.higher_is_better else value < best)
+        if best is None:
+            return True
+        if value == best:
+            return loss is not None and best_loss is not None and loss < best_loss
+        return value > best if self.higher_is_better else value < best

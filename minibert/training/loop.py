@@ -64,8 +64,8 @@ class Trainer:
         data: the training data, shuffled anew each epoch from the seed and the epoch's number.
         loss: takes a module to call in place of the model, and a batch; returns the loss summed over the batch's
             targets, a scalar.
-        evaluate: computes the figures of an epoch, among them ``metric.name``.
-        metric: chooses the best epoch.
+        evaluate: computes the figures of an epoch, among them ``metric.name``, and perhaps ``loss``.
+        metric: chooses the best epoch; among epochs with equal figures, the lower ``loss`` does.
         settings: see there.
         device: where to compute.
         callbacks: what the run calls.
@@ -232,9 +232,10 @@ class Trainer:
         with swapped_weights(self.model, ema.weights) if ema is not None else contextlib.nullcontext():
             figures = dict(self.evaluate())
             figures = distributed.broadcast_from_rank0(lambda: figures)
-            improved = self.metric.improves(figures[self.metric.name], progress.best)
+            figure, loss = figures[self.metric.name], figures.get("loss")
+            improved = self.metric.improves(figure, progress.best, loss=loss, best_loss=progress.best_loss)
             if improved:
-                progress.best = figures[self.metric.name]
+                progress.best, progress.best_loss = figure, loss
                 progress.best_step = progress.step if self._saver.saves_regularly else None
                 self._best.write()
         if not improved:

@@ -31,6 +31,7 @@ class Progress:
         loss_sum, num_targets: over the epoch's steps so far.
         num_tokens, seconds: of the epoch so far.
         best: the best figure so far.
+        best_loss: the loss of the epoch with the best figure, which decides between equal figures; None if unknown.
         best_step: the step of the checkpoint with the best weights; None if the run saves none regularly.
         epochs_without_best: in a row, until now.
         num_records: how many records went to the log.
@@ -46,6 +47,7 @@ class Progress:
     num_tokens: int = 0
     seconds: float = 0.0
     best: float | None = None
+    best_loss: float | None = None
     best_step: int | None = None
     epochs_without_best: int = 0
     num_records: int = 0

@@ -195,7 +195,7 @@ def _schedule(settings: RunSettings, count: int) -> dict[str, Any]:
     """What changes in the settings for a run on few examples, ``count`` in all."""
     batch_size = min(settings.batch_size or _BATCH_SIZE, _BATCH_SIZE)
     epochs = max(settings.epochs, math.ceil(_LEAST_STEPS / math.ceil(count / batch_size)))
-    # On few texts many epochs have the same accuracy, and the first of them would count as the best.
+    # On few texts many epochs have the same accuracy, so the loss compares them better.
     changed = {"batch_size": batch_size, "batch_tokens": None, "epochs": epochs, "metric": settings.metric or "loss"}
     return {**changed, "dev_share": None}
 

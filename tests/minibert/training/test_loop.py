@@ -1,6 +1,9 @@
 """The training loop: seeds, records, the best epoch and early stopping."""
 
+import itertools
 import math
+import random
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -90,6 +93,56 @@ def test_early_stopping_ends_after_epochs_without_a_new_best() -> None:
         settings=TrainingSettings(epochs=5, early_stopping=2), device=CPU,
     ).fit()  # fmt: skip
     assert [record["figure"] for record in history] == [0.1, 0.3, 0.2, 0.3]
+
+
+def best_epoch(figures: Sequence[float], losses: Sequence[float]) -> int | None:
+    """The first of the epochs that no other beats."""
+    epochs = [epoch for epoch in range(len(figures)) if not math.isnan(figures[epoch])]
+    return min(epochs, key=lambda epoch: (-figures[epoch], losses[epoch], epoch), default=None)
+
+
+def length_with_early_stopping(figures: Sequence[float], losses: Sequence[float], patience: int) -> int:
+    """The epochs until the best of those so far is ``patience`` epochs ago."""
+    for length in range(1, len(figures) + 1):
+        best = best_epoch(figures[:length], losses[:length])
+        if length - (0 if best is None else best + 1) >= patience:
+            return length
+    return len(figures)
+
+
+def test_equal_figures_go_to_the_lower_loss_in_every_history() -> None:
+    epochs = list(itertools.product([0.5, 0.75, math.nan], [1.0, 2.0]))
+    metric = Metric("figure")
+    for history in itertools.product(epochs, repeat=4):
+        chosen: int | None = None
+        best: tuple[float | None, float | None] = None, None
+        for epoch, (figure, dev_loss) in enumerate(history):
+            if metric.improves(figure, best[0], loss=dev_loss, best_loss=best[1]):
+                chosen, best = epoch, (figure, dev_loss)
+        assert chosen == best_epoch(*zip(*history, strict=True))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_kept_epoch_and_early_stopping_count_a_tie_with_a_lower_loss_as_better(seed: int) -> None:
+    rng = random.Random(seed)
+    figures = [rng.choice([0.5, 0.75]) for _ in range(8)]
+    losses = [rng.choice([1.0, 2.0, 3.0]) for _ in range(8)]
+    epochs = iter(range(8))
+    evaluated: list[int] = []
+    kept: list[int] = []
+
+    def evaluate() -> dict[str, float]:
+        evaluated.append(next(epochs))
+        return {"figure": figures[evaluated[-1]], "loss": losses[evaluated[-1]]}
+
+    history = Trainer(
+        model=tiny_model(), data=Examples(ragged_items(2), collate), loss=loss, evaluate=evaluate,
+        metric=Metric("figure"), settings=TrainingSettings(epochs=8, early_stopping=3), device=CPU,
+        callbacks=Callbacks(on_best=lambda: kept.append(evaluated[-1])),
+    ).fit()  # fmt: skip
+    length = length_with_early_stopping(figures, losses, 3)
+    assert len(history) == length
+    assert kept[-1] == best_epoch(figures[:length], losses[:length])
 
 
 def test_a_metric_that_is_always_nan_stops_the_run() -> None:

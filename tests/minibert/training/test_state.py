@@ -21,7 +21,7 @@ from training_runs import (
 )
 
 from minibert.errors import InputError
-from minibert.training import LabelledBatch
+from minibert.training import LabelledBatch, Metric
 from minibert.training.state import random_state, set_random_state
 
 
@@ -83,6 +83,24 @@ def test_resuming_writes_the_best_model_of_the_checkpoint_again(tmp_path: Path, 
     with pytest.raises(PowerCut):
         again.start(resume=True)
     assert torch.equal(again.best[0], expected)
+
+
+def test_a_resumed_run_still_knows_the_loss_that_decides_ties(tmp_path: Path) -> None:
+    """Every epoch has the same figure; the learning rate is so large that the loss also rises."""
+    settings = {"epochs": 5, "lr": 0.1, "ema": None}
+    whole = Run(tmp_path / "whole", metric=Metric("constant"), settings=settings)
+    whole.start()
+    best = [record["best"] for record in whole.log if "train_loss" in record]
+    assert True in best[1:]
+    assert False in best
+    for epoch in range(1, 5):
+        run = Run(tmp_path / str(epoch), metric=Metric("constant"), settings=settings)
+        run.loss = failing_at(epoch * CALLS_PER_EPOCH + 1, PowerCut())
+        with pytest.raises(PowerCut):
+            run.start()
+        again = run.go_on()
+        again.start(resume=True)
+        assert_same_end(again, whole)
 
 
 def test_resuming_a_finished_run_trains_nothing(tmp_path: Path, uninterrupted: Run) -> None:
