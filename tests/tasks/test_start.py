@@ -136,5 +136,5 @@ def test_benchmarks_without_their_peer_end_in_one_sentence() -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 2
     assert (
-        done.stderr == "error: transformers is missing, which is measured beside minibert: pip install -e '.[bench]'\n"
+        done.stderr == "error: this benchmark compares with transformers, which is missing: pip install -e '.[bench]'\n"
     )
