@@ -22,6 +22,7 @@ LAYERS = (
     ("tools", "benchmarks"),
 )
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 
 
@@ -38,7 +39,7 @@ def imports(module: str, *, at_start: bool) -> Iterator[tuple[str, int]]:
         module: with imports for type checkers only.
         at_start: leave out those inside functions, and those for type checkers.
     """
-    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    tree = TREES[MODULES[module]]
     skipped = {id(inner) for node in ast.walk(tree) if at_start and _is_later(node) for inner in ast.walk(node)}
     for node in ast.walk(tree):
         if id(node) in skipped:
@@ -80,9 +81,7 @@ def test_no_imports_form_a_circle() -> None:
 def test_an_import_inside_a_function_gives_its_reason(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines()
-    functions = [
-        node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-    ]
+    functions = [node for node in ast.walk(TREES[path]) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
     for function in functions:
         nodes = [node for node in ast.walk(function) if isinstance(node, (ast.Import, ast.ImportFrom))]
         nodes.sort(key=lambda node: node.lineno)
@@ -101,7 +100,7 @@ def test_an_import_inside_a_function_gives_its_reason(path: Path) -> None:
 def test_files_and_functions_are_short(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.count("\n") <= MAX_FILE_LINES
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(TREES[path]):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             assert length <= MAX_FUNCTION_LINES, f"line {node.lineno}: {node.name} has {length} lines"

@@ -40,6 +40,7 @@ def save_theirs(family: str, head: str, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("family", "head"), HEADS)
 def test_conversion_keeps_every_bit_every_name_and_the_class(

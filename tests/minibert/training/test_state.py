@@ -25,6 +25,7 @@ from minibert.training import LabelledBatch, Metric
 from minibert.training.state import random_state, set_random_state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [1, 5, 8, 12, 17, 19, 26])
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, uninterrupted: Run, call: int) -> None:
     """In the first step, between its micro-batches, in mid-epoch, and at the start and in the end of an epoch."""
@@ -85,6 +86,7 @@ def test_resuming_writes_the_best_model_of_the_checkpoint_again(tmp_path: Path, 
     assert torch.equal(again.best[0], expected)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_still_knows_the_loss_that_decides_ties(tmp_path: Path) -> None:
     """Every epoch has the same figure; the learning rate is so large that the loss also rises."""
     settings = {"epochs": 5, "lr": 0.1, "ema": None}

@@ -108,7 +108,6 @@ def close(row: Any, expected: Any) -> bool:
     return bool(row == expected)
 
 
-@pytest.mark.slow
 def small_chunks(folder: Path) -> Path:
     """A script that predicts in chunks of 8 inputs, so that several processes have something to share."""
     script = folder / "small_chunks.py"
@@ -122,6 +121,7 @@ def small_chunks(folder: Path) -> Path:
     return script
 
 
+@pytest.mark.slow
 def test_several_processes_write_what_one_writes(runs: dict[str, str], tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text("\n".join(json.dumps({"id": i, "text": text}) for i, text in enumerate(TEXTS)), encoding="utf-8")
