@@ -31,6 +31,8 @@ class Split(Generic[Item]):
         sha256: of the file.
         items: in file order; each has a ``line``.
         notes: counts and facts from reading it, such as repaired labels.
+        indices: of the items in the file, counted from 0; None if this is all of it.
+        draw: how a held-out part was drawn: its share of the file, seed and counts; None for a part that was given.
     """
 
     path: str
@@ -38,6 +40,8 @@ class Split(Generic[Item]):
     sha256: str
     items: Sequence[Item]
     notes: Mapping[str, Any] = field(default_factory=dict)
+    indices: Sequence[int] | None = None
+    draw: Mapping[str, Any] | None = None
 
     @property
     def source(self) -> str:

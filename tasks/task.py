@@ -227,6 +227,12 @@ class Task(ABC, Generic[Item, Example, Output]):
         """Gold and predicted label of each choice among ``labels`` that the model made in an item."""
         return [(label, _field(output, "label")) for label in self.labels_of(item)]
 
+    def prediction_record(self, item: Item, output: Output) -> dict[str, Any] | None:
+        """An item's ``gold`` and ``predicted`` answers and their probabilities, as a line of ``predictions-dev.jsonl``;
+        None if it has no gold answer. The metrics can be computed from these lines alone."""
+        gold, predicted, probability = _field(item, "label"), _field(output, "label"), _field(output, "probability")
+        return {"gold": gold, "predicted": predicted, "probability": probability}
+
     def warnings(self, items: Sequence[Item], metrics: Mapping[str, float]) -> list[str]:
         """Why the metrics may look better than the answers are."""
         return []

@@ -306,6 +306,18 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
             title=scored.title, rows=scored.rows, table=scored.table, confusion=scored.confusion, errors=worst(errors)
         )
 
+    def prediction_record(self, item: LabelledText, output: TextPrediction) -> dict[str, Any]:
+        """Labels with the probabilities of all, or of the likeliest if one of many is to be chosen; or numbers."""
+        kind = self.settings.kind
+        predicted = output.prediction(kind)
+        record = {"gold": item.label, "predicted": predicted}
+        if kind == "single":
+            record["probability"] = output.probability_of(predicted)
+        if kind != "regression":
+            most = _SHOWN_LABELS if kind == "single" else None
+            record["probabilities"] = dict(output.ranked()[:most])
+        return record
+
     def _predictions(self, outputs: Sequence[TextPrediction]) -> list[Any]:
         return [output.prediction(self.settings.kind) for output in outputs]
 

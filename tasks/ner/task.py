@@ -89,6 +89,15 @@ class NerTask(WordLabelTask[Sentence]):
             errors=worst(_errors(split, outputs, losses)),
         )
 
+    def prediction_record(self, item: Sentence, output: WordLabels) -> dict[str, Any]:
+        """The entities by characters of ``text``, as ``predict`` gives them."""
+        text, places = item.laid_out()
+        gold = []
+        for entity in item.entities:
+            start, end = places[entity.start][0], places[entity.end - 1][1]
+            gold.append({"start": start, "end": end, "type": entity.type, "text": text[start:end]})
+        return {"text": text, "gold": gold, "predicted": self.format_answer(item, output)["entities"]}
+
     # -- new text ----------------------------------------------------------------------------------------------------
 
     def parse_input(self, record: Mapping[str, Any], place: str) -> Sentence:

@@ -178,6 +178,11 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
     def label_pairs(self, item: Words, output: WordLabels) -> Iterable[tuple[str, str]]:
         return zip(self.word_labels(item), output.names, strict=True)
 
+    def prediction_record(self, item: Words, output: WordLabels) -> dict[str, Any]:
+        """The labels of all words, and the predicted ones with their probabilities."""
+        gold = list(self.word_labels(item))
+        return {"gold": gold, "predicted": output.names, "probabilities": output.probabilities}
+
 
 def _sum_by_sequence(values: Tensor, batch: LabelledBatch) -> Tensor:
     """``(T,)`` -> ``(B,)``."""

@@ -239,6 +239,9 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
         )
         return Details(title="masked words and pairs", rows=rows, table=f"{table}\n")
 
+    def prediction_record(self, item: Document, output: Tally) -> None:
+        return None
+
     # -- new text ----------------------------------------------------------------------------------------------------
 
     def parse_input(self, record: Mapping[str, Any], place: str) -> Document:

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -101,8 +101,12 @@ def hold_out(
             f"{split.path}: too few examples ({number}) to hold some out; give a file with --{name}{larger}."
         )
 
-    def part(what: str, keep: bool) -> Split[Item]:
-        items = [item for index, item in enumerate(split.items) if (index in held) is keep]
-        return replace(split, part=what, items=items)
+    indices = range(len(split.items)) if split.indices is None else split.indices
 
-    return part("what is not held out", False), part(f"{100 * share:.3g}% held out, seed {seed}", True)
+    def part(what: str, keep: bool, draw: Mapping[str, Any] | None) -> Split[Item]:
+        kept = [index for index in range(len(split.items)) if (index in held) is keep]
+        items = [split.items[index] for index in kept]
+        return replace(split, part=what, items=items, indices=[indices[index] for index in kept], draw=draw)
+
+    drawn = {"share": share, "seed": seed, "items": len(held), "of": len(split.items)}
+    return part("what is not held out", False, None), part(f"{100 * share:.3g}% held out, seed {seed}", True, drawn)

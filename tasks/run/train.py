@@ -25,6 +25,7 @@ from tasks.report.page import write_run_report
 from tasks.run import folder as run_folder
 from tasks.run.fit import fit, save_inputs
 from tasks.run.interrupts import stopped_by
+from tasks.run.predictions import write_predictions, write_splits
 from tasks.run.prepare import AnyTask, Run, data_lines, prepare, settings_line
 from tasks.run.record import metrics_record
 from tasks.run.score import Score, score
@@ -127,7 +128,8 @@ def _load_best(run: Run) -> None:
 
 
 def _report(run: Run, scores: Mapping[str, Score], details: Mapping[str, Details], metrics: dict[str, Any]) -> None:
-    """Prints the figures, then writes ``metrics.json`` and the page: a full disk does not lose the figures."""
+    """Prints the figures, then writes ``metrics.json``, the predictions and the page: a full disk does not lose the
+    figures."""
     name, final = list(scores.items())[-1]
     print(f"\n{name}: {final.split.source}, best epoch, {details[name].title}\n\n{details[name].table}")
     print(_metrics_line(final.metrics, (*run.task.metric_names, "loss")))
@@ -137,6 +139,9 @@ def _report(run: Run, scores: Mapping[str, Score], details: Mapping[str, Details
         print(f"note: {warning}")
     print(f"saved to {run.folder}")
     run_folder.write_metrics(run.folder, metrics)
+    write_splits(run.folder, run.prepared.splits)
+    for split_name, each in scores.items():
+        write_predictions(run.folder, run.task, split_name, each)
     print(f"report {write_run_report(run.folder, metrics, details)}")
 
 

@@ -284,6 +284,14 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
         unit = "words (SQuAD's scorer)" if self.settings.scorer == "words" else "characters (CMRC 2018's scorer)"
         return Details(title=f"F1 over {unit}", rows=rows, table="\n".join(lines), errors=worst(errors))
 
+    def prediction_record(self, item: Question, output: Spans) -> dict[str, Any] | None:
+        """The texts of all right answers, none for an impossible question; and the predicted one, empty for none."""
+        if not item.golds and not item.impossible:
+            return None
+        answer = self.format_answer(item, output)
+        kept = {name: answer[name] for name in ("start", "end", "probability", "null_score")}
+        return {"gold": item.golds, "predicted": answer["answer"], **kept}
+
     # -- new text ----------------------------------------------------------------------------------------------------
 
     def parse_input(self, record: Mapping[str, Any], place: str) -> Question:
