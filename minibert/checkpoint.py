@@ -183,16 +183,17 @@ class Checkpoint:
 _HEADS_NAMED_CLASSIFIER = ("ForTokenClassification", "ForSequenceClassification", "ForMultipleChoice")
 
 
-def open_checkpoint(path_or_name: PathOrName) -> Checkpoint:
+def open_checkpoint(path_or_name: PathOrName, *, revision: str | None = None) -> Checkpoint:
     """Opens a checkpoint in Hugging Face's format; tensors are read on demand.
 
     Args:
         path_or_name: a local folder, or a name on the hub.
+        revision: a branch, tag or commit on the hub; the main branch by default.
 
     Raises:
         InputError: the folder cannot be read, or contains another kind of model.
     """
-    folder = resolve(path_or_name)
+    folder = resolve(path_or_name, revision=revision)
     tensors = open_weights(folder)
     path = folder / "config.json"
     values = read_json_object(path)

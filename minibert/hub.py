@@ -77,6 +77,13 @@ def known_sha256(name: str) -> dict[str, str]:
     return {file: sha256.lower() for file, sha256 in hashes.items()}
 
 
+def sha256_by_file(folder: Path) -> dict[str, str]:
+    """The sha256 of a checkpoint's config, its tokenizer's files, and the form of its weights that is read, by name."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    paths = {name: (folder / name).resolve() for name in (*_config_and_tokenizer_files(names), *_weight_files(names))}
+    return {name: _sha256(path, path.stat().st_mtime_ns) for name, path in sorted(paths.items())}
+
+
 def _manifest_entry(name: str) -> dict[str, Any]:
     """The manifest's entry of a checkpoint; empty if there is none."""
     facts: dict[str, Any] = read_json_object(_MANIFEST).get(name, {}) if _MANIFEST.is_file() else {}

@@ -30,6 +30,7 @@ class RunSettings(TrainingSettings):
     weights: str | None = setting(
         None, "checkpoint folder or hub name, or random (default: the small pre-trained model of --arch)"
     )
+    revision: str | None = setting(None, "branch, tag or commit of --weights on the hub (default: its main branch)")
     train: str | None = setting(None, "training file (default: the bundled sample)", resumable=True)
     dev: str | None = setting(None, "file that chooses the best epoch (default: held out from --train)", resumable=True)
     test: str | None = setting(None, "file for the final report (default: the dev file)", resumable=True)
@@ -60,11 +61,13 @@ class RunSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("weights", "train", "dev", "test", "out"):
+        for name in ("weights", "revision", "train", "dev", "test", "out"):
             if getattr(self, name) == "":
                 raise InputError(
                     f"{option_name(name)}: is empty (an unset shell variable?); give a value, or leave the option out."
                 )
+        if self.revision is not None and self.weights in (None, RANDOM):
+            raise InputError(f"--revision {self.revision}: needs --weights, the name of a checkpoint on the hub.")
         if self.on_sample:
             given = [name for name in ("dev", "test", "dev_share", "test_share") if getattr(self, name) is not None]
             if given:

@@ -127,8 +127,20 @@ def _circumstances(record: Mapping[str, Any]) -> list[Section]:
         shown = {name: _setting(value) for name, value in settings.items()}
         found.append(Section("Settings", _facts(shown, short=True)))
     if versions := record.get("versions"):
-        found.append(Section("Versions", _facts(versions, short=True)))
+        found.append(Section("Versions", join([_facts(versions, short=True), _facts(_provenance(record))])))
     return found
+
+
+def _provenance(record: Mapping[str, Any]) -> dict[str, str]:
+    """The commit of minibert, and the files of the weights that a run started from."""
+    facts = {}
+    code, start = record.get("minibert") or {}, record.get("starting_weights") or {}
+    if code.get("commit"):
+        facts["minibert"] = f"commit {code['commit']}" + (", with changes" if code.get("modified") else "")
+    if start:
+        hub = [f"{name} {start[name]}" for name in ("revision", "commit") if start.get(name)]
+        facts["starting weights"] = ", ".join([start["folder"], *hub])
+    return facts | {name: f"sha256 {sha256}" for name, sha256 in start.get("sha256", {}).items()}
 
 
 def _data(data: Mapping[str, Mapping[str, Any]]) -> Html:

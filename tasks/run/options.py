@@ -22,7 +22,7 @@ from tasks.settings import RANDOM, SETTINGS_FILE, RunSettings
 # The sections of --help, after that of the task's own settings.
 SECTIONS = {
     "data": ("train", "dev", "test", "dev_share", "test_share"),
-    "model": ("arch", "weights", "max_length"),
+    "model": ("arch", "weights", "revision", "max_length"),
     "training": (
         "epochs", "batch_size", "lr", "head_lr", "early_stopping", "metric", "r_drop", "precision", "seed",
         "activation_checkpointing", "deterministic",

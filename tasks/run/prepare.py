@@ -51,6 +51,7 @@ class Run:
         command: what to type to repeat it.
         started: when it did.
         resume: whether to continue from the folder's newest checkpoint.
+        weights: the checkpoint that the model starts from, with the sha256 of its files; None for new weights.
     """
 
     task: AnyTask
@@ -62,6 +63,7 @@ class Run:
     command: str
     started: str
     resume: bool
+    weights: Mapping[str, Any] | None
 
     @property
     def model(self) -> Pretrained:
@@ -113,6 +115,7 @@ def _described(
         described[name] = {
             "path": split.source,
             "sha256": split.sha256,
+            **({} if split.draw is None else {"draw": dict(split.draw)}),
             **task.describe(split),
             "tokens": {"median": median, "p90": p90, "p99": p99, "longest": int(lengths.max())},
             "duplicates": len(split.items) - len({task.duplicate_key(item) for item in split.items}),

@@ -10,6 +10,7 @@ from minibert.training import collapse_warning
 from tasks.data import Details
 from tasks.run import folder as run_folder
 from tasks.run.prepare import Prepared, Run
+from tasks.run.provenance import code_version
 from tasks.run.score import Score
 
 History = Sequence[Mapping[str, Any]]
@@ -43,6 +44,8 @@ def metrics_record(
         "precision": run.precision,
         "device": run.device_name,
         "versions": run_folder.versions(),
+        "minibert": code_version(),
+        "starting_weights": run.weights,
         "started": run.started,
         "finished": run_folder.now(),
         "metric": task.metric.name,

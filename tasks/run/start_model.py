@@ -40,11 +40,13 @@ class StartingModel:
         model: with its head, on the CPU.
         tokenizer: the model's.
         origin: one line that describes the model.
+        folder: of the checkpoint that it was loaded from; None if its weights are new.
     """
 
     model: Pretrained
     tokenizer: Tokenizer
     origin: str
+    folder: Path | None = None
 
 
 def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> StartingModel:
@@ -60,6 +62,7 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
     torch.manual_seed(settings.seed)
     labels = task.labels(train)
     arch = settings.arch or BERT.name
+    folder: Path | None = None
     source = None if settings.from_random else settings.weights or bundled(arch)
     if source is None:
         tokenizer = task.train_tokenizer(train, arch)
@@ -75,7 +78,8 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
         how = task.init_weights(model, tokenizer, train)
         origin = f"small and {how}; for real use pass --weights {FAMILIES[arch].examples}"
     else:
-        checkpoint = open_checkpoint(source)
+        checkpoint = open_checkpoint(source, revision=settings.revision)
+        folder = checkpoint.folder
         config = checkpoint.config
         if labels is not None and set(config.id2label.values()) == set(labels.values()):
             labels = config.id2label
@@ -86,9 +90,8 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
     model.config = task.update_config(model.config)
     _check_length(settings.max_length, tokenizer, model.config)
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    return StartingModel(
-        model=model, tokenizer=tokenizer, origin=f"{config.model_type}, {millions:.1f} M parameters, {origin}"
-    )
+    origin = f"{config.model_type}, {millions:.1f} M parameters, {origin}"
+    return StartingModel(model=model, tokenizer=tokenizer, origin=origin, folder=folder)
 
 
 def bundled(arch: str) -> Path:
@@ -134,7 +137,8 @@ def _origin(settings: RunSettings, config: EncoderConfig, report: LoadReport) ->
     if settings.weights is None:
         examples = config.family.examples
         return f"small, pre-trained by this project ({report}); for real use pass --weights {examples}"
-    origin = f"from {settings.weights} ({report})"
+    revision = f", revision {settings.revision}" if settings.revision else ""
+    origin = f"from {settings.weights}{revision} ({report})"
     if settings.arch is not None and settings.arch != config.model_type:
         origin += f"; this checkpoint is a {config.model_type}, so --arch {settings.arch} is not used"
         if why := config.family.lookalikes.get(settings.arch):

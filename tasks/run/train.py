@@ -27,8 +27,11 @@ from tasks.run.fit import fit, save_inputs
 from tasks.run.interrupts import stopped_by
 from tasks.run.predictions import write_predictions, write_splits
 from tasks.run.prepare import AnyTask, Run, data_lines, prepare, settings_line
+from tasks.run.provenance import weights_record
 from tasks.run.record import metrics_record
 from tasks.run.score import Score, score
+from tasks.run.start_model import StartingModel
+from tasks.settings import RunSettings
 
 
 def train(
@@ -100,7 +103,12 @@ def _prepare(task: AnyTask, command: str, device: torch.device, folder: Path | N
         command=command,
         started=started,
         resume=resume,
+        weights=_weights(prepared.start, task.settings) if distributed.is_rank0() else None,
     )
+
+
+def _weights(start: StartingModel, settings: RunSettings) -> dict[str, Any] | None:
+    return None if start.folder is None else weights_record(start.folder, settings.revision)
 
 
 def _fit(run: Run) -> list[dict[str, Any]]:
