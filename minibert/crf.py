@@ -22,9 +22,9 @@ Lengths = tuple[int, ...]
 class LinearChainCRF(nn.Module):
     """Scores label sequences, for B sequences end to end, as everywhere in this project.
 
-    Only label sequences that BIO allows have a probability: ``I-X`` follows only ``B-X`` or ``I-X``, and does not come
-    first in whole sentences (:meth:`viterbi`, :meth:`marginals`). Labels of another kind, and an ``I-X`` without a
-    ``B-X`` among the labels, are unconstrained.
+    Only well-formed label sequences have a probability (:func:`tag_constraints`); what may come first and last is
+    constrained in whole sentences alone (:meth:`viterbi`, :meth:`marginals`). A new CRF, whose scores are all 0,
+    decodes the likeliest well-formed sequence of any log-probabilities.
 
     Everything is computed in fp32, also under autocast; fp64 emissions stay fp64.
 
@@ -34,6 +34,7 @@ class LinearChainCRF(nn.Module):
 
     forbidden: Tensor
     forbidden_first: Tensor
+    forbidden_last: Tensor
 
     def __init__(self, id2label: Mapping[int, str]) -> None:
         super().__init__()
@@ -42,23 +43,15 @@ class LinearChainCRF(nn.Module):
         self.start = nn.Parameter(torch.zeros(count))
         self.end = nn.Parameter(torch.zeros(count))
 
-        # On the CPU even if the model is built on the meta device, which has no values.
-        forbidden = torch.zeros(count, count, dtype=torch.bool, device="cpu")
-        forbidden_first = torch.zeros(count, dtype=torch.bool, device="cpu")
-        index_of = {label: index for index, label in id2label.items()}
-        for label, inside in index_of.items():
-            begin = index_of.get(f"B-{label[2:]}")
-            if label.startswith("I-") and begin is not None:
-                forbidden[:, inside] = True
-                forbidden[begin, inside] = forbidden[inside, inside] = False
-                forbidden_first[inside] = True
+        forbidden, forbidden_first, forbidden_last = tag_constraints(id2label)
         self.register_buffer("forbidden", forbidden, persistent=False)
         self.register_buffer("forbidden_first", forbidden_first, persistent=False)
+        self.register_buffer("forbidden_last", forbidden_last, persistent=False)
 
     def log_likelihood(self, emissions: Tensor, tags: Tensor, lengths: Lengths) -> Tensor:
         """``log p(tags)`` of each sequence, among all sequences with allowed transitions.
 
-        Any label may come first, because a window of a long sentence may begin inside an entity.
+        Any label may come first or last, because a window of a long sentence may begin or end inside an entity.
 
         Args:
             emissions: ``(N, K)``.
@@ -130,10 +123,42 @@ class LinearChainCRF(nn.Module):
     def _scores(self, emissions: Tensor, *, whole_sentences: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """start, transitions and end in the type to compute in; minus infinity if forbidden."""
         dtype = torch.promote_types(emissions.dtype, torch.float32)
-        start = self.start.to(dtype)
+        start, end = self.start.to(dtype), self.end.to(dtype)
         if whole_sentences:
             start = start.masked_fill(self.forbidden_first, -torch.inf)
-        return start, self.transitions.to(dtype).masked_fill(self.forbidden, -torch.inf), self.end.to(dtype)
+            end = end.masked_fill(self.forbidden_last, -torch.inf)
+        return start, self.transitions.to(dtype).masked_fill(self.forbidden, -torch.inf), end
+
+
+def tag_constraints(id2label: Mapping[int, str]) -> tuple[Tensor, Tensor, Tensor]:
+    """What a tag scheme forbids, for BIO and, if there is a label ``O``, for BIOES and BMES.
+
+    If ``B-X`` is a label, ``I-X``, ``M-X`` and ``E-X`` follow only ``B-X``, ``I-X`` or ``M-X``. If ``E-X`` is one as
+    well, these three are followed by ``I-X``, ``M-X`` or ``E-X``. All other labels are unconstrained.
+
+    Returns:
+        ``(K, K)``: the later label (column) must not follow the earlier one (row).
+        ``(K,)``: the label must not come first in a sentence.
+        ``(K,)``: the label must not come last.
+    """
+    count = len(id2label)
+    # On the CPU even if a model is built on the meta device, which has no values.
+    forbidden = torch.zeros(count, count, dtype=torch.bool, device="cpu")
+    first, last = (torch.zeros(count, dtype=torch.bool, device="cpu") for _ in range(2))
+    index_of = {label: index for index, label in id2label.items()}
+    for begin in [label for label in index_of if label.startswith("B-")]:
+        unclosed = [index_of[label] for prefix in "BIM" if (label := prefix + begin[1:]) in index_of]
+        inside = [index_of[label] for prefix in "IME" if (label := prefix + begin[1:]) in index_of]
+        others = [index for index in range(count) if index not in unclosed]
+        for index in inside:
+            forbidden[others, index] = True
+            first[index] = True
+        if f"E{begin[1:]}" in index_of and "O" in index_of:
+            others = [index for index in range(count) if index not in inside]
+            for index in unclosed:
+                forbidden[index, others] = True
+                last[index] = True
+    return forbidden, first, last
 
 
 def _forward(padded: Tensor, mask: Tensor, start: Tensor, transitions: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,9 @@ class WordLabelSettings(RunSettings):
     if_small: ClassVar[Mapping[str, Any]] = {**RunSettings.if_small, "lr": 1e-3}
 
     head: str = setting(
-        "linear", "linear (each word by itself) or crf (the best sequence of tags)", choices=("linear", "crf")
+        "linear",
+        "linear (scores each word by itself) or crf (also scores which tags follow each other)",
+        choices=("linear", "crf"),
     )
     overlap: int = setting(64, "tokens that the windows of a long sentence share, up to half a window", at_least=0)
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from tasks.read.columns import is_tag
+
 SCHEMES = ("auto", "iob1", "bio", "bioes", "bmes")
 # The prefixes of tags, before the hyphen.
 PREFIXES = {"iob1": "BI", "bio": "BI", "bioes": "BIES", "bmes": "BMES"}
@@ -40,6 +42,15 @@ def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
     if prefixes & {"E-", "S-"}:
         return "bioes"
     return "iob1" if inside_starts > 10 * free_begins else "bio"
+
+
+def is_begin_marked(labels: Iterable[str]) -> bool:
+    """Whether a model's labels are O and the tags of a scheme in which every entity starts with ``B-`` or ``S-``.
+
+    If an ``I-X`` comes without ``B-X``, as it can in IOB1, then ``I-`` may start entities.
+    """
+    names = set(labels)
+    return "O" in names and all(is_tag(name) and (name[0] not in "IME" or f"B{name[1:]}" in names) for name in names)
 
 
 def entities_from_tags(tags: Sequence[str], scheme: str) -> tuple[list[Entity], int]:

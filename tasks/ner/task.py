@@ -20,8 +20,6 @@ from tasks.ner.tags import entities_from_tags
 from tasks.ner.word_labels import WordLabels, WordLabelTask
 from tasks.read.columns import is_tag
 
-_CRF_BATCH = 64
-
 
 class NerTask(WordLabelTask[Sentence]):
     """Named entities."""

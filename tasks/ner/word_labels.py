@@ -1,14 +1,16 @@
 """Tasks that label each word of a text: named entities, and whatever else is one label a word.
 
-A linear head over each word's first token, trained with cross-entropy, or a CRF over the words' first tokens. Long
-texts are split into overlapping windows. Each word counts in the window with most of its context, so every label is
-trained on and scored.
+A linear head over each word's first token, trained with cross-entropy, or a CRF over the words' first tokens. Tags such
+as ``B-PER`` are decoded as well-formed sequences with both heads; other labels, without a CRF, word by word. Long texts
+are split into overlapping windows. Each word counts in the window with most of its context, so every label is trained
+on and scored.
 """
 
 import dataclasses
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -19,14 +21,16 @@ from torch import Tensor, nn
 
 from minibert import CrfTokenClassifier, EncoderConfig, TokenClassifier, Tokenizer, pack
 from minibert.checkpoint import Pretrained
+from minibert.crf import LinearChainCRF
 from minibert.training import Divergence, LabelledBatch, class_divergence
 from minibert.training.data import IGNORE_INDEX
 from minibert.windows import split_into_windows
 from tasks.data import Encoded, Split
 from tasks.ner.settings import CRF_LR, WordLabelSettings
+from tasks.ner.tags import is_begin_marked
 from tasks.task import Task, label_names
 
-_CRF_BATCH = 64
+_DECODING_BATCH = 64
 
 
 class HasWords(Protocol):
@@ -142,20 +146,24 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
         return None if isinstance(model, CrfTokenClassifier) else class_divergence
 
     def decode(self, model: nn.Module, logits: Tensor, batch: LabelledBatch, examples: Sequence[Window]) -> list[Any]:
-        """For a CRF, which decodes whole sentences, the emissions of each window's words; else the likeliest tags and
-        their probabilities."""
+        """For tags, which are decoded as whole sentences, the logits of each window's words; for other labels, the
+        likeliest ones and their probabilities."""
         kept, counts = logits[batch.target_positions].float(), batch.target_counts
-        if isinstance(model, CrfTokenClassifier):
+        if _sequence_model(model) is not None:
             return list(kept.cpu().split(counts))
-        probabilities, tags = kept.softmax(-1).max(-1)
-        return list(zip(tags.cpu().split(counts), probabilities.cpu().split(counts), strict=True))
+        probabilities, labels = kept.softmax(-1).max(-1)
+        return list(zip(labels.cpu().split(counts), probabilities.cpu().split(counts), strict=True))
 
     def outputs(self, model: nn.Module, items: Sequence[Words], decoded: Sequence[Sequence[Any]]) -> list[WordLabels]:
+        """The likeliest well-formed tags of each whole sentence. A tag's probability is that of the softmax over its
+        word's logits; with a CRF, the marginal one over all well-formed sequences. Labels that are no tags are each
+        word's likeliest."""
         id2label = label_names(model)
-        if not isinstance(model, CrfTokenClassifier):
+        crf = _sequence_model(model)
+        if crf is None:
             return [
                 WordLabels(
-                    [id2label[tag] for tags, _ in parts for tag in tags.tolist()],
+                    [id2label[label] for labels, _ in parts for label in labels.tolist()],
                     [value for _, values in parts for value in values.tolist()],
                 )
                 for parts in decoded
@@ -163,16 +171,18 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
         outputs = [WordLabels([], []) for _ in items]
         filled = [index for index, parts in enumerate(decoded) if parts]
         filled.sort(key=lambda index: len(items[index].words))
-        device = model.crf.transitions.device
-        for start in range(0, len(filled), _CRF_BATCH):
-            some = filled[start : start + _CRF_BATCH]
-            emissions = torch.cat([part for index in some for part in decoded[index]]).to(device)
+        for start in range(0, len(filled), _DECODING_BATCH):
+            some = filled[start : start + _DECODING_BATCH]
+            logits = torch.cat([part for index in some for part in decoded[index]]).to(crf.transitions.device)
             lengths = tuple(len(items[index].words) for index in some)
-            paths = model.crf.viterbi(emissions, lengths)
-            probabilities = model.crf.marginals(emissions, lengths).split(lengths)
-            for index, path, values in zip(some, paths, probabilities, strict=True):
-                chosen = values.cpu()[range(len(path)), path].tolist()
-                outputs[index] = WordLabels([id2label[tag] for tag in path], chosen)
+            if isinstance(model, CrfTokenClassifier):
+                paths, probabilities = crf.viterbi(logits, lengths), crf.marginals(logits, lengths)
+            else:
+                paths, probabilities = crf.viterbi(logits.log_softmax(-1), lengths), logits.softmax(-1)
+            chosen = torch.tensor(list(chain.from_iterable(paths)), device=logits.device)
+            values = probabilities.gather(1, chosen.unsqueeze(1)).squeeze(1).cpu().split(lengths)
+            for index, path, value in zip(some, paths, values, strict=True):
+                outputs[index] = WordLabels([id2label[tag] for tag in path], value.tolist())
         return outputs
 
     def label_pairs(self, item: Words, output: WordLabels) -> Iterable[tuple[str, str]]:
@@ -182,6 +192,15 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
         """The labels of all words, and the predicted ones with their probabilities."""
         gold = list(self.word_labels(item))
         return {"gold": gold, "predicted": output.names, "probabilities": output.probabilities}
+
+
+def _sequence_model(model: nn.Module) -> LinearChainCRF | None:
+    """What decodes a model's sentences: its CRF; for tags, one without trained scores, which allows well-formed
+    sequences alone; None if each word is decoded by itself."""
+    if isinstance(model, CrfTokenClassifier):
+        return model.crf
+    id2label = label_names(model)
+    return LinearChainCRF(id2label) if is_begin_marked(id2label.values()) else None
 
 
 def _sum_by_sequence(values: Tensor, batch: LabelledBatch) -> Tensor:

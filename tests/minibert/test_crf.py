@@ -24,6 +24,9 @@ LABEL_SETS = {
     "no BIO": dict(enumerate(["NOUN", "VERB", "I", "B-"])),
     "an inside without its begin": dict(enumerate(["O", "I-LOC", "B-PER", "I-PER"])),
     "types with hyphens": dict(enumerate(["I-A-B", "B-A-B", "B-A", "I-A"])),
+    "BIOES": dict(enumerate(["E-A", "O", "B-A", "S-A", "I-A"])),
+    "BMES": dict(enumerate(["B-A", "M-A", "E-A", "S-B", "O"])),
+    "ends without O": dict(enumerate(["B-A", "E-A", "S-A"])),
 }
 # What may follow what, by hand; every other pair may.
 FORBIDDEN = {
@@ -31,13 +34,26 @@ FORBIDDEN = {
     "no BIO": [],
     "an inside without its begin": ["O I-PER", "I-LOC I-PER"],
     "types with hyphens": ["B-A I-A-B", "I-A I-A-B", "B-A-B I-A", "I-A-B I-A"],
-}
+    "BIOES": [
+        "O I-A", "O E-A", "S-A I-A", "S-A E-A", "E-A I-A", "E-A E-A",
+        "B-A O", "B-A B-A", "B-A S-A", "I-A O", "I-A B-A", "I-A S-A",
+    ],
+    "BMES": [
+        "O M-A", "O E-A", "S-B M-A", "S-B E-A", "E-A M-A", "E-A E-A",
+        "B-A O", "B-A B-A", "B-A S-B", "M-A O", "M-A B-A", "M-A S-B",
+    ],
+    "ends without O": ["E-A E-A", "S-A E-A"],
+}  # fmt: skip
 NOT_FIRST = {
     "BIO": ["I-LOC", "I-PER"],
     "no BIO": [],
     "an inside without its begin": ["I-PER"],
     "types with hyphens": ["I-A-B", "I-A"],
+    "BIOES": ["I-A", "E-A"],
+    "BMES": ["M-A", "E-A"],
+    "ends without O": ["E-A"],
 }
+NOT_LAST = {"BIOES": ["B-A", "I-A"], "BMES": ["B-A", "M-A"]}
 LENGTHS = (3, 1, 5, 1, 2)
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-5}
 
@@ -65,16 +81,18 @@ def joined(paths: list[list[int]]) -> Tensor:
     return torch.tensor(list(itertools.chain.from_iterable(paths)))
 
 
-def allowed(path: tuple[int, ...], name: str, *, first: bool) -> bool:
+def allowed(path: tuple[int, ...], name: str, *, whole: bool) -> bool:
     words = [LABEL_SETS[name][tag] for tag in path]
     pairs = [" ".join(pair) for pair in itertools.pairwise(words)]
-    return not (set(pairs) & set(FORBIDDEN[name])) and not (first and words[0] in NOT_FIRST[name])
+    if set(pairs) & set(FORBIDDEN[name]):
+        return False
+    return not whole or (words[0] not in NOT_FIRST[name] and words[-1] not in NOT_LAST.get(name, []))
 
 
-def enumerated(crf: LinearChainCRF, emissions: Tensor, name: str, *, first: bool) -> Sentence:
-    """All allowed paths through the emissions of one sentence, scored one by one."""
+def enumerated(crf: LinearChainCRF, emissions: Tensor, name: str, *, whole: bool) -> Sentence:
+    """All allowed paths through the emissions of a (whole) sentence, scored one by one."""
     length, num_labels = emissions.shape
-    paths = [path for path in itertools.product(range(num_labels), repeat=length) if allowed(path, name, first=first)]
+    paths = [path for path in itertools.product(range(num_labels), repeat=length) if allowed(path, name, whole=whole)]
     scores = []
     for path in paths:
         score = crf.start[path[0]] + crf.end[path[-1]]
@@ -100,7 +118,7 @@ def test_the_likelihood_and_its_gradients_equal_brute_force(name: str, dtype: to
     exact_emissions = emissions.double().requires_grad_()
     tags, expected = [], []
     for piece in exact_emissions.split(LENGTHS):
-        paths, scores = enumerated(exact, piece, name, first=False)
+        paths, scores = enumerated(exact, piece, name, whole=False)
         chosen = int(torch.randint(len(paths), ()))
         tags.append(paths[chosen])
         expected.append(scores[chosen] - scores.logsumexp(0))
@@ -131,7 +149,7 @@ def test_viterbi_and_marginals_equal_brute_force(name: str, dtype: torch.dtype) 
         exact = copy.deepcopy(crf).double()
         best, probabilities = [], []
         for piece in emissions.double().split(LENGTHS):
-            paths, scores = enumerated(exact, piece, name, first=True)
+            paths, scores = enumerated(exact, piece, name, whole=True)
             best.append(paths[scores.argmax()].tolist())
             probabilities.append((scores.softmax(0)[:, None, None] * F.one_hot(paths, num_labels)).sum(0))
         crf, emissions = crf.to(dtype), emissions.to(dtype)

@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+import re
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -119,3 +121,45 @@ def test_crf_decoding_reads_a_whole_sentence_across_windows() -> None:
     for place, (tag, probability) in enumerate(zip(best, tags.probabilities, strict=True)):
         share = sum(w for path, w in weights.items() if path[place] == tag) / sum(weights.values())
         assert probability == pytest.approx(share, abs=1e-5)
+
+
+def is_well_formed(names: Sequence[str], *, closed: bool) -> bool:
+    """Whether the tags are a row of O and of whole entities; closed ones end with E or are S."""
+    entity = "|".join(rf"B-{t} ([IM]-{t} )*E-{t} |S-{t} " if closed else rf"B-{t} (I-{t} )*" for t in "XY")
+    return re.fullmatch(f"(O |{entity})*", " ".join([*names, ""])) is not None
+
+
+@pytest.mark.parametrize("prefixes", ["BI", "BIES", "BMES"])
+def test_without_a_crf_tags_are_the_likeliest_well_formed_ones(prefixes: str) -> None:
+    """Against all tag sequences, across two windows; the probabilities are those of each word alone."""
+    torch.manual_seed(0)
+    labels = ["O", *(f"{prefix}-X" for prefix in prefixes), "B-Y", *(["E-Y"] if "E" in prefixes else ["I-Y"])]
+    model = TokenClassifier(tiny_config("bert").with_labels(dict(enumerate(labels)))).eval()
+    task = ner.NerTask(ner.NerSettings())
+    item = task.parse_input({"tokens": list("abcd")}, "here")
+    paths = itertools.product(range(len(labels)), repeat=4)
+    legal = [path for path in paths if is_well_formed([labels[tag] for tag in path], closed="E" in prefixes)]
+    repaired = 0
+    for _ in range(20):
+        logits = torch.randn(4, len(labels)) * 2
+        (output,) = task.outputs(model, [item], [[logits[:1], logits[1:]]])
+        best = max(legal, key=lambda path: float(logits[range(4), path].double().sum()))
+        assert output.names == [labels[tag] for tag in best]
+        assert output.probabilities == pytest.approx(logits.softmax(1)[range(4), best].tolist())
+        repaired += best != tuple(logits.argmax(1).tolist())
+    assert repaired > 5
+
+
+@pytest.mark.parametrize("labels", [["NOUN", "VERB", "B-X", "I-X"], ["O", "I-X", "B-Y", "I-Y"], ["B-X", "I-X", "I-Y"]])
+def test_labels_of_no_scheme_are_each_words_likeliest(labels: list[str]) -> None:
+    """So are those of IOB1, where an I- may come first."""
+    torch.manual_seed(0)
+    model = TokenClassifier(tiny_config("bert").with_labels(dict(enumerate(labels)))).eval()
+    task = ner.NerTask(ner.NerSettings())
+    windows = [Window(np.arange(5, 12, dtype=np.int32), np.array([-100, *[0] * 5, -100], np.int16), 1)]
+    batch = task.collate(windows)
+    logits = torch.randn(7, len(labels))
+    item = task.parse_input({"tokens": list("abcde")}, "here")
+    (output,) = task.outputs(model, [item], [task.decode(model, logits, batch, windows)])
+    assert output.names == [labels[tag] for tag in logits[1:-1].argmax(1)]
+    assert output.probabilities == pytest.approx(logits[1:-1].softmax(1).amax(1).tolist())

@@ -1,0 +1,102 @@
+"""The figure that a run reports is that of the answers that ``predict`` gives, counted anew from its lines."""
+
+import json
+import re
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, write
+from seqeval.metrics import f1_score
+from seqeval.scheme import IOB2
+
+from tasks import registry
+
+SAMPLES = ROOT / "tasks" / "samples"
+pytestmark = pytest.mark.slow
+
+
+def trained(task: str, options: Sequence[str], out: Path) -> tuple[Path, dict[str, float]]:
+    """A short run on the sample's training file, and its final figures on the dev file."""
+    train, dev = (str(next((SAMPLES / task).glob(f"{part}.*"))) for part in ("train", "dev"))
+    run = registry.run(task, ["--train", train, "--dev", dev, "--precision", "fp32", "--out", str(out), *options])
+    figures: dict[str, float] = json.loads((run / "metrics.json").read_text("utf-8"))["final"]["dev"]
+    return run, figures
+
+
+def predicted(run: Path, inputs: Iterable[Mapping[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    answers = folder / "answers.jsonl"
+    registry.run("predict", [str(run), write(folder / "inputs.jsonl", inputs), "--out", str(answers)])
+    return [json.loads(line) for line in answers.read_text("utf-8").splitlines()]
+
+
+def read_tags(path: Path) -> list[list[tuple[str, str]]]:
+    lines = path.read_text("utf-8").splitlines()
+    blocks = [list(block) for filled, block in groupby(lines, key=bool) if filled]
+    return [[(line.split(" ")[0], line.split(" ")[1]) for line in block] for block in blocks]
+
+
+def to_tags(words: Sequence[str], answer: Mapping[str, Any]) -> list[str]:
+    """BIO tags of the words, from the characters of the answer's entities."""
+    tags, end = [], 0
+    for word in words:
+        start = answer["text"].index(word, end)
+        end = start + len(word)
+        of_word = [entity for entity in answer["entities"] if entity["start"] <= start and end <= entity["end"]]
+        assert len(of_word) <= 1
+        tags.append("".join(f"{'B' if e['start'] == start else 'I'}-{e['type']}" for e in of_word) or "O")
+    return tags
+
+
+@pytest.mark.parametrize("head", ["linear", "crf"])
+def test_the_f1_is_that_of_the_predicted_entities(head: str, tmp_path: Path) -> None:
+    run, figures = trained("ner", ["--epochs", "1", "--head", head], tmp_path / "run")
+    sentences = read_tags(SAMPLES / "ner" / "dev.txt")
+    words = [[word for word, _ in sentence] for sentence in sentences]
+    answers = predicted(run, [{"tokens": tokens} for tokens in words], tmp_path)
+    gold = [[tag for _, tag in sentence] for sentence in sentences]
+    tags = [to_tags(tokens, answer) for tokens, answer in zip(words, answers, strict=True)]
+    delivered = float(f1_score(gold, tags, mode="strict", scheme=IOB2))
+    assert 0.1 < delivered < 0.99
+    assert figures["strict_f1"] == pytest.approx(delivered, abs=1e-12)
+
+
+@pytest.mark.parametrize(("task", "field"), [("classification", "text"), ("qa", "question")])
+def test_the_accuracy_is_that_of_the_predicted_labels(task: str, field: str, tmp_path: Path) -> None:
+    run, figures = trained(task, ["--epochs", "1"], tmp_path / "run")
+    if task == "qa":
+        rows = [line.split(" ", 1) for line in (SAMPLES / "qa" / "dev.txt").read_text("utf-8").splitlines()]
+    else:
+        lines = (SAMPLES / task / "dev.jsonl").read_text("utf-8").splitlines()
+        rows = [[row["label"], row["text"]] for row in map(json.loads, lines)]
+    answers = predicted(run, [{field: text} for _, text in rows], tmp_path)
+    right = [answer["label"] == label for answer, (label, _) in zip(answers, rows, strict=True)]
+    assert 0 < sum(right) < len(right)
+    assert figures["accuracy"] == pytest.approx(sum(right) / len(right), abs=1e-12)
+
+
+def normalised(answer: str) -> str:
+    """As SQuAD's scorer compares answers; of Chinese ones, as DRCD's and CMRC's do."""
+    bare = "".join(c for c in answer.lower() if c not in string.punctuation + "，。、；：？！「」『』（）《》“”‘’·")
+    return "".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
+
+
+def test_the_exact_match_is_that_of_the_predicted_spans(tmp_path: Path) -> None:
+    run, figures = trained("span_qa", ["--epochs", "2"], tmp_path / "run")
+    document = json.loads((SAMPLES / "span_qa" / "dev.json").read_text("utf-8"))
+    rows = [
+        ({"question": qa["question"], "context": paragraph["context"]}, [answer["text"] for answer in qa["answers"]])
+        for article in document["data"]
+        for paragraph in article["paragraphs"]
+        for qa in paragraph["qas"]
+    ]
+    answers = predicted(run, [given for given, _ in rows], tmp_path)
+    right = [
+        normalised(answer["answer"]) in [normalised(text) for text in gold or [""]]
+        for answer, (_, gold) in zip(answers, rows, strict=True)
+    ]
+    assert 0 < sum(right) < len(right)
+    assert figures["exact_match"] == pytest.approx(sum(right) / len(right), abs=1e-12)
