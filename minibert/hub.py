@@ -25,6 +25,7 @@ _TOKENIZER = (
     r"tokenizer\.json|vocab\.txt|vocab\.json|merges\.txt|spiece\.model|30k-clean\.model|encoder\.json|vocab\.bpe"
 )
 _TOKENIZER_SETTINGS = r"tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json"
+_TASK = r"task\.json"  # what a fine-tuned model's answers need besides, where the tasks wrote it
 _WEIGHT_FORMS = (  # the first form that a repository has is downloaded
     r"model\.safetensors",
     r"model\.safetensors\.index\.json|model-\d+-of-\d+\.safetensors",
@@ -178,8 +179,8 @@ def _download(name: str, revision: str | None, files: list[str]) -> Path:
 
 
 def _config_and_tokenizer_files(files: Iterable[str]) -> list[str]:
-    """The config and the tokenizer among ``files``."""
-    return [file for file in files if re.fullmatch(f"{_CONFIG}|{_TOKENIZER}|{_TOKENIZER_SETTINGS}", file)]
+    """The config, the tokenizer and a task's settings among ``files``."""
+    return [file for file in files if re.fullmatch(f"{_CONFIG}|{_TASK}|{_TOKENIZER}|{_TOKENIZER_SETTINGS}", file)]
 
 
 def _weight_files(files: Iterable[str]) -> list[str]:

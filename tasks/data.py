@@ -30,7 +30,7 @@ class Split(Generic[Item]):
         part: which part of the file, if not all of it.
         sha256: of the file.
         items: in file order; each has a ``line``.
-        notes: counts and facts from reading it, such as repaired labels.
+        notes: facts from reading it, such as the names of its columns.
         indices: of the items in the file, counted from 0; None if this is all of it.
         draw: how a held-out part was drawn: its share of the file, seed and counts; None for a part that was given.
     """

@@ -9,6 +9,9 @@ from minibert.families import FAMILIES
 from minibert.training.settings import TrainingSettings, option_name, setting
 
 SETTINGS_FILE = "settings.toml"
+"""In a run folder: all settings, to repeat the run."""
+TASK_FILE = "task.json"
+"""Beside a trained model: the task, and the settings that its answers depend on."""
 RANDOM = "random"
 """The value of ``--weights`` for a small model with random weights."""
 INT8 = "int8"
@@ -41,7 +44,9 @@ class RunSettings(TrainingSettings):
         None, "share of --train to hold out for the final report (default: none)", above=0, below=1
     )
     metric: str | None = setting(None, "dev metric that chooses the best epoch (default: the task's main one)")
-    max_length: int | None = setting(None, "tokens the model sees at a time (default: as many as it has positions for)")
+    max_length: int | None = setting(
+        None, "tokens the model sees at a time (default: as many as it has positions for)", answers=True
+    )
     device: str = setting("auto", "auto, cpu, cuda or cuda:N", resumable=True)
     seeds: int = setting(
         1, "runs with this many seeds, from --seed on; reports mean, deviation, worst", at_least=1, resumable=True

@@ -84,6 +84,8 @@ class Task(ABC, Generic[Item, Example, Output]):
     """The folder of its sample, if it is another task's."""
     unit: ClassVar[str] = "label"
     """What the task looks for in an item, for messages."""
+    answers_inputs: ClassVar[bool] = True
+    """Whether the trained model answers inputs, so that ``tasks.predict`` can use it."""
     for_words: ClassVar[bool] = False
     """Whether the tokenizer gets lists of words (``Tokenizer.encode_words``), not running text."""
 
@@ -142,6 +144,10 @@ class Task(ABC, Generic[Item, Example, Output]):
     def describe(self, split: Split[Item]) -> dict[str, Any]:
         """The size of a split, for the record."""
         return {"items": len(split.items), "labels": self.count_labels(split)}
+
+    def count_oddities(self, items: Sequence[Item]) -> Mapping[str, int]:
+        """What is odd about items as they were read, counted by name, such as repaired answers."""
+        return {}
 
     def count_labels(self, split: Split[Item]) -> dict[str, int]:
         """How often each label occurs, in alphabetical order."""

@@ -67,6 +67,7 @@ def setting(
     infinity: bool = False,
     advanced: bool = False,
     resumable: bool = False,
+    answers: bool = False,
 ) -> Any:
     """A field of a settings dataclass, checked by :func:`check_settings`.
 
@@ -78,9 +79,10 @@ def setting(
         infinity: whether a float may be infinite.
         advanced: few people need it, so it is set in the settings file only.
         resumable: it may change when a run is resumed: the steps stay the same, at most up to rounding.
+        answers: the trained model's answers depend on it, so it is saved beside the model.
     """
     limits = Limits(at_least=at_least, above=above, at_most=at_most, below=below, choices=choices, infinity=infinity)
-    metadata = {"help": help, "limits": limits, "advanced": advanced, "resumable": resumable}
+    metadata = {"help": help, "limits": limits, "advanced": advanced, "resumable": resumable, "answers": answers}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -158,7 +160,10 @@ class TrainingSettings:
         0.0, "weight of the divergence between two passes that differ in dropout, such as 1; 0 for none", at_least=0
     )
     precision: str = setting(
-        "auto", "auto, fp32, bf16 or fp16; auto is bf16 where the device computes in it", choices=PRECISIONS
+        "auto",
+        "auto, fp32, bf16 or fp16; auto is bf16 where the device computes in it",
+        choices=PRECISIONS,
+        answers=True,
     )
     activation_checkpointing: bool = setting(
         False, "compute layers twice instead of keeping their activations", resumable=True

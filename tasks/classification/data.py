@@ -32,12 +32,26 @@ class LabelledText(NamedTuple):
         pair: the second one.
         label: a label, any number of labels in alphabetical order, or a number; None if unknown.
         line: where it starts in its file.
+        given: both texts as they were given, if clean-ups changed them.
     """
 
     text: str
     pair: str | None
     label: str | tuple[str, ...] | float | None
     line: int
+    given: tuple[str, str | None] | None = None
+
+    @property
+    def as_given(self) -> tuple[str, str | None]:
+        """Both texts before clean-ups."""
+        return self.given or (self.text, self.pair)
+
+    def cleaned(self, cleanups: Sequence["Cleanup"]) -> "LabelledText":
+        """The same with its texts cleaned."""
+        text, pair = clean(self.text, cleanups), None if self.pair is None else clean(self.pair, cleanups)
+        if (text, pair) == (self.text, self.pair):
+            return self
+        return self._replace(text=text, pair=pair, given=(self.text, self.pair))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +64,6 @@ class ReadTexts:
         items: in file order.
         columns: the names of the columns read as ``text``, ``pair`` and ``label``.
         separator: between several labels of a cell; None if no cell has several.
-        notes: the number of ``texts_with_several_labels`` (different ones in different rows) and of ``cleaned_texts``
-            (changed by clean-ups).
     """
 
     path: str
@@ -59,7 +71,6 @@ class ReadTexts:
     items: list[LabelledText]
     columns: dict[str, str]
     separator: str | None
-    notes: dict[str, int]
 
 
 # -- clean-ups --------------------------------------------------------------------------------------------------------
@@ -148,34 +159,35 @@ def read_texts(
     separator = separator or _separator(record.get(columns["label"]) for _, record in rows)
     label_of = _label_reader(kind, separator)
     items = []
-    num_cleaned = 0
     for line, record in rows:
-        raw = [_raw_text(file, line, record, columns[role]) for role in ("text", "pair") if role in columns]
-        texts = [clean(text, cleanups) for text in raw]
-        num_cleaned += texts != raw
-        if not all(text.strip() for text in texts):
+        texts = [_raw_text(file, line, record, columns[role]) for role in ("text", "pair") if role in columns]
+        item = LabelledText(texts[0], texts[1] if len(texts) > 1 else None, None, line).cleaned(cleanups)
+        if not all(text.strip() for text in (item.text, item.pair) if text is not None):
             raise file.error(line, "--clean leaves nothing of the text; change it, or the row.")
         try:
             label = label_of(_field(file, line, record, columns["label"]))
         except _LabelError as error:
             raise file.error(line, f"{columns['label']} is {error}") from None
-        items.append(LabelledText(texts[0], texts[1] if len(texts) > 1 else None, label, line))
-    notes = {"texts_with_several_labels": _num_contradicted(items), "cleaned_texts": num_cleaned}
+        items.append(item._replace(label=label))
     return ReadTexts(
         path=path,
         sha256=file.sha256,
         items=items,
         columns=columns,
         separator=separator,
-        notes={name: count for name, count in notes.items() if count},
     )
 
 
-def _num_contradicted(items: Iterable[LabelledText]) -> int:
+def count_oddities(items: Iterable[LabelledText]) -> dict[str, int]:
+    """The number of ``texts_with_several_labels`` (different ones in different rows) and of ``cleaned_texts`` (changed
+    by clean-ups)."""
     labels: dict[tuple[str, str | None], set[Any]] = {}
+    num_cleaned = 0
     for item in items:
         labels.setdefault((item.text, item.pair), set()).add(item.label)
-    return sum(len(different) > 1 for different in labels.values())
+        num_cleaned += item.given is not None
+    num_contradicted = sum(len(different) > 1 for different in labels.values())
+    return {"texts_with_several_labels": num_contradicted, "cleaned_texts": num_cleaned}
 
 
 def _records(file: TextFile, layout: str) -> tuple[Columns, Iterator[tuple[int, Mapping[str, Any]]]]:

@@ -19,7 +19,7 @@ from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
 from minibert.training import Divergence, LabelledBatch, class_divergence
 from tasks.classification.baseline import linear_baseline
-from tasks.classification.data import LabelledText, clean, parse_cleanups, read_texts, text_fields
+from tasks.classification.data import LabelledText, count_oddities, parse_cleanups, read_texts, text_fields
 from tasks.classification.scores import in_words, text_metrics, text_scores
 from tasks.classification.settings import ClassificationSettings
 from tasks.data import Details, Encoded, ErrorCase, Split, worst
@@ -134,7 +134,10 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         )
         self._separator = file.separator
         columns = {f"{role}_column": name for role, name in file.columns.items()}
-        return Split(path=path, sha256=file.sha256, items=file.items, notes={**columns, **file.notes})
+        return Split(path=path, sha256=file.sha256, items=file.items, notes=columns)
+
+    def count_oddities(self, items: Sequence[LabelledText]) -> dict[str, int]:
+        return count_oddities(items)
 
     def labels_of(self, item: LabelledText) -> Iterable[str]:
         if isinstance(item.label, tuple):
@@ -334,12 +337,14 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         text, pair = text_fields(
             record, place, text_column=self.settings.text_column, pair_column=self.settings.pair_column
         )
-        return LabelledText(clean(text, self._cleanups), None if pair is None else clean(pair, self._cleanups), None, 0)
+        return LabelledText(text, pair, None, 0).cleaned(self._cleanups)
 
     def format_answer(self, item: LabelledText, output: TextPrediction) -> dict[str, Any]:
-        """The prediction, and the probabilities of the labels, or of the likeliest if there are many."""
+        """The text as it was given, before clean-ups; the prediction, and the probabilities of the labels, or of the
+        likeliest if there are many."""
         kind = self.settings.kind
-        given: dict[str, Any] = {"text": item.text} if item.pair is None else {"text": item.text, "pair": item.pair}
+        text, pair = item.as_given
+        given: dict[str, Any] = {"text": text} if pair is None else {"text": text, "pair": pair}
         prediction = output.prediction(kind)
         if kind == "regression":
             return {**given, "score": prediction}

@@ -17,7 +17,7 @@ from typing import Any
 from minibert.errors import InputError
 from minibert.files import write_atomically
 from minibert.training import Metric, choose_device
-from tasks.classification.data import LabelledText, clean, parse_cleanups
+from tasks.classification.data import LabelledText, parse_cleanups
 from tasks.classification.task import ClassificationTask, TextExample
 from tasks.cloze.settings import ALL_SHOTS
 from tasks.data import Encoded, Split
@@ -27,6 +27,7 @@ from tasks.run.grid import Cell, Results, new_grid_folder, run_cells, spread, wr
 from tasks.run.options import write_settings
 from tasks.run.splits import hold_out
 from tasks.run.start_model import StartingModel, load_starting_model
+from tasks.run.task_file import save_model
 from tasks.settings import SETTINGS_FILE, RunSettings
 
 _TEST_SHARE = 0.2
@@ -212,7 +213,7 @@ class _Untrained:
 def _untrained(task: ClassificationTask, pool: Split[LabelledText], test: Split[LabelledText]) -> _Untrained:
     task.resolve_settings(pool)
     cleanups = parse_cleanups(task.settings.clean)
-    items = [item._replace(text=clean(item.text, cleanups)) for item in test.items]
+    items = [item.cleaned(cleanups) for item in test.items]
     start = load_starting_model(task, pool)
     return _Untrained(task=task, start=start, encoded=task.encode(items, start.tokenizer, start.model.config))
 
@@ -227,7 +228,7 @@ def _score(untrained: _Untrained, test: Split[LabelledText], folder: Path, comma
     details = task.details(test, evaluation.outputs, evaluation.losses)
     print(f"\ntest: {test.source}, {details.title}\n\n{details.table}")
     folder.mkdir(exist_ok=True)
-    model.save_pretrained(folder)
+    save_model(folder, task, model)
     start.tokenizer.save_pretrained(folder, token_types=start.model.config.type_vocab_size > 1)
     write_settings(folder / SETTINGS_FILE, task.settings, task.name)
     notes = {"data": {"test": dict(untrained.encoded.notes)}, "final": {"test": {**metrics, "report": details.rows}}}

@@ -24,9 +24,13 @@ class ClozeSettings(ClassificationSettings):
 
     if_small: ClassVar[Mapping[str, Any]] = RunSettings.if_small  # R-Drop has not been tried on so few examples
 
-    template: str = setting("", "sentence with {text} and [MASK] in it, once each, such as '{text} It was [MASK].'")
+    template: str = setting(
+        "", "sentence with {text} and [MASK] in it, once each, such as '{text} It was [MASK].'", answers=True
+    )
     words: tuple[str, ...] = setting(
-        (), "label=word or label=word,word for each label; each word must be one token; several are averaged"
+        (),
+        "label=word or label=word,word for each label; each word must be one token; several are averaged",
+        answers=True,
     )
     shots: tuple[str, ...] = setting(
         (), "compare with fine-tuning on this many examples of each label, such as 0 8 64 all", resumable=True

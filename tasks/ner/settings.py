@@ -24,8 +24,11 @@ class WordLabelSettings(RunSettings):
         "linear",
         "linear (scores each word by itself) or crf (also scores which tags follow each other)",
         choices=("linear", "crf"),
+        answers=True,
     )
-    overlap: int = setting(64, "tokens that the windows of a long sentence share, up to half a window", at_least=0)
+    overlap: int = setting(
+        64, "tokens that the windows of a long sentence share, up to half a window", at_least=0, answers=True
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

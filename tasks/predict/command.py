@@ -11,13 +11,14 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
 from minibert.files import write_atomically
+from minibert.hub import resolve
 from minibert.training import choose_device, distributed
 from tasks.data import nonzero_counts
 from tasks.predict.arguments import parser
@@ -25,6 +26,7 @@ from tasks.read.stream import Record, records
 from tasks.registry import TASKS, settings_class, task_class
 from tasks.run.options import read_settings, saved_task
 from tasks.run.predictor import Predictor
+from tasks.run.task_file import task_file
 from tasks.settings import SETTINGS_FILE
 
 _CHUNK = 2048  # inputs
@@ -103,22 +105,24 @@ def _write(
 
 
 def load(run: str, *, device: str, precision: str) -> Predictor:
-    """A run's task with its settings, model and tokenizer; without a settings file, the checkpoint's head decides.
+    """A run's task with its settings, model and tokenizer, from the model's folder alone; for a checkpoint of another
+    tool, its head decides.
 
     Raises:
         InputError: it is not a run, or cannot be used.
     """
-    file = Path(run) / SETTINGS_FILE
-    if file.is_file():
+    folder = resolve(run)
+    file = task_file(folder)
+    if file is not None:
         name = saved_task(file)
         if name not in TASKS:
             raise InputError(f"{file}: the task {name!r} is not one of {', '.join(TASKS)}.")
         values = read_settings(file, settings_class(name), name)
-        checkpoint = open_checkpoint(run)
-    elif several := sorted(Path(run).glob(f"*/{SETTINGS_FILE}")):
+        checkpoint = open_checkpoint(folder)
+    elif several := sorted(folder.glob(f"*/{SETTINGS_FILE}")):
         raise InputError(f"{run}: holds several runs; name one of them, such as {several[0].parent}.")
     else:
-        checkpoint = open_checkpoint(run)
+        checkpoint = open_checkpoint(folder)
         classes = checkpoint.architectures
         names = [_TASK_OF_HEAD[head] for head in _TASK_OF_HEAD if any(class_.endswith(head) for class_ in classes)]
         if not names:
@@ -159,14 +163,32 @@ def write_answers(
     for number, chunk in numbered:
         answers = predictor.answer([predictor.task.parse_input(record.fields, record.place) for record in chunk])
         for record, answer in zip(chunk, answers, strict=True):
-            identity = {"id": record.fields["id"]} if "id" in record.fields else {}
-            line = json.dumps({**identity, **answer}, ensure_ascii=False)
+            line = json.dumps(with_input(record.fields, answer), ensure_ascii=False)
             file.write(f"{number}\t{line}\n" if numbers else f"{line}\n")
         file.flush()
         count += len(chunk)
     seconds = time.perf_counter() - started
     speed = f"{count:,} inputs in {seconds:.1f} s, {count / seconds:,.0f} a second"
     print("; ".join([speed, *nonzero_counts(predictor.notes)]), file=sys.stderr)
+
+
+def with_input(fields: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an input, then those of its answer.
+
+    A field that has the name of one of the answer's, but another value, is called ``input_NAME``.
+    """
+    taken = {*fields, *answer}
+    passed: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name not in answer:
+            passed[name] = value
+        elif answer[name] != value:
+            new = f"input_{name}"
+            while new in taken:
+                new = f"input_{new}"
+            taken.add(new)
+            passed[new] = value
+    return {**passed, **answer}
 
 
 def _join(parts: Sequence[Path], out: Path) -> None:

@@ -58,6 +58,7 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
     settings_class = PretrainingSettings
     model_class = PretrainingModel
     unit = "document"
+    answers_inputs = False
     metric_names = ("masked_accuracy",)
     settings: PretrainingSettings
 

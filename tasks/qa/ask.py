@@ -10,7 +10,8 @@ from tasks.qa.task import QaTask
 from tasks.run.command import run_task
 from tasks.run.options import read_settings
 from tasks.run.predictor import Predictor
-from tasks.settings import SETTINGS_FILE
+from tasks.run.task_file import task_file
+from tasks.settings import TASK_FILE
 
 
 def ask(questions: Sequence[str], arguments: Sequence[str]) -> None:
@@ -22,11 +23,11 @@ def ask(questions: Sequence[str], arguments: Sequence[str]) -> None:
     options = ask_parser().parse_args(arguments)
     if options.weights is None:
         raise InputError("--ask: needs --weights RUN, the folder of a trained run to answer from.")
-    file = Path(options.weights) / SETTINGS_FILE
-    if not file.is_file():
-        raise InputError(f"{file}: no such file. Every run folder has one.")
+    file = task_file(Path(options.weights))
+    if file is None:
+        raise InputError(f"{Path(options.weights) / TASK_FILE}: no such file. Every run folder has one.")
     settings = read_settings(file, QaSettings, QaTask.name)
-    settings.pop("metric", None)  # it chose the best epoch, and its name may contain the run's own top-k
+    settings.pop("metric", None)  # of a settings.toml: it chose the best epoch, and may name the run's own top-k
     settings |= {name: value for name in ("top_k", "unknown") if (value := getattr(options, name)) is not None}
     task = QaTask(QaSettings(**settings))
     predictor = Predictor.load(task, open_checkpoint(options.weights), device=options.device)

@@ -28,10 +28,12 @@ class QaSettings(ClassificationSettings):
     }  # fmt: skip
 
     prompt: tuple[str, ...] = setting(
-        (), "template with {question} in it, used in addition to the bare question; may be repeated"
+        (), "template with {question} in it, used in addition to the bare question; may be repeated", answers=True
     )
-    top_k: int = setting(5, "answers to give for a question, best first", at_least=1)
-    unknown: float = setting(0.0, "answer 'unknown' if the best label is less probable than this", at_least=0, below=1)
+    top_k: int = setting(5, "answers to give for a question, best first", at_least=1, answers=True)
+    unknown: float = setting(
+        0.0, "answer 'unknown' if the best label is less probable than this", at_least=0, below=1, answers=True
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

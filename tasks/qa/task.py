@@ -86,7 +86,7 @@ class QaTask(ClassificationTask):
         best = output.ranked()[: self.settings.top_k]
         label, probability = best[0]
         return {
-            "question": item.text,
+            "question": item.as_given[0],
             "label": label if probability >= self.settings.unknown else UNKNOWN,
             "probability": probability,
             "answers": [{"label": name, "probability": value} for name, value in best],

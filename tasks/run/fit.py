@@ -11,6 +11,7 @@ from tasks.run.folder import CHECKPOINTS, RunLog
 from tasks.run.options import write_settings
 from tasks.run.prepare import Run
 from tasks.run.score import score_items, training_sample
+from tasks.run.task_file import save_model
 from tasks.run.tensorboard import TensorBoardWriter
 from tasks.settings import SETTINGS_FILE
 
@@ -44,7 +45,7 @@ def fit(run: Run) -> list[dict[str, Any]]:
         settings=task.settings,
         device=run.device,
         callbacks=Callbacks(
-            on_best=lambda: model.save_pretrained(run.folder), on_record=log.record, on_resume=log.resume
+            on_best=lambda: save_model(run.folder, task, model), on_record=log.record, on_resume=log.resume
         ),
         divergence=task.divergence(model),
         checkpoints=run.folder / CHECKPOINTS,

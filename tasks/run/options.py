@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minibert.errors import InputError
-from minibert.files import write_atomically
+from minibert.files import read_json_object, write_atomically
 from minibert.training.settings import option_name
 from tasks.run.console import program
 from tasks.settings import RANDOM, SETTINGS_FILE, RunSettings
@@ -173,14 +173,19 @@ def _kind(hint: Any) -> type:
 
 
 def read_settings(path: Path, settings_class: type[RunSettings], task: str) -> dict[str, Any]:
-    """The settings in a TOML file, by field name; hyphens may replace underscores.
+    """The settings in a file, by field name; hyphens may replace underscores.
+
+    Args:
+        path: TOML, or JSON if its name ends so.
+        settings_class: has the fields.
+        task: the task's name, which the file may give as ``task``.
 
     Raises:
-        InputError: the file is missing or not TOML, or has an unknown name or a value of the wrong type.
+        InputError: the file is missing or cannot be parsed, or has an unknown name or a value of the wrong type.
     """
     kinds = _kinds(settings_class)
     settings = {}
-    for given, value in _read_toml(path).items():
+    for given, value in _read(path).items():
         name = given.replace("-", "_")
         if name == "task":
             if value != task:
@@ -196,13 +201,15 @@ def read_settings(path: Path, settings_class: type[RunSettings], task: str) -> d
 
 def saved_task(path: Path) -> str:
     """The task that a settings file names; InputError if it names none."""
-    task = _read_toml(path).get("task")
+    task = _read(path).get("task")
     if not isinstance(task, str):
         raise InputError(f'{path}: names no task; add a line such as task = "ner".')
     return task
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
+    if path.suffix == ".json":
+        return read_json_object(path)
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:

@@ -120,6 +120,7 @@ def _described(
             "tokens": {"median": median, "p90": p90, "p99": p99, "longest": int(lengths.max())},
             "duplicates": len(split.items) - len({task.duplicate_key(item) for item in split.items}),
             **split.notes,
+            **task.count_oddities(split.items),
             **encoded[name].notes,
         }
         if name != "train":
@@ -133,7 +134,7 @@ def data_lines(task: AnyTask, prepared: Prepared) -> list[str]:
     for name, split in prepared.splits.items():
         described = prepared.described[name]
         counts = {key: described.get(key, 0) for key in ("also_in_train", "duplicates")}
-        counts |= {**split.notes, **prepared.encoded[name].notes}
+        counts |= {**task.count_oddities(split.items), **prepared.encoded[name].notes}
         tokens = described["tokens"]
         lines.append("; ".join([f"{name:5} {split.source}: {task.summary(split)}", *nonzero_counts(counts)]))
         lines.append(f"      tokens: median {tokens['median']}, 99% {tokens['p99']}, longest {tokens['longest']}")

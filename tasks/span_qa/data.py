@@ -7,7 +7,7 @@ question. In both, ``answers`` is a list of ``{"text", "answer_start"}``, or Hug
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -58,13 +58,11 @@ class ReadQuestions:
         path: the file, as given.
         sha256: of the file.
         questions: at least one, in file order, with unique ids.
-        counts: of irregularities, by name; 0 where there are none.
     """
 
     path: str
     sha256: str
     questions: list[Question]
-    counts: dict[str, int]
 
 
 def read_span_qa(path: str) -> ReadQuestions:
@@ -92,19 +90,18 @@ def read_span_qa(path: str) -> ReadQuestions:
         by_id[question.id] = question
     if not by_id:
         raise InputError(f"{path}: has no questions.")
-    questions = list(by_id.values())
+    return ReadQuestions(path=path, sha256=file.sha256, questions=list(by_id.values()))
+
+
+def count_oddities(questions: Sequence[Question]) -> dict[str, int]:
+    """Irregularities by name; 0 where there are none."""
     num_golds = sum(len(question.golds) for question in questions)
-    return ReadQuestions(
-        path=path,
-        sha256=file.sha256,
-        questions=questions,
-        counts={
-            "answers_repaired": sum(question.num_repaired for question in questions),
-            "answers_not_found_in_their_context": num_golds - sum(len(question.answers) for question in questions),
-            "questions_with_no_answer_found": sum(bool(q.golds and not q.answers) for q in questions),
-            "blank_questions": sum(not question.question.strip() for question in questions),
-        },
-    )
+    return {
+        "answers_repaired": sum(question.num_repaired for question in questions),
+        "answers_not_found_in_their_context": num_golds - sum(len(question.answers) for question in questions),
+        "questions_with_no_answer_found": sum(bool(q.golds and not q.answers) for q in questions),
+        "blank_questions": sum(not question.question.strip() for question in questions),
+    }
 
 
 # -- JSON, and the places of its objects -------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from minibert.training import LabelledBatch
 from minibert.training.data import IGNORE_INDEX
 from minibert.windows import split_into_windows
 from tasks.data import Details, Encoded, ErrorCase, Mark, Split, worst
-from tasks.span_qa.data import Question, read_span_qa
+from tasks.span_qa.data import Question, count_oddities, read_span_qa
 from tasks.span_qa.scores import SCORERS, best_thresholds, choose_scorer, overall
 from tasks.span_qa.settings import SpanQaSettings
 from tasks.task import Task
@@ -92,7 +92,10 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
 
     def read(self, path: str) -> Split[Question]:
         file = read_span_qa(path)
-        return Split(path=path, sha256=file.sha256, items=file.questions, notes=file.counts)
+        return Split(path=path, sha256=file.sha256, items=file.questions)
+
+    def count_oddities(self, items: Sequence[Question]) -> dict[str, int]:
+        return count_oddities(items)
 
     def group(self, item: Question) -> str:
         return item.context

@@ -16,7 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minibert.errors import InputError
-from tasks.classification.data import KINDS, LabelledText, clean, parse_cleanups, read_texts, text_fields
+from tasks.classification.data import (
+    KINDS,
+    LabelledText,
+    clean,
+    count_oddities,
+    parse_cleanups,
+    read_texts,
+    text_fields,
+)
 
 DATA = SHARED / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not here")
@@ -229,7 +237,9 @@ def test_numbers(tmp_path: Path) -> None:
 
 def test_texts_that_contradict_each_other_are_counted(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "text,label\na,x\na,y\na,x\nb,x\nb,x\nc,y\n")
-    assert read_texts(path, kind="single").notes == {"texts_with_several_labels": 1}
+    read = read_texts(path, kind="single")
+    assert count_oddities(read.items) == {"texts_with_several_labels": 1, "cleaned_texts": 0}
+    assert count_oddities(read.items[:1] + read.items[3:])["texts_with_several_labels"] == 0
 
 
 # -- clean-ups --------------------------------------------------------------------------------------------------------
@@ -261,8 +271,8 @@ def test_bad_cleanups_are_refused(text: str, message: str) -> None:
 def test_both_texts_of_a_pair_are_cleaned(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "text1,text2,label\n#a,b#,#l\nc,d,e\n")
     read = read_texts(path, kind="single", cleanups=parse_cleanups(["# ->"]))
-    assert read.items == [LabelledText("a", "b", "#l", 2), LabelledText("c", "d", "e", 3)]
-    assert read.notes == {"cleaned_texts": 1}
+    assert read.items == [LabelledText("a", "b", "#l", 2, given=("#a", "b#")), LabelledText("c", "d", "e", 3)]
+    assert count_oddities(read.items)["cleaned_texts"] == 1
 
 
 def test_nothing_left_of_a_labelled_text_is_an_error(tmp_path: Path) -> None:
@@ -357,4 +367,4 @@ def test_taipei_qa_is_read_as_it_is() -> None:
     assert len(read.items) == 7986
     assert len({item.label for item in read.items}) == 149
     assert len({item.text for item in read.items}) == 7986 - 55
-    assert read.notes == {"texts_with_several_labels": 14}
+    assert count_oddities(read.items) == {"texts_with_several_labels": 14, "cleaned_texts": 0}

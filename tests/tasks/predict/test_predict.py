@@ -390,3 +390,18 @@ def test_folders_that_hold_no_run_are_refused(runs: dict[str, str], tmp_path: Pa
     task = NerTask(NerSettings(head="crf"))
     with pytest.raises(InputError, match=r"has no trained head for ner \(crf"):
         Predictor.load(task, open_checkpoint(runs["ner"]), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("fields", "answer", "expected"),
+    [
+        ({"id": 7, "n": None}, {"text": "a"}, {"id": 7, "n": None, "text": "a"}),
+        ({"text": "a", "label": "x"}, {"text": "a", "label": "y"}, {"input_label": "x", "text": "a", "label": "y"}),
+        ({"a": 1, "input_a": 2}, {"a": 3}, {"input_input_a": 1, "input_a": 2, "a": 3}),
+        ({"input_a": 1, "a": 2}, {"a": 3}, {"input_a": 1, "input_input_a": 2, "a": 3}),
+    ],
+)
+def test_what_an_input_holds_is_passed_through(
+    fields: dict[str, Any], answer: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert predict.with_input(fields, answer) == expected

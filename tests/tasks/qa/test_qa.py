@@ -113,7 +113,7 @@ def test_figures_of_prompts_by_hand() -> None:
         (["--top-k", "0"], "--top-k 0: must be 1 or more"),
         (["--kind", "multi"], "--kind multi: a question has one answer"),
         (["--ask", "x"], "--ask: needs --weights RUN"),
-        (["--ask", "x", "--weights", "nowhere"], "nowhere/settings.toml: no such file. Every run folder has one."),
+        (["--ask", "x", "--weights", "nowhere"], "nowhere/task.json: no such file. Every run folder has one."),
     ],
 )
 def test_bad_options_are_one_sentence(options: list[str], message: str) -> None:

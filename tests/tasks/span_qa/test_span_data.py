@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minibert.errors import InputError
-from tasks.span_qa.data import Answer, Question, ReadQuestions, read_span_qa
+from tasks.span_qa.data import Answer, Question, ReadQuestions, count_oddities, read_span_qa
 
 DATA = SHARED / "data" / "span_qa"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data/span_qa is not here")
@@ -78,7 +78,7 @@ def test_every_format_gives_the_same_questions(tmp_path: Path, name: str, zipped
         ("q1", "Who left?", CONTEXT, [Answer(4, "Lee"), Answer(23, "Lee")], ["Lee", "Lee"], False),
         ("q2", "Why?", CONTEXT, [], [], True),
     ]
-    assert not any(read.counts.values())
+    assert not any(count_oddities(read.questions).values())
 
 
 def test_ids_are_strings_and_lines_of_json_have_their_number_for_one(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_questions_know_their_line_and_place(
 def test_a_wrong_start_is_repaired_by_the_nearest_place(tmp_path: Path, start: int | str, found: int) -> None:
     question, read = read_answers(tmp_path, CONTEXT, ("Lee", start))
     assert question.answers == [Answer(found, "Lee")]
-    assert question.num_repaired == read.counts["answers_repaired"] == (int(start) != found)
+    assert question.num_repaired == count_oddities(read.questions)["answers_repaired"] == (int(start) != found)
 
 
 def test_places_may_overlap(tmp_path: Path) -> None:
@@ -149,18 +149,18 @@ def test_white_space_around_an_answer_is_no_part_of_it(tmp_path: Path) -> None:
     question, read = read_answers(tmp_path, CONTEXT, (" Lee ", 3), ("home.\n", 32), ("\u3000New York", 0))
     assert question.answers == [Answer(4, "Lee"), Answer(32, "home."), Answer(13, "New York")]
     assert question.golds == [" Lee ", "home.\n", "\u3000New York"]
-    assert read.counts["answers_repaired"] == 1
+    assert count_oddities(read.questions)["answers_repaired"] == 1
 
 
 def test_answers_that_are_nowhere_are_left_out_and_kept_for_scoring(tmp_path: Path) -> None:
     question, read = read_answers(tmp_path, CONTEXT, ("lee", 4), ("Lee", 4))
     assert (question.answers, question.golds) == ([Answer(4, "Lee")], ["lee", "Lee"])
-    assert read.counts["answers_not_found_in_their_context"] == 1
-    assert read.counts["questions_with_no_answer_found"] == 0
+    assert count_oddities(read.questions)["answers_not_found_in_their_context"] == 1
+    assert count_oddities(read.questions)["questions_with_no_answer_found"] == 0
     question, read = read_answers(tmp_path, CONTEXT, ("FAKE_1", -1), ("FAKE_2", -1))
     assert (question.answers, question.golds, question.impossible) == ([], ["FAKE_1", "FAKE_2"], False)
-    assert read.counts["answers_not_found_in_their_context"] == 2
-    assert read.counts["questions_with_no_answer_found"] == 1
+    assert count_oddities(read.questions)["answers_not_found_in_their_context"] == 2
+    assert count_oddities(read.questions)["questions_with_no_answer_found"] == 1
 
 
 def filled(size: int) -> st.SearchStrategy[str]:
@@ -176,13 +176,13 @@ def test_answers_by_brute_force(tmp_path_factory: pytest.TempPathFactory, contex
     places = [place for place in range(len(context)) if context[place : place + len(bare)] == bare]
     if not places:
         assert question.answers == []
-        assert read.counts["answers_not_found_in_their_context"] == 1
+        assert count_oddities(read.questions)["answers_not_found_in_their_context"] == 1
         return
     ((found, answer),) = question.answers
     assert answer == bare
     assert found in places
     assert abs(found - said) == min(abs(place - said) for place in places)
-    assert read.counts["answers_repaired"] == (said not in places)
+    assert count_oddities(read.questions)["answers_repaired"] == (said not in places)
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -344,7 +344,7 @@ def test_real_files(
     assert len(read.questions) == num_questions
     assert sum(question.impossible for question in read.questions) == num_impossible
     assert sum(len(question.answers) for question in read.questions) == num_answers
-    assert read.counts == {
+    assert count_oddities(read.questions) == {
         "answers_repaired": repaired,
         "answers_not_found_in_their_context": 0,
         "questions_with_no_answer_found": 0,
