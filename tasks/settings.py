@@ -14,6 +14,8 @@ TASK_FILE = "task.json"
 """Beside a trained model: the task, and the settings that its answers depend on."""
 RANDOM = "random"
 """The value of ``--weights`` for a small model with random weights."""
+CRF = "crf"
+"""The ``--head`` that predicts the best sequence of labels."""
 INT8 = "int8"
 """The ``--precision`` that only prediction has."""
 

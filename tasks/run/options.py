@@ -9,15 +9,17 @@ import os
 import tomllib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
 
 from minibert.errors import InputError
 from minibert.files import read_json_object, write_atomically
 from minibert.training.settings import option_name
 from tasks.run.console import program
-from tasks.settings import RANDOM, SETTINGS_FILE, RunSettings
+from tasks.settings import CRF, RANDOM, SETTINGS_FILE, TASK_FILE, RunSettings
 
 # The sections of --help, after that of the task's own settings.
 SECTIONS = {
@@ -30,19 +32,30 @@ SECTIONS = {
     "run": ("out", "device", "seeds", "save_steps", "save_minutes", "tensorboard"),
 }  # fmt: skip
 
+# These belong to a run's files and machine, not to its model.
+_NOT_TAKEN_OVER = ("text_column", "pair_column", "precision")
+
 
 class Command(NamedTuple):
-    """A parsed command line."""
+    """A parsed command line.
+
+    Attributes:
+        settings: of the run.
+        dry_run, resume: whether these options were given.
+        given: the names of the settings on the command line and in ``--config``; the others are defaults.
+    """
 
     settings: Any
     dry_run: bool
     resume: bool
+    given: frozenset[str]
 
 
 def parse(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task: str) -> Command:
     """Reads settings from the command line and from ``--config FILE``.
 
-    The command line overrides the file, and the file overrides the defaults.
+    The command line overrides the file, the file overrides what is taken over from the run that ``weights`` names
+    (:func:`taken_over`), and this overrides the defaults.
 
     Args:
         settings_class: its fields become options.
@@ -59,15 +72,53 @@ def parse(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task
     config, dry_run, resume = given.pop("config"), given.pop("dry_run"), given.pop("resume")
     if config is not None:
         given = {**read_settings(Path(config), settings_class, task), **given}
+    named = frozenset(given)
     if given.get("weights") in (None, RANDOM):
         small = dict(settings_class.if_small)
         if "batch_tokens" in given:  # replaces it
             small.pop("batch_size", None)
         given = {**small, **given}
+    else:
+        given = {**taken_over(Path(given["weights"]), settings_class, task), **given}
     settings = settings_class(**given)
     if resume and settings.out is None:
         raise InputError("--resume: needs --out, the folder of the run to continue.")
-    return Command(settings, dry_run, resume)
+    return Command(settings, dry_run, resume, named)
+
+
+def taken_over(folder: Path, settings_class: type[RunSettings], task: str) -> dict[str, Any]:
+    """The settings in which a run continues the one in ``folder``, by field name: those that the answers of a run of
+    the same task depend on, and a CRF, whichever tool trained it.
+
+    Raises:
+        InputError: the folder's ``task.json`` cannot be used.
+    """
+    file = folder / TASK_FILE
+    if file.is_file() and saved_task(file) == task:
+        return {
+            name: value
+            for name, value in read_settings(file, settings_class, task).items()
+            if name not in _NOT_TAKEN_OVER
+        }
+    head = next((field for field in dataclasses.fields(settings_class) if field.name == "head"), None)
+    if head is not None and CRF in head.metadata["limits"].choices and _has_crf(folder):
+        return {"head": CRF}
+    return {}
+
+
+def _has_crf(folder: Path) -> bool:
+    """Whether a checkpoint in safetensors has the scores of a CRF; reads the names alone, since this runs without torch
+    for start-up speed."""
+    names: Iterable[str] = ()
+    if (index := folder / "model.safetensors.index.json").is_file():
+        names = read_json_object(index).get("weight_map") or ()
+    elif (file := folder / "model.safetensors").is_file():
+        try:
+            with safe_open(file, framework="np") as opened:
+                names = list(opened.keys())
+        except (OSError, SafetensorError):
+            return False  # said in full where the weights are read
+    return any(name.startswith("crf.") for name in names)
 
 
 def check(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task: str) -> None:

@@ -11,6 +11,7 @@ from minibert.checkpoint import LoadReport, Pretrained, open_checkpoint
 from minibert.errors import InputError
 from minibert.families import BERT, FAMILIES
 from tasks.data import Split
+from tasks.run.options import taken_over
 from tasks.settings import RunSettings
 from tasks.task import Task
 
@@ -86,7 +87,7 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
         tokenizer = checkpoint.tokenizer
         model, report = checkpoint.load(task.model_class, labels=labels)
         task.check_loaded(report, source)
-        origin = _origin(settings, config, report)
+        origin = _origin(settings, config, report, task.name)
     model.config = task.update_config(model.config)
     _check_length(settings.max_length, tokenizer, model.config)
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
@@ -133,12 +134,21 @@ def _check_length(max_length: int | None, tokenizer: Tokenizer, config: EncoderC
         )
 
 
-def _origin(settings: RunSettings, config: EncoderConfig, report: LoadReport) -> str:
+def _origin(settings: RunSettings, config: EncoderConfig, report: LoadReport, task: str) -> str:
     if settings.weights is None:
         examples = config.family.examples
         return f"small, pre-trained by this project ({report}); for real use pass --weights {examples}"
     revision = f", revision {settings.revision}" if settings.revision else ""
     origin = f"from {settings.weights}{revision} ({report})"
+    taken = taken_over(Path(settings.weights), type(settings), task)
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    continued = [
+        f"{name} = {value}" for name, value in taken.items() if getattr(settings, name) == value != defaults[name]
+    ]
+    if continued:
+        origin += f"; continues that run with its {', '.join(continued)}"
+    if any(name.startswith("crf.") for name in report.ignored):
+        origin += "; its CRF is not used"
     if settings.arch is not None and settings.arch != config.model_type:
         origin += f"; this checkpoint is a {config.model_type}, so --arch {settings.arch} is not used"
         if why := config.family.lookalikes.get(settings.arch):

@@ -1,0 +1,98 @@
+"""A run that starts from another one takes over its head and what else its answers depend on."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import rows, tiny_config, write
+from ner_files import DEV, TRAIN
+from ner_files import write as write_sentences
+
+from minibert import CrfTokenClassifier
+from tasks import registry
+from tasks.classification.settings import ClassificationSettings
+from tasks.ner.settings import NerSettings
+from tasks.run.options import parse
+
+pytestmark = pytest.mark.usefixtures("narrow_models")
+
+STILL = ["--lr", "1e-12", "--head-lr", "1e-12", "--epochs", "1", "--precision", "fp32"]
+"""A run that keeps the weights it starts from, but for the last digit."""
+
+
+def metrics_of(folder: Path) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return metrics
+
+
+@pytest.mark.slow
+def test_a_crf_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train, dev = write_sentences(tmp_path / "train.txt", TRAIN), write_sentences(tmp_path / "dev.txt", DEV)
+    data = ["--train", train, "--dev", dev]
+    first = registry.run("ner", [
+        *data, "--weights", "random", "--head", "crf", "--overlap", "7", "--epochs", "12", "--lr", "2e-3",
+        "--batch-size", "8", "--precision", "fp32", "--out", str(tmp_path / "first"),
+    ])  # fmt: skip
+    expected = metrics_of(first)["final"]["dev"]
+    assert expected["strict_f1"] > 0
+    bare = shutil.copytree(first, tmp_path / "bare", ignore=shutil.ignore_patterns("task.json", "settings.toml"))
+    for number, (weights, more) in enumerate([(first, []), (bare, []), (first, ["--head", "linear"])]):
+        capsys.readouterr()
+        out = registry.run(
+            "ner", [*data, "--weights", str(weights), *STILL, *more, "--out", str(tmp_path / str(number))]
+        )
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("model ")]
+        found = metrics_of(out)
+        assert (found["settings"]["head"], found["settings"]["overlap"]) == [("crf", 7), ("crf", 64), ("linear", 7)][
+            number
+        ]
+        assert (CrfTokenClassifier.from_pretrained(out).crf.transitions.abs().sum() > 0) == (number < 2)
+        if number < 2:
+            assert found["final"]["dev"]["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+            assert found["final"]["dev"]["strict_f1"] == expected["strict_f1"]
+            assert "continues that run with its head = crf" in line
+        else:
+            assert "its CRF is not used" in line
+            assert "continues that run with its overlap = 7" in line
+
+
+def test_a_crf_of_another_tool_is_found_by_its_tensors(tmp_path: Path) -> None:
+    """Also in a checkpoint of several files."""
+    model = CrfTokenClassifier(tiny_config("bert").with_labels({0: "O", 1: "B-X", 2: "I-X"}))
+    model.save_pretrained(tmp_path)
+    weights = ["--weights", str(tmp_path)]
+    assert parse(NerSettings, weights, task="ner").settings.head == "crf"
+    assert parse(NerSettings, [*weights, "--head", "linear"], task="ner").settings.head == "linear"
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"crf.transitions": "a.safetensors"}}')
+    (tmp_path / "model.safetensors").unlink()
+    assert parse(NerSettings, weights, task="ner").settings.head == "crf"
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"classifier.weight": "a.safetensors"}}')
+    assert parse(NerSettings, weights, task="ner").settings.head == "linear"
+    assert parse(ClassificationSettings, weights, task="classification").settings.kind == "single"
+
+
+@pytest.mark.slow
+def test_kind_order_of_labels_and_clean_ups_go_on(tmp_path: Path) -> None:
+    """The order of the labels, too, which is not that of the alphabet here."""
+    labelled = [{**row, "is_good": [["b", "a"][row["is_good"]]]} for row in rows(40)]
+    options = ["--train", write(tmp_path / "t.jsonl", labelled), "--no-baseline", "--precision", "fp32"]
+    first = registry.run("classification", [
+        *options, "--weights", "random", "--kind", "multi", "--clean", "number -> no.", "--text-column", "headline",
+        "--epochs", "1", "--out", str(tmp_path / "first"),
+    ])  # fmt: skip
+    config = json.loads((first / "config.json").read_text(encoding="utf-8"))
+    config |= {"id2label": {"0": "b", "1": "a"}, "label2id": {"b": 0, "a": 1}}
+    (first / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    again = [{"sentence": row["headline"], "is_good": row["is_good"]} for row in labelled]
+    options[1] = write(tmp_path / "again.jsonl", again)
+    out = registry.run("classification", [*options, "--weights", str(first), *STILL, "--out", str(tmp_path / "again")])
+    settings = metrics_of(out)["settings"]
+    assert (settings["kind"], settings["clean"], settings["text_column"]) == ("multi", ["number -> no."], "sentence")
+    assert json.loads((out / "config.json").read_text(encoding="utf-8"))["id2label"] == {"0": "b", "1": "a"}
+
+
+def test_a_run_of_another_task_gives_nothing_over(tmp_path: Path) -> None:
+    (tmp_path / "task.json").write_text('{"task": "qa", "clean": ["a -> b"], "unknown": 0.5}')
+    assert parse(ClassificationSettings, ["--weights", str(tmp_path)], task="classification").settings.clean == ()
