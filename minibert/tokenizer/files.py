@@ -15,6 +15,16 @@ BERT_SPECIAL_TOKENS = {"cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "unk": "[
 ROBERTA_SPECIAL_TOKENS = {"cls": "<s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
 ALBERT_SPECIAL_TOKENS = {"cls": "[CLS]", "sep": "[SEP]", "pad": "<pad>", "unk": "<unk>", "mask": "[MASK]"}
 
+# A step that drops SentencePiece's space, "\u2581", before a character of a script that is written without spaces.
+_NO_SPACE = {
+    "type": "Split",
+    "pattern": {
+        "Regex": r"\u2581(?=[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])",
+    },
+    "behavior": "Removed",
+    "invert": False,
+}
+
 
 def load_backend(folder: Path, settings: Mapping[str, Any]) -> tuple[Backend, dict[str, str]]:
     """Returns the tokenizer of a folder and its special tokens by role; InputError if there is none."""
@@ -148,15 +158,32 @@ def special_token_ids(backend: Backend, special_tokens: Mapping[str, str]) -> di
     return {role: index for role, index in ids.items() if index is not None}
 
 
-def with_leading_space(backend: Backend) -> Backend:
-    """A byte-level tokenizer that adds a space before each word; any other tokenizer as it is."""
+def for_separate_words(backend: Backend) -> Backend:
+    """The tokenizer in the form for words that are tokenized one by one.
+
+    A byte-level tokenizer adds a space before each word. A SentencePiece tokenizer does so as it is; it leaves out the
+    space before scripts written without spaces, as in running text. Any other tokenizer stays as it is.
+    """
     description = json.loads(backend.to_str())
     pre_tokenizer = description.get("pre_tokenizer") or {}
-    steps = [
-        step for step in [pre_tokenizer, *pre_tokenizer.get("pretokenizers", [])] if step.get("type") == "ByteLevel"
-    ]
-    if all(step["add_prefix_space"] for step in steps):
+    steps = pre_tokenizer["pretokenizers"] if pre_tokenizer.get("type") == "Sequence" else [pre_tokenizer]
+    byte_level_steps = [step for step in steps if step.get("type") == "ByteLevel"]
+    adds_space = all(step["add_prefix_space"] for step in byte_level_steps)
+    if adds_space and (not _is_sentencepiece(steps) or _NO_SPACE in steps):
         return backend
-    for step in steps:
+    for step in byte_level_steps:
         step["add_prefix_space"] = True
+    if _is_sentencepiece(steps):
+        description["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [*steps, _NO_SPACE]}
     return Backend.from_str(json.dumps(description))
+
+
+def bare_space_id(backend: Backend) -> int | None:
+    """The id of the token that is a space before a word and nothing else, in a SentencePiece tokenizer; else None."""
+    pre_tokenizer = json.loads(backend.to_str()).get("pre_tokenizer") or {}
+    steps = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
+    return backend.token_to_id("\u2581") if _is_sentencepiece(steps) else None
+
+
+def _is_sentencepiece(steps: Iterable[Mapping[str, Any]]) -> bool:
+    return any(step.get("type") == "Metaspace" for step in steps)

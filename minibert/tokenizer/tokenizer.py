@@ -24,9 +24,10 @@ from minibert.tokenizer.files import (
     ALBERT_SPECIAL_TOKENS,
     BERT_SPECIAL_TOKENS,
     ROBERTA_SPECIAL_TOKENS,
+    bare_space_id,
+    for_separate_words,
     load_backend,
     special_token_ids,
-    with_leading_space,
 )
 from minibert.tokenizer.training import train_byte_level, train_unigram, train_wordpiece
 
@@ -53,11 +54,14 @@ class WordPieces:
 
     Attributes:
         ids: token ids, without special tokens.
-        first: for each word, the index in ``ids`` of its first token.
+        starts: for each word, the index in ``ids`` of its first token.
+        first: for each word, the index of its first token that carries text, where the word's label belongs. Only with
+            SentencePiece can it differ: there the first token may be the space before the word.
         num_lost: the number of words without any token (control or zero-width characters), now the unknown token.
     """
 
     ids: list[int]
+    starts: Sequence[int]
     first: Sequence[int]
     num_lost: int = 0
 
@@ -75,7 +79,8 @@ class Tokenizer:
         backend.no_truncation()
         backend.no_padding()
         self._backend = backend
-        self._word_backend = with_leading_space(backend)
+        self._word_backend = for_separate_words(backend)
+        self._bare_space_id = bare_space_id(backend)
         self.special_tokens = dict(special_tokens)
         ids = special_token_ids(backend, special_tokens)
         self.cls_token_id = ids["cls"]
@@ -165,7 +170,8 @@ class Tokenizer:
     def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[WordPieces]:
         """Tokenizes sentences of words (or of characters), keeping track of each word's first token.
 
-        Byte-level BPE always sees a space before a word, as in running text. A word without any token (a zero-width or
+        Byte-level BPE always sees a space before a word, as in running text. So does SentencePiece, unless the word
+        begins in a script that is written without spaces, such as Chinese. A word without any token (a zero-width or
         control character) becomes the unknown token, so that labels stay aligned. A word's tokens do not depend on its
         neighbours, so each distinct word is tokenized once.
         """
@@ -178,9 +184,19 @@ class Tokenizer:
         lost = {word for word, pieces in pieces_of.items() if not pieces}
         pieces_of |= {word: [self.unk_token_id] for word in lost}
         return [
-            _concatenate([pieces_of[word] for word in sentence], sum(map(lost.__contains__, sentence)))
+            self._concatenate([pieces_of[word] for word in sentence], sum(map(lost.__contains__, sentence)))
             for sentence in sentences
         ]
+
+    def _concatenate(self, pieces: Sequence[list[int]], num_lost: int) -> WordPieces:
+        ids = list(chain.from_iterable(pieces))
+        if len(ids) == len(pieces):
+            return WordPieces(ids, range(len(ids)), range(len(ids)), num_lost)
+        starts = first = [0, *accumulate(map(len, pieces[:-1]))]
+        if self._bare_space_id in ids:
+            bare = self._bare_space_id
+            first = [s + (len(p) > 1 and p[0] == bare) for s, p in zip(starts, pieces, strict=True)]
+        return WordPieces(ids, starts, first, num_lost)
 
     def convert_ids_to_tokens(self, ids: Iterable[int]) -> list[str]:
         """The tokens of ids."""
@@ -245,12 +261,6 @@ class Tokenizer:
             InputError: ``vocab_size`` is too small for the alphabet.
         """
         return cls(train_unigram(list(texts), vocab_size), ALBERT_SPECIAL_TOKENS)
-
-
-def _concatenate(pieces: Sequence[list[int]], num_lost: int) -> WordPieces:
-    ids = list(chain.from_iterable(pieces))
-    one_each = len(ids) == len(pieces)
-    return WordPieces(ids, range(len(ids)) if one_each else [0, *accumulate(map(len, pieces[:-1]))], num_lost)
 
 
 def split_words(text: str) -> list[tuple[int, int]]:

@@ -1,6 +1,6 @@
 """Tasks that label each word of a text: named entities, and whatever else is one label a word.
 
-A linear head over each word's first token, trained with cross-entropy, or a CRF over the words' first tokens. Tags such
+A linear head over each word's first token that carries text, trained with cross-entropy, or a CRF over these. Tags such
 as ``B-PER`` are decoded as well-formed sequences with both heads; other labels, without a CRF, word by word. Long texts
 are split into overlapping windows. Each word counts in the window with most of its context, so every label is trained
 on and scored.
@@ -105,10 +105,10 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
             notes["lost_words"] += pieces.num_lost
             notes["unknown_tokens"] += pieces.ids.count(tokenizer.unk_token_id)
             labels = [label2id[label] for label in self.word_labels(item)]
-            ends = [*pieces.first[1:], len(pieces.ids)]
-            cut = split_into_windows(pieces.first, len(pieces.ids), max_tokens=room, overlap=overlap)
+            ends = [*pieces.starts[1:], len(pieces.ids)]
+            cut = split_into_windows(pieces.starts, len(pieces.ids), max_tokens=room, overlap=overlap)
             for window in cut:
-                start, end = pieces.first[window.start], ends[window.end - 1]
+                start, end = pieces.starts[window.start], ends[window.end - 1]
                 notes["cut_tokens"] += max(0, end - start - room)
                 ids, _ = tokenizer.with_special_tokens(pieces.ids[start : min(end, start + room)])
                 targets = [IGNORE_INDEX] * len(ids)

@@ -4,14 +4,17 @@ import contextlib
 import itertools
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from conftest import tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ner_files import TRAIN
+from tokenizers import models, pre_tokenizers
 
 from minibert import CrfTokenClassifier, TokenClassifier, Tokenizer
 from tasks.ner import task as ner
@@ -45,6 +48,32 @@ def test_every_word_is_a_target_exactly_once_and_in_order(lengths: list[int], ma
     for window in encoded.examples:
         assert (window.ids[0], window.ids[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
         assert (window.targets[[0, -1]] < 0).all()
+
+
+@pytest.mark.parametrize("max_length", [5, 6, 9, 40])
+def test_windows_begin_with_a_words_space_and_label_its_text(max_length: int, tmp_path: Path) -> None:
+    """A SentencePiece vocabulary in which a digit is the space before it and itself."""
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    vocab = [*((token, 0.0) for token in specials), *((token, -3.0) for token in ["▁", "▁the", "北", "7", "8"])]
+    backend = tokenizers.Tokenizer(models.Unigram(vocab, unk_id=3))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.add_special_tokens(specials)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer.from_pretrained(tmp_path)
+    tokens_of = {"the": ["▁the"], "北": ["北"], "78": ["▁", "7", "8"], "8": ["▁", "8"]}
+    words = ["北", "8", "the", "78", "78", "北", "8", "8", "the", "北", "北", "78"]
+    config = tiny_config("bert").with_labels({0: "O", 1: "B-X", 2: "I-X"})
+    task = ner.NerTask(ner.NerSettings(max_length=max_length, overlap=2))
+    encoded = task.encode([Sentence(words, [Entity(0, 12, "X")], 1)], tokenizer, config)
+    labelled = []
+    for window in encoded.examples:
+        tokens = tokenizer.convert_ids_to_tokens(window.ids)
+        labelled += [token for token, target in zip(tokens, window.targets, strict=True) if target >= 0]
+        rest = tokens[1:-1]
+        while rest:  # whole words, from the first token to the last
+            word = next(word for word, pieces in tokens_of.items() if rest[: len(pieces)] == pieces)
+            del rest[: len(tokens_of[word])]
+    assert labelled == [next(token for token in tokens_of[word] if token != "▁") for word in words]
 
 
 def test_the_crf_loss_is_the_likelihood_of_the_kept_words() -> None:
