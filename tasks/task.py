@@ -25,6 +25,7 @@ from minibert.errors import InputError
 from minibert.training import Divergence, LabelledBatch, Metric
 from tasks.data import Details, Encoded, ErrorCase, Example, Item, LabelPrediction, Output, Split, worst
 from tasks.settings import RunSettings
+from tasks.statistics import Figures
 
 SAMPLES = Path(__file__).parent / "samples"
 _SMALL_VOCABULARY = 8000
@@ -238,6 +239,11 @@ class Task(ABC, Generic[Item, Example, Output]):
         None if it has no gold answer. The metrics can be computed from these lines alone."""
         gold, predicted, probability = _field(item, "label"), _field(output, "label"), _field(output, "probability")
         return {"gold": gold, "predicted": predicted, "probability": probability}
+
+    def weighted_metrics(self, records: Sequence[Mapping[str, Any]]) -> Figures | None:
+        """The metrics, as far as they follow from what :meth:`prediction_record` gave, as a function of how often each
+        record counts: for confidence intervals and tests. None for no intervals."""
+        return None
 
     def warnings(self, items: Sequence[Item], metrics: Mapping[str, float]) -> list[str]:
         """Why the metrics may look better than the answers are."""

@@ -14,7 +14,7 @@ REASONS = ("start-up", "startup", "extra", "optional", "takes a second", "takes 
 # Lowest first; a module may import from its own layer and from lower ones.
 LAYERS = (
     ("minibert",),
-    ("tasks.settings", "tasks.data", "tasks.task"),
+    ("tasks.settings", "tasks.data", "tasks.statistics", "tasks.task"),
     ("tasks.read", "tasks.report"),
     ("tasks.run",),
     ("tasks",),  # a room for each task

@@ -156,13 +156,18 @@ def _rows(classes: Sequence[str], gold: Any, predicted: Any, *, labels: Sequence
     return rows
 
 
-def _regression(gold: npt.NDArray[np.float64], predicted: npt.NDArray[np.float64]) -> TextScores:
-    metrics = {
+def regression_metrics(gold: npt.NDArray[np.float64], predicted: npt.NDArray[np.float64]) -> dict[str, float]:
+    """The metrics of numbers; see :func:`text_metrics`."""
+    return {
         "mse": float(np.mean((gold - predicted) ** 2)),
         "mae": float(np.mean(np.abs(gold - predicted))),
         "pearson": _correlation(gold, predicted),
         "spearman": _correlation(_ranks(gold), _ranks(predicted)),
     }
+
+
+def _regression(gold: npt.NDArray[np.float64], predicted: npt.NDArray[np.float64]) -> TextScores:
+    metrics = regression_metrics(gold, predicted)
     return TextScores(
         metrics=metrics,
         title="errors and correlations",

@@ -22,7 +22,9 @@ from tasks.classification.baseline import linear_baseline
 from tasks.classification.data import LabelledText, count_oddities, parse_cleanups, read_texts, text_fields
 from tasks.classification.scores import in_words, text_metrics, text_scores
 from tasks.classification.settings import ClassificationSettings
+from tasks.classification.weighted import weighted_text_metrics
 from tasks.data import Details, Encoded, ErrorCase, Split, worst
+from tasks.statistics import Figures
 from tasks.task import Task, label_names
 
 Floats = npt.NDArray[np.float32]
@@ -320,6 +322,9 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
             most = _SHOWN_LABELS if kind == "single" else None
             record["probabilities"] = dict(output.ranked()[:most])
         return record
+
+    def weighted_metrics(self, records: Sequence[Mapping[str, Any]]) -> Figures:
+        return weighted_text_metrics(self.settings.kind, records)
 
     def _predictions(self, outputs: Sequence[TextPrediction]) -> list[Any]:
         return [output.prediction(self.settings.kind) for output in outputs]

@@ -19,6 +19,7 @@ from tasks.ner.settings import NerSettings
 from tasks.ner.tags import entities_from_tags
 from tasks.ner.word_labels import WordLabels, WordLabelTask
 from tasks.read.columns import is_tag
+from tasks.statistics import Figures, Weights
 
 
 class NerTask(WordLabelTask[Sentence]):
@@ -95,6 +96,21 @@ class NerTask(WordLabelTask[Sentence]):
             start, end = places[entity.start][0], places[entity.end - 1][1]
             gold.append({"start": start, "end": end, "type": entity.type, "text": text[start:end]})
         return {"text": text, "gold": gold, "predicted": self.format_answer(item, output)["entities"]}
+
+    def weighted_metrics(self, records: Sequence[Mapping[str, Any]]) -> Figures:
+        """The strict F1 (and seqeval's default, which is the same where all predicted tags follow the scheme)."""
+        gold, predicted = (
+            [{(entity["start"], entity["end"], entity["type"]) for entity in record[key]} for record in records]
+            for key in ("gold", "predicted")
+        )
+        right = np.array([len(a & b) for a, b in zip(gold, predicted, strict=True)])
+        total = np.array([len(a) + len(b) for a, b in zip(gold, predicted, strict=True)])
+
+        def figures(weights: Weights) -> dict[str, float]:
+            f1 = 2 * float(weights @ right) / max(1.0, float(weights @ total))
+            return {"strict_f1": f1, "default_f1": f1}
+
+        return figures
 
     # -- new text ----------------------------------------------------------------------------------------------------
 

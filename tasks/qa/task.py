@@ -6,7 +6,7 @@ the prompts, the vote.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -14,8 +14,10 @@ import numpy as np
 
 from tasks.classification.data import LabelledText
 from tasks.classification.task import ClassificationTask, TextPrediction
+from tasks.classification.weighted import share_of
 from tasks.data import Details, Split
 from tasks.qa.settings import QUESTION, QaSettings
+from tasks.statistics import Figures
 
 UNKNOWN = "unknown"
 
@@ -62,6 +64,12 @@ class QaTask(ClassificationTask):
             metrics["agreement_of_two"] = float(np.mean(pairs))
             metrics["agreement_of_all"] = float(np.mean((chosen == chosen[:, :1]).all(axis=1)))
         return metrics
+
+    def weighted_metrics(self, records: Sequence[Mapping[str, Any]]) -> Figures:
+        k = self.settings.top_k
+        among = share_of([record["gold"] in list(record["probabilities"])[:k] for record in records])
+        figures = super().weighted_metrics(records)
+        return lambda weights: {**figures(weights), f"top_{k}_accuracy": among(weights)}
 
     def details(
         self, split: Split[LabelledText], outputs: Sequence[TextPrediction], losses: Sequence[float]

@@ -20,6 +20,7 @@ from tasks.report.parts import (
     numbers,
     quantity,
     warnings,
+    with_interval,
     words,
     write_page,
 )  # fmt: skip
@@ -125,13 +126,24 @@ def _baseline_figures(metrics: Mapping[str, Any], split: str) -> dict[str, float
 def _figures(metrics: Mapping[str, Any]) -> Html:
     """All metrics of all splits, and the baseline's; empty if the headline has shown the only one."""
     lines = {}
+    intervals: dict[str, Mapping[str, Sequence[float]]] = {}
     for split, figures in reversed(metrics["final"].items()):
+        intervals[split] = figures.get("intervals") or {}
         lines[split] = numbers(figures)
         if of_baseline := _baseline_figures(metrics, split):
             lines[f"{split}, {metrics['baseline']['name']}"] = of_baseline
     names = list(dict.fromkeys(name for figures in lines.values() for name in figures))
-    rows = [named_row(line, *(number(figures.get(name)) for name in names)) for line, figures in lines.items()]
-    return table(["", *map(words, names)], rows, label="Figures by split") if len(names) * len(rows) > 1 else Html()
+    rows = [
+        named_row(line, *(with_interval(figures.get(name), intervals.get(line, {}).get(name)) for name in names))
+        for line, figures in lines.items()
+    ]
+    if len(names) * len(rows) <= 1:
+        return Html()
+    note = f"In small print: 95 % intervals ({metrics.get('interval_method')})."
+    return join([
+        table(["", *map(words, names)], rows, label="Figures by split"),
+        *([element("p", note, class_="note")] if any(intervals.values()) else []),
+    ])  # fmt: skip
 
 
 def _learning(metrics: Mapping[str, Any], figure: str, pictures: Pictures) -> list[Section]:

@@ -1,7 +1,7 @@
 """What the reports of runs and comparisons share: the page, its first and last sections, plots, and numbers."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -173,6 +173,13 @@ def _facts(facts: Mapping[str, str], short: bool = False) -> Html:
     if short:
         return element("dl", *(element("div", *pair) for pair in pairs), class_="facts columns")
     return element("dl", *(part for pair in pairs for part in pair), class_="facts")
+
+
+def with_interval(value: Any, interval: Sequence[float] | None) -> Html:
+    """A figure and, in small print, its interval."""
+    if interval is None:
+        return join([number(value)])
+    return join([number(value), element("small", " to ".join(map(number, interval)), class_="line")])
 
 
 def words(name: str) -> str:

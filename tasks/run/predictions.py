@@ -1,15 +1,20 @@
 """What a run's figures were computed from: the answer to each evaluated item, and which items were held out."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from minibert.errors import InputError
 from minibert.files import write_atomically
 from tasks.data import Split
 from tasks.run.prepare import AnyTask
 from tasks.run.score import Score
+from tasks.statistics import Interval, bootstrap
 
+_SAME = 1e-9
 SPLITS_FILE = "splits.json"
 
 
@@ -18,21 +23,52 @@ def predictions_file(split: str) -> str:
     return f"predictions-{split}.jsonl"
 
 
-def write_predictions(folder: Path, task: AnyTask, split: str, score: Score) -> None:
-    """Writes ``predictions-SPLIT.jsonl``: for each item with a gold answer its ``line``, its ``id`` if it has one, and
-    what :meth:`~tasks.task.Task.prediction_record` gives; no file if no item has a gold answer.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    lines = []
+def prediction_records(task: AnyTask, score: Score) -> list[dict[str, Any]]:
+    """For each item with a gold answer its ``line``, its ``id`` if it has one, and what
+    :meth:`~tasks.task.Task.prediction_record` gives."""
+    records = []
     for item, output in zip(score.split.items, score.evaluation.outputs, strict=True):
         record = task.prediction_record(item, output)
         if record is not None:
             identity = {name: getattr(item, name) for name in ("line", "id") if hasattr(item, name)}
-            lines.append(json.dumps({**identity, **record}, ensure_ascii=False))
-    if lines:
-        _write(folder / predictions_file(split), lines)
+            records.append({**identity, **record})
+    return records
+
+
+def write_predictions(folder: Path, split: str, records: Sequence[Mapping[str, Any]]) -> None:
+    """Writes ``predictions-SPLIT.jsonl``; no file if there are no records.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    if records:
+        _write(folder / predictions_file(split), (json.dumps(record, ensure_ascii=False) for record in records))
+
+
+def read_predictions(folder: Path, split: str) -> list[dict[str, Any]]:
+    """What :func:`write_predictions` wrote; empty if there is no file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / predictions_file(split)
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    except ValueError as error:
+        raise InputError(f"{path}: is damaged ({error}); repeat the run.") from None
+
+
+def figure_intervals(
+    task: AnyTask, records: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]
+) -> dict[str, Interval]:
+    """95 % bootstrap intervals of the metrics that can be computed from the records to the same value."""
+    figures = task.weighted_metrics(records) if records else None
+    if figures is None:
+        return {}
+    exact = figures(np.ones(len(records), np.int64))
+    same = [name for name in metrics if name in exact and abs(exact[name] - metrics[name]) < _SAME]
+    found = bootstrap(figures, len(records), seed=task.settings.seed) if same else {}
+    return {name: found[name] for name in same}
 
 
 def write_splits(folder: Path, splits: Mapping[str, Split[Any]]) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 from minibert.training import collapse_warning
 from tasks.data import Details
 from tasks.run import folder as run_folder
+from tasks.run.predictions import figure_intervals
 from tasks.run.prepare import Prepared, Run
 from tasks.run.provenance import code_version
 from tasks.run.score import Score
+from tasks.statistics import METHOD
 
 History = Sequence[Mapping[str, Any]]
 
@@ -21,6 +23,7 @@ def metrics_record(
     history: History,
     scores: Mapping[str, Score],
     details: Mapping[str, Details],
+    records: Mapping[str, Sequence[Mapping[str, Any]]],
     baseline: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """The content of ``metrics.json``.
@@ -28,11 +31,19 @@ def metrics_record(
     Args:
         run: the run.
         history: one record per epoch.
-        scores, details: the final evaluation, by split.
+        scores, details, records: the final evaluation, by split.
         baseline: the linear model's metrics if they are known already.
     """
     task, settings, config = run.task, run.task.settings, run.model.config
     collapsed = _collapsed(run, history, list(scores.values())[-1])
+    final = {
+        name: {
+            **each.metrics,
+            "intervals": figure_intervals(task, records[name], each.metrics),
+            "report": details[name].rows,
+        }
+        for name, each in scores.items()
+    }
     return {
         "task": task.name,
         "arch": config.model_type,
@@ -52,7 +63,8 @@ def metrics_record(
         "metric_higher_is_better": task.metric.higher_is_better,
         "data": run.prepared.described,
         "epochs": history,
-        "final": {name: {**each.metrics, "report": details[name].rows} for name, each in scores.items()},
+        "final": final,
+        "interval_method": METHOD,
         "baseline": baseline or task.baseline(run.prepared.splits),
         "resources": _resources(run, history, scores),
         "collapsed": collapsed is not None,

@@ -25,7 +25,7 @@ from tasks.report.page import write_run_report
 from tasks.run import folder as run_folder
 from tasks.run.fit import fit, save_inputs
 from tasks.run.interrupts import stopped_by
-from tasks.run.predictions import write_predictions, write_splits
+from tasks.run.predictions import prediction_records, write_predictions, write_splits
 from tasks.run.prepare import AnyTask, Run, data_lines, prepare, settings_line
 from tasks.run.provenance import weights_record
 from tasks.run.record import metrics_record
@@ -73,8 +73,9 @@ def train(
             name: task.details(each.split, each.evaluation.outputs, each.evaluation.losses)
             for name, each in scores.items()
         }
-        metrics = metrics_record(run, history, scores, details, baseline)
-        _report(run, scores, details, metrics)
+        records = {name: prediction_records(task, each) for name, each in scores.items()}
+        metrics = metrics_record(run, history, scores, details, records, baseline)
+        _report(run, scores, details, records, metrics)
     return run.folder
 
 
@@ -135,12 +136,20 @@ def _load_best(run: Run) -> None:
             parameter.copy_(weights[name])
 
 
-def _report(run: Run, scores: Mapping[str, Score], details: Mapping[str, Details], metrics: dict[str, Any]) -> None:
+def _report(
+    run: Run,
+    scores: Mapping[str, Score],
+    details: Mapping[str, Details],
+    records: Mapping[str, Sequence[Mapping[str, Any]]],
+    metrics: dict[str, Any],
+) -> None:
     """Prints the figures, then writes ``metrics.json``, the predictions and the page: a full disk does not lose the
     figures."""
     name, final = list(scores.items())[-1]
     print(f"\n{name}: {final.split.source}, best epoch, {details[name].title}\n\n{details[name].table}")
     print(_metrics_line(final.metrics, (*run.task.metric_names, "loss")))
+    for figure, (low, high) in list(metrics["final"][name]["intervals"].items())[:1]:
+        print(f"{figure.replace('_', ' ')}: 95 % interval {low:.4f} to {high:.4f} ({metrics['interval_method']})")
     if (baseline := metrics["baseline"]) is not None:
         print(f"for comparison, {baseline['name']}: {_metrics_line(baseline[name], run.task.metric_names)}")
     for warning in metrics["warnings"]:
@@ -148,8 +157,8 @@ def _report(run: Run, scores: Mapping[str, Score], details: Mapping[str, Details
     print(f"saved to {run.folder}")
     run_folder.write_metrics(run.folder, metrics)
     write_splits(run.folder, run.prepared.splits)
-    for split_name, each in scores.items():
-        write_predictions(run.folder, run.task, split_name, each)
+    for split_name, of_split in records.items():
+        write_predictions(run.folder, split_name, of_split)
     print(f"report {write_run_report(run.folder, metrics, details)}")
 
 

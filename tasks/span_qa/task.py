@@ -28,6 +28,7 @@ from tasks.data import Details, Encoded, ErrorCase, Mark, Split, worst
 from tasks.span_qa.data import Question, count_oddities, read_span_qa
 from tasks.span_qa.scores import SCORERS, best_thresholds, choose_scorer, overall
 from tasks.span_qa.settings import SpanQaSettings
+from tasks.statistics import Figures, Weights
 from tasks.task import Task
 
 _NEVER = math.inf
@@ -294,6 +295,15 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
         answer = self.format_answer(item, output)
         kept = {name: answer[name] for name in ("start", "end", "probability", "null_score")}
         return {"gold": item.golds, "predicted": answer["answer"], **kept}
+
+    def weighted_metrics(self, records: Sequence[Mapping[str, Any]]) -> Figures:
+        scores = np.array([SCORERS[self.settings.scorer](record["predicted"], record["gold"]) for record in records])
+
+        def figures(weights: Weights) -> dict[str, float]:
+            exact, f1 = weights @ scores / weights.sum()
+            return {"exact_match": float(exact), "f1": float(f1)}
+
+        return figures
 
     # -- new text ----------------------------------------------------------------------------------------------------
 

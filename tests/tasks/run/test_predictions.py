@@ -31,6 +31,14 @@ def final(run: Path, split: str) -> dict[str, Any]:
     return found
 
 
+def assert_intervals(run: Path, split: str, *names: str) -> None:
+    """The intervals are those of the figures named, and lie around them."""
+    figures = final(run, split)
+    assert set(figures["intervals"]) == set(names)
+    for name, (low, high) in figures["intervals"].items():
+        assert low <= figures[name] <= high
+
+
 def character_tags(record: dict[str, Any], key: str) -> list[str]:
     """A tag for each character of the text: an entity is the same whether its unit is a word or a character."""
     tags = ["O"] * len(record["text"])
@@ -56,6 +64,7 @@ def test_entities(tmp_path: Path) -> None:
         figure = final(run, split)["strict_f1"]
         assert f1_score(gold, predicted, mode="strict", scheme=IOB2) == pytest.approx(figure, abs=1e-12)
     assert figure > 0
+    assert_intervals(run, "test", "strict_f1", "default_f1")
     assert [record["line"] for record in lines_of(run, "dev")] == [1, 7]
     assert not (run / "splits.json").exists()  # all parts were given
 
@@ -72,6 +81,8 @@ def test_labels_and_the_items_held_out(tmp_path: Path) -> None:
     figures = final(run, "test")
     assert accuracy_score(gold, predicted) == pytest.approx(figures["accuracy"], abs=1e-12)
     assert f1_score(gold, predicted, average="macro") == pytest.approx(figures["macro_f1"], abs=1e-12)
+    names = ["accuracy", *(f"{kind}_{name}" for kind in ("macro", "binary") for name in ("precision", "recall", "f1"))]
+    assert_intervals(run, "test", *names, "weighted_f1")
     for record in records:
         assert record["probability"] == max(record["probabilities"].values())
         assert record["probabilities"][record["predicted"]] == record["probability"]
@@ -103,8 +114,10 @@ def test_several_labels_and_numbers(kind: str, tmp_path: Path) -> None:
     run = registry.run("classification", [*options, *SMALL])
     gold, predicted = ([record[key] for record in lines_of(run, "dev")] for key in ("gold", "predicted"))
     if kind == "regression":
+        assert_intervals(run, "dev", "mse", "mae", "pearson", "spearman")
         assert pearsonr(gold, predicted).statistic == pytest.approx(final(run, "dev")["pearson"], abs=1e-9)
         return
+    assert_intervals(run, "dev", "micro_f1", "macro_f1", "subset_accuracy")
     binary = MultiLabelBinarizer(classes=["a", "b"])
     found = f1_score(binary.fit_transform(gold), binary.transform(predicted), average="micro")
     assert found == pytest.approx(final(run, "dev")["micro_f1"], abs=1e-12)
@@ -115,6 +128,7 @@ def test_several_labels_and_numbers(kind: str, tmp_path: Path) -> None:
 def test_the_samples_questions(tmp_path: Path) -> None:
     run = registry.run("qa", ["--out", str(tmp_path / "run"), "--precision", "fp32", "--epochs", "1", "--no-baseline"])
     split = list(json.loads((run / "metrics.json").read_text(encoding="utf-8"))["final"])[-1]
+    assert {"accuracy", "macro_f1", "top_5_accuracy"} <= set(final(run, split)["intervals"])
     right = [record["gold"] == record["predicted"] for record in lines_of(run, split)]
     assert sum(right) / len(right) == pytest.approx(final(run, split)["accuracy"], abs=1e-12)
 
@@ -145,6 +159,7 @@ def test_spans(tmp_path: Path) -> None:
     records = lines_of(run, "dev")
     exact = [record["predicted"] in (record["gold"] or [""]) for record in records]
     assert sum(exact) / len(exact) == pytest.approx(final(run, "dev")["exact_match"], abs=1e-12)
+    assert_intervals(run, "dev", "exact_match", "f1")
     indices = json.loads((run / "splits.json").read_text(encoding="utf-8"))["dev"]["indices"]
     assert [f"q{index}" for index in indices] == [record["id"] for record in records]  # one line has all questions
 

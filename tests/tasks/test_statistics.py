@@ -1,0 +1,88 @@
+"""Intervals and tests, against scipy and against counting all possibilities."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from tasks.classification.scores import text_metrics
+from tasks.classification.weighted import weighted_text_metrics
+from tasks.statistics import approximate_randomisation, bootstrap, mcnemar
+
+scipy_stats = pytest.importorskip("scipy.stats")
+
+
+def test_the_interval_of_a_share_is_scipys() -> None:
+    right = np.random.default_rng(1).random(200) < 0.7
+    low, high = bootstrap(lambda w: {"accuracy": float(w @ right / w.sum())}, 200, seed=3, resamples=9000)["accuracy"]
+    theirs = scipy_stats.bootstrap(
+        (right.astype(float),), np.mean, method="percentile", n_resamples=9000, rng=np.random.default_rng(2)
+    ).confidence_interval
+    assert (low, high) == pytest.approx(tuple(theirs), abs=0.006)
+
+
+def test_the_interval_of_an_f1_is_scipys() -> None:
+    from sklearn.metrics import f1_score
+
+    generator = np.random.default_rng(5)
+    gold = generator.integers(0, 3, 150)
+    predicted = np.where(generator.random(150) < 0.75, gold, generator.integers(0, 3, 150))
+    records = [{"gold": str(a), "predicted": str(b)} for a, b in zip(gold, predicted, strict=True)]
+    ours = bootstrap(weighted_text_metrics("single", records), 150, seed=1, resamples=2000)["macro_f1"]
+    theirs = scipy_stats.bootstrap(
+        (gold, predicted), lambda a, b: f1_score(a, b, average="macro"), paired=True, vectorized=False,
+        method="percentile", n_resamples=2000, rng=np.random.default_rng(2),
+    ).confidence_interval  # fmt: skip
+    assert ours == pytest.approx(tuple(theirs), abs=0.015)
+
+
+def test_the_seed_alone_decides() -> None:
+    values = np.arange(30.0)
+    found = [bootstrap(lambda w: {"mean": float(w @ values)}, 30, seed=seed, resamples=50) for seed in (1, 1, 2)]
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize("kind", ["single", "multi", "regression"])
+def test_weights_are_copies(kind: str) -> None:
+    """Of a text that counts three times there might as well be three."""
+    generator = np.random.default_rng(0)
+    draw = {
+        "single": lambda: "abc"[generator.integers(3)],
+        "multi": lambda: tuple(name for name in "abc" if generator.random() < 0.4),
+        "regression": lambda: float(generator.integers(0, 6)),
+    }[kind]
+    records = [{"gold": draw(), "predicted": draw()} for _ in range(60)]
+    weights = generator.integers(1, 4, 60)  # each once at least, so that no class disappears
+    copies = [record for record, weight in zip(records, weights, strict=True) for _ in range(weight)]
+    from tasks.classification.data import LabelledText
+
+    items = [LabelledText("", None, record["gold"], 1) for record in copies]
+    expected = text_metrics(kind, items, [record["predicted"] for record in copies])
+    assert weighted_text_metrics(kind, records)(weights) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (1, 0), (5, 5), (12, 3), (3, 12), (200, 260)])
+def test_mcnemar_is_scipys_binomial_test(only_first: int, only_second: int) -> None:
+    first = [True] * only_first + [False] * only_second + [True, False, True]
+    second = [False] * only_first + [True] * only_second + [True, False, True]
+    total = only_first + only_second
+    expected = scipy_stats.binomtest(only_first, total, 0.5).pvalue if total else 1.0
+    assert mcnemar(first, second) == pytest.approx(expected, rel=1e-9)
+
+
+def test_randomisation_approaches_the_share_of_all_swaps() -> None:
+    generator = np.random.default_rng(4)
+    gold, one, two = (generator.integers(0, 2, 10) for _ in range(3))
+    one[:7] = gold[:7]
+
+    def f1(predicted: np.ndarray) -> float:
+        return float(2 * (predicted & gold).sum() / (predicted.sum() + gold.sum()))
+
+    def difference(swapped: np.ndarray) -> float:
+        return f1(np.where(swapped, two, one)) - f1(np.where(swapped, one, two))
+
+    found = difference(np.zeros(10, bool))
+    swaps = [np.array(each) for each in itertools.product((False, True), repeat=10)]
+    share = np.mean([abs(difference(swap)) >= abs(found) - 1e-12 for swap in swaps])
+    assert 0.02 < share < 0.9
+    assert approximate_randomisation(difference, 10, seed=0, shuffles=4000) == pytest.approx(share, abs=0.03)
