@@ -20,17 +20,22 @@ SHUFFLES = 1000
 METHOD = f"percentile bootstrap over items, {RESAMPLES:,} resamples"
 
 
-def bootstrap(figures: Figures, count: int, *, seed: int, resamples: int = RESAMPLES) -> dict[str, Interval]:
+def bootstrap(figures: Figures, *counts: int, seed: int, resamples: int = RESAMPLES) -> dict[str, Interval]:
     """95 % percentile intervals (Efron and Tibshirani 1993, section 13.3).
 
     Args:
-        figures: of ``count`` items.
-        count: the number of items; at least one.
+        figures: of all items.
+        counts: the number of items of each part, at least one; a sample has as many items of each part.
         seed: the same seed gives the same intervals.
         resamples: how many samples to draw.
     """
     generator = np.random.default_rng(seed)
-    found = [figures(np.bincount(generator.integers(0, count, count), minlength=count)) for _ in range(resamples)]
+
+    def sample() -> Weights:
+        parts = [np.bincount(generator.integers(0, count, count), minlength=count) for count in counts]
+        return np.concatenate(parts)
+
+    found = [figures(sample()) for _ in range(resamples)]
     return {name: _interval([each[name] for each in found]) for name in found[0]}
 
 

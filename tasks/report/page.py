@@ -1,4 +1,4 @@
-"""``report.html``: the results of a run or a comparison on one self-contained page.
+"""``report.html``: the results of a run on one self-contained page.
 
 Numbers have four digits, as on the terminal. Plots come from :mod:`tasks.report.plots`; without matplotlib, a line says
 that they are missing.
@@ -7,7 +7,6 @@ that they are missing.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from tasks.data import Details, ErrorCase, Mark
 from tasks.report import plots
@@ -16,6 +15,7 @@ from tasks.report.parts import (
     LONG_TABLE,
     Pictures,
     Section,
+    difference,
     headline,
     numbers,
     quantity,
@@ -63,35 +63,6 @@ def write_run_report(folder: Path, metrics: Mapping[str, Any], details: Mapping[
     )
 
 
-def write_comparison_report(folder: Path, comparison: Mapping[str, Any]) -> Path:
-    """Writes ``report.html`` and, with matplotlib, ``plots/comparison.png`` for several runs.
-
-    Args:
-        folder: of the comparison, with the runs' folders in it.
-        comparison: the content of ``comparison.json``; all but ``task``, ``command``, ``metric`` and ``rows`` may be
-            absent.
-
-    Returns:
-        The page's path.
-
-    Raises:
-        InputError: the folder cannot be written.
-    """
-    choose = max if comparison.get("metric_higher_is_better", True) else min
-    best = choose(comparison["rows"], key=lambda line: line["mean"])
-    return write_page(
-        folder,
-        comparison,
-        title=f"{comparison['task']}, compared",
-        top=[_comparison_headline(comparison, best), warnings(comparison)],
-        sections=[
-            Section("Models", _models(comparison, best, Pictures(folder))),
-            Section("Speed and memory", _costs(comparison)),
-        ],
-        rest=Html(),
-    )
-
-
 # -- one run ---------------------------------------------------------------------------------------------------------
 
 
@@ -107,12 +78,8 @@ def _run_headline(metrics: Mapping[str, Any], split: str, figure: str) -> Html:
     shown = [(number(value), f"{words(figure)}, {split}")]
     other = _baseline_figures(metrics, split).get(figure)
     if other is not None:
-        shown += [(number(other), metrics["baseline"]["name"]), (_difference(value - other), "difference")]
+        shown += [(number(other), metrics["baseline"]["name"]), (difference(value - other), "difference")]
     return headline(shown)
-
-
-def _difference(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
 
 
 def _baseline_figures(metrics: Mapping[str, Any], split: str) -> dict[str, float]:
@@ -290,73 +257,3 @@ def _error(case: ErrorCase) -> Html:
         for part in (element("dt", name), element("dd", marked_text(answer, ()), lang="", dir="auto"))
     ]
     return element("li", place, shown, element("dl", *answers, class_="answers"))
-
-
-# -- a comparison ----------------------------------------------------------------------------------------------------
-
-
-def _comparison_headline(comparison: Mapping[str, Any], best: Mapping[str, Any]) -> Html:
-    seeds = len(best["values"])
-    of = [words(comparison["metric"]), comparison.get("split"), best["arch"]]
-    of.append(f"mean of {seeds} seeds" if seeds > 1 else "one seed")
-    shown: list[tuple[str, str]] = [(_spread(best), ", ".join(filter(None, of)))]
-    if baseline := comparison.get("baseline"):
-        shown += [(_spread(baseline), baseline["name"]), (_difference(best["mean"] - baseline["mean"]), "difference")]
-    return headline(shown)
-
-
-def _spread(line: Mapping[str, Any]) -> Html:
-    """Mean and standard deviation."""
-    std = line.get("std")
-    return join([number(line["mean"]), *([element("small", f" ± {number(std)}")] if std is not None else [])])
-
-
-def _models(comparison: Mapping[str, Any], best: Mapping[str, Any], pictures: Pictures) -> Html:
-    rows, baseline, figure = comparison["rows"], comparison.get("baseline"), words(comparison["metric"])
-    body = []
-    for line in rows:
-        collapsed = [element("small", f"{line['collapsed']} collapsed", class_="line")] if line.get("collapsed") else []
-        body.append(
-            named_row(
-                join([line["arch"], element("small", line.get("origin") or line.get("weights") or "")]),
-                _spread(line),
-                join([number(line.get("worst")), *collapsed]),
-                _by_seed(line),
-                class_="best" if line is best else None,
-            )
-        )
-    foot = []
-    if baseline:
-        worst = number(baseline.get("worst"))
-        foot = [named_row(baseline["name"], _spread(baseline), worst, _by_seed(baseline))]
-    head = ["model", f"{figure}, mean ± std", "worst", "by seed"]
-
-    names, values = [line["arch"] for line in rows], [line["values"] for line in rows]
-    if len(set(names)) < len(names):
-        names = [f"{line['arch']} {Path(line.get('weights') or 'small').name}" for line in rows]
-
-    def draw(name: str) -> plots.Plot:
-        level = (baseline["name"], baseline["mean"]) if baseline else None
-        return plots.dots(list(zip(names, values, strict=True)), name=name, figure=figure, level=level)
-
-    shown = table(head, body, foot=foot, label="Models compared")
-    return join([shown, pictures.figure(draw, name="comparison"), pictures.note()])
-
-
-def _costs(comparison: Mapping[str, Any]) -> Html:
-    """Time and memory of each model's runs."""
-    keys = ("train_seconds", "tokens_per_second", "parameters", "peak_memory_bytes")
-    rows = [named_row(line["arch"], *(quantity(key, line.get(key)) for key in keys)) for line in comparison["rows"]]
-    return table(["model", *map(words, keys)], rows, label="Speed and memory")
-
-
-def _by_seed(line: Mapping[str, Any]) -> Html:
-    """Each seed's value, linked to the report of its run."""
-    values = line.get("values") or []
-    unknown = [None] * len(values)
-    shown = []
-    for value, run, seed in zip(values, line.get("runs") or unknown, line.get("seeds") or unknown, strict=True):
-        title = None if seed is None else f"seed {seed}"
-        href = None if run is None else quote(f"{run}/report.html", errors="surrogateescape")
-        shown.append(element("a", number(value), href=href, title=title))  # a link only if there is an href
-    return join(shown)

@@ -175,6 +175,10 @@ def _facts(facts: Mapping[str, str], short: bool = False) -> Html:
     return element("dl", *(part for pair in pairs for part in pair), class_="facts")
 
 
+def difference(value: float) -> str:
+    return f"{value:+.4f}".replace("-", "−")
+
+
 def with_interval(value: Any, interval: Sequence[float] | None) -> Html:
     """A figure and, in small print, its interval."""
     if interval is None:

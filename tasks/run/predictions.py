@@ -63,12 +63,18 @@ def figure_intervals(
 ) -> dict[str, Interval]:
     """95 % bootstrap intervals of the metrics that can be computed from the records to the same value."""
     figures = task.weighted_metrics(records) if records else None
-    if figures is None:
-        return {}
-    exact = figures(np.ones(len(records), np.int64))
-    same = [name for name in metrics if name in exact and abs(exact[name] - metrics[name]) < _SAME]
-    found = bootstrap(figures, len(records), seed=task.settings.seed) if same else {}
+    same = same_figures(task, records, metrics)
+    found = bootstrap(figures, len(records), seed=task.settings.seed) if figures is not None and same else {}
     return {name: found[name] for name in same}
+
+
+def same_figures(task: AnyTask, records: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> list[str]:
+    """The names of the metrics that can be computed from the records to the same value."""
+    figures = task.weighted_metrics(records) if records else None
+    if figures is None:
+        return []
+    exact = figures(np.ones(len(records), np.int64))
+    return [name for name in metrics if name in exact and abs(exact[name] - metrics[name]) < _SAME]
 
 
 def write_splits(folder: Path, splits: Mapping[str, Split[Any]]) -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from minibert.training import Metric
-from tasks.report.page import write_comparison_report
+from tasks.report.comparison import write_comparison_report
+from tasks.report.export import write_tables
 from tasks.run import folder as run_folder
-from tasks.run.grid import Cell, new_grid_folder, run_cells, spread, write_comparison
+from tasks.run.grid import Cell, Results, new_grid_folder, run_cells, spread, write_comparison
+from tasks.run.significance import TEST_METHOD, mean_intervals, paired_tests, read_answers
 from tasks.settings import RunSettings
+from tasks.statistics import METHOD
 from tasks.task import Task
 
 
@@ -62,11 +65,14 @@ def compare_variants(
         "metric": first.metric.name,
         "metric_higher_is_better": first.metric.higher_is_better,
         "baseline": _baseline_row(list(results.baselines.values()), first.metric, split),
-        "rows": [_row(of_row, first.metric) for of_row in results.runs.values()],
+        **_answers_compared(folder, cells, results, split, first.metric),
+        "interval_method": METHOD,
+        "test_method": TEST_METHOD,
         "split": split,
         "data": runs[-1]["data"],
     }
     comparison = write_comparison(folder, first.settings, results, command=command, started=started, content=content)
+    write_tables(folder, comparison)
     report = write_comparison_report(folder, comparison)
     print("\n" + table(comparison))
     print(f"report {report}")
@@ -78,21 +84,44 @@ def _scored_split(metrics: Mapping[str, Any]) -> str:
     return list(metrics["final"])[-1]
 
 
-def _row(runs: Sequence[Mapping[str, Any]], metric: Metric) -> dict[str, Any]:
+def _answers_compared(
+    folder: Path, cells: Sequence[Cell], results: Results, split: str, metric: Metric
+) -> dict[str, Any]:
+    """The ``rows`` of the comparison, with intervals, and the ``tests`` of each pair."""
+    tasks = {cell.row: cell.task for cell in cells}
+    rows, answers = [], {}
+    for name, runs in results.runs.items():
+        answers[str(name)] = read_answers(folder, runs, split)
+        rows.append(_row(runs, metric, mean_intervals(tasks[name], runs, answers[str(name)], split)))
+    return {"rows": rows, "tests": paired_tests(next(iter(tasks.values())), answers, metric.name)}
+
+
+def _row(runs: Sequence[Mapping[str, Any]], metric: Metric, intervals: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     def mean(name: str) -> float | None:
         values = [run["resources"][name] for run in runs if run["resources"][name] is not None]
         return statistics.mean(values) if values else None
 
+    final = [run["final"][_scored_split(run)] for run in runs]
+    figures = [name for name, value in final[0].items() if isinstance(value, (int, float))]
+    spreads = {name: spread([each[name] for each in final], _metric_named(name, metric)) for name in figures}
     return {
+        "name": runs[0]["run"].rpartition("-")[0],
         "arch": runs[0]["arch"],
         "weights": runs[0]["weights"],
         "origin": runs[0]["origin"],
-        **spread([run["final"][_scored_split(run)][metric.name] for run in runs], metric),
+        **spreads[metric.name],
+        "interval": intervals.get(metric.name),
+        "figures": {name: {**spreads[name], "interval": intervals.get(name)} for name in figures},
         "seeds": [run["seed"] for run in runs],
         "runs": [run["run"] for run in runs],
         "collapsed": sum(run["collapsed"] for run in runs),
         **{name: mean(name) for name in ("train_seconds", "tokens_per_second", "peak_memory_bytes", "parameters")},
     }
+
+
+def _metric_named(name: str, metric: Metric) -> Metric:
+    """The metric of a figure; errors and losses are better when lower."""
+    return metric if name == metric.name else Metric(name, higher_is_better=name not in ("loss", "mse", "mae"))
 
 
 def _baseline_row(baselines: Sequence[Mapping[str, Any] | None], metric: Metric, split: str) -> dict[str, Any] | None:
@@ -109,9 +138,14 @@ def table(comparison: Mapping[str, Any]) -> str:
         named.append((comparison["baseline"]["name"], comparison["baseline"]))
     width = max(len(name) for name, _ in named)
     lines = [f"{comparison['metric'].replace('_', ' ')} on {comparison['split']}"]
-    lines.append(f"{'':{width}}  {'mean':>7}  {'std':>7}  {'worst':>7}  runs")
+    lines.append(f"{'':{width}}  {'mean':>7}  {'std':>7}  {'95 % interval':>16}  {'worst':>7}  runs")
     for name, row in named:
         values = " ".join(f"{value:.4f}" for value in row["values"])
         std = "" if row["std"] is None else f"{row['std']:.4f}"
-        lines.append(f"{name:{width}}  {row['mean']:7.4f}  {std:>7}  {row['worst']:7.4f}  {values}")
+        interval = row.get("interval")
+        shown = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
+        lines.append(f"{name:{width}}  {row['mean']:7.4f}  {std:>7}  {shown:>16}  {row['worst']:7.4f}  {values}")
+    for test in comparison.get("tests") or []:
+        pair = f"{test['first']} - {test['second']}"
+        lines.append(f"{pair}: difference {test['difference']:+.4f}, p = {test['p_value']:.4f} ({test['metric']})")
     return "\n".join(lines)

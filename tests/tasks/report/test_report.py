@@ -15,7 +15,8 @@ import pytest
 from report_pages import CONFUSION, Page, needs_matplotlib
 
 from tasks.data import Details, ErrorCase, Mark
-from tasks.report.page import write_comparison_report, write_run_report
+from tasks.report.comparison import write_comparison_report
+from tasks.report.page import write_run_report
 
 CHROMIUM = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not here")

@@ -1,0 +1,141 @@
+"""``report.html`` of a comparison: models side by side on one self-contained page."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tasks.report import plots
+from tasks.report.export import model_names
+from tasks.report.markup import Html, element, join, named_row, number, table
+from tasks.report.parts import Pictures, Section, difference, headline, quantity, warnings, words, write_page
+
+
+def write_comparison_report(folder: Path, comparison: Mapping[str, Any]) -> Path:
+    """Writes ``report.html`` and, with matplotlib, ``plots/comparison.png`` for several runs.
+
+    Args:
+        folder: of the comparison, with the runs' folders in it.
+        comparison: the content of ``comparison.json``; all but ``task``, ``command``, ``metric`` and ``rows`` may be
+            absent.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    choose = max if comparison.get("metric_higher_is_better", True) else min
+    best = choose(comparison["rows"], key=lambda line: line["mean"])
+    return write_page(
+        folder,
+        comparison,
+        title=f"{comparison['task']}, compared",
+        top=[_comparison_headline(comparison, best), warnings(comparison)],
+        sections=[
+            Section("Models", _models(comparison, best, Pictures(folder))),
+            *_figures(comparison),
+            *_tests(comparison),
+            Section("Speed and memory", _costs(comparison)),
+        ],
+        rest=Html(),
+    )
+
+
+def _comparison_headline(comparison: Mapping[str, Any], best: Mapping[str, Any]) -> Html:
+    seeds = len(best["values"])
+    of = [words(comparison["metric"]), comparison.get("split"), best["arch"]]
+    of.append(f"mean of {seeds} seeds" if seeds > 1 else "one seed")
+    shown: list[tuple[str, str]] = [(_spread(best), ", ".join(filter(None, of)))]
+    if baseline := comparison.get("baseline"):
+        shown += [(_spread(baseline), baseline["name"]), (difference(best["mean"] - baseline["mean"]), "difference")]
+    return headline(shown)
+
+
+def _spread(line: Mapping[str, Any]) -> Html:
+    """Mean, standard deviation and interval."""
+    std, interval = line.get("std"), line.get("interval")
+    return join([
+        number(line["mean"]),
+        *([element("small", f" ± {number(std)}")] if std is not None else []),
+        *([element("small", " to ".join(map(number, interval)), class_="line")] if interval else []),
+    ])  # fmt: skip
+
+
+def _models(comparison: Mapping[str, Any], best: Mapping[str, Any], pictures: Pictures) -> Html:
+    rows, baseline, figure = comparison["rows"], comparison.get("baseline"), words(comparison["metric"])
+    body = []
+    for line in rows:
+        collapsed = [element("small", f"{line['collapsed']} collapsed", class_="line")] if line.get("collapsed") else []
+        body.append(
+            named_row(
+                join([line["arch"], element("small", line.get("origin") or line.get("weights") or "")]),
+                _spread(line),
+                join([number(line.get("worst")), *collapsed]),
+                _by_seed(line),
+                class_="best" if line is best else None,
+            )
+        )
+    foot = []
+    if baseline:
+        worst = number(baseline.get("worst"))
+        foot = [named_row(baseline["name"], _spread(baseline), worst, _by_seed(baseline))]
+    head = ["model", f"{figure}, mean ± std", "worst", "by seed"]
+
+    names, values = model_names(comparison), [line["values"] for line in rows]
+
+    def draw(name: str) -> plots.Plot:
+        level = (baseline["name"], baseline["mean"]) if baseline else None
+        return plots.dots(list(zip(names, values, strict=True)), name=name, figure=figure, level=level)
+
+    shown = table(head, body, foot=foot, label="Models compared")
+    return join([shown, pictures.figure(draw, name="comparison"), pictures.note()])
+
+
+def _figures(comparison: Mapping[str, Any]) -> list[Section]:
+    """Every figure of every model."""
+    rows = comparison["rows"]
+    names = list(dict.fromkeys(name for line in rows for name in line.get("figures") or {}))
+    if not names:
+        return []
+    body = []
+    for model, line in zip(model_names(comparison), rows, strict=True):
+        spreads = [line["figures"].get(name) for name in names]
+        body.append(named_row(model, *("" if each is None else _spread(each) for each in spreads)))
+    note = f"Means over runs; in small print, standard deviations and 95 % intervals ({comparison['interval_method']})."
+    shown = table(["model", *map(words, names)], body, label="All figures by model")
+    files = "The same is in comparison.csv and, for LaTeX, in comparison.tex."
+    return [Section("All figures", join([element("p", note, " ", files, class_="note"), shown]))]
+
+
+def _tests(comparison: Mapping[str, Any]) -> list[Section]:
+    """The paired tests, a row for each pair of models."""
+    if not comparison.get("tests"):
+        return []
+    rows = []
+    for test in comparison["tests"]:
+        by_seed = ", ".join(f"{number(value)} (seed {seed})" for seed, value in (test.get("mcnemar") or {}).items())
+        pair = f"{test['first']} − {test['second']}"
+        rows.append(named_row(pair, difference(test["difference"]), number(test["p_value"]), by_seed))
+    head = ["models", f"{words(comparison['metric'])}, difference", "p, randomisation", "p, McNemar"]
+    note = element("p", f"On the same items: {comparison['test_method']}.", class_="note")
+    return [Section("Differences", join([note, table(head, rows, label="Differences between models")]))]
+
+
+def _costs(comparison: Mapping[str, Any]) -> Html:
+    """Time and memory of each model's runs."""
+    keys = ("train_seconds", "tokens_per_second", "parameters", "peak_memory_bytes")
+    rows = [named_row(line["arch"], *(quantity(key, line.get(key)) for key in keys)) for line in comparison["rows"]]
+    return table(["model", *map(words, keys)], rows, label="Speed and memory")
+
+
+def _by_seed(line: Mapping[str, Any]) -> Html:
+    """Each seed's value, linked to the report of its run."""
+    values = line.get("values") or []
+    unknown = [None] * len(values)
+    shown = []
+    for value, run, seed in zip(values, line.get("runs") or unknown, line.get("seeds") or unknown, strict=True):
+        title = None if seed is None else f"seed {seed}"
+        href = None if run is None else quote(f"{run}/report.html", errors="surrogateescape")
+        shown.append(element("a", number(value), href=href, title=title))  # a link only if there is an href
+    return join(shown)
