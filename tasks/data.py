@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -139,6 +139,17 @@ class Details:
     table: str
     confusion: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     errors: Sequence[ErrorCase] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object, without the counts of the confusion matrix that are 0."""
+        counts = {gold: {name: n for name, n in row.items() if n} for gold, row in self.confusion.items()}
+        return {**asdict(self), "confusion": counts}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Details":
+        """What :meth:`to_json` gave."""
+        errors = [ErrorCase(**{**case, "marks": [Mark(**mark) for mark in case["marks"]]}) for case in values["errors"]]
+        return cls(**{**values, "errors": errors})
 
 
 def nonzero_counts(notes: Mapping[str, Any]) -> list[str]:

@@ -65,6 +65,11 @@ COMMANDS = {
         check="tasks.compare.arguments:check_arguments",
         about="Run a task with several architectures and seeds, and compare.",
     ),
+    "report": CommandEntry(
+        "tasks.report.command:main",
+        check="tasks.report.arguments:check_arguments",
+        about="Draw the page and the plots of a run or a comparison again.",
+    ),
     "fill_mask": CommandEntry(
         "tasks.fill_mask.command:main",
         check="tasks.fill_mask.arguments:check_arguments",

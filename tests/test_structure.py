@@ -18,7 +18,14 @@ LAYERS = (
     ("tasks.read", "tasks.report"),
     ("tasks.run",),
     ("tasks",),  # a room for each task
-    ("tasks.registry", "tasks.predict", "tasks.compare", "tasks.fill_mask"),
+    (
+        "tasks.registry",
+        "tasks.predict",
+        "tasks.compare",
+        "tasks.fill_mask",
+        "tasks.report.command",
+        "tasks.report.arguments",
+    ),
     ("tools", "benchmarks"),
 )
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))

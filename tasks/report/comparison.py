@@ -12,7 +12,7 @@ from tasks.report.parts import Pictures, Section, difference, headline, quantity
 
 
 def write_comparison_report(folder: Path, comparison: Mapping[str, Any]) -> Path:
-    """Writes ``report.html`` and, with matplotlib, ``plots/comparison.png`` for several runs.
+    """Writes ``report.html`` and, with matplotlib, ``plots/comparison.*`` (PNG, SVG, PDF) for several runs.
 
     Args:
         folder: of the comparison, with the runs' folders in it.

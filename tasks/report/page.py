@@ -31,7 +31,7 @@ _LONG_NAME = 5  # characters; longer column names are turned upright
 
 
 def write_run_report(folder: Path, metrics: Mapping[str, Any], details: Mapping[str, Details]) -> Path:
-    """Writes ``report.html`` and, with matplotlib, ``plots/*.png`` for one run.
+    """Writes ``report.html`` and, with matplotlib, ``plots/*`` (PNG, SVG, PDF) for one run.
 
     Args:
         folder: of the run.

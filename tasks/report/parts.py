@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +77,8 @@ class Pictures:
             return Html()
         plot = draw(name)
         self._folder.mkdir(exist_ok=True)
-        write_atomically(self._folder / f"{name}.png", lambda file: file.write_bytes(plot.png))
+        for ending, content in plot.files.items():
+            write_atomically(self._folder / f"{name}.{ending}", partial(Path.write_bytes, data=content))
         if plot.numbered:
             caption += " No installed font has all the names, so numbers stand for them, in the order of the table."
         return element("figure", Html(plot.svg), *([element("figcaption", caption.strip())] if caption else []))

@@ -14,6 +14,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # The page's light colours. In the page each becomes the CSS variable of that name, and so follows its dark mode.
 _COLOURS = {"ink": "#1c1e21", "muted": "#5f6670", "rule": "#d9dce1", "one": "#1f6fb5", "two": "#c2571a"}
@@ -31,13 +32,13 @@ _MOST_WRITTEN = 12  # classes whose shares fit into its cells
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot as an SVG element for a page, and as a PNG file.
+    """A plot as an SVG element for a page, and as the contents of PNG, SVG and PDF files.
 
     ``numbered``: no installed font has all characters of the labels, so they are numbered from 1, in the given order.
     """
 
     svg: str
-    png: bytes
+    files: Mapping[str, bytes]
     numbered: bool = False
 
 
@@ -174,15 +175,29 @@ def _render(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_style(_families("".join(text)) or [_FONT], salt=name)):
+    families = _families("".join(text)) or [_FONT]
+    # Files must look the same where the fonts are not installed: outlines in an SVG, embedded fonts in a PDF; TrueType
+    # (42), which publishers want, is safe for DejaVu only, since many Chinese fonts are not TrueType.
+    printed: Any = {"svg.fonttype": "path", "pdf.fonttype": 42 if families == [_FONT] else 3}
+    with matplotlib.rc_context(_style(families, salt=name)):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure.add_subplot())
-        svg, png = io.StringIO(), io.BytesIO()
+        svg = io.StringIO()
         no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(svg, format="svg", transparent=True, dpi=144, metadata=no_metadata)
-        figure.savefig(png, format="png", dpi=160, facecolor="white")
-    return Plot(_for_page(svg.getvalue(), name, label), png.getvalue(), numbered)
+        files = {"png": _saved(figure, "png", dpi=160)}
+        with matplotlib.rc_context(printed):
+            files["svg"] = _saved(figure, "svg", metadata=no_metadata)
+            files["pdf"] = _saved(figure, "pdf", metadata={"CreationDate": None})
+    return Plot(_for_page(svg.getvalue(), name, label), files, numbered)
+
+
+def _saved(figure: "Figure", format: str, **options: Any) -> bytes:
+    """The contents of a file of a format."""
+    file = io.BytesIO()
+    figure.savefig(file, format=format, facecolor="white", **options)
+    return file.getvalue()
 
 
 def _style(families: Sequence[str], salt: str) -> Any:

@@ -65,6 +65,7 @@ def metrics_record(
         "epochs": history,
         "final": final,
         "interval_method": METHOD,
+        "details": {name: shown.to_json() for name, shown in details.items()},
         "baseline": baseline or task.baseline(run.prepared.splits),
         "resources": _resources(run, history, scores),
         "collapsed": collapsed is not None,

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from report_pages import CONFUSION, Page, needs_matplotlib
@@ -140,6 +141,11 @@ def test_a_page_stands_alone(with_plots: Path, name: str, plots_: int) -> None:
     files = [path.read_bytes() for path in (with_plots / name / "plots").glob("*.png")]
     assert len(files) == plots_
     assert all(content.startswith(b"\x89PNG\r\n") for content in files)
+    for path in (with_plots / name / "plots").glob("*.png"):
+        assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF-")
+        drawing = ElementTree.parse(path.with_suffix(".svg"))  # outlines, which look the same without the fonts
+        assert not list(drawing.iter("{http://www.w3.org/2000/svg}text"))
+        assert list(drawing.iter("{http://www.w3.org/2000/svg}path"))
 
 
 @pytest.mark.usefixtures("without_matplotlib")

@@ -1,0 +1,21 @@
+"""The arguments of ``python -m tasks.report``."""
+
+import argparse
+from collections.abc import Sequence
+
+from tasks.run.console import program
+
+
+def parser() -> argparse.ArgumentParser:
+    """``python -m tasks.report``."""
+    parser = argparse.ArgumentParser(
+        prog=program("tasks.report"),
+        description="Draw the page and the plots of a run or a comparison again, from the figures in its folder.",
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="of a run or of a comparison")
+    return parser
+
+
+def check_arguments(argv: Sequence[str]) -> None:
+    """Shows the help, or refuses."""
+    parser().parse_args(argv)

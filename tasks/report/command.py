@@ -1,0 +1,48 @@
+"""A page drawn again: ``python -m tasks.report FOLDER``, for instance after matplotlib or a font was installed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from minibert.errors import InputError
+from minibert.files import read_json_object
+from tasks.data import Details
+from tasks.report.arguments import parser
+from tasks.report.comparison import write_comparison_report
+from tasks.report.export import write_tables
+from tasks.report.page import write_run_report
+
+_RUN, _COMPARISON = "metrics.json", "comparison.json"
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Writes ``report.html`` and the plots; returns the page's path.
+
+    Raises:
+        InputError: the folder has no figures, or cannot be written.
+    """
+    folder = Path(parser().parse_args(argv).folder)
+    if (folder / _COMPARISON).is_file():
+        page = _comparison(folder)
+    elif (folder / _RUN).is_file():
+        page = _run(folder)
+    else:
+        raise InputError(f"{folder}: has neither {_RUN} nor {_COMPARISON}; name the folder of a run or a comparison.")
+    print(f"report {page}")
+    return page
+
+
+def _run(folder: Path) -> Path:
+    metrics = read_json_object(folder / _RUN)
+    if "arch" not in metrics:
+        raise InputError(f"{folder}: was not trained, so it has no page.")
+    details = {name: Details.from_json(shown) for name, shown in metrics.get("details", {}).items()}
+    return write_run_report(folder, metrics, details)
+
+
+def _comparison(folder: Path) -> Path:
+    comparison = read_json_object(folder / _COMPARISON)
+    if "metric" not in comparison:
+        raise InputError(f"{folder}: compares numbers of examples, which has no page.")
+    if all("figures" in row for row in comparison["rows"]):
+        write_tables(folder, comparison)
+    return write_comparison_report(folder, comparison)
