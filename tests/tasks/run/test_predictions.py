@@ -49,13 +49,14 @@ def character_tags(record: dict[str, Any], key: str) -> list[str]:
     return tags
 
 
-def test_entities(tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", ["linear", "crf"])
+def test_entities(head: str, tmp_path: Path) -> None:
     from seqeval.metrics import f1_score
     from seqeval.scheme import IOB2
 
     files = [f"--{name}={write_sentences(tmp_path / f'{name}.txt', TRAIN)}" for name in ("train", "test")]
     files.append(f"--dev={write_sentences(tmp_path / 'dev.txt', DEV)}")
-    options = ["--head", "crf", "--epochs", "12", *SMALL]
+    options = ["--head", head, "--epochs", "12", *SMALL]
     run = registry.run("ner", [*files, "--out", str(tmp_path / "run"), *options])
     for split, count in (("dev", len(DEV)), ("test", len(TRAIN))):
         records = lines_of(run, split)
