@@ -28,7 +28,12 @@ def check_finite(loss: float, what: str, lines: Sequence[int] = ()) -> None:
 
 
 def collapse_warning(
-    *, train_loss: float, num_classes: int, predicted: Iterable[Hashable], gold: Iterable[Hashable]
+    *,
+    train_loss: float,
+    num_classes: int,
+    predicted: Iterable[Hashable],
+    gold: Iterable[Hashable],
+    few_steps: int | None = None,
 ) -> str | None:
     """One sentence with advice if a run has learnt nothing; None otherwise.
 
@@ -37,11 +42,13 @@ def collapse_warning(
         num_classes: how many classes the head chooses among.
         predicted: classes, on data with several of them.
         gold: the true classes, in the same order.
+        few_steps: the number of optimizer steps, if it may have been too small to learn anything.
     """
     predictions, targets = list(predicted), list(gold)
+    steps = "" if few_steps is None else f"more --epochs or a smaller --batch-size (it took only {few_steps} steps), "
     advice = (
-        "such a run has collapsed: try another --seed, a lower --lr or a longer warm-up (warmup_ratio in a settings "
-        "file), and look at the labels."
+        f"such a run has collapsed: try {steps}another --seed, a lower --lr or a longer warm-up (warmup_ratio in a "
+        "settings file), and look at the labels."
     )
     # The loss alone proves nothing: it is a mean over the epoch, and a short run may end far below it.
     num_correct = sum(map(operator.eq, predictions, targets))

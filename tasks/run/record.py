@@ -9,6 +9,7 @@ import numpy as np
 from minibert.training import collapse_warning
 from tasks.data import Details
 from tasks.run import folder as run_folder
+from tasks.run.advice import FEW_STEPS, num_steps, schedule_warnings
 from tasks.run.predictions import figure_intervals
 from tasks.run.prepare import Prepared, Run
 from tasks.run.provenance import code_version
@@ -35,7 +36,9 @@ def metrics_record(
         baseline: the linear model's metrics if they are known already.
     """
     task, settings, config = run.task, run.task.settings, run.model.config
-    collapsed = _collapsed(run, history, list(scores.values())[-1])
+    name, last = list(scores.items())[-1]
+    collapsed = _collapsed(run, history, last)
+    baseline = baseline or task.baseline(run.prepared.splits)
     final = {
         name: {
             **each.metrics,
@@ -66,13 +69,14 @@ def metrics_record(
         "final": final,
         "interval_method": METHOD,
         "details": {name: shown.to_json() for name, shown in details.items()},
-        "baseline": baseline or task.baseline(run.prepared.splits),
+        "baseline": baseline,
         "resources": _resources(run, history, scores),
         "collapsed": collapsed is not None,
         "warnings": [
             *([] if collapsed is None else [collapsed]),
-            *task.warnings(list(scores.values())[-1].split.items, list(scores.values())[-1].metrics),
+            *task.warnings(last.split.items, last.metrics),
             *_early_stop_warning(run, history),
+            *(schedule_warnings(run, history, last.metrics, baseline, name) if collapsed is None else []),
             *_data_warnings(run.prepared),
         ],
     }
@@ -101,6 +105,7 @@ def _collapsed(run: Run, history: History, score: Score) -> str | None:
     return collapse_warning(
         train_loss=history[-1]["train_loss"],
         num_classes=run.model.config.num_labels,
+        few_steps=steps if (steps := num_steps(run, len(history))) < FEW_STEPS else None,
         gold=[gold for gold, _ in pairs],
         predicted=[predicted for _, predicted in pairs],
     )
