@@ -29,4 +29,6 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         ),
     }
     with explain_interruption(typed, levels=2):
-        return compare_shots(methods, settings.shots, command=typed, resume=asked.resume)
+        return compare_shots(
+            methods, settings.shots, fixed_epochs="epochs" in asked.given, command=typed, resume=asked.resume
+        )

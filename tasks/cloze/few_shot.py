@@ -22,6 +22,7 @@ from tasks.classification.task import ClassificationTask, TextExample
 from tasks.cloze.settings import ALL_SHOTS
 from tasks.data import Encoded, Split
 from tasks.run import folder as run_folder
+from tasks.run.advice import FEW_STEPS
 from tasks.run.evaluate import evaluate
 from tasks.run.grid import Cell, Results, new_grid_folder, run_cells, spread, write_comparison
 from tasks.run.options import write_settings
@@ -31,23 +32,29 @@ from tasks.run.task_file import save_model
 from tasks.settings import SETTINGS_FILE, RunSettings
 
 _TEST_SHARE = 0.2
-_LEAST_STEPS = 200  # few examples make few steps an epoch, and too few steps learn nothing (Mosbach et al. 2021)
+_LEAST_STEPS = FEW_STEPS  # few examples make few steps an epoch
 _BATCH_SIZE = 4
 _METRICS = ("accuracy", "macro_f1")
 
 
 def compare_shots(
-    methods: Mapping[str, ClassificationTask], shots: Sequence[str], *, command: str, resume: bool = False
+    methods: Mapping[str, ClassificationTask],
+    shots: Sequence[str],
+    *,
+    fixed_epochs: bool,
+    command: str,
+    resume: bool = False,
 ) -> Path:
     """Runs each method on each number of examples with each seed; writes ``comparison.json`` next to the runs.
 
-    On k examples of each label, a run has batches of at most 4, and at least as many epochs as make 200 steps; the loss
-    chooses the best epoch unless ``--metric`` is set.
+    On k examples of each label, a run has batches of at most 4, and at least as many epochs as make 200 steps unless
+    ``fixed_epochs``; the loss chooses the best epoch unless ``--metric`` is set.
 
     Args:
         methods: by name; their settings agree in data, seeds and ``out``. The first can answer untrained, which is its
             result for 0 examples.
         shots: numbers of examples of each label, or :data:`~tasks.cloze.settings.ALL_SHOTS`.
+        fixed_epochs: every run has exactly the epochs of its settings.
         command: what to type to repeat this.
         resume: keep the runs that are complete, and continue the one that was interrupted.
 
@@ -66,7 +73,7 @@ def compare_shots(
     untrained = _untrained(type(first)(settings), pool, test)  # before anything is written, as it may be refused
     folder = new_grid_folder(first, "shots", option="--shots", resume=resume, mark="data/test.jsonl")
     (folder / "data").mkdir(exist_ok=True)
-    cells = _cells(methods, draws, _write(folder / "data" / "test.jsonl", test), folder)
+    cells = _cells(methods, draws, _write(folder / "data" / "test.jsonl", test), folder, fixed_epochs)
     rows = {}
     if "0" in counts:
         metrics = _score(untrained, test, folder / f"{name}-0", command)
@@ -171,6 +178,7 @@ def _cells(
     draws: Mapping[tuple[str, int], Mapping[str, Split[LabelledText]]],
     test_file: str,
     folder: Path,
+    fixed_epochs: bool,
 ) -> list[Cell]:
     """A run for each draw and method; writes the drawn examples."""
     cells = []
@@ -186,16 +194,17 @@ def _cells(
                 **files,
             }
             if shots != ALL_SHOTS:
-                changes |= _schedule(method.settings, len(parts["train"].items))
+                changes |= _schedule(method.settings, len(parts["train"].items), fixed_epochs)
             task = type(method)(dataclasses.replace(method.settings, **changes))
             cells.append(Cell(name=f"{name}-{shots}-{seed}", row=(shots, name), data=(shots, seed), task=task))
     return cells
 
 
-def _schedule(settings: RunSettings, count: int) -> dict[str, Any]:
+def _schedule(settings: RunSettings, count: int, fixed_epochs: bool) -> dict[str, Any]:
     """What changes in the settings for a run on few examples, ``count`` in all."""
     batch_size = min(settings.batch_size or _BATCH_SIZE, _BATCH_SIZE)
-    epochs = max(settings.epochs, math.ceil(_LEAST_STEPS / math.ceil(count / batch_size)))
+    least = 1 if fixed_epochs else math.ceil(_LEAST_STEPS / math.ceil(count / batch_size))
+    epochs = max(settings.epochs, least)
     # On few texts many epochs have the same accuracy, so the loss compares them better.
     changed = {"batch_size": batch_size, "batch_tokens": None, "epochs": epochs, "metric": settings.metric or "loss"}
     return {**changed, "dev_share": None}

@@ -183,7 +183,7 @@ def _quickly() -> Iterator[None]:
 def compare(folder: Path, *more: str) -> Path:
     out = registry.run("cloze", [
         "--weights", str(folder / "weights"), "--train", str(folder / "train.jsonl"), "--template", TEMPLATE,
-        "--words", *WORDS, "--shots", "0", "8", "all", "--seeds", "2", "--lr", "1e-3", "--epochs", "8",
+        "--words", *WORDS, "--shots", "0", "8", "all", "--seeds", "2", "--lr", "1e-3",
         "--precision", "fp32", "--out", str(folder / "out"), *more,
     ])  # fmt: skip
     assert out is not None
@@ -219,6 +219,15 @@ def test_methods_are_compared_on_the_same_examples_and_learn(compared: Path) -> 
         assert (seen[0]["train"]["labels"] == few) == (name != "all-42")
         assert seen[0]["test"]["also_in_train"] == 0
     assert comparison["test"]["texts"] == 24
+
+
+@pytest.mark.slow
+def test_epochs_that_are_given_are_obeyed(compared: Path, tmp_path: Path) -> None:
+    few = ["--shots", "8", "--seeds", "1", "--epochs", "2", "--out", str(tmp_path / "out")]
+    for run in compare(compared.parent, *few).glob("*-8-42"):
+        assert len(json.loads((run / "metrics.json").read_text(encoding="utf-8"))["epochs"]) == 2
+    for run in compared.glob("*-8-42"):
+        assert len(json.loads((run / "metrics.json").read_text(encoding="utf-8"))["epochs"]) == 120 / (16 / 4)
 
 
 @pytest.mark.slow
