@@ -1,6 +1,7 @@
 """The settings that all tasks share."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +15,10 @@ TASK_FILE = "task.json"
 """Beside a trained model: the task, and the settings that its answers depend on."""
 RANDOM = "random"
 """The value of ``--weights`` for a small model with random weights."""
+LOSS = "loss"
+"""The ``--metric`` that every task has."""
+DEV_SHARE = 0.1
+"""The share of ``--train`` to hold out if there is no ``--dev``."""
 CRF = "crf"
 """The ``--head`` that predicts the best sequence of labels."""
 INT8 = "int8"
@@ -26,6 +31,13 @@ class RunSettings(TrainingSettings):
 
     about: ClassVar[str]
     """One line for ``--help``."""
+
+    @property
+    def metric_names(self) -> Sequence[str]:
+        """The metrics that can choose the best epoch, besides the loss: higher is better, the main one first. A class
+        attribute unless other settings decide."""
+        raise NotImplementedError
+
     if_small: ClassVar[Mapping[str, Any]] = {"epochs": 10, "lr": 5e-4}
     """Defaults that differ for a small model, which needs more and larger steps."""
 
@@ -86,8 +98,25 @@ class RunSettings(TrainingSettings):
         for part in ("dev", "test"):
             if getattr(self, part) is not None and getattr(self, f"{part}_share") is not None:
                 raise InputError(f"--{part}-share: cannot be combined with --{part}; leave one of them out.")
+        dev_share = 0 if self.dev is not None or self.on_sample else self.dev_share or DEV_SHARE
+        if (asked := dev_share + (self.test_share or 0)) >= 1:
+            raise InputError(f"--dev-share, --test-share: {asked:g} in all leaves nothing of --train; stay below 1.")
+        if self.metric not in (None, *self.metric_names, LOSS):
+            raise InputError(f"--metric {self.metric}: use one of {', '.join((*self.metric_names, LOSS))}.")
+
+    def check_files(self) -> None:
+        """Raises InputError for a data file that does not exist, or does not fit other settings, as far as its first
+        line shows: without reading it whole, and without torch, for start-up speed."""
+        check_exist(path for path in (self.train, self.dev, self.test) if path is not None)
 
     def fingerprint(self) -> dict[str, Any]:
         """Starts with the weights: if they differ, so do defaults that nobody changed."""
         values = super().fingerprint()
         return {"--weights": values["--weights"], **values}
+
+
+def check_exist(paths: Iterable[str]) -> None:
+    """Raises InputError for a file that does not exist."""
+    for path in paths:
+        if "\0" not in path and not os.path.exists(path):
+            raise InputError(f"{path}: no such file.")

@@ -1,7 +1,7 @@
 """The interface of a task: what a run, a report and a prediction ask of it.
 
-A task must have nine members, which come first: four attributes (``name``, ``settings_class``, ``model_class``,
-``metric_names``) and five methods (``read``, ``encode``, ``compute_metrics``, ``parse_input``, ``format_answer``).
+A task must have eight members, which come first: three attributes (``name``, ``settings_class``, ``model_class``)
+and five methods (``read``, ``encode``, ``compute_metrics``, ``parse_input``, ``format_answer``).
 Everything after them has a default for the plainest task, one label for each text, whose items, examples and outputs
 are :class:`~tasks.data.PlainItem`, :class:`~tasks.data.PlainExample` and :class:`~tasks.data.LabelPrediction`. A task
 with types of its own may keep a default if they have the same fields (examples may also have ``types``), and overrides
@@ -24,7 +24,7 @@ from minibert.checkpoint import LoadReport, Pretrained
 from minibert.errors import InputError
 from minibert.training import Divergence, LabelledBatch, Metric
 from tasks.data import Details, Encoded, ErrorCase, Example, Item, LabelPrediction, Output, Split, worst
-from tasks.settings import RunSettings
+from tasks.settings import LOSS, RunSettings
 from tasks.statistics import Figures
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -49,11 +49,6 @@ class Task(ABC, Generic[Item, Example, Output]):
     @abstractmethod
     def model_class(self) -> type[Pretrained]:
         """The model with its head; a class attribute unless the settings decide."""
-
-    @property
-    @abstractmethod
-    def metric_names(self) -> Sequence[str]:
-        """The metrics that can choose the best epoch, besides the loss: higher is better, the main one first."""
 
     @abstractmethod
     def read(self, path: str) -> Split[Item]:
@@ -91,13 +86,15 @@ class Task(ABC, Generic[Item, Example, Output]):
     """Whether the tokenizer gets lists of words (``Tokenizer.encode_words``), not running text."""
 
     def __init__(self, settings: Any) -> None:
-        """Raises InputError for a ``--metric`` that this task does not have."""
         self.settings = settings
-        known = {name: Metric(name) for name in self.metric_names} | {"loss": Metric("loss", higher_is_better=False)}
-        name = settings.metric or next(iter(known))
-        if name not in known:
-            raise InputError(f"--metric {name}: use one of {', '.join(known)}.")
-        self.metric = known[name]
+        name = settings.metric or self.metric_names[0]
+        self.metric = Metric(name, higher_is_better=name != LOSS)
+
+    @property
+    def metric_names(self) -> Sequence[str]:
+        """The metrics that can choose the best epoch, besides the loss; see :attr:`RunSettings.metric_names`."""
+        names: Sequence[str] = self.settings.metric_names
+        return names
 
     def resolve_settings(self, train: Split[Item]) -> None:
         """Replaces ``self.settings`` where they depend on the training data."""

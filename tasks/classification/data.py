@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from minibert.errors import InputError
 from tasks.read import tables
 from tasks.read.columns import Columns
-from tasks.read.text_file import TextFile, read_text
+from tasks.read.text_file import TextFile, read_start, read_text
 
 KINDS = ("single", "multi", "regression")
 LAYOUTS = ("auto", "label-first")
@@ -176,6 +176,14 @@ def read_texts(
         columns=columns,
         separator=separator,
     )
+
+
+def check_columns(
+    path: str, *, text_column: str | None, pair_column: str | None, label_column: str | None, layout: str
+) -> None:
+    """Raises the error of :func:`read_texts` for columns that a file does not have; reads no more than its start."""
+    if (start := read_start(path)) is not None:
+        _records(start, layout)[0].roles(text_column, pair_column, label_column)
 
 
 def count_oddities(items: Iterable[LabelledText]) -> dict[str, int]:

@@ -1,17 +1,30 @@
 """Settings of ``python -m tasks.classification``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from minibert.training.settings import setting
-from tasks.classification.data import KINDS
+from tasks.classification.data import KINDS, check_columns, parse_cleanups
 from tasks.settings import RunSettings
+
+_METRICS = {
+    "single": ("accuracy", "macro_f1"),
+    "multi": ("micro_f1", "macro_f1", "subset_accuracy"),
+    "regression": ("pearson", "spearman"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationSettings(RunSettings):
     about = "Fine-tune an encoder to label sentences."
+
+    layout: ClassVar[str] = "auto"
+    """How plain text files are laid out; see ``read_texts``."""
+
+    @property
+    def metric_names(self) -> Sequence[str]:
+        return _METRICS[self.kind]
 
     if_small: ClassVar[Mapping[str, Any]] = {**RunSettings.if_small, "r_drop": 1.0}
 
@@ -27,3 +40,19 @@ class ClassificationSettings(RunSettings):
         (), "replace a regular expression, as in 'https?://\\S+ -> URL'; may be repeated", answers=True
     )
     baseline: bool = setting(True, "also fit a linear model on n-grams, for comparison", resumable=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parse_cleanups(self.clean)
+
+    def check_files(self) -> None:
+        super().check_files()
+        for path in (self.train, self.dev, self.test):
+            if path is not None:
+                check_columns(
+                    path,
+                    text_column=self.text_column,
+                    pair_column=self.pair_column,
+                    label_column=self.label_column,
+                    layout=self.layout,
+                )

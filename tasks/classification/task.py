@@ -7,7 +7,7 @@ the pooled first token.
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,11 +34,6 @@ _PROBLEM_TYPES = {
     "single": "single_label_classification",
     "multi": "multi_label_classification",
     "regression": "regression",
-}
-_METRICS = {
-    "single": ("accuracy", "macro_f1"),
-    "multi": ("micro_f1", "macro_f1", "subset_accuracy"),
-    "regression": ("pearson", "spearman"),
 }
 _SHOWN_LABELS = 20
 SCORE = "score"  # the name of a regression's one label
@@ -107,18 +102,12 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
     name = "classification"
     settings_class = ClassificationSettings
     model_class: type[Pretrained] = SequenceClassifier
-    layout: ClassVar[str] = "auto"
-    """How plain text files are laid out; see ``read_texts``."""
     settings: ClassificationSettings
 
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
         self._cleanups = parse_cleanups(settings.clean)
         self._separator: str | None = None  # of several labels: that of the file which is read first, the training data
-
-    @property
-    def metric_names(self) -> Sequence[str]:
-        return _METRICS[self.settings.kind]
 
     # -- data --------------------------------------------------------------------------------------------------------
 
@@ -130,7 +119,7 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
             text_column=settings.text_column,
             pair_column=settings.pair_column,
             label_column=settings.label_column,
-            layout=self.layout,
+            layout=settings.layout,
             cleanups=self._cleanups,
             separator=self._separator,
         )

@@ -39,5 +39,6 @@ class WordLabelSettings(RunSettings):
 @dataclass(frozen=True, kw_only=True)
 class NerSettings(WordLabelSettings):
     about = "Fine-tune an encoder for named entities."
+    metric_names = ("strict_f1", "default_f1")
 
     scheme: str = setting("auto", "tags in the files: auto, iob1, bio, bioes or bmes")

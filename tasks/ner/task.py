@@ -28,7 +28,6 @@ class NerTask(WordLabelTask[Sentence]):
     name = "ner"
     settings_class = NerSettings
     unit = "entity"
-    metric_names = ("strict_f1", "default_f1")
     settings: NerSettings
 
     # -- data --------------------------------------------------------------------------------------------------------

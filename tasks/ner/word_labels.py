@@ -64,7 +64,7 @@ class WordLabels(NamedTuple):
 
 class WordLabelTask(Task[Words, Window, WordLabels]):
     """A task whose items have ``words`` with a label each. What is left to write: ``name``, ``settings_class``,
-    ``metric_names``, ``read``, ``word_labels``, ``compute_metrics``, ``parse_input`` and ``format_answer``."""
+    ``read``, ``word_labels``, ``compute_metrics``, ``parse_input`` and ``format_answer``."""
 
     for_words = True
     settings: WordLabelSettings

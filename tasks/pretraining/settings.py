@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from minibert.errors import InputError
 from minibert.training.settings import option_name, setting
-from tasks.settings import RANDOM, RunSettings
+from tasks.settings import RANDOM, RunSettings, check_exist
 
 MASKING_UNITS = ("token", "word", "ngram")
 
@@ -14,6 +14,7 @@ MASKING_UNITS = ("token", "word", "ngram")
 @dataclass(frozen=True, kw_only=True)
 class PretrainingSettings(RunSettings):
     about = "Pre-train an encoder on plain text."
+    metric_names = ("masked_accuracy",)
 
     train: str | None = setting(None, "")  # the training files are those of --corpus
     corpus: tuple[str, ...] = setting(
@@ -60,3 +61,7 @@ class PretrainingSettings(RunSettings):
                 raise InputError(
                     f"{option_name(name)}: cannot be combined with --weights, which have their own; leave it out."
                 )
+
+    def check_files(self) -> None:
+        super().check_files()
+        check_exist(self.corpus)

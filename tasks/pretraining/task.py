@@ -59,7 +59,6 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
     model_class = PretrainingModel
     unit = "document"
     answers_inputs = False
-    metric_names = ("masked_accuracy",)
     settings: PretrainingSettings
 
     # -- data --------------------------------------------------------------------------------------------------------

@@ -22,6 +22,12 @@ class QaSettings(ClassificationSettings):
         "be given again) and --weights RUN, answer from a trained run."
     )
 
+    layout = "label-first"
+
+    @property
+    def metric_names(self) -> Sequence[str]:
+        return "accuracy", "macro_f1", f"top_{self.top_k}_accuracy"
+
     # Many labels with few questions each: a small model needs many steps, and a head that learns faster.
     if_small: ClassVar[Mapping[str, Any]] = {
         "epochs": 12, "batch_size": 16, "lr": 6e-4, "head_lr": 3e-3, "r_drop": 1.0,

@@ -26,7 +26,6 @@ class QaTask(ClassificationTask):
     """Answers that are labels."""
 
     name = "qa"
-    layout = "label-first"
     settings_class = QaSettings
     settings: QaSettings
 
@@ -34,10 +33,6 @@ class QaTask(ClassificationTask):
     def prompts(self) -> tuple[str, ...]:
         """The bare question, and the templates."""
         return (QUESTION, *self.settings.prompt)
-
-    @property
-    def metric_names(self) -> Sequence[str]:
-        return "accuracy", "macro_f1", f"top_{self.settings.top_k}_accuracy"
 
     def prompted(self, item: LabelledText) -> list[str]:
         return [prompt.replace(QUESTION, item.text) for prompt in self.prompts]
@@ -54,7 +49,8 @@ class QaTask(ClassificationTask):
             answered = [output.mean.max() >= self.settings.unknown for output in outputs]
             right = [label == o.prediction("single") for label, o in zip(gold, outputs, strict=True)]
             metrics["answered"] = float(np.mean(answered))
-            metrics["accuracy_of_answered"] = float(np.mean(right, where=answered)) if any(answered) else 0.0
+            if any(answered):
+                metrics["accuracy_of_answered"] = float(np.mean(right, where=answered))
         if self.settings.prompt:
             chosen = np.array([output.values.argmax(axis=1) for output in outputs])  # (questions, prompts)
             right_index = np.array([o.names.index(str(label)) for label, o in zip(gold, outputs, strict=True)])
@@ -86,8 +82,12 @@ class QaTask(ClassificationTask):
             )
             lines.append(f"  {metrics['accuracy']:.4f}  the vote (mean probability); {agreement}")
         if self.settings.unknown:
-            right = f"{metrics['accuracy_of_answered']:.4f} of them correctly"
-            lines += ["", f"with --unknown {self.settings.unknown:g}, {metrics['answered']:.1%} are answered, {right}"]
+            said = "none is answered"
+            if "accuracy_of_answered" in metrics:
+                said = (
+                    f"{metrics['answered']:.1%} are answered, {metrics['accuracy_of_answered']:.4f} of them correctly"
+                )
+            lines += ["", f"with --unknown {self.settings.unknown:g}, {said}"]
         return dataclasses.replace(details, table="\n".join(lines))
 
     def format_answer(self, item: LabelledText, output: TextPrediction) -> dict[str, Any]:

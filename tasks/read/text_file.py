@@ -1,5 +1,6 @@
 """Text files as people have them: plain or gzipped, with or without a byte-order mark, LF or CRLF."""
 
+import contextlib
 import gzip
 import hashlib
 import zlib
@@ -67,6 +68,25 @@ def read_text(path: str) -> TextFile:
     if "\r" in text and (odd := next((n for n, line in enumerate(lines, 1) if "\r" in line), None)):
         raise file.error(odd, "a carriage return inside the line; end lines with LF or CRLF.")
     return file
+
+
+def read_start(path: str) -> TextFile | None:
+    """The lines of a file up to the first that is not blank, without a checksum; None where they cannot be read, which
+    :func:`read_text` explains, or only once (a pipe)."""
+    try:
+        if not Path(path).is_file():
+            return None
+        with open(path, "rb") as file:
+            zipped = file.peek(2)[:2] == b"\x1f\x8b"
+            with gzip.open(file) if zipped else contextlib.nullcontext(file) as opened:
+                lines = []
+                for number, raw in enumerate(opened):
+                    lines.append(raw.decode("utf-8" if number else "utf-8-sig").removesuffix("\n").removesuffix("\r"))
+                    if lines[-1].strip():
+                        break
+    except (OSError, EOFError, zlib.error, ValueError):
+        return None
+    return None if any("\r" in line for line in lines) else TextFile(path=path, lines=lines, sha256="")
 
 
 def encoding_advice(path: str, content: bytes) -> str:

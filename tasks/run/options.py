@@ -81,6 +81,7 @@ def parse(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task
     else:
         given = {**taken_over(Path(given["weights"]), settings_class, task), **given}
     settings = settings_class(**given)
+    settings.check_files()
     if resume and settings.out is None:
         raise InputError("--resume: needs --out, the folder of the run to continue.")
     return Command(settings, dry_run, resume, named)

@@ -8,10 +8,8 @@ from typing import Any, TypeVar
 
 from minibert.errors import InputError
 from tasks.data import Split
-from tasks.settings import RunSettings
+from tasks.settings import DEV_SHARE, RunSettings
 from tasks.task import Task
-
-_DEV_SHARE = 0.1
 
 Item = TypeVar("Item")
 
@@ -25,9 +23,7 @@ def read_splits(task: Task[Item, Any, Any]) -> dict[str, Split[Item]]:
     settings: RunSettings = task.settings
     splits = task.read_given()
     total = len(splits["train"].items)
-    shares = {"test": settings.test_share, "dev": None if "dev" in splits else settings.dev_share or _DEV_SHARE}
-    if (asked := sum(share or 0 for share in shares.values())) >= 1:
-        raise InputError(f"--dev-share, --test-share: {asked:g} in all leaves nothing of --train; stay below 1.")
+    shares = {"test": settings.test_share, "dev": None if "dev" in splits else settings.dev_share or DEV_SHARE}
     for name, share in shares.items():
         if share is not None:
             splits["train"], splits[name] = hold_out(

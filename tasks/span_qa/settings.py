@@ -10,6 +10,7 @@ from tasks.span_qa.scores import SCORERS
 @dataclass(frozen=True, kw_only=True)
 class SpanQaSettings(RunSettings):
     about = "Fine-tune an encoder to answer questions by a span of a text."
+    metric_names = ("f1", "exact_match")
 
     overlap: int = setting(
         128, "tokens that the windows of a long context share, up to half a window", at_least=0, answers=True

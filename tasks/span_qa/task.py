@@ -86,7 +86,6 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
     settings_class = SpanQaSettings
     model_class = SpanClassifier
     unit = "answer"
-    metric_names = ("f1", "exact_match")
     settings: SpanQaSettings
 
     # -- data --------------------------------------------------------------------------------------------------------

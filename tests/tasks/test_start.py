@@ -1,5 +1,6 @@
 """Commands begin quickly: help and refusals need none of the packages that take seconds to import."""
 
+import gzip
 import platform
 import subprocess
 import sys
@@ -50,12 +51,42 @@ def test_help_needs_nothing_heavy(task: str) -> None:
         ("compare --task ner --lr 0", "--lr 0.0: must be a number above 0."),
         ("predict", "the following arguments are required: RUN"),
         ("fill_mask run", "the following arguments are required: TEXT"),
+        ("ner --metric f2", "--metric f2: use one of strict_f1, default_f1, loss."),
+        ("qa --top-k 3 --metric top_5_accuracy", "use one of accuracy, macro_f1, top_3_accuracy, loss."),
+        ("classification --kind multi --metric accuracy", "use one of micro_f1, macro_f1, subset_accuracy, loss."),
+        ("compare --task span_qa --metric accuracy", "use one of f1, exact_match, loss."),
+        ("classification --clean [a", "--clean '[a': write it as"),
+        ("ner --train README.md --dev-share 0.6 --test-share 0.5", "1.1 in all leaves nothing of --train"),
+        ("ner --train README.md --dev none.txt", "none.txt: no such file."),
+        ("pretraining --corpus README.md none.txt", "none.txt: no such file."),
     ],
 )
 def test_wrong_options_are_refused_before_anything_heavy_is_imported(arguments: str, message: str) -> None:
     task, *options = arguments.split()
     status, said, heavy = run("-m", f"tasks.{task}", *options)
     assert (status, heavy) == (2, set())
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "message"),
+    [
+        ("a.csv", "text,label\n", "--label-column mood", "--label-column mood is not among the columns (text"),
+        ("a.tsv", "text\tlabel\n", "--pair-column b", "--pair-column b is not among the columns"),
+        ("a.jsonl", '\n{"text": "a", "label": 1}\n', "--text-column b", "--text-column b is not among the columns"),
+        ("a.csv.gz", "text,label\n", "--text-column b", "--text-column b is not among the columns"),
+        ("a.csv", "words,label\n", "", "no column (words, label) is recognised as the text"),
+    ],
+)
+@pytest.mark.parametrize("task", ["classification", "qa"])
+def test_wrong_columns_are_refused_by_the_first_line(
+    task: str, name: str, content: str, options: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content.encode()) if name.endswith(".gz") else content.encode())
+    status, said, heavy = run("-m", f"tasks.{task}", "--train", str(path), *options.split())
+    assert (status, heavy) == (2, set())
+    assert f"{name}, line " in said
     assert message in said
 
 

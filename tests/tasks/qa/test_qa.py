@@ -103,6 +103,16 @@ def test_figures_of_prompts_by_hand() -> None:
     assert [answer["answers"][0]["label"] for answer in answers] == ["b", "b", "c"]
 
 
+def test_nothing_answered_is_said() -> None:
+    task = QaTask(QaSettings(unknown=0.9))
+    items, outputs = [LabelledText("q", None, "a", 1)], [judged([0.4, 0.3, 0.3])]
+    figures = task.compute_metrics(items, outputs)
+    assert figures["answered"] == 0
+    assert "accuracy_of_answered" not in figures
+    table = task.details(Split(path="q.txt", sha256="", items=items), outputs, [0.0]).table
+    assert table.endswith("with --unknown 0.9, none is answered")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
