@@ -24,7 +24,7 @@ from tasks.data import nonzero_counts
 from tasks.predict.arguments import parser
 from tasks.read.stream import Record, records
 from tasks.registry import TASKS, settings_class, task_class
-from tasks.run.options import read_settings, saved_task
+from tasks.run.options import read_settings, saved_task, taken_over
 from tasks.run.predictor import Predictor
 from tasks.run.task_file import task_file
 from tasks.settings import SETTINGS_FILE
@@ -129,6 +129,7 @@ def load(run: str, *, device: str, precision: str) -> Predictor:
             raise InputError(f"{run}: is no run of a task, and its config.json names no head; name a run folder.")
         name = names[0]
         values = task_class(name).settings_from_config(checkpoint.config)
+        values |= taken_over(folder, settings_class(name), name)  # its CRF, if it has one
     task = task_class(name)(settings_class(name)(**values))
     return Predictor.load(task, checkpoint, device=device, precision=precision)
 

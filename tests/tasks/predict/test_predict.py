@@ -281,6 +281,11 @@ def test_what_was_cut_of_the_input_is_said(
     assert capsys.readouterr().err.endswith(" a second\n")
 
 
+def test_another_tools_crf_is_used(runs: dict[str, str]) -> None:
+    assert isinstance(predict.load(runs["crf"], device="cpu", precision="fp32").model, CrfTokenClassifier)
+    assert not isinstance(predict.load(runs["ner"], device="cpu", precision="fp32").model, CrfTokenClassifier)
+
+
 def test_a_model_that_is_read_without_its_crf_is_warned_of(
     runs: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
