@@ -104,10 +104,6 @@ def _seeds(settings: RunSettings) -> range:
 def _pool_and_test(task: ClassificationTask) -> tuple[Split[LabelledText], Split[LabelledText]]:
     """What examples are drawn from, each text once, and what is scored; texts as in their files, not cleaned."""
     settings = task.settings
-    if settings.dev is not None:
-        raise InputError(
-            "--dev: cannot be combined with --shots, which draws the dev examples from --train; leave it out."
-        )
     splits = type(task)(dataclasses.replace(settings, clean=())).read_given()
     pool, test = splits["train"], splits.get("test")
     if test is None:

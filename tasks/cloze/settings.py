@@ -51,6 +51,10 @@ class ClozeSettings(ClassificationSettings):
         for shots in self.shots:
             if shots != ALL_SHOTS and not (shots.isdecimal() and shots.isascii()):
                 raise InputError(f"--shots {shots}: give numbers of examples, 0 or more, or {ALL_SHOTS}.")
+        if self.shots and self.dev is not None:
+            raise InputError(
+                "--dev: cannot be combined with --shots, which draws the dev examples from --train; leave it out."
+            )
 
     def verbaliser(self) -> dict[str, list[str]]:
         """The words of each label; labels in alphabetical order.

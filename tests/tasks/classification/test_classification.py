@@ -176,7 +176,7 @@ def test_numbers_far_from_one_are_doubted_and_an_early_stop_is_said(tmp_path: Pa
     options = ["--kind", "regression", "--train", write(tmp_path / "r.jsonl", far), "--metric", "loss"]
     options += [*SMALL, "--lr", "1e-9", "--early-stopping", "1", "--epochs", "20", "--dev-share", "0.5"]
     metrics = metrics_of(registry.run("classification", [*options, "--out", str(tmp_path / "r")]))
-    told, stopped, _ = metrics["warnings"]
+    told, stopped, below, _ = metrics["warnings"]
     errors = re.search(
         r"no better than always predicting the mean \(mean squared error (.*), variance (.*)\), whatever", told
     )
@@ -184,6 +184,7 @@ def test_numbers_far_from_one_are_doubted_and_an_early_stop_is_said(tmp_path: Pa
     assert float(errors[1]) > 1e5 > float(errors[2]) > 0
     number = len(metrics["epochs"])
     assert number < 20
+    assert re.match(r"Pearson .* is below that of TF-IDF 1-2-grams \+ ridge regression, .*: try more epochs", below)
     assert stopped == f"Stopped after {number} of 20 epochs without a better loss (--early-stopping 1)."
 
 

@@ -1,6 +1,7 @@
 """Settings from the command line, from a file, and back into a file."""
 
 import dataclasses
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, ClassVar
@@ -102,7 +103,12 @@ def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @given(
-    clean=st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=8), max_size=3).map(tuple),
+    clean=st.lists(
+        st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=8).map(
+            lambda text: f"{re.escape(text)}x -> y"
+        ),
+        max_size=3,
+    ).map(tuple),
     train=st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12),
     lr=st.floats(1e-12, 1e3),
     max_length=st.none() | st.integers(1, 10**9),
