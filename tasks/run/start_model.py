@@ -87,7 +87,7 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
         tokenizer = checkpoint.tokenizer
         model, report = checkpoint.load(task.model_class, labels=labels)
         task.check_loaded(report, source)
-        origin = _origin(settings, config, report, task.name)
+        origin = _origin(settings, config, report, folder, task.name)
     model.config = task.update_config(model.config)
     _check_length(settings.max_length, tokenizer, model.config)
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
@@ -134,23 +134,33 @@ def _check_length(max_length: int | None, tokenizer: Tokenizer, config: EncoderC
         )
 
 
-def _origin(settings: RunSettings, config: EncoderConfig, report: LoadReport, task: str) -> str:
+def _origin(settings: RunSettings, config: EncoderConfig, report: LoadReport, folder: Path, task: str) -> str:
     if settings.weights is None:
         examples = config.family.examples
         return f"small, pre-trained by this project ({report}); for real use pass --weights {examples}"
     revision = f", revision {settings.revision}" if settings.revision else ""
     origin = f"from {settings.weights}{revision} ({report})"
-    taken = taken_over(Path(settings.weights), type(settings), task)
-    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
-    continued = [
-        f"{name} = {value}" for name, value in taken.items() if getattr(settings, name) == value != defaults[name]
-    ]
-    if continued:
-        origin += f"; continues that run with its {', '.join(continued)}"
-    if any(name.startswith("crf.") for name in report.ignored):
-        origin += "; its CRF is not used"
+    origin += _continued(settings, folder, task)
     if settings.arch is not None and settings.arch != config.model_type:
         origin += f"; this checkpoint is a {config.model_type}, so --arch {settings.arch} is not used"
         if why := config.family.lookalikes.get(settings.arch):
             origin += f" ({why})"
     return origin
+
+
+def _continued(settings: RunSettings, folder: Path, task: str) -> str:
+    """What a run takes over from the run in ``folder``, and what it does not."""
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    same, other = [], []
+    for name, value in taken_over(folder, type(settings), task).items():
+        text = f"{name} = {' | '.join(value) if isinstance(value, tuple) else value}"
+        if getattr(settings, name) != value:
+            other.append(text)
+        elif value != defaults[name]:
+            same.append(text)
+    said = f"; continues that run with its {', '.join(same)}" if same else ""
+    if other:
+        said += f"; does not take over its {', '.join(other)}"
+        if not Path(str(settings.weights)).is_dir():
+            said += f" (to do so, give --weights {folder})"
+    return said

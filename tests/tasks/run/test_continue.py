@@ -14,6 +14,7 @@ from minibert import CrfTokenClassifier
 from tasks import registry
 from tasks.classification.settings import ClassificationSettings
 from tasks.ner.settings import NerSettings
+from tasks.run import start_model
 from tasks.run.options import parse
 
 pytestmark = pytest.mark.usefixtures("narrow_models")
@@ -54,8 +55,7 @@ def test_a_crf_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
             assert found["final"]["dev"]["strict_f1"] == expected["strict_f1"]
             assert "continues that run with its head = crf" in line
         else:
-            assert "its CRF is not used" in line
-            assert "continues that run with its overlap = 7" in line
+            assert "continues that run with its overlap = 7; does not take over its head = crf" in line
 
 
 def test_a_crf_of_another_tool_is_found_by_its_tensors(tmp_path: Path) -> None:
@@ -96,3 +96,11 @@ def test_kind_order_of_labels_and_clean_ups_go_on(tmp_path: Path) -> None:
 def test_a_run_of_another_task_gives_nothing_over(tmp_path: Path) -> None:
     (tmp_path / "task.json").write_text('{"task": "qa", "clean": ["a -> b"], "unknown": 0.5}')
     assert parse(ClassificationSettings, ["--weights", str(tmp_path)], task="classification").settings.clean == ()
+
+
+def test_nothing_is_left_behind_in_silence(tmp_path: Path) -> None:
+    """A run on the hub is not known before it is fetched."""
+    (tmp_path / "task.json").write_text('{"task": "ner", "head": "crf"}')
+    settings = parse(NerSettings, ["--weights", "someone/run"], task="ner").settings
+    said = start_model._continued(settings, tmp_path, "ner")
+    assert said == f"; does not take over its head = crf (to do so, give --weights {tmp_path})"
