@@ -36,8 +36,7 @@ def metrics_record(
         baseline: the linear model's metrics if they are known already.
     """
     task, settings, config = run.task, run.task.settings, run.model.config
-    name, last = list(scores.items())[-1]
-    collapsed = _collapsed(run, history, last)
+    collapsed = _collapsed(run, history, list(scores.values())[-1])
     baseline = baseline or task.baseline(run.prepared.splits)
     final = {
         name: {
@@ -72,14 +71,22 @@ def metrics_record(
         "baseline": baseline,
         "resources": _resources(run, history, scores),
         "collapsed": collapsed is not None,
-        "warnings": [
-            *([] if collapsed is None else [collapsed]),
-            *task.warnings(last.split.items, last.metrics),
-            *_early_stop_warning(run, history),
-            *(schedule_warnings(run, history, last.metrics, baseline, name) if collapsed is None else []),
-            *_data_warnings(run.prepared),
-        ],
+        "warnings": _warnings(run, history, scores, baseline, collapsed),
     }
+
+
+def _warnings(
+    run: Run, history: History, scores: Mapping[str, Score], baseline: dict[str, Any] | None, collapsed: str | None
+) -> list[str]:
+    """What a reader of the figures must know first, the gravest first."""
+    name, last = list(scores.items())[-1]
+    return [
+        *([] if collapsed is None else [collapsed]),
+        *run.task.warnings(last.split.items, last.metrics),
+        *_early_stop_warning(run, history),
+        *(schedule_warnings(run, history, last.metrics, baseline, name) if collapsed is None else []),
+        *_data_warnings(run.prepared),
+    ]
 
 
 def _resources(run: Run, history: History, scores: Mapping[str, Score]) -> dict[str, Any]:
