@@ -90,6 +90,9 @@ def _load_with_warning(model_class: type[Model], checkpoint: "Checkpoint", label
     return model
 
 
+_MOST_NAMES = 4
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoadReport:
     """What was loaded from a checkpoint, and what was not.
@@ -105,6 +108,17 @@ class LoadReport:
     ignored: Mapping[str, str]
     newly_initialised: tuple[str, ...]
     zeros: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """The same in few words: numbers instead of long lists of names."""
+        parts = [f"{len(self.loaded)} tensors loaded"]
+        if new := self.newly_initialised:
+            names = ", ".join(new) if len(new) <= _MOST_NAMES else f"{len(new)} parameters"
+            parts.append(f"newly initialised: {names}")
+        parts += [f"{len(self.zeros)} set to 0"] if self.zeros else []
+        parts += [f"{len(self.ignored)} not used"] if self.ignored else []
+        return "; ".join(parts)
 
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} tensors loaded"]

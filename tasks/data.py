@@ -132,6 +132,7 @@ class Details:
         table: the same for the terminal.
         confusion: ``{gold label: {predicted label: count}}``, where the task has labels; all labels in both.
         errors: wrong answers, largest loss first.
+        counted: what the confusion matrix counts, in the plural.
     """
 
     title: str
@@ -139,6 +140,7 @@ class Details:
     table: str
     confusion: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     errors: Sequence[ErrorCase] = ()
+    counted: str = "items"
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object, without the counts of the confusion matrix that are 0."""

@@ -271,6 +271,7 @@ class Task(ABC, Generic[Item, Example, Output]):
             table="".join(f"{name.replace('_', ' ')} {value:.4f}\n" for name, value in metrics.items()),
             confusion=confusion_matrix(pair for of_item in pairs for pair in of_item),
             errors=worst(errors),
+            counted="words" if self.for_words else "items",
         )
 
 

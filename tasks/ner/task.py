@@ -85,6 +85,7 @@ class NerTask(WordLabelTask[Sentence]):
             table=f"{table}\nmicro F1: strict mode {metrics['strict_f1']:.4f}, default {metrics['default_f1']:.4f}\n",
             confusion=_confusion(split.items, outputs),
             errors=worst(_errors(split, outputs, losses)),
+            counted="words",
         )
 
     def prediction_record(self, item: Sentence, output: WordLabels) -> dict[str, Any]:

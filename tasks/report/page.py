@@ -4,6 +4,7 @@ Numbers have four digits, as on the terminal. Plots come from :mod:`tasks.report
 that they are missing.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tasks.report.parts import (
 
 _MOST_IN_MATRIX = 30  # classes; of more, the most confused pairs are listed
 _MOST_PAIRS = 25
+_NOT_ENTITIES = ", not entities: an entity of three words counts three times"
 _LONG_NAME = 5  # characters; longer column names are turned upright
 
 
@@ -129,7 +131,7 @@ def _learning(metrics: Mapping[str, Any], figure: str, pictures: Pictures) -> li
             return Html()
 
         def draw(name: str) -> plots.Plot:
-            return plots.curves(pairs, name=name, figure=words(dev), best=best, level=level)
+            return plots.curves(pairs, name=name, figure=words(dev), axis=_axis(dev, metrics), best=best, level=level)
 
         return pictures.figure(draw, name=name)
 
@@ -153,13 +155,21 @@ def _learning(metrics: Mapping[str, Any], figure: str, pictures: Pictures) -> li
     return [Section("Learning", join([element("div", *drawn, class_="figures"), pictures.note(), values]))]
 
 
+def _axis(figure: str, metrics: Mapping[str, Any]) -> str:
+    """A figure with its unit."""
+    if figure == "loss":
+        numbers = (metrics.get("settings") or {}).get("kind") == "regression"
+        return "loss (squared error)" if numbers else "loss (nats)"
+    return f"{words(figure)} (0 to 1)" if re.search("f1|accuracy|exact|precision|recall", figure) else words(figure)
+
+
 def _answers(split: str, details: Details, pictures: Pictures) -> list[Section]:
     """Metrics by class, confusion matrix and worst errors of a split."""
     found = []
     if details.rows:
         found.append(Section(f"Classes, {split}", _classes(split, details)))
     if details.confusion:
-        found.append(Section(f"Confusion, {split}", _confusion(split, details.confusion, pictures)))
+        found.append(Section(f"Confusion, {split}", _confusion(split, details, pictures)))
     if details.errors:
         found.append(Section(f"Worst errors, {split}", _errors(details.errors)))
     return found
@@ -193,15 +203,17 @@ def _classes(split: str, details: Details) -> Html:
     return join([element("p", note, class_="note"), shown])
 
 
-def _confusion(split: str, matrix: Mapping[str, Mapping[str, int]], pictures: Pictures) -> Html:
+def _confusion(split: str, details: Details, pictures: Pictures) -> Html:
+    matrix, counted = details.confusion, details.counted
     picture = pictures.figure(
-        lambda name: plots.confusion(matrix, name=name),
+        lambda name: plots.confusion(matrix, name=name, title=f"share of the {counted} of each gold class, {split}"),
         name=f"confusion-{split}",
         caption="Shares of each gold class; blue is right, orange wrong. The colours follow the square root of the "
         "share, so that rare mistakes show.",
     )
     counts = _matrix(split, matrix) if len(matrix) <= _MOST_IN_MATRIX else _pairs(split, matrix)
-    return element("div", element("div", *counts), picture, class_="figures")
+    said = element("p", f"What is counted: {counted}{_NOT_ENTITIES if counted == 'words' else ''}.", class_="note")
+    return element("div", element("div", said, *counts), picture, class_="figures")
 
 
 def _matrix(split: str, matrix: Mapping[str, Mapping[str, int]]) -> list[Html]:

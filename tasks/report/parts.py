@@ -142,6 +142,7 @@ def _provenance(record: Mapping[str, Any]) -> dict[str, str]:
     if start:
         hub = [f"{name} {start[name]}" for name in ("revision", "commit") if start.get(name)]
         facts["starting weights"] = ", ".join([start["folder"], *hub])
+        facts["loading"] = start.get("loading", "")
     return facts | {name: f"sha256 {sha256}" for name, sha256 in start.get("sha256", {}).items()}
 
 

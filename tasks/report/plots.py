@@ -56,6 +56,7 @@ def curves(
     *,
     name: str,
     figure: str,
+    axis: str,
     best: int | None,
     level: tuple[str, float] | None = None,
 ) -> Plot:
@@ -64,7 +65,8 @@ def curves(
     Args:
         series: ``(epoch, value)`` pairs by name; the first is drawn solid, the second dashed.
         name: of the plot; makes its ids unique in a page.
-        figure: what the vertical axis shows.
+        figure: what is drawn.
+        axis: the same with its unit.
         best: the epoch to mark.
         level: name and value of something to compare with, such as a baseline.
     """
@@ -85,14 +87,15 @@ def curves(
         axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
         axes.margins(y=0.1)
         axes.set_xlabel("epoch")
-        axes.set_title(figure, loc="left")
+        axes.set_ylabel(axis)
+        axes.set_title(f"{figure} by epoch", loc="left")
         axes.legend(loc="best", frameon=False, labelcolor=_COLOURS["muted"])
         axes.grid(axis="y")
 
     return _render(draw, name=name, size=(4.8, 3.2), label=f"{figure} by epoch")
 
 
-def confusion(matrix: Mapping[str, Mapping[str, int]], *, name: str) -> Plot:
+def confusion(matrix: Mapping[str, Mapping[str, int]], *, name: str, title: str) -> Plot:
     """A heat map of ``{gold class: {predicted class: count}}``: the share of each gold class by prediction.
 
     Right and wrong predictions have a colour each, as strong as the square root of the share, so that rare ones are
@@ -108,6 +111,7 @@ def confusion(matrix: Mapping[str, Mapping[str, int]], *, name: str) -> Plot:
 
     def draw(axes: "Axes") -> None:
         from matplotlib.colors import to_rgb  # an extra
+        from matplotlib.patches import Patch
 
         right = np.eye(len(classes), dtype=bool)[..., None]
         hue = np.where(right, to_rgb(_COLOURS["one"]), to_rgb(_COLOURS["two"]))
@@ -121,6 +125,10 @@ def confusion(matrix: Mapping[str, Mapping[str, int]], *, name: str) -> Plot:
         axes.spines[:].set_visible(True)
         axes.set_xlabel("predicted")
         axes.set_ylabel("gold")
+        axes.set_title(title, loc="left")
+        keys = {"right": "one", "wrong": "two"}
+        marks = [Patch(facecolor=_COLOURS[colour], alpha=0.65, label=label) for label, colour in keys.items()]
+        axes.legend(handles=marks, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, labelcolor=_COLOURS["muted"])
         if len(classes) <= _MOST_WRITTEN:
             for gold, predicted in np.argwhere(counts):
                 share = f"{shares[gold, predicted]:.2f}"

@@ -42,12 +42,14 @@ class StartingModel:
         tokenizer: the model's.
         origin: one line that describes the model.
         folder: of the checkpoint that it was loaded from; None if its weights are new.
+        loading: which tensors were loaded, and which were not.
     """
 
     model: Pretrained
     tokenizer: Tokenizer
     origin: str
     folder: Path | None = None
+    loading: str = ""
 
 
 def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> StartingModel:
@@ -64,6 +66,7 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
     labels = task.labels(train)
     arch = settings.arch or BERT.name
     folder: Path | None = None
+    loading = ""
     source = None if settings.from_random else settings.weights or bundled(arch)
     if source is None:
         tokenizer = task.train_tokenizer(train, arch)
@@ -87,12 +90,13 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
         tokenizer = checkpoint.tokenizer
         model, report = checkpoint.load(task.model_class, labels=labels)
         task.check_loaded(report, source)
+        loading = str(report)
         origin = _origin(settings, config, report, folder, task.name)
     model.config = task.update_config(model.config)
     _check_length(settings.max_length, tokenizer, model.config)
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     origin = f"{config.model_type}, {millions:.1f} M parameters, {origin}"
-    return StartingModel(model=model, tokenizer=tokenizer, origin=origin, folder=folder)
+    return StartingModel(model=model, tokenizer=tokenizer, origin=origin, folder=folder, loading=loading)
 
 
 def bundled(arch: str) -> Path:
@@ -137,10 +141,12 @@ def _check_length(max_length: int | None, tokenizer: Tokenizer, config: EncoderC
 def _origin(settings: RunSettings, config: EncoderConfig, report: LoadReport, folder: Path, task: str) -> str:
     if settings.weights is None:
         examples = config.family.examples
-        return f"small, pre-trained by this project ({report}); for real use pass --weights {examples}"
+        return f"small, pre-trained by this project ({report.summary}); for real use pass --weights {examples}"
     revision = f", revision {settings.revision}" if settings.revision else ""
-    origin = f"from {settings.weights}{revision} ({report})"
+    origin = f"from {settings.weights}{revision} ({report.summary})"
     origin += _continued(settings, folder, task)
+    if any(name.startswith("crf.") for name in report.ignored):
+        origin += "; its CRF is not used"
     if settings.arch is not None and settings.arch != config.model_type:
         origin += f"; this checkpoint is a {config.model_type}, so --arch {settings.arch} is not used"
         if why := config.family.lookalikes.get(settings.arch):

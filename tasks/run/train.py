@@ -109,7 +109,9 @@ def _prepare(task: AnyTask, command: str, device: torch.device, folder: Path | N
 
 
 def _weights(start: StartingModel, settings: RunSettings) -> dict[str, Any] | None:
-    return None if start.folder is None else weights_record(start.folder, settings.revision)
+    if start.folder is None:
+        return None
+    return {**weights_record(start.folder, settings.revision), "loading": start.loading}
 
 
 def _fit(run: Run) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ def test_drawing_changes_nothing_of_the_caller() -> None:
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    plots.confusion(CONFUSION, name="x")
+    plots.confusion(CONFUSION, name="x", title="shares")
     assert dict(matplotlib.rcParams) == before
 
 
@@ -23,8 +23,8 @@ def test_numbers_stand_for_names_that_no_font_has(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(plots, "_CJK_FONTS", ())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plot = plots.confusion(CONFUSION, name="x")
-        plain = plots.confusion({"$a$": {"$a$": 1}}, name="x")
+        plot = plots.confusion(CONFUSION, name="x", title="shares")
+        plain = plots.confusion({"$a$": {"$a$": 1}}, name="x", title="shares")
     assert plot.numbered
     assert "人" not in plot.svg
     assert ">2</text>" in plot.svg
@@ -34,6 +34,6 @@ def test_numbers_stand_for_names_that_no_font_has(monkeypatch: pytest.MonkeyPatc
 
 @needs_matplotlib
 def test_epochs_are_whole_numbers() -> None:
-    svg = plots.curves({"dev": [(1, 50.0)]}, name="x", figure="loss", best=None).svg
+    svg = plots.curves({"dev": [(1, 50.0)]}, name="x", figure="loss", axis="loss (nats)", best=None).svg
     assert ">1</text>" in svg
     assert not re.search(r">[01]\.\d+</text>", svg)

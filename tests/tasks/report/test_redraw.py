@@ -9,7 +9,7 @@ from ner_files import DEV, TRAIN
 from ner_files import write as write_sentences
 
 from minibert.errors import InputError
-from minibert.files import write_json
+from minibert.files import read_json_object, write_json
 from tasks import registry
 from tasks.data import Details, ErrorCase, Mark
 
@@ -72,3 +72,13 @@ def test_a_folder_without_a_page_is_refused(
         write_json(tmp_path / file, content)
     with pytest.raises(InputError, match=message):
         registry.run("report", [str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_the_confusion_of_entities_says_that_it_counts_words(tmp_path: Path) -> None:
+    files = ["--train", write_sentences(tmp_path / "a.txt", TRAIN), "--dev", write_sentences(tmp_path / "b.txt", DEV)]
+    run = registry.run("ner", [*files, "--out", str(tmp_path / "run"), *SMALL])
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "What is counted: words, not entities" in page
+    counts = read_json_object(run / "metrics.json")["details"]["dev"]["confusion"]
+    assert sum(sum(row.values()) for row in counts.values()) == sum(len(text.split()) for text, _ in DEV)

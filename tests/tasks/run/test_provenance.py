@@ -68,6 +68,8 @@ def test_the_files_of_the_starting_weights_and_the_draw_are_recorded(tmp_path: P
         for path in weights.iterdir()
         if path.name != "README.md"
     }
+    loading = record["starting_weights"].pop("loading")
+    assert "tensors loaded" in loading
     assert record["starting_weights"] == {
         "folder": str(weights), "revision": None, "commit": None, "sha256": expected,
     }  # fmt: skip
@@ -121,3 +123,19 @@ def test_another_revision_is_another_run() -> None:
     )
     assert isinstance(first, RunSettings)
     assert first.fingerprint() != second.fingerprint()
+
+
+@pytest.mark.slow
+def test_names_of_tensors_do_not_head_the_page_or_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are in the record, and at the end of the page."""
+    options = ["--train", write(tmp_path / "train.jsonl", rows(40)), *SMALL]
+    run = registry.run("classification", [*options, "--out", str(tmp_path / "run")])  # its weights predict masked words
+    record = record_of(run)
+    unused = "cls.predictions.transform.dense.weight"
+    assert unused in record["starting_weights"]["loading"]
+    assert unused not in record["origin"] + capsys.readouterr().out
+    assert "not used" in record["origin"]
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert page.index(unused) > page.index('id="versions"')
