@@ -47,9 +47,9 @@ def test_tables_and_json_are_read_as_in_training(tmp_path: Path) -> None:
     ):
         path = tmp_path / name
         path.write_text(content, encoding="utf-8")
-        ((text, _, trained_label, _),) = read_texts(str(path), kind="single").items
-        assert fields(path) == [{"text": text, "label": label}]
-        assert trained_label == label
+        (item,) = read_texts(str(path), kind="single").items
+        assert fields(path) == [{"text": item.text, "label": label}]
+        assert item.label == label
 
 
 def test_gzip_and_standard_input_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
