@@ -81,11 +81,11 @@ def test_the_f1_is_that_of_the_predicted_entities_on_msra(head: str, tmp_path: P
     folder = SHARED / "data" / "ner" / "msra"
     if not folder.is_dir():
         pytest.skip(f"MSRA is not at {folder}")
-    for part, count in (("train", 3000), ("dev", 500)):
+    for part, count in (("train", 800), ("dev", 300)):
         text = gzip.decompress((folder / f"{part}.txt.gz").read_bytes()).decode()
         (tmp_path / f"{part}.txt").write_text("\n\n".join(text.split("\n\n")[:count]) + "\n", encoding="utf-8")
     files = ["--train", str(tmp_path / "train.txt"), "--dev", str(tmp_path / "dev.txt")]
-    run, figures = trained("ner", [*files, "--epochs", "2", "--head", head], tmp_path / "run")
+    run, figures = trained("ner", [*files, "--epochs", "2", "--batch-size", "4", "--head", head], tmp_path / "run")
     delivered = delivered_f1(run, tmp_path / "dev.txt", tmp_path)
     assert 0.1 < delivered < 0.99
     assert figures["strict_f1"] == pytest.approx(delivered, abs=1e-12)
