@@ -12,7 +12,7 @@ from minibert.files import write_atomically
 from tasks.data import Split
 from tasks.run.prepare import AnyTask
 from tasks.run.score import Score
-from tasks.statistics import Interval, bootstrap
+from tasks.statistics import Figures, Interval, bootstrap
 
 _SAME = 1e-9
 SPLITS_FILE = "splits.json"
@@ -63,17 +63,21 @@ def figure_intervals(
 ) -> dict[str, Interval]:
     """95 % bootstrap intervals of the metrics that can be computed from the records to the same value."""
     figures = task.weighted_metrics(records) if records else None
-    same = same_figures(task, records, metrics)
-    found = bootstrap(figures, len(records), seed=task.settings.seed) if figures is not None and same else {}
+    same = [] if figures is None else _same(figures, len(records), metrics)
+    if figures is None or not same:
+        return {}
+    found = bootstrap(figures, len(records), seed=task.settings.seed)
     return {name: found[name] for name in same}
 
 
 def same_figures(task: AnyTask, records: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> list[str]:
     """The names of the metrics that can be computed from the records to the same value."""
     figures = task.weighted_metrics(records) if records else None
-    if figures is None:
-        return []
-    exact = figures(np.ones(len(records), np.int64))
+    return [] if figures is None else _same(figures, len(records), metrics)
+
+
+def _same(figures: Figures, count: int, metrics: Mapping[str, Any]) -> list[str]:
+    exact = figures(np.ones(count, np.int64))
     return [name for name in metrics if name in exact and abs(exact[name] - metrics[name]) < _SAME]
 
 

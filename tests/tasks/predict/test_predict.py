@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,9 @@ from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
 from minibert.training import distributed
 from tasks import registry
-from tasks.ner.data import Sentence
 from tasks.ner.settings import NerSettings
 from tasks.ner.task import NerTask
 from tasks.predict import command as predict
-from tasks.read.stream import Record
 from tasks.run import evaluate as inference_of_tasks
 from tasks.run.predictor import Predictor
 
@@ -307,49 +304,6 @@ def test_span_answers_and_other_tools_checkpoints(
     (row,) = answered(runs["span_qa"], path, capsys)
     assert row["id"] == "7"
     assert "Ann went to Rome, and saw Bob."[row["start"] : row["end"]] == row["answer"] == row["n_best"][0]["text"]
-
-
-@pytest.mark.parametrize(
-    ("names", "readable"),
-    [
-        (["O", "B-PER", "I-PER"], True),
-        (["S-PER", "O", "B-PER", "E-PER", "I-PER"], True),
-        (["LABEL_0", "LABEL_1"], False),
-        (["o", "b-per", "i-per"], False),
-        (["O", "LOC", "PER"], False),
-        (["O", "PER-B", "PER-I"], False),
-        (["B-PER", "I-PER"], False),
-    ],
-)
-def test_labels_that_are_no_tags_are_not_read_as_tags(tmp_path: Path, names: list[str], readable: bool) -> None:
-    config = tiny_config("bert", vocab_size=80, max_position_embeddings=40).with_labels(dict(enumerate(names)))
-    TokenClassifier(config).save_pretrained(tmp_path)
-    Tokenizer.train([WORDS] * 2, model_type="bert", vocab_size=80).save_pretrained(tmp_path)
-    if readable:
-        predictor = predict.load(str(tmp_path), device="cpu", precision="fp32")
-        assert {entity["type"] for entity in predictor.answer([Sentence(WORDS, [], 0)])[0]["entities"]} <= {"PER"}
-        return
-    with pytest.raises(InputError, match=f"{names[0]}.* are not O and tags such as B-PER"):
-        predict.load(str(tmp_path), device="cpu", precision="fp32")
-
-
-def test_one_label_means_a_number_where_the_checkpoint_does_not_say(tmp_path: Path) -> None:
-    model = SequenceClassifier(tiny_config("bert", vocab_size=80).with_labels({0: "LABEL_0"}))
-    model.save_pretrained(tmp_path)
-    Tokenizer.train([WORDS], model_type="bert", vocab_size=80).save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": 80}))
-    predictor = predict.load(str(tmp_path), device="cpu", precision="fp32")
-    assert predictor.task.settings.kind == "regression"
-
-
-def test_a_stream_is_cut_by_number_and_by_size() -> None:
-    def stream(size: int) -> Iterator[Record]:
-        while True:
-            yield Record({"text": "x" * size}, "")
-
-    assert len(next(predict.chunks(stream(10)))) == 2048
-    assert len(next(predict.chunks(stream(400_000)))) == 3
 
 
 @pytest.mark.parametrize(
