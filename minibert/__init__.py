@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from minibert.encoder import Encoder
     from minibert.heads import (
         CrfTokenClassifier,
+        MeanSequenceClassifier,
         MultipleChoiceClassifier,
         PretrainingModel,
         ReplacedTokenDetector,
@@ -26,6 +27,7 @@ else:
         encoder=("Encoder",),
         heads=(
             "CrfTokenClassifier",
+            "MeanSequenceClassifier",
             "MultipleChoiceClassifier",
             "PretrainingModel",
             "ReplacedTokenDetector",
@@ -40,6 +42,7 @@ __all__ = [
     "CrfTokenClassifier",
     "Encoder",
     "EncoderConfig",
+    "MeanSequenceClassifier",
     "MultipleChoiceClassifier",
     "PackedBatch",
     "PretrainingModel",

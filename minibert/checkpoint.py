@@ -19,6 +19,7 @@ from minibert.errors import InputError
 from minibert.files import read_json_object, write_atomically, write_json
 from minibert.formats.huggingface import family_of, name_table, open_weights
 from minibert.formats.names import NameTable, Readers, Slot, from_parameters, match_names, shorten
+from minibert.formats.sentence_transformers import mean_pooling
 from minibert.hub import resolve
 from minibert.tokenizer import Tokenizer
 
@@ -147,6 +148,22 @@ class Checkpoint:
     architectures: tuple[str, ...]
     tensors: Readers
 
+    def has_head(self, head: str) -> bool:
+        """Whether ``config.json`` names a class with this ending."""
+        return any(name.endswith(head) for name in self.architectures)
+
+    @property
+    def made_for_means(self) -> bool:
+        """Whether a text's vector is the mean of its last hidden states, and the file has no trained pooler: a folder
+        of sentence-transformers says so, or a classifier of this project's.
+
+        Raises:
+            InputError: a settings file of sentence-transformers cannot be read.
+        """
+        if self.has_head(_MEAN_HEAD):
+            return True
+        return mean_pooling(self.folder) and not any("pooler." in name for name in self.tensors)
+
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The checkpoint's tokenizer; InputError if there is none or it does not fit the model."""
@@ -181,7 +198,8 @@ class Checkpoint:
         if kind not in _HEADS_NAMED_CLASSIFIER:
             return None
         named = self.architectures
-        if named and not any(name.endswith(kind) for name in named):
+        of_file = list(filter(self.has_head, _HEADS_NAMED_CLASSIFIER))
+        if named and of_file[:1] != [kind]:
             return f"the checkpoint is a {named[0]}"
         if labels is None or dict(labels) == dict(self.config.id2label):
             return None
@@ -193,8 +211,10 @@ class Checkpoint:
         return "it was trained with other labels"
 
 
-# Heads whose linear layer is called `classifier` in every file: tensor names cannot distinguish them.
-_HEADS_NAMED_CLASSIFIER = ("ForTokenClassification", "ForSequenceClassification", "ForMultipleChoice")
+# Heads whose linear layer is called `classifier` in every file: tensor names cannot distinguish them. The first that a
+# class name ends with is meant.
+_MEAN_HEAD = "MeanForSequenceClassification"
+_HEADS_NAMED_CLASSIFIER = (_MEAN_HEAD, "ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice")
 
 
 def open_checkpoint(path_or_name: PathOrName, *, revision: str | None = None) -> Checkpoint:

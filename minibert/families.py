@@ -130,10 +130,10 @@ _BERT_BODY: Rows = {**_EMBEDDINGS, **_LAYERS, "pooler.dense.{p}": "pooler.{p}"}
 _CLASSIFIER: Rows = {"classifier.{p}": "classifier.{p}"}
 _CLASSIFIERS: Mapping[str, Rows] = {
     "ForTokenClassification": _CLASSIFIER,
+    "MeanForSequenceClassification": _CLASSIFIER,  # before the next one, with which its name ends
     "ForSequenceClassification": _CLASSIFIER,
     "ForMultipleChoice": _CLASSIFIER,
     "ForQuestionAnswering": {"qa_outputs.{p}": "classifier.{p}"},
-    # Ours alone: a token classifier to Hugging Face, which passes over what it does not know.
     "CrfForTokenClassification": {
         **_CLASSIFIER,
         "crf.transitions": "crf.transitions",
@@ -141,6 +141,11 @@ _CLASSIFIERS: Mapping[str, Rows] = {
         "crf.end": "crf.end",
     },
 }
+OWN_HEADS = {
+    "CrfForTokenClassification": "ForTokenClassification",
+    "MeanForSequenceClassification": "ForSequenceClassification",
+}
+"""Heads that no other tool has -> Hugging Face's with the same tensors, which computes something else from them."""
 _BERT_HEADS: Mapping[str, Rows] = {
     **_CLASSIFIERS,
     "ForPreTraining": {

@@ -90,6 +90,36 @@ class SequenceClassifier(PretrainedClassifier):
         return logits
 
 
+class MeanSequenceClassifier(PretrainedClassifier):
+    """A label for each sequence: dropout and one linear map over the mean of its last hidden states, special tokens
+    included (the mean of Reimers & Gurevych 2019, section 3).
+
+    There is no dense layer between. ``forward(batch)`` returns logits ``(B, num_labels)``.
+    """
+
+    head = "MeanForSequenceClassification"
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+        self.encoder = Encoder(config, add_pooling_layer=False)
+        self.dropout = Dropout(config.dropout_of(self.head))
+        self.classifier = Fp32Linear(config.hidden_size, config.num_labels)
+        initialise(self.classifier, config)
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        mean = mean_of_sequences(self.encoder(batch).last_hidden_state, batch)
+        logits: Tensor = self.classifier(self.dropout(mean))
+        return logits
+
+
+def mean_of_sequences(x: Tensor, batch: PackedBatch) -> Tensor:
+    """The mean over the tokens of each sequence, summed in fp32 or better: ``(T, C)`` -> ``(B, C)``."""
+    sequence = (batch.position_ids == 0).cumsum(0) - 1  # (T,): the sequence of each token
+    x = x if x.dtype == torch.float64 else x.float()
+    sums = x.new_zeros(batch.num_sequences, x.shape[-1]).index_add(0, sequence, x)
+    return sums / batch.cu_seqlens.diff()[:, None]
+
+
 class MultipleChoiceClassifier(SequenceClassifier):
     """A score for each sequence, which is a question with one of its choices; the largest score is the answer.
 

@@ -26,6 +26,7 @@ _TOKENIZER = (
 )
 _TOKENIZER_SETTINGS = r"tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json"
 _TASK = r"task\.json"  # what a fine-tuned model's answers need besides, where the tasks wrote it
+_POOLING = r"modules\.json|1_Pooling/config\.json"  # how sentence-transformers makes a text's vector
 _WEIGHT_FORMS = (  # the first form that a repository has is downloaded
     r"model\.safetensors",
     r"model\.safetensors\.index\.json|model-\d+-of-\d+\.safetensors",
@@ -179,8 +180,9 @@ def _download(name: str, revision: str | None, files: list[str]) -> Path:
 
 
 def _config_and_tokenizer_files(files: Iterable[str]) -> list[str]:
-    """The config, the tokenizer and a task's settings among ``files``."""
-    return [file for file in files if re.fullmatch(f"{_CONFIG}|{_TASK}|{_TOKENIZER}|{_TOKENIZER_SETTINGS}", file)]
+    """The config, the tokenizer and the settings of a task or a pooling among ``files``."""
+    pattern = f"{_CONFIG}|{_TASK}|{_POOLING}|{_TOKENIZER}|{_TOKENIZER_SETTINGS}"
+    return [file for file in files if re.fullmatch(pattern, file)]
 
 
 def _weight_files(files: Iterable[str]) -> list[str]:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minibert import EncoderConfig, Tokenizer, pack
-from minibert.checkpoint import LoadReport, Pretrained
+from minibert.checkpoint import Checkpoint, LoadReport, Pretrained
 from minibert.errors import InputError
 from minibert.training import Divergence, LabelledBatch, Metric
 from tasks.data import Details, Encoded, ErrorCase, Example, Item, LabelPrediction, Output, Split, worst
@@ -99,9 +99,13 @@ class Task(ABC, Generic[Item, Example, Output]):
     def resolve_settings(self, train: Split[Item]) -> None:
         """Replaces ``self.settings`` where they depend on the training data."""
 
+    def resolve_for_checkpoint(self, checkpoint: Checkpoint | None) -> None:
+        """Replaces ``self.settings`` where they depend on the checkpoint that the model starts from; None for a new
+        model."""
+
     @classmethod
-    def settings_from_config(cls, config: EncoderConfig) -> dict[str, Any]:
-        """The settings of a fine-tuned checkpoint that has no settings file, from its config."""
+    def settings_from_checkpoint(cls, checkpoint: Checkpoint) -> dict[str, Any]:
+        """The settings of a fine-tuned checkpoint that has no settings file."""
         return {}
 
     # -- data ----------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from minibert.batch import from_padded
 from minibert.checkpoint import open_checkpoint
 from minibert.config import HIDDEN_ACTS
 from minibert.errors import InputError
-from minibert.families import FAMILIES
+from minibert.families import FAMILIES, OWN_HEADS
 from minibert.formats.conversion import convert
 from minibert.formats.source import FORMATS, MODELS, ConversionSource, open_source
 
@@ -90,7 +90,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
 def verify(source: ConversionSource, result: Path) -> dict[str, float]:
     """Compares what transformers computes from a source with what minibert computes from the result.
 
-    A CRF has no counterpart in transformers; its emissions are compared.
+    A CRF and the mean of a sequence have no counterpart in transformers; the emissions and the hidden states are
+    compared.
 
     Returns:
         The largest absolute difference of each output, in fp32 over batches of several lengths.
@@ -104,14 +105,18 @@ def verify(source: ConversionSource, result: Path) -> dict[str, float]:
         raise InputError("--verify needs transformers: pip install transformers; the result is written.") from None
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    architecture = source.architecture.replace("CrfFor", "For")
+    head = source.table.head
+    architecture = source.architecture
+    if head in OWN_HEADS:
+        head = "Model" if head.startswith("Mean") else OWN_HEADS[head]
+        architecture = source.config.family.class_of(head)
     theirs = getattr(transformers, architecture).from_pretrained(source.folder, dtype=torch.float32).eval()
     with tempfile.TemporaryDirectory() as temporary:
         folder = result
         if not (result / "config.json").is_file():
             folder = Path(temporary) / "back"
             convert(open_source(result), folder)
-        ours, loaded = open_checkpoint(folder).load(MODELS[source.table.head])
+        ours, loaded = open_checkpoint(folder).load(MODELS[head])
     # Parts that the result's format cannot store, such as a pooler in fairseq's; the report lists them.
     at_random = {output for output in _PART_OF if any(_PART_OF[output] in name for name in loaded.newly_initialised)}
     differences: dict[str, float] = {}

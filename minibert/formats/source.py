@@ -25,6 +25,7 @@ from minibert.formats.google import checkpoint as google
 from minibert.formats.names import NameTable, Readers, Slot, encoder_prefix, match_names, shorten
 from minibert.heads import (
     CrfTokenClassifier,
+    MeanSequenceClassifier,
     MultipleChoiceClassifier,
     PretrainingModel,
     ReplacedTokenDetector,
@@ -44,6 +45,7 @@ MODELS: dict[str, type[Pretrained]] = {
         TokenClassifier,
         CrfTokenClassifier,
         SequenceClassifier,
+        MeanSequenceClassifier,
         MultipleChoiceClassifier,
         SpanClassifier,
         ReplacedTokenDetector,

@@ -14,6 +14,8 @@ _METRICS = {
     "regression": ("pearson", "spearman"),
 }
 
+FIRST, MEAN = "first", "mean"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationSettings(RunSettings):
@@ -36,6 +38,13 @@ class ClassificationSettings(RunSettings):
         None, "name of the second text's column, for pairs (default: recognised)", answers=True
     )
     label_column: str | None = setting(None, "name of the label's column (default: recognised)")
+    pooling: str | None = setting(
+        None,
+        "what the label is read from: first (the first token, through the pooler) or mean (of all tokens) (default: "
+        "mean for a checkpoint of sentence-transformers that says so, else first)",
+        choices=(FIRST, MEAN),
+        answers=True,
+    )
     clean: tuple[str, ...] = setting(
         (), "replace a regular expression, as in 'https?://\\S+ -> URL'; may be repeated", answers=True
     )

@@ -1,7 +1,7 @@
 """Sentence classification: ``python -m tasks.classification --arch bert``.
 
 One text or a pair of texts; one label of several, several labels at once, or a number. The head is a linear map over
-the pooled first token.
+the pooled first token, or over the mean of all tokens.
 """
 
 import dataclasses
@@ -14,14 +14,14 @@ import numpy.typing as npt
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minibert import EncoderConfig, SequenceClassifier, Tokenizer
-from minibert.checkpoint import Pretrained
+from minibert import EncoderConfig, MeanSequenceClassifier, SequenceClassifier, Tokenizer
+from minibert.checkpoint import Checkpoint, Pretrained
 from minibert.errors import InputError
 from minibert.training import Divergence, LabelledBatch, class_divergence
 from tasks.classification.baseline import linear_baseline
 from tasks.classification.data import LabelledText, count_oddities, parse_cleanups, read_texts, text_fields
 from tasks.classification.scores import in_words, text_metrics, text_scores
-from tasks.classification.settings import ClassificationSettings
+from tasks.classification.settings import FIRST, MEAN, ClassificationSettings
 from tasks.classification.weighted import weighted_text_metrics
 from tasks.data import Details, Encoded, ErrorCase, Split, worst
 from tasks.statistics import Figures
@@ -101,7 +101,6 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
 
     name = "classification"
     settings_class = ClassificationSettings
-    model_class: type[Pretrained] = SequenceClassifier
     settings: ClassificationSettings
 
     def __init__(self, settings: Any) -> None:
@@ -171,10 +170,22 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         return dict(enumerate(names))
 
     @classmethod
-    def settings_from_config(cls, config: EncoderConfig) -> dict[str, Any]:
+    def settings_from_checkpoint(cls, checkpoint: Checkpoint) -> dict[str, Any]:
+        config = checkpoint.config
         kinds = {problem_type: kind for kind, problem_type in _PROBLEM_TYPES.items()}
         by_size = "regression" if config.num_labels == 1 else "single"  # as in Hugging Face's models
-        return {"kind": kinds.get(config.problem_type or "", by_size)}
+        pooling = MEAN if checkpoint.has_head(MeanSequenceClassifier.head) else FIRST
+        return {"kind": kinds.get(config.problem_type or "", by_size), "pooling": pooling}
+
+    def resolve_for_checkpoint(self, checkpoint: Checkpoint | None) -> None:
+        """Fixes the pooling."""
+        if self.settings.pooling is None:
+            pooling = MEAN if checkpoint is not None and checkpoint.made_for_means else FIRST
+            self.settings = dataclasses.replace(self.settings, pooling=pooling)
+
+    @property
+    def model_class(self) -> type[Pretrained]:
+        return MeanSequenceClassifier if self.settings.pooling == MEAN else SequenceClassifier
 
     def update_config(self, config: EncoderConfig) -> EncoderConfig:
         return config.with_problem_type(_PROBLEM_TYPES[self.settings.kind])

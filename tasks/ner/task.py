@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minibert import EncoderConfig
+from minibert.checkpoint import Checkpoint
 from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import split_words
 from tasks.data import Details, ErrorCase, Mark, Split, worst
@@ -62,9 +62,9 @@ class NerTask(WordLabelTask[Sentence]):
         return dict(enumerate(["O", *chain.from_iterable((f"B-{t}", f"I-{t}") for t in entity_counts(train.items))]))
 
     @classmethod
-    def settings_from_config(cls, config: EncoderConfig) -> dict[str, Any]:
+    def settings_from_checkpoint(cls, checkpoint: Checkpoint) -> dict[str, Any]:
         """No settings, but the labels of a checkpoint from another tool must be tags."""
-        names = list(config.id2label.values())
+        names = list(checkpoint.config.id2label.values())
         if "O" not in names or not all(is_tag(name) for name in names):
             raise InputError(
                 f"the checkpoint's labels ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''}) are not O and "

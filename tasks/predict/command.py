@@ -128,7 +128,7 @@ def load(run: str, *, device: str, precision: str) -> Predictor:
         if not names:
             raise InputError(f"{run}: is no run of a task, and its config.json names no head; name a run folder.")
         name = names[0]
-        values = task_class(name).settings_from_config(checkpoint.config)
+        values = task_class(name).settings_from_checkpoint(checkpoint)
         values |= taken_over(folder, settings_class(name), name)  # its CRF, if it has one
     task = task_class(name)(settings_class(name)(**values))
     return Predictor.load(task, checkpoint, device=device, precision=precision)

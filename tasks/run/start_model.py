@@ -69,6 +69,7 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
     loading = ""
     source = None if settings.from_random else settings.weights or bundled(arch)
     if source is None:
+        task.resolve_for_checkpoint(None)
         tokenizer = task.train_tokenizer(train, arch)
         config = EncoderConfig.from_dict({
             **_SMALL,
@@ -83,6 +84,7 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
         origin = f"small and {how}; for real use pass --weights {FAMILIES[arch].examples}"
     else:
         checkpoint = open_checkpoint(source, revision=settings.revision)
+        task.resolve_for_checkpoint(checkpoint)
         folder = checkpoint.folder
         config = checkpoint.config
         if labels is not None and set(config.id2label.values()) == set(labels.values()):
@@ -91,7 +93,7 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
         model, report = checkpoint.load(task.model_class, labels=labels)
         task.check_loaded(report, source)
         loading = str(report)
-        origin = _origin(settings, config, report, folder, task.name)
+        origin = _origin(task.settings, config, report, folder, task.name)
     model.config = task.update_config(model.config)
     _check_length(settings.max_length, tokenizer, model.config)
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6

@@ -11,7 +11,7 @@ from conversions import assert_same_bits, scrambled, values_of
 from minibert import CrfTokenClassifier, Encoder
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
-from minibert.families import FAMILIES
+from minibert.families import FAMILIES, OWN_HEADS
 from minibert.formats.conversion import convert
 from minibert.formats.source import MODELS, open_source
 from tools import convert_weights
@@ -24,7 +24,7 @@ HEADS = [
     (family, head)
     for family in ALL_FAMILIES
     for head in MODELS
-    if head in ("Model", *FAMILIES[family].heads) and not head.startswith("Crf")
+    if head in ("Model", *FAMILIES[family].heads) and head not in OWN_HEADS
 ]
 
 

@@ -10,10 +10,12 @@ from conftest import rows, tiny_config, write
 from ner_files import DEV, TRAIN
 from ner_files import write as write_sentences
 
-from minibert import CrfTokenClassifier
+from minibert import CrfTokenClassifier, MeanSequenceClassifier
 from tasks import registry
+from tasks.classification.data import LabelledText
 from tasks.classification.settings import ClassificationSettings
 from tasks.ner.settings import NerSettings
+from tasks.predict import command
 from tasks.run import start_model
 from tasks.run.options import parse
 
@@ -104,3 +106,27 @@ def test_nothing_is_left_behind_in_silence(tmp_path: Path) -> None:
     settings = parse(NerSettings, ["--weights", "someone/run"], task="ner").settings
     said = start_model._continued(settings, tmp_path, "ner")
     assert said == f"; does not take over its head = crf (to do so, give --weights {tmp_path})"
+
+
+@pytest.mark.slow
+def test_a_mean_goes_on_and_answers_from_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the settings and without any: the class in ``config.json`` says how it pools."""
+    options = ["--train", write(tmp_path / "t.jsonl", rows(40)), "--no-baseline", "--precision", "fp32"]
+    first = registry.run("classification", [
+        *options, "--weights", "random", "--pooling", "mean", "--epochs", "1", "--out", str(tmp_path / "first"),
+    ])  # fmt: skip
+    expected = metrics_of(first)["final"]["dev"]["loss"]
+    for name, more, pooling in (("mean", [], "mean"), ("first-token", ["--pooling", "first"], "first")):
+        out = registry.run(
+            "classification", [*options, "--weights", str(first), *STILL, *more, "--out", str(tmp_path / name)]
+        )
+        assert metrics_of(out)["settings"]["pooling"] == pooling
+        assert (metrics_of(out)["final"]["dev"]["loss"] == pytest.approx(expected, rel=1e-5)) == (pooling == "mean")
+    assert "does not take over its pooling = mean" in capsys.readouterr().out
+    bare = shutil.copytree(first, tmp_path / "bare", ignore=shutil.ignore_patterns("task.json", "settings.toml"))
+    answers = [
+        command.load(str(folder), device="cpu", precision="fp32").answer([LabelledText("a fine thing", None, None, 1)])
+        for folder in (first, bare)
+    ]
+    assert answers[0][0]["probabilities"] == answers[1][0]["probabilities"]
+    assert type(MeanSequenceClassifier.from_pretrained(bare)) is MeanSequenceClassifier
