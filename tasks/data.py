@@ -123,6 +123,28 @@ class ErrorCase:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Chart:
+    """Lines over an axis from 0 to 1, both axes.
+
+    Attributes:
+        name: for its file.
+        title: above it.
+        x, y: the axes' names, with their units.
+        lines: name in the key -> points.
+        diagonal: the name of a line from corner to corner; empty for none.
+        caption: below it.
+    """
+
+    name: str
+    title: str
+    x: str
+    y: str
+    lines: Mapping[str, Sequence[tuple[float, float]]]
+    diagonal: str = ""
+    caption: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Details:
     """What a report shows besides the metrics.
 
@@ -133,6 +155,7 @@ class Details:
         confusion: ``{gold label: {predicted label: count}}``, where the task has labels; all labels in both.
         errors: wrong answers, largest loss first.
         counted: what the confusion matrix counts, in the plural.
+        charts: plots of the task's own.
     """
 
     title: str
@@ -141,6 +164,7 @@ class Details:
     confusion: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     errors: Sequence[ErrorCase] = ()
     counted: str = "items"
+    charts: Sequence[Chart] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object, without the counts of the confusion matrix that are 0."""
@@ -151,7 +175,8 @@ class Details:
     def from_json(cls, values: Mapping[str, Any]) -> "Details":
         """What :meth:`to_json` gave."""
         errors = [ErrorCase(**{**case, "marks": [Mark(**mark) for mark in case["marks"]]}) for case in values["errors"]]
-        return cls(**{**values, "errors": errors})
+        charts = [Chart(**chart) for chart in values.get("charts", ())]
+        return cls(**{**values, "errors": errors, "charts": charts})
 
 
 def nonzero_counts(notes: Mapping[str, Any]) -> list[str]:

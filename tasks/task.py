@@ -231,6 +231,26 @@ class Task(ABC, Generic[Item, Example, Output]):
         found: list[Any] = [LabelPrediction(id2label[index], value) for ((index, value),) in decoded]
         return found
 
+    def calibrate(self, items: Sequence[Item], outputs: Sequence[Output]) -> Sequence[Output]:
+        """Fits on dev what answers need besides the best weights, and keeps it; returns the outputs with it.
+
+        Default: nothing.
+        """
+        return outputs
+
+    def calibration_record(self) -> Mapping[str, Any]:
+        """What :meth:`calibrate` has fitted, as JSON for the model's folder."""
+        return {}
+
+    def load_calibration(self, record: Mapping[str, Any], place: str) -> None:
+        """Takes what :meth:`calibration_record` gave.
+
+        Raises:
+            InputError: it cannot be used; the message begins with ``place``.
+        """
+        if record:
+            raise InputError(f"{place}: the task {self.name} has no calibration; copy the file from the run again.")
+
     def label_pairs(self, item: Item, output: Output) -> Iterable[tuple[str, str]]:
         """Gold and predicted label of each choice among ``labels`` that the model made in an item."""
         return [(label, _field(output, "label")) for label in self.labels_of(item)]

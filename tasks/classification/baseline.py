@@ -17,7 +17,12 @@ _TOKEN = rf"[{_CJK}]|[^\W{_CJK}]+|[^\w\s]"
 
 
 def linear_baseline(
-    train: Sequence[LabelledText], tests: Mapping[str, Sequence[LabelledText]], *, kind: str, seed: int
+    train: Sequence[LabelledText],
+    tests: Mapping[str, Sequence[LabelledText]],
+    *,
+    kind: str,
+    seed: int,
+    class_weights: str | None = None,
 ) -> dict[str, Any]:
     """Fits TF-IDF n-grams (1 and 2 tokens; logarithmic counts) and a linear support-vector machine.
 
@@ -29,6 +34,7 @@ def linear_baseline(
         tests: the data to score, by name.
         kind: one of :data:`tasks.classification.data.KINDS`.
         seed: of the solver; the same seed gives the same result.
+        class_weights: ``balanced``, as for the encoder; None for none.
 
     Returns:
         ``name``; ``seconds`` in all; and the metrics of each of ``tests``, from
@@ -41,7 +47,10 @@ def linear_baseline(
     vectorizer = TfidfVectorizer(token_pattern=_TOKEN, ngram_range=(1, 2), sublinear_tf=True)
     features = vectorizer.fit_transform(map(_text, train))
     labels: list[Any] = [item.label for item in train]
-    predict = _FITS[kind](features, labels, seed)
+    if kind == "regression":
+        predict = _ridge(features, labels, seed)
+    else:
+        predict = (_svm if kind == "single" else _svm_by_label)(features, labels, seed, class_weights)
     metrics = {
         split: text_metrics(kind, items, predict(vectorizer.transform(map(_text, items))))
         for split, items in tests.items()
@@ -54,21 +63,23 @@ def _text(item: LabelledText) -> str:
     return item.text if item.pair is None else f"{item.text}\n{item.pair}"
 
 
-def _svm(features: Any, labels: Sequence[str], seed: int) -> Predict:
+def _svm(features: Any, labels: Sequence[str], seed: int, weights: str | None) -> Predict:
     """One label for each text: one-versus-rest."""
     # Imported here because scikit-learn takes a second.
     from sklearn.svm import LinearSVC
 
     if len(set(labels)) == 1:  # which LinearSVC refuses
         return lambda texts: [labels[0]] * texts.shape[0]
-    machine = LinearSVC(random_state=seed).fit(features, labels)
+    machine = LinearSVC(random_state=seed, class_weight=weights).fit(features, labels)
     return lambda texts: list(map(str, machine.predict(texts)))
 
 
-def _svm_by_label(features: Any, labels: Sequence[tuple[str, ...]], seed: int) -> Predict:
+def _svm_by_label(features: Any, labels: Sequence[tuple[str, ...]], seed: int, weights: str | None) -> Predict:
     """Any number of labels: a machine for each that predicts whether a text has it."""
     names = sorted({name for of_text in labels for name in of_text})
-    machines = [_svm(features, [name if name in of_text else "" for of_text in labels], seed) for name in names]
+    machines = [
+        _svm(features, [name if name in of_text else "" for of_text in labels], seed, weights) for name in names
+    ]
 
     def predict(texts: Any) -> list[tuple[str, ...]]:
         answers = [machine(texts) for machine in machines]
@@ -83,6 +94,3 @@ def _ridge(features: Any, labels: Sequence[float], seed: int) -> Predict:
 
     model = Ridge(random_state=seed).fit(features, labels)
     return lambda texts: [float(number) for number in model.predict(texts)]
-
-
-_FITS: dict[str, Callable[[Any, Any, int], Predict]] = {"single": _svm, "multi": _svm_by_label, "regression": _ridge}

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from minibert.errors import InputError
 from minibert.training.settings import setting
 from tasks.classification.data import KINDS, check_columns, parse_cleanups
 from tasks.settings import RunSettings
@@ -15,6 +16,7 @@ _METRICS = {
 }
 
 FIRST, MEAN = "first", "mean"
+ONE, EACH = "one", "each"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,12 @@ class ClassificationSettings(RunSettings):
         choices=(FIRST, MEAN),
         answers=True,
     )
+    class_weights: str | None = setting(
+        None, "balanced: rare labels weigh more in the loss (default: all texts weigh the same)", choices=("balanced",)
+    )
+    threshold: str = setting(
+        ONE, "for several labels: one (the best on dev for all), each (for each label) or a probability", answers=True
+    )
     clean: tuple[str, ...] = setting(
         (), "replace a regular expression, as in 'https?://\\S+ -> URL'; may be repeated", answers=True
     )
@@ -53,6 +61,21 @@ class ClassificationSettings(RunSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         parse_cleanups(self.clean)
+        fixed = self.fixed_threshold
+        if self.threshold not in (ONE, EACH) and not (fixed is not None and 0 <= fixed <= 1):
+            raise InputError(f"--threshold {self.threshold}: give {ONE}, {EACH} or a probability from 0 to 1.")
+        if self.threshold != ONE and self.kind != "multi":
+            raise InputError(f"--threshold {self.threshold}: only several labels have one; add --kind multi.")
+        if self.class_weights is not None and self.kind == "regression":
+            raise InputError("--class-weights: numbers have no classes; leave it out.")
+
+    @property
+    def fixed_threshold(self) -> float | None:
+        """The threshold, where a number was given."""
+        try:
+            return float(self.threshold)
+        except ValueError:
+            return None
 
     def check_files(self) -> None:
         super().check_files()

@@ -11,19 +11,34 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from minibert import EncoderConfig, MeanSequenceClassifier, SequenceClassifier, Tokenizer
 from minibert.checkpoint import Checkpoint, Pretrained
 from minibert.errors import InputError
-from minibert.training import Divergence, LabelledBatch, class_divergence
+from minibert.training import Divergence, LabelledBatch
 from tasks.classification.baseline import linear_baseline
+from tasks.classification.calibration import (
+    Calibration,
+    best_thresholds,
+    expected_calibration_error,
+    fit_temperature,
+    probabilities,
+)
+from tasks.classification.curves import (
+    gold_labels,
+    ranking_figures,
+    reliability_before_and_after,
+)
 from tasks.classification.data import LabelledText, count_oddities, parse_cleanups, read_texts, text_fields
-from tasks.classification.scores import in_words, text_metrics, text_scores
-from tasks.classification.settings import FIRST, MEAN, ClassificationSettings
+from tasks.classification.details import text_details
+from tasks.classification.losses import Weights, balanced_weights, divergence_of, text_losses
+from tasks.classification.prediction import TextPrediction, predictions_from_logits
+from tasks.classification.scores import text_metrics
+from tasks.classification.settings import EACH, FIRST, MEAN, ClassificationSettings
 from tasks.classification.weighted import weighted_text_metrics
-from tasks.data import Details, Encoded, ErrorCase, Split, worst
+from tasks.data import Details, Encoded, Split
 from tasks.statistics import Figures
 from tasks.task import Task, label_names
 
@@ -51,51 +66,6 @@ class TextExample(NamedTuple):
     line: int
 
 
-class TextPrediction(NamedTuple):
-    """The prediction for an item.
-
-    Attributes:
-        names: of the labels.
-        values: ``(P, num_labels)``: a row for each of its P prompts (one without prompts); probabilities, or a number.
-    """
-
-    names: tuple[str, ...]
-    values: Floats
-
-    @property
-    def mean(self) -> Floats:
-        """``(num_labels,)``."""
-        mean: Floats = self.values.mean(axis=0)
-        return mean
-
-    def prediction(self, kind: str) -> Any:
-        """A label, a tuple of the labels with a probability of at least one half, or a number."""
-        if kind == "single":
-            return self.names[int(self.mean.argmax())]
-        if kind == "multi":
-            return tuple(name for name, value in zip(self.names, self.mean, strict=True) if value >= 0.5)
-        return float(self.mean[0])
-
-    def ranked(self) -> list[tuple[str, float]]:
-        """The labels with their probabilities, likeliest first."""
-        return sorted(zip(self.names, self.mean.tolist(), strict=True), key=lambda pair: -pair[1])
-
-    def probability_of(self, prediction: Any) -> float | None:
-        """The probability of a single label."""
-        return float(self.mean[self.names.index(prediction)]) if isinstance(prediction, str) else None
-
-
-def _label_divergence(first: Tensor, second: Tensor, batch: LabelledBatch) -> Tensor:
-    """``(KL(p || q) + KL(q || p)) / 2`` of each label's probabilities, averaged over labels as their loss is, and
-    summed over texts; from logits ``(B, K)``."""
-    p, q = first.float(), second.float()
-    return ((p.sigmoid() - q.sigmoid()) * (p - q)).mean(-1).sum() / 2
-
-
-def _squared_distance(first: Tensor, second: Tensor, batch: LabelledBatch) -> Tensor:
-    return ((first.float() - second.float()) ** 2).sum()
-
-
 class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
     """Labels for texts."""
 
@@ -106,6 +76,9 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
         self._cleanups = parse_cleanups(settings.clean)
+        self.calibration = Calibration()
+        self._label_weights: Weights | None = None
+        self._weight_tensor: Tensor | None = None
         self._separator: str | None = None  # of several labels: that of the file which is read first, the training data
 
     # -- data --------------------------------------------------------------------------------------------------------
@@ -147,11 +120,14 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         return {"texts": len(split.items), "labels": self.count_labels(split)}
 
     def resolve_settings(self, train: Split[LabelledText]) -> None:
-        """Fixes the names of the text columns, so that predictions read the same fields as training."""
+        """Fixes the names of the text columns, so that predictions read the same fields as training; and weighs the
+        labels."""
         names = ("text_column", "pair_column")
         if not any(getattr(self.settings, name) for name in names):
             recognised = {name: train.notes[name] for name in names if name in train.notes}
             self.settings = dataclasses.replace(self.settings, **recognised)
+        if self.settings.class_weights is not None:
+            self._label_weights = balanced_weights(train.items)
 
     def texts(self, item: LabelledText) -> list[str]:
         return [item.text] if item.pair is None else [item.text, item.pair]
@@ -237,42 +213,79 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         return label2id[label] if isinstance(label, str) else 0
 
     def losses(self, model: nn.Module, logits: Tensor, batch: LabelledBatch) -> Tensor:
-        """Cross-entropy, binary cross-entropy averaged over the labels, or squared error, as in Hugging Face."""
-        logits = logits.float()
-        if self.settings.kind == "single":
-            return F.cross_entropy(logits, batch.targets, reduction="none")
-        if self.settings.kind == "multi":
-            return F.binary_cross_entropy_with_logits(logits, batch.targets, reduction="none").mean(-1)
-        return (logits.squeeze(-1) - batch.targets) ** 2
+        return text_losses(self.settings.kind, logits, batch.targets, self._weights_of(model, logits.device))
+
+    def _weights_of(self, model: nn.Module, device: torch.device) -> Tensor | None:
+        """The weights of the model's labels, ``(2, num_labels)``; None where all count the same."""
+        if self._label_weights is None:
+            return None
+        if self._weight_tensor is None or self._weight_tensor.device != device:
+            rows = [self._label_weights[name] for _, name in sorted(label_names(model).items())]
+            self._weight_tensor = torch.tensor(rows, device=device).T
+        return self._weight_tensor
 
     def divergence(self, model: nn.Module) -> Divergence:
-        """For one label, of two distributions; for several labels, of each label's probabilities; for numbers, their
-        squared distance (as the R-Drop paper does for STS-B)."""
-        return {"single": class_divergence, "multi": _label_divergence, "regression": _squared_distance}[
-            self.settings.kind
-        ]
+        return divergence_of(self.settings.kind)
 
     # -- answers -----------------------------------------------------------------------------------------------------
 
     def decode(
         self, model: nn.Module, logits: Tensor, batch: LabelledBatch, examples: Sequence[TextExample]
     ) -> list[Floats]:
-        logits = logits.float()
-        if self.settings.kind == "single":
-            logits = logits.softmax(-1)
-        elif self.settings.kind == "multi":
-            logits = logits.sigmoid()
-        return list(logits.cpu().numpy())
+        """The logits."""
+        return list(logits.float().cpu().numpy())
 
     def outputs(
         self, model: nn.Module, items: Sequence[LabelledText], decoded: Sequence[Sequence[Floats]]
     ) -> list[TextPrediction]:
         id2label = label_names(model)
-        names = tuple(id2label[index] for index in range(len(id2label)))
-        return [TextPrediction(names, np.array(parts)) for parts in decoded]
+        names = [id2label[index] for index in range(len(id2label))]
+        return predictions_from_logits(self.settings.kind, names, np.array(decoded), self._with_fixed_threshold(names))
+
+    def _with_fixed_threshold(self, names: Sequence[str]) -> Calibration:
+        """What was fitted, with the threshold that was given in place of fitted ones."""
+        fixed = self.settings.fixed_threshold
+        thresholds = self.calibration.thresholds if fixed is None else dict.fromkeys(names, fixed)
+        return dataclasses.replace(self.calibration, thresholds=thresholds)
+
+    def calibrate(self, items: Sequence[LabelledText], outputs: Sequence[TextPrediction]) -> Sequence[TextPrediction]:
+        """Fits a temperature; for several labels, then the thresholds, as ``--threshold`` says."""
+        kind, names = self.settings.kind, outputs[0].names
+        if kind == "regression":
+            return outputs
+        logits = np.array([output.logits for output in outputs])
+        gold = np.array([self._target(item, {name: index for index, name in enumerate(names)}) for item in items])
+        temperature = fit_temperature(logits, gold, kind)
+        thresholds = {}
+        if kind == "multi" and self.settings.fixed_threshold is None:
+            mean = probabilities(logits, kind, temperature).mean(axis=1)
+            of_labels = zip(names, best_thresholds(mean, gold > 0, each=self.settings.threshold == EACH), strict=True)
+            thresholds = dict(of_labels)
+        self.calibration = Calibration(temperature=temperature, thresholds=thresholds)
+        return predictions_from_logits(kind, names, logits, self._with_fixed_threshold(names))
+
+    def calibration_record(self) -> Mapping[str, Any]:
+        return {} if self.calibration == Calibration() else self.calibration.to_json()
+
+    def load_calibration(self, record: Mapping[str, Any], place: str) -> None:
+        if record:
+            self.calibration = Calibration.from_json(record, place)
 
     def compute_metrics(self, items: Sequence[LabelledText], outputs: Sequence[TextPrediction]) -> dict[str, float]:
-        return text_metrics(self.settings.kind, items, self._predictions(outputs))
+        """Those of :func:`~tasks.classification.scores.text_metrics`; the expected calibration error, where there is a
+        temperature also without it; and of several labels the mean average precision and area under the ROC curve."""
+        kind, gold = self.settings.kind, gold_labels(items)
+        metrics = text_metrics(kind, items, [output.prediction for output in outputs])
+        if kind == "regression":
+            return metrics
+        before, after = reliability_before_and_after(kind, gold, outputs)
+        metrics["calibration_error"] = expected_calibration_error(after)
+        if self.calibration.temperature != 1:
+            metrics["calibration_error_as_trained"] = expected_calibration_error(before)
+        if kind == "multi" and (ranking := ranking_figures(gold, outputs)):
+            for name in ("average_precision", "auc"):
+                metrics[f"macro_{name}"] = float(np.mean([of_label[name] for of_label in ranking.values()]))
+        return metrics
 
     def warnings(self, items: Sequence[LabelledText], metrics: Mapping[str, float]) -> list[str]:
         if self.settings.kind != "regression":
@@ -288,36 +301,19 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
 
     def label_pairs(self, item: LabelledText, output: TextPrediction) -> Iterable[tuple[str, str]]:
         if isinstance(item.label, str):
-            yield item.label, output.prediction("single")
+            yield item.label, output.prediction
 
     def details(
         self, split: Split[LabelledText], outputs: Sequence[TextPrediction], losses: Sequence[float]
     ) -> Details:
-        predictions = self._predictions(outputs)
-        scored = text_scores(self.settings.kind, split.items, predictions)
-        errors = [
-            ErrorCase(
-                place=f"{split.path}, line {item.line}",
-                text=item.text if item.pair is None else f"{item.text} \u2016 {item.pair}",
-                gold=in_words(item.label),
-                predicted=f"{in_words(prediction)}{'' if sure is None else f' ({sure:.1%})'}",
-                loss=loss,
-            )
-            for item, prediction, output, loss in zip(split.items, predictions, outputs, losses, strict=True)
-            if item.label != prediction
-            for sure in [output.probability_of(prediction)]
-        ]
-        return Details(
-            title=scored.title, rows=scored.rows, table=scored.table, confusion=scored.confusion, errors=worst(errors)
-        )
+        return text_details(self.settings, split, outputs, losses)
 
     def prediction_record(self, item: LabelledText, output: TextPrediction) -> dict[str, Any]:
         """Labels with the probabilities of all, or of the likeliest if one of many is to be chosen; or numbers."""
         kind = self.settings.kind
-        predicted = output.prediction(kind)
-        record = {"gold": item.label, "predicted": predicted}
+        record = {"gold": item.label, "predicted": output.prediction}
         if kind == "single":
-            record["probability"] = output.probability_of(predicted)
+            record["probability"] = output.probability
         if kind != "regression":
             most = _SHOWN_LABELS if kind == "single" else None
             record["probabilities"] = dict(output.ranked()[:most])
@@ -326,14 +322,16 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
     def weighted_metrics(self, records: Sequence[Mapping[str, Any]]) -> Figures:
         return weighted_text_metrics(self.settings.kind, records)
 
-    def _predictions(self, outputs: Sequence[TextPrediction]) -> list[Any]:
-        return [output.prediction(self.settings.kind) for output in outputs]
-
     def baseline(self, splits: Mapping[str, Split[LabelledText]]) -> dict[str, Any] | None:
         if not self.settings.baseline:
             return None
-        evaluated = {name: split.items for name, split in splits.items() if name != "train"}
-        return linear_baseline(splits["train"].items, evaluated, kind=self.settings.kind, seed=self.settings.seed)
+        return linear_baseline(
+            splits["train"].items,
+            {name: split.items for name, split in splits.items() if name != "train"},
+            kind=self.settings.kind,
+            seed=self.settings.seed,
+            class_weights=self.settings.class_weights,
+        )
 
     # -- new text ----------------------------------------------------------------------------------------------------
 
@@ -350,13 +348,12 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         kind = self.settings.kind
         text, pair = item.as_given
         given: dict[str, Any] = {"text": text} if pair is None else {"text": text, "pair": pair}
-        prediction = output.prediction(kind)
         if kind == "regression":
-            return {**given, "score": prediction}
+            return {**given, "score": output.prediction}
         if kind == "single":
-            given |= {"label": prediction, "probability": output.probability_of(prediction)}
+            given |= {"label": output.prediction, "probability": output.probability}
         else:
-            given["labels"] = list(prediction)
+            given["labels"] = list(output.prediction)
         return {**given, "probabilities": dict(output.ranked()[:_SHOWN_LABELS])}
 
 

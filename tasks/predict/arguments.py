@@ -24,6 +24,11 @@ def parser() -> argparse.ArgumentParser:
         "--format", choices=FORMATS, default="auto", help="of the input (default: by ending and content)"
     )
     parser.add_argument("--out", metavar="FILE", help="write here, whole or not at all (default: standard output)")
+    parser.add_argument(
+        "--threshold",
+        metavar="X",
+        help="of several labels: give those with this probability (default: as the run chose)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--precision", choices=(*PRECISIONS, INT8), default="auto",

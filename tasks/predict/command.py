@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with distributed.process_group(choose_device(options.device)) as device:
         if distributed.world_size() > 1:
             _check_shareable(out, options.file)
-        predictor = load(options.run, device=str(device), precision=options.precision)
+        predictor = load(options.run, device=str(device), precision=options.precision, threshold=options.threshold)
         numbered = enumerate(chunks(records(options.file, options.format)))
         if out is None:
             if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8, whatever the terminal's encoding
@@ -104,9 +104,14 @@ def _write(
         write_answers(predictor, numbered, file, numbers=numbers)
 
 
-def load(run: str, *, device: str, precision: str) -> Predictor:
+def load(run: str, *, device: str, precision: str, threshold: str | None = None) -> Predictor:
     """A run's task with its settings, model and tokenizer, from the model's folder alone; for a checkpoint of another
     tool, its head decides.
+
+    Args:
+        run: its folder, or a name on the hub.
+        device, precision: as in :meth:`~tasks.run.predictor.Predictor.load`.
+        threshold: in place of that of the run, for several labels.
 
     Raises:
         InputError: it is not a run, or cannot be used.
@@ -130,8 +135,25 @@ def load(run: str, *, device: str, precision: str) -> Predictor:
         name = names[0]
         values = task_class(name).settings_from_checkpoint(checkpoint)
         values |= taken_over(folder, settings_class(name), name)  # its CRF, if it has one
+    if threshold is not None:
+        values["threshold"] = _threshold(threshold, values, name)
     task = task_class(name)(settings_class(name)(**values))
     return Predictor.load(task, checkpoint, device=device, precision=precision)
+
+
+def _threshold(threshold: str, values: Mapping[str, Any], task: str) -> str:
+    """The threshold, where the run has one.
+
+    Raises:
+        InputError: it has none, or this is no number.
+    """
+    if task != "classification" or values.get("kind") != "multi":
+        raise InputError(f"--threshold {threshold}: only models of several labels have one; leave it out.")
+    try:
+        float(threshold)
+    except ValueError:
+        raise InputError(f"--threshold {threshold}: give a probability from 0 to 1.") from None
+    return threshold
 
 
 def chunks(inputs: Iterable[Record]) -> Iterator[list[Record]]:

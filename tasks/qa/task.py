@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from tasks.classification.data import LabelledText
-from tasks.classification.task import ClassificationTask, TextPrediction
+from tasks.classification.prediction import TextPrediction
+from tasks.classification.task import ClassificationTask
 from tasks.classification.weighted import share_of
 from tasks.data import Details, Split
 from tasks.qa.settings import QUESTION, QaSettings
@@ -47,7 +48,7 @@ class QaTask(ClassificationTask):
         metrics[f"top_{k}_accuracy"] = float(np.mean(among))
         if self.settings.unknown:
             answered = [output.mean.max() >= self.settings.unknown for output in outputs]
-            right = [label == o.prediction("single") for label, o in zip(gold, outputs, strict=True)]
+            right = [label == o.prediction for label, o in zip(gold, outputs, strict=True)]
             metrics["answered"] = float(np.mean(answered))
             if any(answered):
                 metrics["accuracy_of_answered"] = float(np.mean(right, where=answered))

@@ -4,12 +4,13 @@ Numbers have four digits, as on the terminal. Plots come from :mod:`tasks.report
 that they are missing.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.data import Details, ErrorCase, Mark
+from tasks.data import Chart, Details, ErrorCase, Mark
 from tasks.report import plots
 from tasks.report.markup import Html, element, join, marked_text, named_row, number, row, table
 from tasks.report.parts import (
@@ -170,9 +171,23 @@ def _answers(split: str, details: Details, pictures: Pictures) -> list[Section]:
         found.append(Section(f"Classes, {split}", _classes(split, details)))
     if details.confusion:
         found.append(Section(f"Confusion, {split}", _confusion(split, details, pictures)))
+    if details.charts:
+        drawn = [_chart(split, chart, pictures) for chart in details.charts]
+        found.append(Section(f"Probabilities, {split}", element("div", *drawn, class_="figures")))
     if details.errors:
         found.append(Section(f"Worst errors, {split}", _errors(details.errors)))
     return found
+
+
+def _chart(split: str, chart: Chart, pictures: Pictures) -> Html:
+    title = f"{chart.title}, {split}"
+    titled = dataclasses.replace(chart, title=title)
+    return pictures.figure(
+        lambda name: plots.lines(titled, name=name),
+        name=f"{chart.name}-{split}",
+        caption=chart.caption,
+        names=list(chart.lines),
+    )
 
 
 def _classes(split: str, details: Details) -> Html:

@@ -71,8 +71,13 @@ class Pictures:
         self._folder = folder / "plots"
         self._installed = plots.installed()
 
-    def figure(self, draw: Callable[[str], plots.Plot], *, name: str, caption: str = "") -> Html:
-        """The plot that ``draw`` makes; ``name`` is its file name and makes its ids unique."""
+    def figure(
+        self, draw: Callable[[str], plots.Plot], *, name: str, caption: str = "", names: Sequence[str] = ()
+    ) -> Html:
+        """The plot that ``draw`` makes; ``name`` is its file name and makes its ids unique.
+
+        Where no font has all its names, numbers stand for them: in the order of the table, or of ``names``.
+        """
         if not self._installed:
             return Html()
         plot = draw(name)
@@ -80,7 +85,8 @@ class Pictures:
         for ending, content in plot.files.items():
             write_atomically(self._folder / f"{name}.{ending}", partial(Path.write_bytes, data=content))
         if plot.numbered:
-            caption += " No installed font has all the names, so numbers stand for them, in the order of the table."
+            key = "; ".join(f"{number} {shown}" for number, shown in enumerate(names, 1)) or "in the order of the table"
+            caption += f" No installed font has all the names, so numbers stand for them: {key}."
         return element("figure", Html(plot.svg), *([element("figcaption", caption.strip())] if caption else []))
 
     def note(self) -> Html:

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.data import Chart
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # The page's light colours. In the page each becomes the CSS variable of that name, and so follows its dark mode.
 _COLOURS = {"ink": "#1c1e21", "muted": "#5f6670", "rule": "#d9dce1", "one": "#1f6fb5", "two": "#c2571a"}
+_MORE_COLOURS = ("#2a8a63", "#8a5fb0", "#a8861a", "#c0507f")
 _FONT = "DejaVu Sans"  # comes with matplotlib
 _CJK_FONTS = (
     "Noto Sans CJK TC", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans TC", "Noto Sans SC", "Source Han Sans TC",
@@ -28,6 +31,7 @@ _CJK_FONTS = (
 _LONGEST_LABEL = 32
 _MOST_NAMED = 30  # classes whose names fit next to a matrix
 _MOST_WRITTEN = 12  # classes whose shares fit into its cells
+_MOST_MARKED = 20  # points of a line that are marked
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,28 @@ def curves(
         axes.grid(axis="y")
 
     return _render(draw, name=name, size=(4.8, 3.2), label=f"{figure} by epoch")
+
+
+def lines(chart: Chart, *, name: str) -> Plot:
+    """The lines of a chart, both axes from 0 to 1."""
+    labels, numbered = _labels(list(chart.lines))
+
+    def draw(axes: "Axes") -> None:
+        for number, (label, points) in enumerate(zip(labels, chart.lines.values(), strict=True)):
+            style: dict[str, Any] = {"marker": "o"} if len(points) <= _MOST_MARKED else {}
+            colour = (_COLOURS["one"], _COLOURS["two"], *_MORE_COLOURS)[number % (2 + len(_MORE_COLOURS))]
+            axes.plot(*zip(*points, strict=True), color=colour, label=label, markersize=4, linewidth=1.4, **style)
+        if chart.diagonal:
+            axes.plot((0, 1), (0, 1), color=_COLOURS["muted"], linestyle=":", linewidth=1, label=chart.diagonal)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xlabel(chart.x)
+        axes.set_ylabel(chart.y)
+        axes.set_title(chart.title, loc="left")
+        axes.legend(loc="best", frameon=False, labelcolor=_COLOURS["muted"])
+        axes.grid()
+
+    return _render(draw, name=name, size=(4.8, 4.2), label=chart.title, text=labels, numbered=numbered)
 
 
 def confusion(matrix: Mapping[str, Mapping[str, int]], *, name: str, title: str) -> Plot:

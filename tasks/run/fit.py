@@ -32,8 +32,8 @@ def fit(run: Run) -> list[dict[str, Any]]:
         return task.losses(model, batch.output_of(module), batch).sum()
 
     def dev_metrics() -> dict[str, float]:
-        on_sample, _ = score_items(task, model, *sample, "the training loss")
-        on_dev, _ = score_items(task, model, dev.items, prepared.encoded["dev"], "the dev loss")
+        on_sample = score_items(task, model, *sample, "the training loss")
+        on_dev = score_items(task, model, dev.items, prepared.encoded["dev"], "the dev loss")
         return {**on_dev, f"train_{main_metric}": on_sample[main_metric]}
 
     trainer = Trainer(

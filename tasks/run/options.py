@@ -19,7 +19,8 @@ from minibert.errors import InputError
 from minibert.files import read_json_object, write_atomically
 from minibert.training.settings import option_name
 from tasks.run.console import program
-from tasks.settings import CRF, RANDOM, SETTINGS_FILE, TASK_FILE, RunSettings
+from tasks.run.local_weights import check_length_of_weights
+from tasks.settings import CALIBRATION, CRF, RANDOM, SETTINGS_FILE, TASK_FILE, RunSettings
 
 # The sections of --help, after that of the task's own settings.
 SECTIONS = {
@@ -82,6 +83,7 @@ def parse(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task
         given = {**taken_over(Path(given["weights"]), settings_class, task), **given}
     settings = settings_class(**given)
     settings.check_files()
+    check_length_of_weights(settings)
     if resume and settings.out is None:
         raise InputError("--resume: needs --out, the folder of the run to continue.")
     return Command(settings, dry_run, resume, named)
@@ -239,6 +241,8 @@ def read_settings(path: Path, settings_class: type[RunSettings], task: str) -> d
     settings = {}
     for given, value in _read(path).items():
         name = given.replace("-", "_")
+        if name == CALIBRATION and path.name == TASK_FILE:
+            continue
         if name == "task":
             if value != task:
                 raise InputError(f"{path}: has the settings of the task {value!r}; run {program(f'tasks.{value}')}.")

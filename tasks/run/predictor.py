@@ -13,6 +13,7 @@ from minibert.inference import for_inference
 from minibert.training import choose_device, choose_precision
 from minibert.training.precision import DTYPES
 from tasks.run.evaluate import evaluate
+from tasks.run.task_file import load_calibration
 from tasks.settings import INT8
 from tasks.task import Task
 
@@ -43,9 +44,10 @@ class Predictor:
                 fp32.
 
         Raises:
-            InputError: it cannot be used, or it has no trained head for this task.
+            InputError: it or what was fitted with it cannot be used, or it has no trained head for this task.
         """
         model, report = checkpoint.load(task.model_class)
+        load_calibration(checkpoint.folder, task)
         if untrained := report.newly_initialised:
             raise InputError(
                 f"{checkpoint.folder}: has no trained head for {task.name} ({', '.join(untrained)} missing); train "

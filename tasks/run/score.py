@@ -1,5 +1,6 @@
 """The metrics of a model on labelled items, and a run's final scores."""
 
+import dataclasses
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,26 +31,51 @@ class Score:
 
 
 def score(run: Run) -> dict[str, Score]:
-    """Scores the run's model on ``dev`` and, if there is one, ``test``; all processes share the work."""
+    """Scores the run's model on ``dev``, by which the task is calibrated, and, if there is one, ``test``; all processes
+    share the work.
+
+    Raises:
+        Diverged: a loss is not finite.
+    """
     scores = {}
     for name in [name for name in ("dev", "test") if name in run.prepared.splits]:
         split, encoded = run.prepared.splits[name], run.prepared.encoded[name]
-        metrics, evaluation = score_items(run.task, run.model, split.items, encoded, f"the {name} loss")
+        evaluation = evaluate_labelled(run.task, run.model, split.items, encoded, f"the {name} loss")
+        if name == "dev":
+            calibrated = run.task.calibrate(split.items, evaluation.outputs)
+            evaluation = dataclasses.replace(evaluation, outputs=list(calibrated))
+        metrics = figures(run.task, split.items, evaluation)
         scores[name] = Score(split=split, metrics=metrics, evaluation=evaluation)
     return scores
 
 
 def score_items(
     task: AnyTask, model: Pretrained, items: Sequence[Any], encoded: Encoded[Any], loss_name: str
-) -> tuple[dict[str, float], Evaluation[Any]]:
-    """The loss and the task's metrics, and the outputs they are computed from.
+) -> dict[str, float]:
+    """The loss and the task's metrics, before calibration.
+
+    Raises:
+        Diverged: the loss is not finite.
+    """
+    return figures(task, items, evaluate_labelled(task, model, items, encoded, loss_name))
+
+
+def evaluate_labelled(
+    task: AnyTask, model: Pretrained, items: Sequence[Any], encoded: Encoded[Any], loss_name: str
+) -> Evaluation[Any]:
+    """The outputs for labelled items; all processes share the work.
 
     Raises:
         Diverged: the loss is not finite.
     """
     evaluation = evaluate(task, model, items, encoded, precision=task.settings.precision, together=True)
     check_finite(evaluation.mean_loss, loss_name)
-    return {"loss": evaluation.mean_loss, **task.compute_metrics(items, evaluation.outputs)}, evaluation
+    return evaluation
+
+
+def figures(task: AnyTask, items: Sequence[Any], evaluation: Evaluation[Any]) -> dict[str, float]:
+    """The loss and the task's metrics."""
+    return {"loss": evaluation.mean_loss, **task.compute_metrics(items, evaluation.outputs)}
 
 
 def training_sample(prepared: Prepared, seed: int) -> tuple[Sequence[Any], Encoded[Any]]:

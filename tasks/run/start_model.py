@@ -11,12 +11,10 @@ from minibert.checkpoint import LoadReport, Pretrained, open_checkpoint
 from minibert.errors import InputError
 from minibert.families import BERT, FAMILIES
 from tasks.data import Split
+from tasks.run.local_weights import bundled, check_longest
 from tasks.run.options import taken_over
 from tasks.settings import RunSettings
 from tasks.task import Task
-
-# Where tools/make_bundled_weights.py puts the small pre-trained models: next to the packages.
-_BUNDLED = Path(__file__).parents[2] / "weights"
 
 DROPOUT: dict[str, Any] = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
 """For small models in fine-tuning; also for ALBERT, whose own default is 0."""
@@ -101,27 +99,6 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
     return StartingModel(model=model, tokenizer=tokenizer, origin=origin, folder=folder, loading=loading)
 
 
-def bundled(arch: str) -> Path:
-    """The folder of the small pre-trained model of a family.
-
-    Raises:
-        InputError: the family has none, or it is not there.
-    """
-    family = FAMILIES[arch]
-    if not family.bundled:
-        raise InputError(
-            f"--arch {arch}: no small {family.title} comes with minibert; give --weights, such as {family.examples}, "
-            "or random."
-        )
-    folder = _BUNDLED / f"{arch}-tiny"
-    if not folder.is_dir():
-        raise InputError(
-            f"{folder}: the small pre-trained model is not there; fetch minibert whole, or give --weights, such as "
-            f"{family.examples}, or random."
-        )
-    return folder
-
-
 def require_trained_head(report: LoadReport, path: object) -> None:
     """Raises InputError if a checkpoint had no language-modelling head, so that its predictions would be random."""
     if untrained := [name for name in report.newly_initialised if name.startswith("mlm.")]:
@@ -132,12 +109,10 @@ def require_trained_head(report: LoadReport, path: object) -> None:
 
 
 def _check_length(max_length: int | None, tokenizer: Tokenizer, config: EncoderConfig) -> None:
+    check_longest(max_length, config)
     smallest = tokenizer.num_special_tokens() + 1
-    if max_length is not None and not smallest <= max_length <= config.max_length:
-        raise InputError(
-            f"--max-length {max_length}: this model has positions for {config.max_length} tokens, special tokens "
-            f"included; give a number from {smallest} to {config.max_length}."
-        )
+    if max_length is not None and max_length < smallest:
+        raise InputError(f"--max-length {max_length}: leaves no room beside special tokens; give {smallest} or more.")
 
 
 def _origin(settings: RunSettings, config: EncoderConfig, report: LoadReport, folder: Path, task: str) -> str:

@@ -31,6 +31,7 @@ from tasks.run.provenance import weights_record
 from tasks.run.record import metrics_record
 from tasks.run.score import Score, score
 from tasks.run.start_model import StartingModel
+from tasks.run.task_file import write_task_file
 from tasks.settings import RunSettings
 
 
@@ -66,6 +67,8 @@ def train(
         with _explain_interruption(run.folder):
             _load_best(run)
             scores = score(run)
+            if distributed.is_rank0():
+                write_task_file(run.folder, run.task)
         if not distributed.is_rank0():
             return run.folder
     with _explain_interruption(run.folder):

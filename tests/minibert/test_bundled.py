@@ -14,7 +14,7 @@ from minibert.errors import InputError
 from tasks import registry
 from tasks.fill_mask import command as fill_mask
 from tasks.run import start_model as model
-from tasks.run.start_model import bundled
+from tasks.run.local_weights import bundled
 from tools import make_bundled_weights
 
 TEXTS = ["臺北是台灣的首都。", "请问在London的住户名簿？", "The cat sat on the mat."]

@@ -12,15 +12,18 @@ import torch
 from conftest import FAMILIES, rows, scramble, tiny_config, write
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import logit
 
 from minibert import SequenceClassifier, Tokenizer, pack
 from minibert.errors import InputError
 from minibert.inference import for_inference
 from minibert.training import autocast
 from tasks import registry
+from tasks.classification.calibration import Calibration
 from tasks.classification.data import LabelledText
+from tasks.classification.prediction import TextPrediction, predictions_from_logits
 from tasks.classification.settings import ClassificationSettings
-from tasks.classification.task import ClassificationTask, TextExample, TextPrediction, cut_to_fit
+from tasks.classification.task import ClassificationTask, TextExample, cut_to_fit
 
 pytestmark = pytest.mark.usefixtures("narrow_models")
 
@@ -145,12 +148,24 @@ def test_a_pair_has_a_token_of_each_text_at_least(tmp_path: Path) -> None:
     registry.run("classification", [*options, "--max-length", "5"])
 
 
+def predicted(kind: str, values: list[list[float]], **thresholds: float) -> TextPrediction:
+    """The prediction whose probabilities are ``values``, a row for each prompt."""
+    probability = np.array([values], np.float32)
+    logits = {"single": np.log, "multi": logit, "regression": np.array}[kind](probability)
+    (found,) = predictions_from_logits(kind, "abc", logits, Calibration(thresholds=thresholds))
+    return found
+
+
 def test_what_a_judgement_predicts() -> None:
-    given_ = TextPrediction(("a", "b", "c"), np.array([[0.2, 0.5, 0.9], [0.4, 0.7, 0.3]], np.float32))
-    assert given_.prediction("single") == "b"  # the means are 0.3, 0.6 and 0.6: the first of equals
-    assert given_.prediction("multi") == ("b", "c")
-    assert [name for name, _ in given_.ranked()] == ["b", "c", "a"]
-    assert TextPrediction(("score",), np.array([[1.5]], np.float32)).prediction("regression") == 1.5
+    single = predicted("single", [[0.1, 0.5, 0.4], [0.2, 0.4, 0.4]])
+    assert single.prediction == "b"
+    assert single.probability == pytest.approx(0.45)
+    assert [name for name, _ in single.ranked()] == ["b", "c", "a"]
+    several = [[0.2, 0.5, 0.9], [0.4, 0.7, 0.3]]  # the means are 0.3, 0.6 and 0.6
+    assert predicted("multi", several).prediction == ("b", "c")
+    assert predicted("multi", several, a=0.25, b=0.61).prediction == ("a", "c")
+    assert predicted("multi", several).probability is None
+    assert predicted("regression", [[1.5]]).prediction == 1.5
 
 
 @pytest.mark.slow

@@ -289,7 +289,7 @@ def fails(
         (["--train", "none.txt"], "none.txt: no such file"),
         (["--dev", "dev.txt"], "--dev: needs --train"),
         (["--weights", "random", "--max-length", "257"], "--max-length 257: this model has positions for 256 tokens"),
-        (["--weights", "random", "--max-length", "2"], "from 3 to 256"),
+        (["--weights", "random", "--max-length", "2"], "leaves no room beside special tokens; give 3 or more"),
         (["--metric", "f2"], "--metric f2: use one of strict_f1, default_f1, loss"),
         (["--head", "mlp"], "--head mlp: use one of linear, crf."),
         (["--seeds", "0"], "--seeds 0: must be 1 or more"),

@@ -10,8 +10,9 @@ import pytest
 
 from minibert.errors import InputError
 from tasks import registry
+from tasks.classification.calibration import Calibration
 from tasks.classification.data import LabelledText
-from tasks.classification.task import TextPrediction
+from tasks.classification.prediction import TextPrediction, predictions_from_logits
 from tasks.data import Split
 from tasks.qa.settings import QaSettings
 from tasks.qa.task import QaTask
@@ -76,7 +77,9 @@ def test_more_answers_are_asked_of_a_run_whose_best_epoch_went_by_its_top_k(
 
 
 def judged(*values: list[float]) -> TextPrediction:
-    return TextPrediction(("a", "b", "c"), np.array(values, np.float32))
+    """The prediction with these probabilities of three labels in each prompt."""
+    (found,) = predictions_from_logits("single", ("a", "b", "c"), np.log(np.array([values], np.float32)), Calibration())
+    return found
 
 
 def test_figures_of_prompts_by_hand() -> None:

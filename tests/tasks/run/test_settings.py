@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from conftest import tiny_config, write_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -120,6 +121,19 @@ def test_written_settings_read_back_the_same(tmp_path_factory: pytest.TempPathFa
     write_settings(path, settings, "classification")
     assert tomllib.loads(path.read_text(encoding="utf-8"))["task"] == "classification"
     assert ClassificationSettings(**read_settings(path, ClassificationSettings, "classification")) == settings
+
+
+def test_a_length_that_local_weights_have_no_positions_for_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    """The small models have 256, RoBERTa's tables two more rows for padding."""
+    for arch in ("bert", "albert", "roberta"):
+        assert parsed("--arch", arch, "--max-length", "256").settings.max_length == 256
+        with pytest.raises(InputError, match="--max-length 257: this model has positions for 256 tokens"):
+            parsed("--arch", arch, "--max-length", "257")
+    write_checkpoint(tmp_path, {}, tiny_config("roberta").to_dict())
+    with pytest.raises(InputError, match="positions for 20 tokens"):
+        parsed("--weights", str(tmp_path), "--max-length", "21")
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")  # said in full where the checkpoint is opened
+    parsed("--weights", str(tmp_path), "--max-length", "21")
 
 
 def test_help_shows_what_most_people_need_in_sections(

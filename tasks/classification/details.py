@@ -1,0 +1,69 @@
+"""What a report shows of labelled texts: tables, curves and the worst errors."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.classification.curves import (
+    gold_labels,
+    precision_recall_chart,
+    ranking_figures,
+    reliability_before_and_after,
+    reliability_chart,
+)
+from tasks.classification.data import LabelledText
+from tasks.classification.prediction import TextPrediction
+from tasks.classification.scores import in_words, text_scores
+from tasks.classification.settings import ClassificationSettings
+from tasks.data import Details, ErrorCase, Split, worst
+
+
+def text_details(
+    settings: ClassificationSettings,
+    split: Split[LabelledText],
+    outputs: Sequence[TextPrediction],
+    losses: Sequence[float],
+) -> Details:
+    """The details of the final evaluation of a split."""
+    kind, gold = settings.kind, gold_labels(split.items)
+    scored = text_scores(kind, split.items, [output.prediction for output in outputs])
+    errors = [
+        ErrorCase(
+            place=f"{split.path}, line {item.line}",
+            text=item.text if item.pair is None else f"{item.text} \u2016 {item.pair}",
+            gold=in_words(item.label),
+            predicted=f"{in_words(output.prediction)}{'' if sure is None else f' ({sure:.1%})'}",
+            loss=loss,
+        )
+        for item, output, loss in zip(split.items, outputs, losses, strict=True)
+        if item.label != output.prediction
+        for sure in [output.probability]
+    ]
+    details = Details(
+        title=scored.title, rows=scored.rows, table=scored.table, confusion=scored.confusion, errors=worst(errors)
+    )
+    if kind == "regression":
+        return details
+    temperature = outputs[0].calibration.temperature
+    charts = [reliability_chart(*reliability_before_and_after(kind, gold, outputs), temperature)]
+    if kind == "multi":
+        charts = [*filter(None, [precision_recall_chart(gold, outputs)]), *charts]
+        details = _with_thresholds(details, gold, outputs, chosen=settings.fixed_threshold is None)
+    return dataclasses.replace(details, charts=charts)
+
+
+def _with_thresholds(
+    details: Details, gold: Sequence[Any], outputs: Sequence[TextPrediction], *, chosen: bool
+) -> Details:
+    """With each label's threshold, average precision and area under the ROC curve; ``chosen`` on dev, or given."""
+    thresholds, ranking = outputs[0].calibration.thresholds, ranking_figures(gold, outputs)
+    rows = {name: dict(row) for name, row in details.rows.items()}
+    for name in rows.keys() & thresholds.keys():
+        rows[name]["threshold"] = thresholds[name]
+        for figure, value in ranking.get(name, {}).items():
+            rows[name][figure.replace("_", " ").replace("auc", "AUC")] = value
+    said = ", ".join(f"{name} {value:.4f}" for name, value in thresholds.items())
+    if len(set(thresholds.values())) == 1:
+        said = f"{next(iter(thresholds.values())):.4f} for all labels"
+    said = f"thresholds: {said}{' (the best on dev)' if chosen else ''}"
+    return dataclasses.replace(details, rows=rows, table=f"{details.table}\n\n{said}")
