@@ -2,16 +2,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: ner check test lint hooks
+# Compiling everything that is installed costs a minute; what is imported is compiled, and kept, at its first import.
+PIP_INSTALL := $(BIN)/pip install --quiet --no-compile
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: ner check test lint fast-tests all-tests hooks
 
 ner: .venv/installed
 	$(BIN)/python -m tasks.ner --arch albert
 
-check: lint
-	$(BIN)/pytest -n auto --dist loadfile -m "not slow"
+# With -j2, mypy, which has one thread, runs beside the tests.
+check: lint fast-tests
 
-test: lint
-	$(BIN)/pytest -n auto --dist loadfile
+test: lint all-tests
+
+fast-tests: .venv/installed-for-tests
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow"
+
+all-tests: .venv/installed-for-tests
+	$(BIN)/pytest -n auto --dist worksteal
 
 lint: .venv/installed-for-tests
 	$(BIN)/ruff check .
@@ -19,15 +28,15 @@ lint: .venv/installed-for-tests
 	$(BIN)/mypy
 
 hooks: .venv/installed-for-tests
-	$(BIN)/pip install --quiet pre-commit
+	$(PIP_INSTALL) pre-commit
 	$(BIN)/pre-commit install
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -e ".[report]"
+	$(PIP_INSTALL) -e ".[report]"
 	touch $@
 
 .venv/installed-for-tests: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -e ".[test]"
+	$(PIP_INSTALL) -e ".[test]"
 	touch $@

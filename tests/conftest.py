@@ -61,7 +61,7 @@ def _same_start_for_every_test() -> None:
 @pytest.fixture
 def narrow_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random models of two layers in place of four, where what they learn matters little, to save time."""
-    two = {"num_hidden_layers": 2, "hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512}
+    two = {"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128}
     narrow = {name: replace(family, small={**family.small, **two}) for name, family in FAMILIES_BY_NAME.items()}
     monkeypatch.setattr(start_model, "FAMILIES", narrow)
 
@@ -72,6 +72,29 @@ def _signals_as_in_a_terminal() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _plots_in_the_page_alone() -> Iterator[None]:
+    """Every plot is drawn into its page; its files (PNG, SVG, PDF), which cost a run two seconds, stay empty.
+
+    The tests of reports draw them all.
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError:  # an extra
+        yield
+        return
+    save = Figure.savefig
+
+    def save_for_page(figure: Figure, file: Any, *, format: str, **options: Any) -> None:
+        if format == "svg" and matplotlib.rcParams["svg.fonttype"] == "none":  # text stays text in a page
+            save(figure, file, format=format, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save_for_page)
+        yield
 
 
 def tiny_settings(family: str, **changes: Any) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from minibert.training.step import OptimizerStep, StepResult
 
 BATCH = 6  # of 25 sequences: with 4 processes some have two sequences, some one, and in the last step three have none
 VARIANTS: dict[str, dict[str, Any]] = {
-    "albert": {"epochs": 10},
+    "albert": {"epochs": 4},
     "bert": {"epochs": 1},
     "fgm": {"epochs": 1, "fgm": 0.5},
     "r_drop": {"epochs": 1, "r_drop": 1.0},

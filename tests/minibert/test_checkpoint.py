@@ -18,21 +18,6 @@ QUERY = "encoder.layer.1.attention.self.query.weight"
 LABELS = {0: "B-LOC", 1: "I-LOC", 2: "O"}
 
 
-@pytest.fixture
-def tensors() -> Tensors:
-    return read_checkpoint(GOLDEN / "bert_gelu")[0]
-
-
-@pytest.fixture
-def settings() -> dict[str, Any]:
-    return read_checkpoint(GOLDEN / "bert_gelu")[1]
-
-
-@pytest.fixture
-def expected() -> Tensors:
-    return state_of(Encoder.from_pretrained(GOLDEN / "bert_gelu"))
-
-
 def with_head(tensors: Tensors, head: Tensors) -> Tensors:
     """The names of a whole model: those of the body behind a prefix, and those of a head."""
     return {f"bert.{name}": tensor for name, tensor in tensors.items()} | head

@@ -1,6 +1,7 @@
 """The CRF against sums over every tag sequence, and the folders of models that have one."""
 
 import copy
+import functools
 import itertools
 from pathlib import Path
 from typing import NamedTuple
@@ -89,19 +90,20 @@ def allowed(path: tuple[int, ...], name: str, *, whole: bool) -> bool:
     return not whole or (words[0] not in NOT_FIRST[name] and words[-1] not in NOT_LAST.get(name, []))
 
 
+@functools.cache
+def all_paths(name: str, length: int, *, whole: bool) -> Tensor:
+    """Every allowed path through a (whole) sentence, ``(P, n)``."""
+    tags = itertools.product(range(len(LABEL_SETS[name])), repeat=length)
+    return torch.tensor([path for path in tags if allowed(path, name, whole=whole)])
+
+
 def enumerated(crf: LinearChainCRF, emissions: Tensor, name: str, *, whole: bool) -> Sentence:
-    """All allowed paths through the emissions of a (whole) sentence, scored one by one."""
-    length, num_labels = emissions.shape
-    paths = [path for path in itertools.product(range(num_labels), repeat=length) if allowed(path, name, whole=whole)]
-    scores = []
-    for path in paths:
-        score = crf.start[path[0]] + crf.end[path[-1]]
-        for place, tag in enumerate(path):
-            score = score + emissions[place, tag]
-        for before, after in itertools.pairwise(path):
-            score = score + crf.transitions[before, after]
-        scores.append(score)
-    return Sentence(torch.tensor(paths), torch.stack(scores))
+    """All allowed paths through the emissions of a (whole) sentence, and the sum of what each collects on its way."""
+    length = len(emissions)
+    paths = all_paths(name, length, whole=whole)
+    scores = crf.start[paths[:, 0]] + crf.end[paths[:, -1]]
+    scores = scores + emissions[torch.arange(length), paths].sum(1)
+    return Sentence(paths, scores + crf.transitions[paths[:, :-1], paths[:, 1:]].sum(1))
 
 
 # -- against brute force -----------------------------------------------------------------------------------------------

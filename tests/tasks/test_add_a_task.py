@@ -44,9 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
-    return subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=folder, env=environment, capture_output=True, text=True
-    )
+    return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def test_the_recipe_is_short() -> None:
@@ -54,31 +52,40 @@ def test_the_recipe_is_short() -> None:
     assert sum(text.count("\n") for text in [*FILES.values(), ENTRY]) <= 70
 
 
+TRAIN_AND_PREDICT = """
+import sys
+
+sys.modules["matplotlib"] = None  # the plots would take longer than the run
+from tasks.registry import run
+
+run("tone", sys.argv[1:])
+run("predict", ["runs/tone", "new.txt"])
+"""
+
+
 @pytest.mark.slow
 def test_the_new_task_trains_and_predicts(folder: Path) -> None:
+    (folder / "new.txt").write_text("please would you bring a chair\nhurry up with the chair\n", encoding="utf-8")
     done = python(
-        folder, "tasks.tone", "--train", "requests.tsv", "--weights", "random", "--epochs", "8", "--dev-share", "0.3",
-        "--batch-size", "4", "--precision", "fp32", "--out", "runs/tone",
+        folder, "-c", TRAIN_AND_PREDICT, "--train", "requests.tsv", "--weights", "random", "--epochs", "8",
+        "--dev-share", "0.3", "--batch-size", "4", "--precision", "fp32", "--out", "runs/tone",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     metrics = json.loads((folder / "runs/tone/metrics.json").read_text(encoding="utf-8"))
     assert metrics["task"] == "tone"
     assert metrics["final"]["dev"]["accuracy"] > 0.9
     assert (folder / "runs/tone/report.html").is_file()
-    (folder / "new.txt").write_text("please would you bring a chair\nhurry up with the chair\n", encoding="utf-8")
-    done = python(folder, "tasks.predict", "runs/tone", "new.txt")
-    assert done.returncode == 0, done.stderr
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    answers = [json.loads(line) for line in done.stdout.splitlines()[-2:]]
     assert [answer["label"] for answer in answers] == ["polite", "rude"]
     assert all(0.5 < answer["probability"] <= 1 for answer in answers)
 
 
 @pytest.mark.slow
 def test_the_new_task_has_help_and_says_what_is_wrong(folder: Path) -> None:
-    done = python(folder, "tasks.tone", "--help")
+    done = python(folder, "-m", "tasks.tone", "--help")
     assert "tell polite requests from rude ones" in " ".join(done.stdout.split())
-    done = python(folder, "tasks.tone")
+    done = python(folder, "-m", "tasks.tone")
     assert (done.returncode, done.stderr) == (2, "error: --train: needed; this task has no sample.\n")
     (folder / "bad.tsv").write_text("polite\tplease\nno tab\n", encoding="utf-8")
-    done = python(folder, "tasks.tone", "--train", "bad.tsv")
+    done = python(folder, "-m", "tasks.tone", "--train", "bad.tsv")
     assert (done.returncode, done.stderr) == (2, "error: bad.tsv, line 2: expected a label, a tab and a text.\n")

@@ -8,29 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import GOLDEN, read_checkpoint, write_checkpoint
+from conftest import write_checkpoint
 from safetensors.torch import save_file
 from tensor_states import Tensors, assert_same, state_of
 
 from minibert import Encoder
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
-
-
-@pytest.fixture
-def tensors() -> Tensors:
-    return read_checkpoint(GOLDEN / "bert_gelu")[0]
-
-
-@pytest.fixture
-def settings() -> dict[str, Any]:
-    return read_checkpoint(GOLDEN / "bert_gelu")[1]
-
-
-@pytest.fixture
-def expected() -> Tensors:
-    return state_of(Encoder.from_pretrained(GOLDEN / "bert_gelu"))
-
 
 # -- names ------------------------------------------------------------------------------------------------------------
 

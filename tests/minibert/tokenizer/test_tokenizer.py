@@ -242,7 +242,7 @@ def test_split_words_by_example() -> None:
 
 TRAIN = """
 import json, sys
-from minibert import Encoder, Tokenizer
+from minibert import Tokenizer
 corpus = json.load(sys.stdin)
 for kind in ("bert", "albert", "roberta"):
     Tokenizer.train(corpus, model_type=kind, vocab_size=320).save_pretrained(sys.argv[1] + "/" + kind)

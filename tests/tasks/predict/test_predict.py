@@ -63,6 +63,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {name: make_run(tmp_path_factory.mktemp("runs") / name, name) for name in MODELS}
 
 
+@pytest.fixture(scope="module")
+def taggers(runs: dict[str, str]) -> dict[str, Predictor]:
+    """Loaded once for all the texts that are drawn."""
+    return {name: predict.load(runs[name], device="cpu", precision="fp32") for name in ("ner", "crf")}
+
+
 def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
@@ -119,18 +125,23 @@ def small_chunks(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_several_processes_write_what_one_writes(runs: dict[str, str], tmp_path: Path) -> None:
+def test_several_processes_write_what_one_writes(
+    runs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text("\n".join(json.dumps({"id": i, "text": text}) for i, text in enumerate(TEXTS)), encoding="utf-8")
-    script = small_chunks(tmp_path)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    outputs = []
-    for processes in (1, 3):
-        out = tmp_path / f"out{processes}.jsonl"
-        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
-        command += [str(script), str(ROOT), runs["ner"], str(source), "--out", str(out), "--precision", "fp32"]
-        subprocess.run(command, check=True, capture_output=True, env=environment, cwd=tmp_path)
-        outputs.append(without_times(lines(out.read_text(encoding="utf-8"))))
+    options = [runs["ner"], str(source), "--precision", "fp32", "--out"]
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "_CHUNK", 8)
+        registry.run("predict", [*options, str(tmp_path / "out1.jsonl")])
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "3", str(small_chunks(tmp_path))]
+    subprocess.run(
+        [*command, str(ROOT), *options, str(tmp_path / "out3.jsonl")],
+        check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=tmp_path,
+    )  # fmt: skip
+    outputs = [
+        without_times(lines((tmp_path / f"out{processes}.jsonl").read_text(encoding="utf-8"))) for processes in (1, 3)
+    ]
     assert [row["id"] for row in outputs[1]] == list(range(60))
     assert close(outputs[1], outputs[0])
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -229,8 +240,8 @@ def test_the_cost_of_8_bits_is_measured_on_a_run(
 @given(text=st.lists(ALPHABET, max_size=25).map("".join))
 @settings(max_examples=150)
 @pytest.mark.parametrize("name", ["ner", "crf"])
-def test_an_entitys_offsets_are_characters_of_the_text(name: str, runs: dict[str, str], text: str) -> None:
-    predictor = predict.load(runs[name], device="cpu", precision="fp32")
+def test_an_entitys_offsets_are_characters_of_the_text(name: str, taggers: dict[str, Predictor], text: str) -> None:
+    predictor = taggers[name]
     (answer,) = predictor.answer([predictor.task.parse_input({"text": text}, "here")])
     assert answer["text"] == text
     end = 0

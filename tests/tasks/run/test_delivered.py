@@ -21,9 +21,14 @@ pytestmark = pytest.mark.slow
 
 
 def trained(task: str, options: Sequence[str], out: Path) -> tuple[Path, dict[str, float]]:
-    """A short run, unless ``options`` say otherwise on the sample, and its final figures on the dev file."""
-    train, dev = (str(next((SAMPLES / task).glob(f"{part}.*"))) for part in ("train", "dev"))
-    run = registry.run(task, ["--train", train, "--dev", dev, "--out", str(out), *options])
+    """A short run, on the sample unless ``options`` name other files, and its final figures on the dev file."""
+    train, dev = (next((SAMPLES / task).glob(f"{part}.*")) for part in ("train", "dev"))
+    if task != "span_qa":  # a third teaches enough
+        between = "\n\n" if task == "ner" else "\n"
+        examples = train.read_text("utf-8").strip().split(between)[::3]
+        train = out.with_name(train.name)
+        train.write_text(between.join(examples) + "\n", encoding="utf-8")
+    run = registry.run(task, ["--train", str(train), "--dev", str(dev), "--out", str(out), *options])
     figures: dict[str, float] = json.loads((run / "metrics.json").read_text("utf-8"))["final"]["dev"]
     return run, figures
 
@@ -70,7 +75,8 @@ def delivered_f1(run: Path, dev: Path, folder: Path) -> float:
 
 @pytest.mark.parametrize("head", ["linear", "crf"])
 def test_the_f1_is_that_of_the_predicted_entities(head: str, tmp_path: Path) -> None:
-    run, figures = trained("ner", ["--epochs", "1", "--precision", "fp32", "--head", head], tmp_path / "run")
+    options = ["--epochs", "1", "--precision", "fp32", "--batch-size", "8", "--head", head]
+    run, figures = trained("ner", options, tmp_path / "run")
     delivered = delivered_f1(run, SAMPLES / "ner" / "dev.txt", tmp_path)
     assert 0.1 < delivered < 0.99
     assert figures["strict_f1"] == pytest.approx(delivered, abs=1e-12)
@@ -81,7 +87,7 @@ def test_the_f1_is_that_of_the_predicted_entities_on_msra(head: str, tmp_path: P
     folder = SHARED / "data" / "ner" / "msra"
     if not folder.is_dir():
         pytest.skip(f"MSRA is not at {folder}")
-    for part, count in (("train", 800), ("dev", 300)):
+    for part, count in (("train", 400), ("dev", 300)):
         text = gzip.decompress((folder / f"{part}.txt.gz").read_bytes()).decode()
         (tmp_path / f"{part}.txt").write_text("\n\n".join(text.split("\n\n")[:count]) + "\n", encoding="utf-8")
     files = ["--train", str(tmp_path / "train.txt"), "--dev", str(tmp_path / "dev.txt")]

@@ -17,6 +17,7 @@ from conftest import ROOT
 from safetensors.torch import load_file
 
 from minibert.errors import InputError
+from minibert.training import distributed
 from tasks import registry
 from tasks.run import folder
 from tasks.run import train as training
@@ -100,6 +101,7 @@ def test_a_stopped_command_says_how_to_go_on_and_ends_as_if_nothing_had_happened
     assert log_steps(out) == log_steps(whole)
 
 
+@pytest.mark.usefixtures("narrow_models")
 @pytest.mark.slow
 def test_resume_starts_where_there_is_nothing_and_is_harmless_where_all_is_done(train: str, tmp_path: Path) -> None:
     options = ["--train", train, *SMALL, "--out", str(tmp_path / "out"), "--save-steps", "30", "--resume"]
@@ -111,6 +113,7 @@ def test_resume_starts_where_there_is_nothing_and_is_harmless_where_all_is_done(
     assert log_steps(out).count((None, 4)) == 1
 
 
+@pytest.mark.usefixtures("narrow_models")
 @pytest.mark.slow
 def test_what_changed_is_refused_by_name_and_nothing_is_lost(train: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -136,6 +139,7 @@ def test_what_changed_is_refused_by_name_and_nothing_is_lost(train: str, tmp_pat
         registry.run("classification", ["--train", train, *SMALL, "--resume"])
 
 
+@pytest.mark.usefixtures("narrow_models")
 @pytest.mark.slow
 def test_a_finished_run_without_checkpoints_is_not_trained_over(train: str, tmp_path: Path) -> None:
     options = ["--train", train, *SMALL, "--epochs", "1", "--out", str(tmp_path / "out"), "--resume"]
@@ -149,6 +153,7 @@ def test_a_finished_run_without_checkpoints_is_not_trained_over(train: str, tmp_
     assert contents(out) == kept
 
 
+@pytest.mark.usefixtures("narrow_models")
 @pytest.mark.slow
 def test_one_run_and_several_are_not_taken_for_each_other(train: str, tmp_path: Path) -> None:
     one, several = tmp_path / "one", tmp_path / "several"
@@ -165,6 +170,7 @@ def test_one_run_and_several_are_not_taken_for_each_other(train: str, tmp_path: 
     assert (contents(one), contents(several)) == kept
 
 
+@pytest.mark.usefixtures("narrow_models")
 def test_a_failed_run_takes_only_its_own_new_folder_away(train: str, tmp_path: Path) -> None:
     out, options = tmp_path / "out", ["--train", train, *SMALL, "--lr", "1e30"]
     with pytest.raises(InputError, match="diverged"):
@@ -180,6 +186,7 @@ def test_a_failed_run_takes_only_its_own_new_folder_away(train: str, tmp_path: P
     assert not list(out.glob(".*"))
 
 
+@pytest.mark.usefixtures("narrow_models")
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_after_training_says_what_is_left(
@@ -208,6 +215,7 @@ def test_a_signal_after_training_says_what_is_left(
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 
+@pytest.mark.usefixtures("narrow_models")
 @pytest.mark.slow
 def test_several_runs_stopped_between_two_say_how_to_go_on(
     train: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
@@ -230,6 +238,7 @@ def test_several_runs_stopped_between_two_say_how_to_go_on(
     assert (out / "run-42" / "metrics.json").exists()
 
 
+@pytest.mark.usefixtures("narrow_models")
 @pytest.mark.slow
 def test_figures_are_shown_though_they_cannot_be_written(
     train: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
@@ -270,6 +279,7 @@ def test_the_seconds_of_a_log_go_on(tmp_path: Path) -> None:
     assert 500 <= second["seconds"] < 1000
 
 
+@pytest.mark.usefixtures("narrow_models")
 @pytest.mark.slow
 def test_a_comparison_goes_on_where_it_stopped(train: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
@@ -291,6 +301,7 @@ def torchrun(processes: int, arguments: list[str], restarts: int = 0) -> subproc
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.usefixtures("narrow_models")
 @pytest.mark.slow
 def test_two_processes_leave_the_run_of_one(tmp_path: Path) -> None:
     """Without dropout, so that their random numbers do not matter; windows and words of entities are shared out.
@@ -342,11 +353,10 @@ def test_processes_with_different_data_are_refused(train: str, tmp_path: Path) -
     )
 
 
-@pytest.mark.slow
-def test_torchrun_needs_a_folder_by_name(train: str, tmp_path: Path) -> None:
-    run = torchrun(2, ["-m", "tasks.classification", "--train", train, *SMALL])
-    assert run.returncode != 0
-    assert "--out: needed under torchrun" in run.stderr
+def test_torchrun_needs_a_folder_by_name(train: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    with pytest.raises(InputError, match="--out: needed under torchrun"):
+        registry.run("classification", ["--train", train, *SMALL])
 
 
 @pytest.mark.slow
@@ -361,6 +371,7 @@ def test_a_restart_does_not_go_on_with_a_run_that_was_refused(train: str, tmp_pa
     assert contents(out) == {"settings.toml": b"lr = 0.1"}
 
 
+@pytest.mark.usefixtures("narrow_models")
 @pytest.mark.slow
 def test_tensorboard_shows_each_step_once_after_a_resume(train: str, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
