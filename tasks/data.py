@@ -175,7 +175,7 @@ class Details:
     def from_json(cls, values: Mapping[str, Any]) -> "Details":
         """What :meth:`to_json` gave."""
         errors = [ErrorCase(**{**case, "marks": [Mark(**mark) for mark in case["marks"]]}) for case in values["errors"]]
-        charts = [Chart(**chart) for chart in values.get("charts", ())]
+        charts = tuple(Chart(**chart) for chart in values.get("charts", ()))
         return cls(**{**values, "errors": errors, "charts": charts})
 
 

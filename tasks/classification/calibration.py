@@ -81,7 +81,7 @@ def fit_temperature(logits: Floats, gold: npt.NDArray[Any], kind: str) -> float:
     Returns:
         1 where every choice is right, since nothing speaks against the most extreme one.
     """
-    # Imported here because SciPy takes a third of a second.
+    # Imported here because SciPy takes a second.
     from scipy.optimize import minimize_scalar
 
     step = -(-len(logits) // _MOST_ITEMS)
@@ -137,16 +137,21 @@ def best_thresholds(probability: Floats, gold: Bools, *, each: bool) -> list[flo
     return [best_threshold(probability.ravel(), gold.ravel())] * probability.shape[1]
 
 
-def reliability(confidence: Floats, right: Bools) -> list[tuple[float, float, int]]:
+def reliability(
+    confidence: Floats, right: Bools, weights: npt.NDArray[np.int64] | None = None
+) -> list[tuple[float, float, int]]:
     """For each of 15 bins of equal width that is not empty: mean confidence, share of right choices, and their number.
 
     Args:
         confidence: ``(N,)``, the probability of each choice.
         right: ``(N,)``, whether the choice was right.
+        weights: ``(N,)``, how often each choice counts; once by default.
     """
+    counted = np.ones(len(confidence)) if weights is None else weights
     bins = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], confidence)
-    counts = np.bincount(bins, minlength=BINS)
-    sums, hits = (np.bincount(bins, weights=values, minlength=BINS) for values in (confidence, right.astype(float)))
+    counts, sums, hits = (
+        np.bincount(bins, weights=counted * values, minlength=BINS) for values in (1.0, confidence, right)
+    )
     return [(float(sums[i] / n), float(hits[i] / n), int(n)) for i, n in enumerate(counts) if n]
 
 

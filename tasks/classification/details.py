@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from tasks.classification.calibration import expected_calibration_error
 from tasks.classification.curves import (
     gold_labels,
     precision_recall_chart,
@@ -45,11 +46,14 @@ def text_details(
     if kind == "regression":
         return details
     temperature = outputs[0].calibration.temperature
-    charts = [reliability_chart(*reliability_before_and_after(kind, gold, outputs), temperature)]
+    bins = reliability_before_and_after(kind, gold, outputs)
+    charts = [reliability_chart(*bins, temperature)]
     if kind == "multi":
         charts = [*filter(None, [precision_recall_chart(gold, outputs)]), *charts]
         details = _with_thresholds(details, gold, outputs, chosen=settings.fixed_threshold is None)
-    return dataclasses.replace(details, charts=charts)
+    before, after = map(expected_calibration_error, bins)
+    said = f"expected calibration error {after:.4f} with temperature {temperature:.2f} (as trained {before:.4f})"
+    return dataclasses.replace(details, table=f"{details.table}\n\n{said}", charts=tuple(charts))
 
 
 def _with_thresholds(

@@ -37,7 +37,7 @@ from tasks.classification.losses import Weights, balanced_weights, divergence_of
 from tasks.classification.prediction import TextPrediction, predictions_from_logits
 from tasks.classification.scores import text_metrics
 from tasks.classification.settings import EACH, FIRST, MEAN, ClassificationSettings
-from tasks.classification.weighted import weighted_text_metrics
+from tasks.classification.weighted import weighted_probability_figures, weighted_text_metrics
 from tasks.data import Details, Encoded, Split
 from tasks.statistics import Figures
 from tasks.task import Task, label_names
@@ -272,16 +272,14 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
             self.calibration = Calibration.from_json(record, place)
 
     def compute_metrics(self, items: Sequence[LabelledText], outputs: Sequence[TextPrediction]) -> dict[str, float]:
-        """Those of :func:`~tasks.classification.scores.text_metrics`; the expected calibration error, where there is a
-        temperature also without it; and of several labels the mean average precision and area under the ROC curve."""
+        """Those of :func:`~tasks.classification.scores.text_metrics`; the expected calibration error; and of several
+        labels the mean average precision and area under the ROC curve."""
         kind, gold = self.settings.kind, gold_labels(items)
         metrics = text_metrics(kind, items, [output.prediction for output in outputs])
         if kind == "regression":
             return metrics
-        before, after = reliability_before_and_after(kind, gold, outputs)
+        _, after = reliability_before_and_after(kind, gold, outputs)
         metrics["calibration_error"] = expected_calibration_error(after)
-        if self.calibration.temperature != 1:
-            metrics["calibration_error_as_trained"] = expected_calibration_error(before)
         if kind == "multi" and (ranking := ranking_figures(gold, outputs)):
             for name in ("average_precision", "auc"):
                 metrics[f"macro_{name}"] = float(np.mean([of_label[name] for of_label in ranking.values()]))
@@ -320,7 +318,12 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         return record
 
     def weighted_metrics(self, records: Sequence[Mapping[str, Any]]) -> Figures:
-        return weighted_text_metrics(self.settings.kind, records)
+        kind = self.settings.kind
+        figures = weighted_text_metrics(kind, records)
+        if kind == "regression":
+            return figures
+        of_probabilities = weighted_probability_figures(kind, records)
+        return lambda weights: {**figures(weights), **of_probabilities(weights)}
 
     def baseline(self, splits: Mapping[str, Split[LabelledText]]) -> dict[str, Any] | None:
         if not self.settings.baseline:

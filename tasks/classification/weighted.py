@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks.classification.calibration import expected_calibration_error, reliability
 from tasks.classification.scores import regression_metrics
 from tasks.statistics import Figures, Weights
 
@@ -19,6 +20,55 @@ def weighted_text_metrics(kind: str, records: Sequence[Mapping[str, Any]]) -> Fi
         "single": _single, "multi": _multi, "regression": _regression,
     }  # fmt: skip
     return of_kind[kind](records)
+
+
+def weighted_probability_figures(kind: str, records: Sequence[Mapping[str, Any]]) -> Figures:
+    """The expected calibration error, and of several labels the mean average precision and area under the ROC curve,
+    from lines of ``predictions-dev.jsonl`` of one or of several labels; nothing from lines without probabilities."""
+    if not records[0].keys() & {"probability", "probabilities"}:
+        return lambda _: {}
+    if kind == "single":
+        confidence = np.array([record["probability"] for record in records])
+        right = np.array([record["gold"] == record["predicted"] for record in records])
+        return lambda weights: {
+            "calibration_error": expected_calibration_error(reliability(confidence, right, weights))
+        }
+    names = sorted(records[0]["probabilities"])
+    values = np.array([[record["probabilities"][name] for name in names] for record in records])
+    gold = np.array([[name in record["gold"] for name in names] for record in records])
+    ranked = [_Ranked(values[:, column], gold[:, column]) for column in range(len(names))]
+
+    def figures(weights: Weights) -> dict[str, float]:
+        bins = reliability(values.ravel(), gold.ravel(), weights.repeat(len(names)))
+        found = {"calibration_error": expected_calibration_error(bins)}
+        pairs = [pair for label in ranked if (pair := label.figures(weights)) is not None]
+        if pairs:
+            precision, auc = np.mean(pairs, axis=0).tolist()
+            found |= {"macro_average_precision": precision, "macro_auc": auc}
+        return found
+
+    return figures
+
+
+class _Ranked:
+    """The texts by the probability of a label, in groups of equals."""
+
+    def __init__(self, probability: Floats, gold: npt.NDArray[np.bool_]) -> None:
+        self._order = np.argsort(-probability, kind="stable")
+        self._gold = gold[self._order].astype(float)
+        self._ends = np.append(np.flatnonzero(np.diff(probability[self._order])), len(gold) - 1)
+
+    def figures(self, weights: Weights) -> tuple[float, float] | None:
+        """Average precision and area under the ROC curve; None where all or none of the texts that count have it."""
+        counted = weights[self._order]
+        true, all_ = (np.cumsum(counts)[self._ends] for counts in (counted * self._gold, counted.astype(float)))
+        false = all_ - true
+        if not (true[-1] and false[-1]):
+            return None
+        new_true, new_false = np.diff(true, prepend=0.0), np.diff(false, prepend=0.0)
+        precision = float((new_true * _ratio(true, all_)).sum() / true[-1])
+        below = true[-1] - true + new_true / 2  # of the positives, those ranked below, and half of the equals
+        return precision, 1 - float((new_false * below).sum() / (true[-1] * false[-1]))
 
 
 def share_of(right: Sequence[bool]) -> Callable[[Weights], float]:

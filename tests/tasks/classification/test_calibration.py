@@ -32,6 +32,7 @@ from tasks.classification.losses import balanced_weights, text_losses
 from tasks.classification.prediction import predictions_from_logits
 from tasks.classification.settings import ClassificationSettings
 from tasks.classification.task import ClassificationTask
+from tasks.classification.weighted import weighted_probability_figures
 from tasks.predict import command
 
 NAMES = ("a", "b", "c", "d")
@@ -168,6 +169,26 @@ def test_the_chart_of_reliability_says_both_errors() -> None:
     assert "0.3000 as trained, 0.0500 with" in chart.caption
 
 
+def test_weighted_figures_are_those_of_scikit_learn_with_weights() -> None:
+    """As often as a text counts, there might as well be copies of it."""
+    logits, gold = several(5, count=80)
+    logits = logits.round()  # with equal probabilities
+    weights = np.random.default_rng(0).integers(0, 4, 80)
+    outputs = predictions_from_logits("multi", NAMES, logits[:, None], Calibration(temperature=2.0))
+    labels = [tuple(name for name, has in zip(NAMES, row, strict=True) if has) for row in gold]
+    records = [{"gold": g, "probabilities": dict(o.ranked())} for g, o in zip(labels, outputs, strict=True)]
+    found = weighted_probability_figures("multi", records)(weights)
+    values = np.array([output.mean for output in outputs])
+    precision, auc = (
+        np.mean([score(gold[:, k], values[:, k], sample_weight=weights) for k in range(4)])
+        for score in (average_precision_score, roc_auc_score)
+    )
+    assert found["macro_average_precision"] == pytest.approx(precision, abs=1e-12)
+    assert found["macro_auc"] == pytest.approx(auc, abs=1e-12)
+    bins = reliability(values.repeat(weights, axis=0).ravel(), gold.repeat(weights, axis=0).ravel())
+    assert found["calibration_error"] == pytest.approx(expected_calibration_error(bins), abs=1e-12)
+
+
 # -- weights -----------------------------------------------------------------------------------------------------------
 
 
@@ -257,7 +278,7 @@ def test_several_labels_answer_from_the_folder_as_they_were_scored(
     assert "thresholds: good 0." in shown
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     final = metrics["final"]["dev"]
-    assert {"calibration_error", "macro_auc", "macro_average_precision"} <= final.keys()
+    assert {"calibration_error", "macro_auc", "macro_average_precision"} <= final["intervals"].keys()
     record = json.loads((out / "task.json").read_text(encoding="utf-8"))["calibration"]
     assert record["thresholds"].keys() == {"good", "rare"}
     assert {chart["name"] for chart in metrics["details"]["dev"]["charts"]} == {"precision-recall", "reliability"}
