@@ -19,6 +19,7 @@ from minibert.checkpoint import Checkpoint, Pretrained
 from minibert.errors import InputError
 from minibert.training import Divergence, LabelledBatch, class_divergence
 from tasks.classification.baseline import linear_baseline
+from tasks.classification.confusion import counts_by_label, missed_and_wrong
 from tasks.classification.data import LabelledText, count_oddities, parse_cleanups, read_texts, text_fields
 from tasks.classification.scores import in_words, text_metrics, text_scores
 from tasks.classification.settings import FIRST, MEAN, ClassificationSettings
@@ -34,6 +35,11 @@ _PROBLEM_TYPES = {
     "single": "single_label_classification",
     "multi": "multi_label_classification",
     "regression": "regression",
+}
+_LOSSES = {
+    "single": "cross-entropy (nats)",
+    "multi": "binary cross-entropy, mean over the labels (nats)",
+    "regression": "squared error",
 }
 _SHOWN_LABELS = 20
 SCORE = "score"  # the name of a regression's one label
@@ -307,9 +313,21 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
             if item.label != prediction
             for sure in [output.probability_of(prediction)]
         ]
-        return Details(
-            title=scored.title, rows=scored.rows, table=scored.table, confusion=scored.confusion, errors=worst(errors)
+        shown = Details(
+            title=scored.title,
+            rows=scored.rows,
+            table=scored.table,
+            confusion=scored.confusion,
+            errors=worst(errors),
+            counted="texts",
+            loss=_LOSSES[self.settings.kind],
         )
+        if self.settings.kind != "multi":
+            return shown
+        gold: list[Any] = [item.label for item in split.items]
+        matrix, note = missed_and_wrong(gold, predictions)
+        by_label = counts_by_label(gold, predictions)
+        return dataclasses.replace(shown, confusion=matrix, confusion_note=note, by_label=by_label)
 
     def prediction_record(self, item: LabelledText, output: TextPrediction) -> dict[str, Any]:
         """Labels with the probabilities of all, or of the likeliest if one of many is to be chosen; or numbers."""
