@@ -135,7 +135,8 @@ def _learning(comparison: Mapping[str, Any], pictures: Pictures) -> list[Section
     drawn = []
     rows = list(zip(model_names(comparison), comparison["rows"], strict=True))
     for figure in dict.fromkeys(("loss", comparison["metric"])):
-        models = {model: runs for model, row in rows if (runs := (row.get("curves") or {}).get(figure))}
+        curves = {model: (row.get("curves") or {}).get(figure, ()) for model, row in rows}
+        models = {model: [run for run in runs if run] for model, runs in curves.items() if any(runs)}
 
         def draw(name: str, figure: str = figure, models: Any = models) -> Plot:
             axis = with_unit(figure, comparison)

@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
             run("bert-43", {"地名": (0.7, 0.35, 0.5, 10.0), **average}, epochs=epochs(0.3, 0.4)),
         ],
         "albert": [
-            run("albert-42", {"地名": (0.6, 0.6, 0.6, 10.0), **average}, epochs=epochs(0.5)),
+            run("albert-42", {"地名": (0.6, 0.6, 0.6, 10.0), **average}),
             run(
                 "albert-43", {"地名": (0.6, 0.6, 0.6, 10.0), "B_1": (0.0, 0.0, 0.0, 2.0), **average}, epochs=epochs(0.6)
             ),
