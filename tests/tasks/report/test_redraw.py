@@ -20,7 +20,7 @@ SMALL = ["--weights", "random", "--epochs", "2", "--batch-size", "8", "--precisi
 
 def contents(folder: Path) -> dict[str, bytes]:
     """The page, the plots and the tables."""
-    files = [folder / "report.html", *folder.glob("plots/*"), *folder.glob("comparison.[ct]*")]
+    files = [folder / "report.html", *folder.glob("plots/*"), *folder.glob("comparison*.[ct]*")]
     return {path.name: path.read_bytes() for path in files}
 
 
