@@ -118,7 +118,7 @@ def main() -> None:
     windows = {name: list(encoded.examples) for name, encoded in prepared.encoded.items()}
     sentences = prepared.splits["dev"].items
     gold = [bio_tags(sentence) for sentence in sentences]
-    print(f"model {prepared.start.origin}")
+    print(f"model {prepared.start.line}")
     with tempfile.TemporaryDirectory() as start:
         model.save_pretrained(start)
         theirs = transformers.AutoModelForTokenClassification.from_pretrained(start, attn_implementation="sdpa")

@@ -156,6 +156,10 @@ class Details:
         errors: wrong answers, largest loss first.
         counted: what the confusion matrix counts, in the plural.
         charts: plots of the task's own.
+        by_label: where items have several labels, each label's ``true_positives``, ``false_positives``,
+            ``false_negatives`` and ``true_negatives``.
+        confusion_note: what the confusion matrix counts, where that is not each item once.
+        loss: which loss the errors have, with its unit.
     """
 
     title: str
@@ -165,6 +169,9 @@ class Details:
     errors: Sequence[ErrorCase] = ()
     counted: str = "items"
     charts: Sequence[Chart] = ()
+    by_label: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    confusion_note: str = ""
+    loss: str = "cross-entropy (nats)"
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object, without the counts of the confusion matrix that are 0."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.classification.calibration import expected_calibration_error
+from tasks.classification.confusion import counts_by_label, missed_and_wrong
 from tasks.classification.curves import (
     gold_labels,
     precision_recall_chart,
@@ -17,6 +18,12 @@ from tasks.classification.prediction import TextPrediction
 from tasks.classification.scores import in_words, text_scores
 from tasks.classification.settings import ClassificationSettings
 from tasks.data import Details, ErrorCase, Split, worst
+
+_LOSSES = {
+    "single": "cross-entropy (nats)",
+    "multi": "binary cross-entropy, mean over the labels (nats)",
+    "regression": "squared error",
+}
 
 
 def text_details(
@@ -41,7 +48,13 @@ def text_details(
         for sure in [output.probability]
     ]
     details = Details(
-        title=scored.title, rows=scored.rows, table=scored.table, confusion=scored.confusion, errors=worst(errors)
+        title=scored.title,
+        rows=scored.rows,
+        table=scored.table,
+        confusion=scored.confusion,
+        errors=worst(errors),
+        counted="texts",
+        loss=_LOSSES[kind],
     )
     if kind == "regression":
         return details
@@ -50,6 +63,10 @@ def text_details(
     charts = [reliability_chart(*bins, temperature)]
     if kind == "multi":
         charts = [*filter(None, [precision_recall_chart(gold, outputs)]), *charts]
+        predictions = [output.prediction for output in outputs]
+        matrix, note = missed_and_wrong(gold, predictions)
+        by_label = counts_by_label(gold, predictions)
+        details = dataclasses.replace(details, confusion=matrix, confusion_note=note, by_label=by_label)
         details = _with_thresholds(details, gold, outputs, chosen=settings.fixed_threshold is None)
     before, after = map(expected_calibration_error, bins)
     said = f"expected calibration error {after:.4f} with temperature {temperature:.2f} (as trained {before:.4f})"

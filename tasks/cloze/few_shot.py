@@ -21,6 +21,7 @@ from tasks.classification.data import LabelledText, parse_cleanups
 from tasks.classification.task import ClassificationTask, TextExample
 from tasks.cloze.settings import ALL_SHOTS
 from tasks.data import Encoded, Split
+from tasks.report.shots import write_shots_report
 from tasks.run import folder as run_folder
 from tasks.run.advice import FEW_STEPS
 from tasks.run.evaluate import evaluate
@@ -45,7 +46,7 @@ def compare_shots(
     command: str,
     resume: bool = False,
 ) -> Path:
-    """Runs each method on each number of examples with each seed; writes ``comparison.json`` next to the runs.
+    """Runs each method on each number of examples with each seed; writes ``comparison.json`` and the page.
 
     On k examples of each label, a run has batches of at most 4, and at least as many epochs as make 200 steps unless
     ``fixed_epochs``; the loss chooses the best epoch unless ``--metric`` is set.
@@ -89,8 +90,10 @@ def compare_shots(
         "seeds": list(_seeds(settings)),
     }
     comparison = write_comparison(folder, settings, results, command=command, started=started, content=content)
+    report = write_shots_report(folder, comparison)
     print("\n" + table(comparison))
     print(f"saved to {folder}")
+    print(f"report {report}")
     return folder
 
 
@@ -226,7 +229,7 @@ def _untrained(task: ClassificationTask, pool: Split[LabelledText], test: Split[
 def _score(untrained: _Untrained, test: Split[LabelledText], folder: Path, command: str) -> dict[str, float]:
     """Scores a model as it is, and saves it as a run that can predict; returns its metrics."""
     task, start = untrained.task, untrained.start
-    print(f"\n== {folder.name} ==\nmodel {start.origin}", flush=True)
+    print(f"\n== {folder.name} ==\nmodel {start.line}", flush=True)
     model = start.model.to(choose_device(task.settings.device))
     evaluation = evaluate(task, model, test.items, untrained.encoded, precision=task.settings.precision)
     metrics = task.compute_metrics(test.items, evaluation.outputs)

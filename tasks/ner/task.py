@@ -86,6 +86,9 @@ class NerTask(WordLabelTask[Sentence]):
             confusion=_confusion(split.items, outputs),
             errors=worst(_errors(split, outputs, losses)),
             counted="words",
+            loss="negative log-likelihood of the tags, CRF (nats)"
+            if self.settings.head == "crf"
+            else "cross-entropy, summed over words (nats)",
         )
 
     def prediction_record(self, item: Sentence, output: WordLabels) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from tasks.report.arguments import parser
 from tasks.report.comparison import write_comparison_report
 from tasks.report.export import write_tables
 from tasks.report.page import write_run_report
+from tasks.report.shots import write_shots_report
 
 _RUN, _COMPARISON = "metrics.json", "comparison.json"
 
@@ -42,7 +43,7 @@ def _run(folder: Path) -> Path:
 def _comparison(folder: Path) -> Path:
     comparison = read_json_object(folder / _COMPARISON)
     if "metric" not in comparison:
-        raise InputError(f"{folder}: compares numbers of examples, which has no page.")
+        return write_shots_report(folder, comparison)
     if all("figures" in row for row in comparison["rows"]):
         write_tables(folder, comparison)
     return write_comparison_report(folder, comparison)

@@ -6,13 +6,27 @@ from typing import Any
 from urllib.parse import quote
 
 from tasks.report import plots
-from tasks.report.export import model_names
+from tasks.report.drawing import Plot
+from tasks.report.export import class_names, f1_column, model_names
 from tasks.report.markup import Html, element, join, named_row, number, table
-from tasks.report.parts import Pictures, Section, difference, headline, quantity, warnings, words, write_page
+from tasks.report.parts import (
+    LONG_TABLE,
+    Pictures,
+    Section,
+    difference,
+    headline,
+    is_average,
+    quantity,
+    spread,
+    warnings,
+    with_unit,
+    words,
+    write_page,
+)  # fmt: skip
 
 
 def write_comparison_report(folder: Path, comparison: Mapping[str, Any]) -> Path:
-    """Writes ``report.html`` and, with matplotlib, ``plots/comparison.*`` (PNG, SVG, PDF) for several runs.
+    """Writes ``report.html`` and, with matplotlib, ``plots/*`` (PNG, SVG, PDF) for several runs.
 
     Args:
         folder: of the comparison, with the runs' folders in it.
@@ -27,15 +41,18 @@ def write_comparison_report(folder: Path, comparison: Mapping[str, Any]) -> Path
     """
     choose = max if comparison.get("metric_higher_is_better", True) else min
     best = choose(comparison["rows"], key=lambda line: line["mean"])
+    pictures = Pictures(folder)
     return write_page(
         folder,
         comparison,
         title=f"{comparison['task']}, compared",
         top=[_comparison_headline(comparison, best), warnings(comparison)],
         sections=[
-            Section("Models", _models(comparison, best, Pictures(folder))),
+            Section("Models", _models(comparison, best, pictures)),
             *_figures(comparison),
             *_tests(comparison),
+            *_learning(comparison, pictures),
+            *_classes(comparison),
             Section("Speed and memory", _costs(comparison)),
         ],
         rest=Html(),
@@ -46,20 +63,10 @@ def _comparison_headline(comparison: Mapping[str, Any], best: Mapping[str, Any])
     seeds = len(best["values"])
     of = [words(comparison["metric"]), comparison.get("split"), best["arch"]]
     of.append(f"mean of {seeds} seeds" if seeds > 1 else "one seed")
-    shown: list[tuple[str, str]] = [(_spread(best), ", ".join(filter(None, of)))]
+    shown: list[tuple[str, str]] = [(spread(best), ", ".join(filter(None, of)))]
     if baseline := comparison.get("baseline"):
-        shown += [(_spread(baseline), baseline["name"]), (difference(best["mean"] - baseline["mean"]), "difference")]
+        shown += [(spread(baseline), baseline["name"]), (difference(best["mean"] - baseline["mean"]), "difference")]
     return headline(shown)
-
-
-def _spread(line: Mapping[str, Any]) -> Html:
-    """Mean, standard deviation and interval."""
-    std, interval = line.get("std"), line.get("interval")
-    return join([
-        number(line["mean"]),
-        *([element("small", f" ± {number(std)}")] if std is not None else []),
-        *([element("small", " to ".join(map(number, interval)), class_="line")] if interval else []),
-    ])  # fmt: skip
 
 
 def _models(comparison: Mapping[str, Any], best: Mapping[str, Any], pictures: Pictures) -> Html:
@@ -70,7 +77,7 @@ def _models(comparison: Mapping[str, Any], best: Mapping[str, Any], pictures: Pi
         body.append(
             named_row(
                 join([line["arch"], element("small", line.get("origin") or line.get("weights") or "")]),
-                _spread(line),
+                spread(line),
                 join([number(line.get("worst")), *collapsed]),
                 _by_seed(line),
                 class_="best" if line is best else None,
@@ -79,14 +86,15 @@ def _models(comparison: Mapping[str, Any], best: Mapping[str, Any], pictures: Pi
     foot = []
     if baseline:
         worst = number(baseline.get("worst"))
-        foot = [named_row(baseline["name"], _spread(baseline), worst, _by_seed(baseline))]
+        foot = [named_row(baseline["name"], spread(baseline), worst, _by_seed(baseline))]
     head = ["model", f"{figure}, mean ± std", "worst", "by seed"]
 
     names, values = model_names(comparison), [line["values"] for line in rows]
 
-    def draw(name: str) -> plots.Plot:
+    def draw(name: str) -> Plot:
         level = (baseline["name"], baseline["mean"]) if baseline else None
-        return plots.dots(list(zip(names, values, strict=True)), name=name, figure=figure, level=level)
+        axis = with_unit(comparison["metric"], comparison)
+        return plots.dots(list(zip(names, values, strict=True)), name=name, figure=figure, axis=axis, level=level)
 
     shown = table(head, body, foot=foot, label="Models compared")
     return join([shown, pictures.figure(draw, name="comparison"), pictures.note()])
@@ -101,7 +109,7 @@ def _figures(comparison: Mapping[str, Any]) -> list[Section]:
     body = []
     for model, line in zip(model_names(comparison), rows, strict=True):
         spreads = [line["figures"].get(name) for name in names]
-        body.append(named_row(model, *("" if each is None else _spread(each) for each in spreads)))
+        body.append(named_row(model, *("" if each is None else spread(each) for each in spreads)))
     note = f"Means over runs; in small print, standard deviations and 95 % intervals ({comparison['interval_method']})."
     shown = table(["model", *map(words, names)], body, label="All figures by model")
     files = "The same is in comparison.csv and, for LaTeX, in comparison.tex."
@@ -120,6 +128,72 @@ def _tests(comparison: Mapping[str, Any]) -> list[Section]:
     head = ["models", f"{words(comparison['metric'])}, difference", "p, randomisation", "p, McNemar"]
     note = element("p", f"On the same items: {comparison['test_method']}.", class_="note")
     return [Section("Differences", join([note, table(head, rows, label="Differences between models")]))]
+
+
+def _learning(comparison: Mapping[str, Any], pictures: Pictures) -> list[Section]:
+    """The dev figures of each model by epoch, laid over each other; none without matplotlib."""
+    drawn = []
+    rows = list(zip(model_names(comparison), comparison["rows"], strict=True))
+    for figure in dict.fromkeys(("loss", comparison["metric"])):
+        curves = {model: (row.get("curves") or {}).get(figure, ()) for model, row in rows}
+        models = {model: [run for run in runs if run] for model, runs in curves.items() if any(runs)}
+
+        def draw(name: str, figure: str = figure, models: Any = models) -> Plot:
+            axis = with_unit(figure, comparison)
+            return plots.overlaid_curves(models, name=name, figure=f"dev {words(figure)}", axis=f"dev {axis}")
+
+        if models:
+            drawn.append(pictures.figure(draw, name=f"{'loss' if figure == 'loss' else 'metric'}-by-epoch"))
+    if not any(drawn):
+        return []
+    note = ""
+    if any(len(row["values"]) > 1 for _, row in rows):
+        note = "Means over runs, with a band of one standard deviation. Thin where some of the runs had ended."
+    content = [element("div", *drawn, class_="figures"), *([element("p", note, class_="note")] if note else [])]
+    return [Section("Learning", join(content))]
+
+
+def _classes(comparison: Mapping[str, Any]) -> list[Section]:
+    """F1 by class and model; precision and recall likewise, folded."""
+    rows, models = comparison["rows"], model_names(comparison)
+    names, f1 = class_names(comparison), f1_column(comparison)
+    if f1 is None:
+        return []
+
+    def line(name: str, column: str) -> Html:
+        of_models = [(row["classes"].get(name) or {}).get(column) for row in rows]
+        best = max((of["mean"] for of in of_models if of), default=None)
+        cells = []
+        for row, of in zip(rows, of_models, strict=True):
+            shown = Html() if of is None else spread(of)
+            if of and len(of["values"]) < len(row["values"]):
+                shown = join(
+                    [shown, element("small", f"in {len(of['values'])} of {len(row['values'])} runs", class_="line")]
+                )
+            cells.append(element("strong", shown) if len(rows) > 1 and of and of["mean"] == best else shown)
+        support = [row["classes"][name]["support"]["mean"] for row in rows if "support" in row["classes"].get(name, {})]
+        return named_row(name, *cells, number(_whole(max(support))) if support else "")
+
+    def of_column(column: str) -> Html:
+        classes, averages = ([name for name in names if is_average(name) == wanted] for wanted in (False, True))
+        return table(
+            ["class", *models, "support"],
+            [line(name, column) for name in classes],
+            foot=[line(name, column) for name in averages],
+            label=f"{column} by class and model",
+            long=len(classes) > LONG_TABLE,
+        )
+
+    others = [column for column in ("precision", "recall") if any(column in of for of in rows[0]["classes"].values())]
+    folded = [element("details", element("summary", f"{column} by class"), of_column(column)) for column in others]
+    note = f"{words(f1)} by class on {comparison['split']}: means over runs, ± standard deviation; the best is bold. "
+    files = "All columns are in comparison-classes.csv and, for LaTeX, in comparison-classes.tex."
+    return [Section("Classes", join([element("p", note, files, class_="note"), of_column(f1), *folded]))]
+
+
+def _whole(value: float) -> float:
+    """A mean count: a whole number if it is one."""
+    return round(value) if value == round(value) else value
 
 
 def _costs(comparison: Mapping[str, Any]) -> Html:

@@ -5,13 +5,13 @@ that they are missing.
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tasks.data import Chart, Details, ErrorCase, Mark
 from tasks.report import plots
+from tasks.report.drawing import Plot
 from tasks.report.markup import Html, element, join, marked_text, named_row, number, row, table
 from tasks.report.parts import (
     LONG_TABLE,
@@ -19,10 +19,12 @@ from tasks.report.parts import (
     Section,
     difference,
     headline,
+    is_average,
     numbers,
     quantity,
     warnings,
     with_interval,
+    with_unit,
     words,
     write_page,
 )  # fmt: skip
@@ -131,8 +133,9 @@ def _learning(metrics: Mapping[str, Any], figure: str, pictures: Pictures) -> li
         if not pairs:
             return Html()
 
-        def draw(name: str) -> plots.Plot:
-            return plots.curves(pairs, name=name, figure=words(dev), axis=_axis(dev, metrics), best=best, level=level)
+        def draw(name: str) -> Plot:
+            axis = with_unit(dev, metrics)
+            return plots.curves(pairs, name=name, figure=words(dev), axis=axis, best=best, level=level)
 
         return pictures.figure(draw, name=name)
 
@@ -156,14 +159,6 @@ def _learning(metrics: Mapping[str, Any], figure: str, pictures: Pictures) -> li
     return [Section("Learning", join([element("div", *drawn, class_="figures"), pictures.note(), values]))]
 
 
-def _axis(figure: str, metrics: Mapping[str, Any]) -> str:
-    """A figure with its unit."""
-    if figure == "loss":
-        numbers = (metrics.get("settings") or {}).get("kind") == "regression"
-        return "loss (squared error)" if numbers else "loss (nats)"
-    return f"{words(figure)} (0 to 1)" if re.search("f1|accuracy|exact|precision|recall", figure) else words(figure)
-
-
 def _answers(split: str, details: Details, pictures: Pictures) -> list[Section]:
     """Metrics by class, confusion matrix and worst errors of a split."""
     found = []
@@ -175,7 +170,7 @@ def _answers(split: str, details: Details, pictures: Pictures) -> list[Section]:
         drawn = [_chart(split, chart, pictures) for chart in details.charts]
         found.append(Section(f"Probabilities, {split}", element("div", *drawn, class_="figures")))
     if details.errors:
-        found.append(Section(f"Worst errors, {split}", _errors(details.errors)))
+        found.append(Section(f"Worst errors, {split}", _errors(details)))
     return found
 
 
@@ -186,13 +181,12 @@ def _chart(split: str, chart: Chart, pictures: Pictures) -> Html:
         lambda name: plots.lines(titled, name=name),
         name=f"{chart.name}-{split}",
         caption=chart.caption,
-        names=list(chart.lines),
     )
 
 
 def _classes(split: str, details: Details) -> Html:
     columns = list(dict.fromkeys(column for figures in details.rows.values() for column in figures))
-    averages = {name: figures for name, figures in details.rows.items() if name.endswith(" avg") or name == "accuracy"}
+    averages = {name: figures for name, figures in details.rows.items() if is_average(name)}
     classes = [(name, figures) for name, figures in details.rows.items() if name not in averages]
     note = f"{details.title}."
     if long := len(classes) > LONG_TABLE and "f1-score" in columns:
@@ -219,27 +213,59 @@ def _classes(split: str, details: Details) -> Html:
 
 
 def _confusion(split: str, details: Details, pictures: Pictures) -> Html:
-    matrix, counted = details.confusion, details.counted
+    matrix, counted, totals = details.confusion, details.counted, _totals(details)
+    title = f"share of the {counted} of each gold class, {split}"
     picture = pictures.figure(
-        lambda name: plots.confusion(matrix, name=name, title=f"share of the {counted} of each gold class, {split}"),
+        lambda name: plots.confusion(matrix, name=name, title=title, totals=totals),
         name=f"confusion-{split}",
         caption="Shares of each gold class; blue is right, orange wrong. The colours follow the square root of the "
         "share, so that rare mistakes show.",
     )
-    counts = _matrix(split, matrix) if len(matrix) <= _MOST_IN_MATRIX else _pairs(split, matrix)
+    counts = (_matrix if len(matrix) <= _MOST_IN_MATRIX else _pairs)(split, matrix, totals)
     said = element("p", f"What is counted: {counted}{_NOT_ENTITIES if counted == 'words' else ''}.", class_="note")
-    return element("div", element("div", said, *counts), picture, class_="figures")
+    note = [element("p", details.confusion_note, class_="note")] if details.confusion_note else []
+    shown = element("div", element("div", said, *note, *counts), picture, class_="figures")
+    return join([_label_counts(split, details, pictures), shown])
 
 
-def _matrix(split: str, matrix: Mapping[str, Mapping[str, int]]) -> list[Html]:
+def _totals(details: Details) -> dict[str, int]:
+    """What the counts of each gold class are shares of: the items that have it."""
+    sums = {gold: sum(counts.values()) for gold, counts in details.confusion.items()}
+    having = {name: n["true_positives"] + n["false_negatives"] for name, n in details.by_label.items()}
+    return {gold: having.get(gold, total) for gold, total in sums.items()}
+
+
+def _label_counts(split: str, details: Details, pictures: Pictures) -> Html:
+    """Of labels that do not exclude each other, the four counts of each; empty for others."""
+    if not details.by_label:
+        return Html()
+    counted = details.counted
+    columns = list(next(iter(details.by_label.values())))
+    rows = [named_row(name, *(number(counts[key]) for key in columns)) for name, counts in details.by_label.items()]
+    head = ["label", *map(words, columns)]
+    shown = table(head, rows, label=f"Counts by label, {split}", long=len(rows) > LONG_TABLE)
+    wrong = {name: n["false_positives"] + n["false_negatives"] for name, n in details.by_label.items()}
+    drawn = sorted(wrong, key=lambda name: -wrong[name])[:_MOST_IN_MATRIX]
+    counts = {name: n for name, n in details.by_label.items() if name in drawn}
+    title = f"{counted} by label, {split}" + (f": the {len(drawn)} with most errors" if len(drawn) < len(wrong) else "")
+    picture = pictures.figure(
+        lambda name: plots.label_bars(counts, name=name, title=title, axis=f"number of {counted}"),
+        name=f"labels-{split}",
+        caption=f"To the right of 0: {counted} that have the label; to the left: those it was given to wrongly.",
+    )
+    note = f"Each label by itself, over all {sum(next(iter(details.by_label.values())).values()):,} {counted}."
+    return element("div", element("div", element("p", note, class_="note"), shown), picture, class_="figures")
+
+
+def _matrix(split: str, matrix: Mapping[str, Mapping[str, int]], totals: Mapping[str, int]) -> list[Html]:
     rows = []
     for gold, counts in matrix.items():
-        total = sum(counts.values())
+        total = totals[gold]
         cells = []
         for predicted in matrix:
             count = counts.get(predicted, 0)
             kind = "none" if not count else "right" if gold == predicted else "wrong"
-            style = f"--share: {60 * (count / total) ** 0.5:.0f}%" if count else None
+            style = f"--share: {60 * min(1, count / total) ** 0.5:.0f}%" if count else None
             cells.append(element("td", number(count), class_=kind, style=style))
         rows.append(row(element("th", gold, scope="row"), *cells))
     shown = table(["gold ↓ predicted →", *matrix], rows, label=f"Confusion matrix, {split}")
@@ -247,7 +273,7 @@ def _matrix(split: str, matrix: Mapping[str, Mapping[str, int]]) -> list[Html]:
     return [element("p", "Counts, a row for each gold class.", class_="note"), element("div", shown, class_=class_)]
 
 
-def _pairs(split: str, matrix: Mapping[str, Mapping[str, int]]) -> list[Html]:
+def _pairs(split: str, matrix: Mapping[str, Mapping[str, int]], totals: Mapping[str, int]) -> list[Html]:
     pairs = [(n, gold, other) for gold, counts in matrix.items() for other, n in counts.items() if n and gold != other]
     pairs.sort(key=lambda pair: -pair[0])
     rows = [
@@ -255,7 +281,7 @@ def _pairs(split: str, matrix: Mapping[str, Mapping[str, int]]) -> list[Html]:
             element("th", gold, scope="row"),
             element("td", predicted, class_="words"),
             element("td", number(count)),
-            element("td", number(count / sum(matrix[gold].values()))),
+            element("td", number(count / totals[gold])),
         )
         for count, gold, predicted in pairs[:_MOST_PAIRS]
     ]
@@ -265,8 +291,10 @@ def _pairs(split: str, matrix: Mapping[str, Mapping[str, int]]) -> list[Html]:
     return [element("p", note, class_="note"), element("div", shown, class_="pairs")]
 
 
-def _errors(errors: Sequence[ErrorCase]) -> Html:
-    parts = [element("p", f"The {len(errors)} wrong answers with the largest loss.", class_="note")]
+def _errors(details: Details) -> Html:
+    errors = details.errors
+    note = f"The {len(errors)} wrong answers with the largest loss. The loss is {details.loss}."
+    parts = [element("p", note, class_="note")]
     if any(case.marks for case in errors):
         meanings = {"gold": "line below: gold", "predicted": "broken line above: predicted", "both": "both lines: both"}
         for kind, meaning in meanings.items():

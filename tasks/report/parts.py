@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minibert.files import write_atomically
-from tasks.report import plots
+from tasks.report.drawing import Plot, installed
 from tasks.report.markup import Html, element, join, named_row, number, table, verbatim
 
 LONG_TABLE = 30
 """Rows; longer tables scroll."""
 _STYLE = Path(__file__).with_name("report.css")
 _NO_PLOTS = "There are no plots without matplotlib: pip install -e '.[report]' in minibert's folder adds them."
+_NO_FONT = (
+    "No installed font has all the names, so numbers stand for them. With a Chinese font, such as Noto Sans CJK (on "
+    "Debian and Ubuntu: apt install fonts-noto-cjk), minibert report draws the names."
+)
 
 
 class Section(NamedTuple):
@@ -69,25 +73,21 @@ class Pictures:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "plots"
-        self._installed = plots.installed()
+        self._installed = installed()
 
-    def figure(
-        self, draw: Callable[[str], plots.Plot], *, name: str, caption: str = "", names: Sequence[str] = ()
-    ) -> Html:
-        """The plot that ``draw`` makes; ``name`` is its file name and makes its ids unique.
-
-        Where no font has all its names, numbers stand for them: in the order of the table, or of ``names``.
-        """
+    def figure(self, draw: Callable[[str], Plot], *, name: str, caption: str = "") -> Html:
+        """The plot that ``draw`` makes; ``name`` is its file name and makes its ids unique."""
         if not self._installed:
             return Html()
         plot = draw(name)
         self._folder.mkdir(exist_ok=True)
         for ending, content in plot.files.items():
             write_atomically(self._folder / f"{name}.{ending}", partial(Path.write_bytes, data=content))
-        if plot.numbered:
-            key = "; ".join(f"{number} {shown}" for number, shown in enumerate(names, 1)) or "in the order of the table"
-            caption += f" No installed font has all the names, so numbers stand for them: {key}."
-        return element("figure", Html(plot.svg), *([element("figcaption", caption.strip())] if caption else []))
+        captions = [caption] if caption else []
+        if plot.key:
+            captions.append(_NO_FONT)
+            captions.append("; ".join(f"{number}: {name}" for number, name in enumerate(plot.key, 1)))
+        return element("figure", Html(plot.svg), *(element("figcaption", line) for line in captions))
 
     def note(self) -> Html:
         """A note if there are no plots."""
@@ -188,11 +188,34 @@ def difference(value: float) -> str:
     return f"{value:+.4f}".replace("-", "−")
 
 
+def spread(line: Mapping[str, Any]) -> Html:
+    """Mean, standard deviation and interval of some runs' figures."""
+    std, interval = line.get("std"), line.get("interval")
+    return join([
+        number(line["mean"]),
+        *([element("small", f" ± {number(std)}")] if std is not None else []),
+        *([element("small", " to ".join(map(number, interval)), class_="line")] if interval else []),
+    ])  # fmt: skip
+
+
 def with_interval(value: Any, interval: Sequence[float] | None) -> Html:
     """A figure and, in small print, its interval."""
     if interval is None:
         return join([number(value)])
     return join([number(value), element("small", " to ".join(map(number, interval)), class_="line")])
+
+
+def is_average(name: str) -> bool:
+    """Whether a row of a table by class is of all classes."""
+    return name.endswith(" avg") or name == "accuracy"
+
+
+def with_unit(figure: str, record: Mapping[str, Any]) -> str:
+    """A figure's name, and its unit or range."""
+    if figure == "loss":
+        numbers = (record.get("settings") or {}).get("kind") == "regression"
+        return "loss (squared error)" if numbers else "loss (nats)"
+    return f"{words(figure)} (0 to 1)" if re.search("f1|accuracy|exact|precision|recall", figure) else words(figure)
 
 
 def words(name: str) -> str:

@@ -1,62 +1,36 @@
-"""The plots of a report, drawn with matplotlib if it is installed (the extra ``report``).
+"""The plots of a report: each function draws one kind. How a plot becomes a file is in :mod:`tasks.report.drawing`.
 
-They are drawn without pyplot, and settings are restored, so that a caller's own plots do not change. matplotlib is
-imported inside functions because it is optional and takes half a second.
+Every plot has a title, the units on its axes, and a legend. matplotlib is imported inside functions because it is
+optional (the extra ``report``) and takes half a second.
 """
 
-import io
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle, groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tasks.data import Chart
+from tasks.report.drawing import COLOURS, Plot, render
+from tasks.report.fonts import Labels, labels, shortened, width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-# The page's light colours. In the page each becomes the CSS variable of that name, and so follows its dark mode.
-_COLOURS = {"ink": "#1c1e21", "muted": "#5f6670", "rule": "#d9dce1", "one": "#1f6fb5", "two": "#c2571a"}
-_MORE_COLOURS = ("#2a8a63", "#8a5fb0", "#a8861a", "#c0507f")
-_FONT = "DejaVu Sans"  # comes with matplotlib
-_CJK_FONTS = (
-    "Noto Sans CJK TC", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans TC", "Noto Sans SC", "Source Han Sans TC",
-    "Source Han Sans SC", "PingFang TC", "PingFang SC", "PingFang HK", "Heiti TC", "Hiragino Sans GB",
-    "Arial Unicode MS", "Microsoft JhengHei", "Microsoft YaHei", "SimHei", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
-    "Droid Sans Fallback",
-)  # fmt: skip
-_LONGEST_LABEL = 32
+Points = Sequence[tuple[int, float]]
+"""Values by epoch."""
+
+_WIDTH = 4.8  # of most plots, in inches
 _MOST_NAMED = 30  # classes whose names fit next to a matrix
 _MOST_WRITTEN = 12  # classes whose shares fit into its cells
 _MOST_MARKED = 20  # points of a line that are marked
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A plot as an SVG element for a page, and as the contents of PNG, SVG and PDF files.
-
-    ``numbered``: no installed font has all characters of the labels, so they are numbered from 1, in the given order.
-    """
-
-    svg: str
-    files: Mapping[str, bytes]
-    numbered: bool = False
-
-
-def installed() -> bool:
-    """Whether matplotlib can be imported."""
-    try:
-        import matplotlib  # noqa: F401  # an extra
-    except ImportError:
-        return False
-    return True
+# Told apart by marker and line, too, for prints without colour.
+_STYLES = (("one", "o"), ("two", "s"), ("three", "^"), ("four", "D"), ("five", "v"), ("six", "P"))
+_LINES = ("-", "--", "-.", ":")
 
 
 def curves(
-    series: Mapping[str, Sequence[tuple[int, float]]],
+    series: Mapping[str, Points],
     *,
     name: str,
     figure: str,
@@ -76,212 +50,277 @@ def curves(
     """
 
     def draw(axes: "Axes") -> None:
-        from matplotlib.ticker import MaxNLocator  # an extra
-
-        styles = (("one", "-", "o"), ("two", "--", "s"))
-        for (label, points), (colour, line, marker) in zip(series.items(), styles, strict=False):
-            style: dict[str, Any] = {"linestyle": line, "marker": marker, "color": _COLOURS[colour]}
+        for (label, points), style in zip(series.items(), _styles(), strict=False):
             axes.plot(*zip(*points, strict=True), markersize=4, label=label, **style)
         if level is not None:
-            axes.axhline(level[1], color=_COLOURS["muted"], linewidth=1.2, linestyle="-.", label=_shown(level[0]))
+            axes.axhline(level[1], color=COLOURS["muted"], linewidth=1.2, linestyle="-.", label=shortened(level[0]))
         if best is not None:
-            axes.axvline(best, color=_COLOURS["muted"], linewidth=1, linestyle=":", label=f"best epoch, {best}")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        epochs = [epoch for points in series.values() for epoch, _ in points]
-        axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
-        axes.margins(y=0.1)
-        axes.set_xlabel("epoch")
+            axes.axvline(best, color=COLOURS["muted"], linewidth=1, linestyle=":", label=f"best epoch, {best}")
+        _over_epochs(axes, [epoch for points in series.values() for epoch, _ in points])
         axes.set_ylabel(axis)
         axes.set_title(f"{figure} by epoch", loc="left")
-        axes.legend(loc="best", frameon=False, labelcolor=_COLOURS["muted"])
-        axes.grid(axis="y")
+        _legend_below(axes)
 
-    return _render(draw, name=name, size=(4.8, 3.2), label=f"{figure} by epoch")
+    return render(draw, name=name, size=(_WIDTH, 3.6), label=f"{figure} by epoch")
+
+
+def overlaid_curves(models: Mapping[str, Sequence[Points]], *, name: str, figure: str, axis: str) -> Plot:
+    """Values by epoch of several models, each with its runs: their mean, and one standard deviation to both sides.
+
+    Where some of a model's runs have ended, the mean of the others is drawn thin.
+
+    Args:
+        models: the runs' ``(epoch, value)`` pairs by model.
+        name, figure, axis: as in :func:`curves`.
+    """
+    names = labels(list(models))
+    several = any(len(runs) > 1 for runs in models.values())
+
+    def draw(axes: "Axes") -> None:
+        for label, runs, style in zip(names.texts, models.values(), _styles(), strict=False):
+            epochs, means, deviations, whole = _mean_by_epoch(runs)
+            axes.plot(epochs[:whole], means[:whole], markersize=4, label=label, **style)
+            if whole < len(epochs):
+                axes.plot(epochs[whole - 1 :], means[whole - 1 :], color=style["color"], linewidth=0.7)
+            below, above = means - deviations, means + deviations
+            axes.fill_between(epochs, below, above, color=style["color"], alpha=0.15, linewidth=0)
+        _over_epochs(axes, [epoch for runs in models.values() for run in runs for epoch, _ in run])
+        axes.set_ylabel(axis)
+        axes.set_title(f"{figure} by epoch" + (", mean ± std of runs" if several else ""), loc="left")
+        _legend_below(axes)
+
+    return render(
+        draw,
+        name=name,
+        size=(_WIDTH, 3.3 + 0.1 * len(models)),
+        label=f"{figure} by epoch, several models",
+        labels=names,
+    )
 
 
 def lines(chart: Chart, *, name: str) -> Plot:
     """The lines of a chart, both axes from 0 to 1."""
-    labels, numbered = _labels(list(chart.lines))
+    names = labels(list(chart.lines))
 
     def draw(axes: "Axes") -> None:
-        for number, (label, points) in enumerate(zip(labels, chart.lines.values(), strict=True)):
-            style: dict[str, Any] = {"marker": "o"} if len(points) <= _MOST_MARKED else {}
-            colour = (_COLOURS["one"], _COLOURS["two"], *_MORE_COLOURS)[number % (2 + len(_MORE_COLOURS))]
-            axes.plot(*zip(*points, strict=True), color=colour, label=label, markersize=4, linewidth=1.4, **style)
+        for label, points, style in zip(names.texts, chart.lines.values(), _styles(), strict=False):
+            marked = style if len(points) <= _MOST_MARKED else {**style, "marker": None}
+            axes.plot(*zip(*points, strict=True), markersize=4, linewidth=1.4, label=label, **marked)
         if chart.diagonal:
-            axes.plot((0, 1), (0, 1), color=_COLOURS["muted"], linestyle=":", linewidth=1, label=chart.diagonal)
+            axes.plot((0, 1), (0, 1), color=COLOURS["muted"], linestyle=":", linewidth=1, label=chart.diagonal)
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel(chart.x)
         axes.set_ylabel(chart.y)
         axes.set_title(chart.title, loc="left")
-        axes.legend(loc="best", frameon=False, labelcolor=_COLOURS["muted"])
         axes.grid()
+        _legend_below(axes)
 
-    return _render(draw, name=name, size=(4.8, 4.2), label=chart.title, text=labels, numbered=numbered)
+    return render(draw, name=name, size=(_WIDTH, 4.4), label=chart.title, labels=names)
 
 
-def confusion(matrix: Mapping[str, Mapping[str, int]], *, name: str, title: str) -> Plot:
+def confusion(
+    matrix: Mapping[str, Mapping[str, int]], *, name: str, title: str, totals: Mapping[str, int] | None = None
+) -> Plot:
     """A heat map of ``{gold class: {predicted class: count}}``: the share of each gold class by prediction.
 
     Right and wrong predictions have a colour each, as strong as the square root of the share, so that rare ones are
     visible. Up to 30 classes are named.
+
+    Args:
+        matrix: the counts.
+        name: of the plot; makes its ids unique in a page.
+        title: says what the shares are of.
+        totals: what each gold class's counts are shares of; by default their sum.
     """
     classes = list(matrix)
     counts = np.array([[matrix[gold].get(predicted, 0) for predicted in classes] for gold in classes], dtype=float)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    sums = counts.sum(1) if totals is None else np.array([totals[gold] for gold in classes], dtype=float)
+    shares = counts / np.maximum(sums[:, None], 1)
     named = len(classes) <= _MOST_NAMED
-    labels, numbered = _labels(classes) if named else ([], False)
-
-    long = not numbered and len("".join(labels)) > 24
+    names = labels(classes) if named else Labels()
+    widest = max(map(width, names.texts), default=0)
+    side = _WIDTH if widest < 8 else 6.4
+    # An em has 10 of an inch's 72 points. The names on the left, turned or not, and the title leave the rest.
+    upright = widest * 10 / 72 > (side - 0.8 - widest * 10 / 72) / max(1, len(classes))
 
     def draw(axes: "Axes") -> None:
         from matplotlib.colors import to_rgb  # an extra
         from matplotlib.patches import Patch
 
         right = np.eye(len(classes), dtype=bool)[..., None]
-        hue = np.where(right, to_rgb(_COLOURS["one"]), to_rgb(_COLOURS["two"]))
+        hue = np.where(right, to_rgb(COLOURS["one"]), to_rgb(COLOURS["two"]))
         faintest = 0.1 if named else 0.4  # a cell among very many is too small to be faint
-        strength = np.where(counts > 0, faintest + (0.65 - faintest) * np.sqrt(shares), 0)
-        axes.imshow(np.concatenate([hue, strength[..., None]], axis=-1), interpolation="nearest")
+        strength = np.where(counts > 0, faintest + (0.65 - faintest) * np.sqrt(np.minimum(shares, 1)), 0)
+        axes.imshow(np.concatenate([hue, strength[..., None]], axis=-1), interpolation="nearest", aspect="auto")
         positions = range(len(classes)) if named else []
-        axes.set_xticks(positions, labels, rotation=90 if long else 0)
-        axes.set_yticks(positions, labels)
+        axes.set_xticks(positions, names.texts, rotation=90 if upright else 0)
+        axes.set_yticks(positions, names.texts)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(True)
         axes.set_xlabel("predicted")
         axes.set_ylabel("gold")
         axes.set_title(title, loc="left")
         keys = {"right": "one", "wrong": "two"}
-        marks = [Patch(facecolor=_COLOURS[colour], alpha=0.65, label=label) for label, colour in keys.items()]
-        axes.legend(handles=marks, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, labelcolor=_COLOURS["muted"])
+        marks = [Patch(facecolor=COLOURS[colour], alpha=0.65, label=label) for label, colour in keys.items()]
+        axes.figure.legend(handles=marks, loc="outside lower center", ncols=2)
         if len(classes) <= _MOST_WRITTEN:
             for gold, predicted in np.argwhere(counts):
                 share = f"{shares[gold, predicted]:.2f}"
-                axes.text(predicted, gold, share, ha="center", va="center", fontsize=8, color=_COLOURS["ink"])
+                axes.text(predicted, gold, share, ha="center", va="center", fontsize=8, color=COLOURS["ink"])
 
-    side = 6.4 if long else 4.8
     label = f"Confusion matrix of {len(classes)} classes as a heat map"
-    return _render(draw, name=name, size=(side, side), label=label, text=labels, numbered=numbered)
+    return render(draw, name=name, size=(side, side), label=label, labels=names)
+
+
+def label_bars(counts: Mapping[str, Mapping[str, int]], *, name: str, title: str, axis: str) -> Plot:
+    """A bar for each label of a multi-label task: to the right of 0 the items that have it, found or missed; to the
+    left those it was given to wrongly.
+
+    Args:
+        counts: ``true_positives``, ``false_positives`` and ``false_negatives`` by label.
+        name: of the plot; makes its ids unique in a page.
+        title: of the plot.
+        axis: what is counted.
+    """
+    names = labels(list(counts))
+    found, missed, wrong = (
+        np.array([of_label[key] for of_label in counts.values()])
+        for key in ("true_positives", "false_negatives", "false_positives")
+    )
+
+    def draw(axes: "Axes") -> None:
+        from matplotlib.ticker import FuncFormatter, MaxNLocator  # an extra
+
+        heights = np.arange(len(counts))
+        bars = (("found", found, 0, "one", 0.65), ("missed", missed, found, "two", 0.65))
+        for label, values, left, colour, alpha in bars:
+            axes.barh(heights, values, left=left, height=0.7, color=COLOURS[colour], alpha=alpha, label=label)
+        hatched: Any = {"facecolor": "none", "edgecolor": COLOURS["two"], "hatch": "////", "linewidth": 0.8}
+        axes.barh(heights, -wrong, height=0.7, label="given wrongly", **hatched)
+        axes.axvline(0, color=COLOURS["ink"], linewidth=0.8)
+        axes.set_yticks(heights, names.texts)
+        axes.set_ylim(len(counts) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):g}"))
+        axes.set_xlabel(axis)
+        axes.set_ylabel("label")
+        axes.grid(axis="x")
+        axes.set_title(title, loc="left")
+        _legend_below(axes)
+
+    size = (_WIDTH, 1.7 + 0.28 * len(counts))
+    return render(draw, name=name, size=size, label=f"{axis} by label", labels=names)
 
 
 def dots(
-    rows: Sequence[tuple[str, Sequence[float]]], *, name: str, figure: str, level: tuple[str, float] | None
+    rows: Sequence[tuple[str, Sequence[float]]], *, name: str, figure: str, axis: str, level: tuple[str, float] | None
 ) -> Plot:
     """A line for each row: its values as dots, their mean as a stroke; a level as a line through all."""
-    labels, numbered = _labels([label for label, _ in rows])
+    names = labels([label for label, _ in rows])
 
     def draw(axes: "Axes") -> None:
         for height, (_, values) in enumerate(rows):
             at = np.full(len(values), height)
-            axes.scatter(values, at, s=26, color=_COLOURS["one"], alpha=0.6, label=None if height else "one seed")
+            axes.scatter(values, at, s=26, color=COLOURS["one"], alpha=0.6, label=None if height else "one seed")
             mean = float(np.mean(values))
             axes.plot(
-                [mean, mean], [height - 0.22, height + 0.22], color=_COLOURS["ink"], label=None if height else "mean"
+                [mean, mean], [height - 0.22, height + 0.22], color=COLOURS["ink"], label=None if height else "mean"
             )
         if level is not None:
-            axes.axvline(level[1], color=_COLOURS["two"], linestyle="--", linewidth=1.2, label=_shown(level[0]))
-        axes.set_yticks(range(len(rows)), labels)
+            axes.axvline(level[1], color=COLOURS["two"], linestyle="--", linewidth=1.2, label=shortened(level[0]))
+        axes.set_yticks(range(len(rows)), names.texts)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.margins(x=0.08)
-        axes.set_xlabel(figure)
+        axes.set_xlabel(axis)
+        axes.set_ylabel("model")
         axes.grid(axis="x")
-        # Above the axes, where no dot can be.
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, labelcolor=_COLOURS["muted"])
+        axes.set_title(f"{figure} by model", loc="left")
+        _legend_below(axes)
 
-    size = (4.8, 1.3 + 0.4 * len(rows))
-    return _render(draw, name=name, size=size, label=f"{figure} by seed", text=labels, numbered=numbered)
+    size = (_WIDTH, 1.7 + 0.4 * len(rows))
+    return render(draw, name=name, size=size, label=f"{figure} by seed", labels=names)
 
 
-def _render(
-    draw: Callable[["Axes"], None],
-    *,
-    name: str,
-    size: tuple[float, float],
-    label: str,
-    text: Sequence[str] = (),
-    numbered: bool = False,
+def shots(
+    methods: Mapping[str, Mapping[str, Sequence[float]]], *, ticks: Sequence[str], name: str, figure: str, axis: str
 ) -> Plot:
-    """Calls ``draw`` on axes of ``size`` inches, and renders them in both formats."""
-    # Imported here because matplotlib is an extra.
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """Values by number of training examples: a line through each method's means with their standard deviations, and a
+    dot for each draw.
 
-    families = _families("".join(text)) or [_FONT]
-    # Files must look the same where the fonts are not installed: outlines in an SVG, embedded fonts in a PDF; TrueType
-    # (42), which publishers want, is safe for DejaVu only, since many Chinese fonts are not TrueType.
-    printed: Any = {"svg.fonttype": "path", "pdf.fonttype": 42 if families == [_FONT] else 3}
-    with matplotlib.rc_context(_style(families, salt=name)):
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
-        draw(figure.add_subplot())
-        svg = io.StringIO()
-        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(svg, format="svg", transparent=True, dpi=144, metadata=no_metadata)
-        files = {"png": _saved(figure, "png", dpi=160)}
-        with matplotlib.rc_context(printed):
-            files["svg"] = _saved(figure, "svg", metadata=no_metadata)
-            files["pdf"] = _saved(figure, "pdf", metadata={"CreationDate": None})
-    return Plot(_for_page(svg.getvalue(), name, label), files, numbered)
+    Args:
+        methods: the values of the draws by method and number.
+        ticks: the numbers, in order.
+        name, figure, axis: as in :func:`curves`.
+    """
+    several = any(len(values) > 1 for of_method in methods.values() for values in of_method.values())
+    # Side by side, so that bars of deviation do not hide each other.
+    at_tick = {tick: [method for method, by_tick in methods.items() if tick in by_tick] for tick in ticks}
+    places = {
+        (method, tick): place + 0.14 * (index - (len(present) - 1) / 2)
+        for place, (tick, present) in enumerate(at_tick.items())
+        for index, method in enumerate(present)
+    }
 
+    def draw(axes: "Axes") -> None:
+        for (label, by_tick), style in zip(methods.items(), _styles(), strict=False):
+            at = [places[label, tick] for tick in by_tick]
+            means = [float(np.mean(values)) for values in by_tick.values()]
+            stds = [float(np.std(values, ddof=1)) if len(values) > 1 else 0.0 for values in by_tick.values()]
+            axes.errorbar(at, means, stds, capsize=3, markersize=5, label=shortened(label), **style)
+            for place, values in zip(at, by_tick.values(), strict=True):
+                if len(values) > 1:
+                    axes.scatter(np.full(len(values), place), values, s=9, color=style["color"], alpha=0.45)
+        axes.set_xticks(range(len(ticks)), ticks)
+        axes.set_xlim(-0.5, len(ticks) - 0.5)
+        axes.margins(y=0.1)
+        axes.set_xlabel("training examples of each label (0: untrained)")
+        axes.set_ylabel(axis)
+        axes.grid(axis="y")
+        axes.set_title(f"{figure} by number of examples" + (", mean ± std of draws" if several else ""), loc="left")
+        _legend_below(axes)
 
-def _saved(figure: "Figure", format: str, **options: Any) -> bytes:
-    """The contents of a file of a format."""
-    file = io.BytesIO()
-    figure.savefig(file, format=format, facecolor="white", **options)
-    return file.getvalue()
-
-
-def _style(families: Sequence[str], salt: str) -> Any:
-    """matplotlib's settings: text stays text in an SVG, and a dollar sign is not mathematics."""
-    return {
-        "font.family": list(families), "font.size": 10, "text.parse_math": False,
-        "svg.fonttype": "none", "svg.hashsalt": salt,
-        "text.color": _COLOURS["ink"], "axes.edgecolor": _COLOURS["rule"], "axes.labelcolor": _COLOURS["muted"],
-        "xtick.color": _COLOURS["muted"], "ytick.color": _COLOURS["muted"], "grid.color": _COLOURS["rule"],
-        "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-        "legend.fontsize": 9,
-    }  # fmt: skip
+    return render(draw, name=name, size=(_WIDTH, 3.6), label=f"{figure} by number of examples")
 
 
-def _for_page(svg: str, name: str, label: str) -> str:
-    """An SVG file as an element of a page: unique ids, the page's colours, a flexible width."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)  # would apply to the whole page
-    used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
-    svg = re.sub(r' id="([^"]+)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", svg)
-    svg = re.sub(r'(href="|url\()#', rf"\1#{name}-", svg)
-    for variable, colour in _COLOURS.items():
-        svg = re.sub(rf"(fill|stroke): {colour}", rf"\1: var(--{variable}, {colour})", svg)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1).strip()
+# -- what they share -------------------------------------------------------------------------------------------------
 
 
-def _labels(names: Sequence[str]) -> tuple[list[str], bool]:
-    """The names, shortened, and False; or numbers, and True, if no installed font has their characters."""
-    shown = [_shown(name) for name in names]
-    if _families("".join(shown)) is not None:
-        return shown, False
-    return [str(index) for index in range(1, len(names) + 1)], True
+def _styles() -> Iterator[dict[str, Any]]:
+    """Colour, marker and line of one series after the other."""
+    for (colour, marker), line in zip(cycle(_STYLES), cycle(_LINES), strict=False):
+        yield {"color": COLOURS[colour], "marker": marker, "linestyle": line}
 
 
-def _shown(name: str) -> str:
-    shown = "".join(char if char.isprintable() else f"U+{ord(char):04X}" for char in name)
-    return shown if len(shown) <= _LONGEST_LABEL else f"{shown[: _LONGEST_LABEL - 1]}…"
+def _mean_by_epoch(runs: Sequence[Points]) -> tuple[list[int], Any, Any, int]:
+    """The epochs, the mean and the sample standard deviation of the runs that have each, and how many all have."""
+    points = sorted(point for run in runs for point in run)
+    by_epoch = {epoch: [value for _, value in group] for epoch, group in groupby(points, key=lambda point: point[0])}
+    means = np.array([np.mean(values) for values in by_epoch.values()])
+    deviations = np.array([np.std(values, ddof=1) if len(values) > 1 else 0.0 for values in by_epoch.values()])
+    return list(by_epoch), means, deviations, sum(len(values) == len(runs) for values in by_epoch.values())
 
 
-def _families(text: str) -> list[str] | None:
-    """Installed font families that together have every character of ``text``; None if there are none."""
-    from matplotlib import font_manager  # an extra
+def _over_epochs(axes: "Axes", epochs: Sequence[int]) -> None:
+    """An axis of whole epochs, and lines for the values."""
+    from matplotlib.ticker import MaxNLocator  # an extra
 
-    names = {font.name for font in font_manager.fontManager.ttflist}
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+    axes.margins(y=0.1)
+    axes.set_xlabel("epoch")
+    axes.grid(axis="y")
 
-    def missing(family: str, chars: set[str]) -> set[str]:
-        font = font_manager.get_font(font_manager.findfont(family))
-        return {char for char in chars if not font.get_char_index(ord(char))}
 
-    left = missing(_FONT, set(text))
-    if not left:
-        return [_FONT]
-    return next(([_FONT, family] for family in _CJK_FONTS if family in names and not missing(family, left)), None)
+def _legend_below(axes: "Axes") -> None:
+    """A legend outside of the axes, where it hides nothing."""
+    handles, names = axes.get_legend_handles_labels()
+    inches = [width(name) * 9 / 72 + 0.6 for name in names]  # with the mark
+
+    def fits(columns: int) -> bool:
+        return sum(max(column) for column in np.array_split(inches, columns)) <= _WIDTH
+
+    columns = next((number for number in range(len(names), 1, -1) if fits(number)), 1)
+    axes.figure.legend(handles, names, loc="outside lower center", ncols=columns)

@@ -58,9 +58,14 @@ class Results:
 
     @property
     def warnings(self) -> list[str]:
-        """Failures and the runs' own warnings, each once."""
-        of_runs = [warning for runs in self.runs.values() for run in runs for warning in run["warnings"]]
-        return list(dict.fromkeys([*self.failures, *of_runs]))
+        """Failures and the runs' own warnings, each once, with the names of the runs unless it is all of them."""
+        runs = [run for of_row in self.runs.values() for run in of_row]
+        warned: dict[str, list[str]] = {}
+        for run in runs:
+            for warning in run["warnings"]:
+                warned.setdefault(warning, []).append(run["run"])
+        of_runs = [text if len(names) == len(runs) else f"{', '.join(names)}: {text}" for text, names in warned.items()]
+        return [*self.failures, *of_runs]
 
 
 def new_grid_folder(task: AnyTask, name: str, *, option: str, resume: bool, mark: str = f"*/{SETTINGS_FILE}") -> Path:

@@ -155,7 +155,7 @@ def dry_run(task: AnyTask) -> None:
     """Prints the data, the model, the settings and the first example; writes nothing."""
     prepared = prepare(task)
     print("\n".join(data_lines(task, prepared)))
-    print(f"model {prepared.start.origin}")
+    print(f"model {prepared.start.line}")
     print(f"with  {settings_line(task.settings)}")
     example = prepared.encoded["train"].examples[0]
     print(f"the first example: {prepared.splits['train'].items[0]}")

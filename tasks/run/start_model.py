@@ -41,6 +41,7 @@ class StartingModel:
         origin: one line that describes the model.
         folder: of the checkpoint that it was loaded from; None if its weights are new.
         loading: which tensors were loaded, and which were not.
+        summary: the same in few words.
     """
 
     model: Pretrained
@@ -48,6 +49,12 @@ class StartingModel:
     origin: str
     folder: Path | None = None
     loading: str = ""
+    summary: str = ""
+
+    @property
+    def line(self) -> str:
+        """The model, and how it was loaded."""
+        return f"{self.origin} ({self.summary})" if self.summary else self.origin
 
 
 def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> StartingModel:
@@ -64,7 +71,7 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
     labels = task.labels(train)
     arch = settings.arch or BERT.name
     folder: Path | None = None
-    loading = ""
+    loading = summary = ""
     source = None if settings.from_random else settings.weights or bundled(arch)
     if source is None:
         task.resolve_for_checkpoint(None)
@@ -90,13 +97,15 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
         tokenizer = checkpoint.tokenizer
         model, report = checkpoint.load(task.model_class, labels=labels)
         task.check_loaded(report, source)
-        loading = str(report)
+        loading, summary = str(report), report.summary
         origin = _origin(task.settings, config, report, folder, task.name)
     model.config = task.update_config(model.config)
     _check_length(settings.max_length, tokenizer, model.config)
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     origin = f"{config.model_type}, {millions:.1f} M parameters, {origin}"
-    return StartingModel(model=model, tokenizer=tokenizer, origin=origin, folder=folder, loading=loading)
+    return StartingModel(
+        model=model, tokenizer=tokenizer, origin=origin, folder=folder, loading=loading, summary=summary
+    )
 
 
 def require_trained_head(report: LoadReport, path: object) -> None:
@@ -118,9 +127,9 @@ def _check_length(max_length: int | None, tokenizer: Tokenizer, config: EncoderC
 def _origin(settings: RunSettings, config: EncoderConfig, report: LoadReport, folder: Path, task: str) -> str:
     if settings.weights is None:
         examples = config.family.examples
-        return f"small, pre-trained by this project ({report.summary}); for real use pass --weights {examples}"
+        return f"small, pre-trained by this project; for real use pass --weights {examples}"
     revision = f", revision {settings.revision}" if settings.revision else ""
-    origin = f"from {settings.weights}{revision} ({report.summary})"
+    origin = f"from {settings.weights}{revision}"
     origin += _continued(settings, folder, task)
     if any(name.startswith("crf.") for name in report.ignored):
         origin += "; its CRF is not used"

@@ -120,7 +120,7 @@ def _weights(start: StartingModel, settings: RunSettings) -> dict[str, Any] | No
 def _fit(run: Run) -> list[dict[str, Any]]:
     """Trains; a run that fails before it saved anything leaves no folder."""
     _say("\n".join(data_lines(run.task, run.prepared)))
-    _say(f"model {run.prepared.start.origin}")
+    _say(f"model {run.prepared.start.line}")
     _say(f"with  {settings_line(run.task.settings)}")
     _say(f"run   {run.folder}: {run.precision} on {run.device_name}")
     with run_folder.no_folder_without_model(run.folder) if distributed.is_rank0() else contextlib.nullcontext():

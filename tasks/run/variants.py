@@ -112,11 +112,30 @@ def _row(runs: Sequence[Mapping[str, Any]], metric: Metric, intervals: Mapping[s
         **spreads[metric.name],
         "interval": intervals.get(metric.name),
         "figures": {name: {**spreads[name], "interval": intervals.get(name)} for name in figures},
+        "classes": _classes([each["report"] for each in final]),
+        "curves": {name: _curves(runs, name) for name in dict.fromkeys(("loss", metric.name))},
         "seeds": [run["seed"] for run in runs],
         "runs": [run["run"] for run in runs],
         "collapsed": sum(run["collapsed"] for run in runs),
         **{name: mean(name) for name in ("train_seconds", "tokens_per_second", "peak_memory_bytes", "parameters")},
     }
+
+
+def _classes(reports: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Any]]:
+    """Each figure of each class, over the runs in whose data the class occurs."""
+    columns = {name: list(of_class) for report in reports for name, of_class in report.items()}
+    return {
+        name: {
+            column: spread([report[name][column] for report in reports if name in report], Metric(column))
+            for column in of_class
+        }
+        for name, of_class in columns.items()
+    }
+
+
+def _curves(runs: Sequence[Mapping[str, Any]], figure: str) -> list[list[tuple[int, float]]]:
+    """A dev figure of each run by epoch."""
+    return [[(epoch["epoch"], epoch[figure]) for epoch in run["epochs"] if figure in epoch] for run in runs]
 
 
 def _metric_named(name: str, metric: Metric) -> Metric:

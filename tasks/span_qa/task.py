@@ -285,7 +285,13 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
             if score[0] < 1
         ]
         unit = "words (SQuAD's scorer)" if self.settings.scorer == "words" else "characters (CMRC 2018's scorer)"
-        return Details(title=f"F1 over {unit}", rows=rows, table="\n".join(lines), errors=worst(errors))
+        return Details(
+            title=f"F1 over {unit}",
+            rows=rows,
+            table="\n".join(lines),
+            errors=worst(errors),
+            loss="cross-entropy of start and end, averaged, summed over windows (nats)",
+        )
 
     def prediction_record(self, item: Question, output: Spans) -> dict[str, Any] | None:
         """The texts of all right answers, none for an impossible question; and the predicted one, empty for none."""

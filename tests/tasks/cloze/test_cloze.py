@@ -177,6 +177,7 @@ def _quickly() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tasks.cloze.few_shot._LEAST_STEPS", 120)
         patch.setattr("tasks.run.train.write_run_report", lambda folder, *_: (folder / "report.html").touch())
+        patch.setattr("tasks.report.parts.installed", lambda: False)
         yield
 
 
@@ -219,6 +220,10 @@ def test_methods_are_compared_on_the_same_examples_and_learn(compared: Path) -> 
         assert (seen[0]["train"]["labels"] == few) == (name != "all-42")
         assert seen[0]["test"]["also_in_train"] == 0
     assert comparison["test"]["texts"] == 24
+    page = (compared / "report.html").read_text(encoding="utf-8")
+    for row in comparison["rows"]:
+        assert all(f"{value:.4f}" in page for value in (row["accuracy"]["mean"], row["macro_f1"]["mean"]))
+        assert all((f"{run}/report.html" in page) == (row["shots"] != "0") for run in row["runs"])
 
 
 @pytest.mark.slow

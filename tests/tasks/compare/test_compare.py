@@ -53,6 +53,11 @@ def test_architectures_and_seeds_beside_the_baseline(tmp_path: Path, capsys: pyt
         assert (row["seeds"], row["runs"]) == ([5, 6], [f"{row['arch']}-5", f"{row['arch']}-6"])
         figures = [read(folder / run, "metrics.json")["final"]["dev"]["accuracy"] for run in row["runs"]]
         assert row["values"] == figures
+        reports = [read(folder / run, "metrics.json")["final"]["dev"]["report"] for run in row["runs"]]
+        for name, of_class in row["classes"].items():
+            assert of_class["f1-score"]["values"] == [report[name]["f1-score"] for report in reports if name in report]
+        losses = [[epoch["loss"] for epoch in read(folder / run, "metrics.json")["epochs"]] for run in row["runs"]]
+        assert [[loss for _, loss in curve] for curve in row["curves"]["loss"]] == losses
         assert row["mean"] == pytest.approx(statistics.mean(figures))
         assert all((folder / run / "report.html").is_file() for run in row["runs"])
     baselines = [read(folder / f"bert-{seed}", "metrics.json")["baseline"]["dev"]["accuracy"] for seed in (5, 6)]

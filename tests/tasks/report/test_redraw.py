@@ -20,7 +20,7 @@ SMALL = ["--weights", "random", "--epochs", "2", "--batch-size", "8", "--precisi
 
 def contents(folder: Path) -> dict[str, bytes]:
     """The page, the plots and the tables."""
-    files = [folder / "report.html", *folder.glob("plots/*"), *folder.glob("comparison.[ct]*")]
+    files = [folder / "report.html", *folder.glob("plots/*"), *folder.glob("comparison*.[ct]*")]
     return {path.name: path.read_bytes() for path in files}
 
 
@@ -45,7 +45,8 @@ def test_a_comparisons_page_is_drawn_again(tmp_path: Path) -> None:
     options = ["--train", write(tmp_path / "train.jsonl", rows(40)), "--out", str(tmp_path / "out"), *SMALL]
     folder = registry.run("compare", ["--task", "classification", "--arch", "bert", "--seeds", "2", *options])
     before = contents(folder)
-    assert {"report.html", "comparison.csv", "comparison.tex"} <= set(before)
+    tables = {f"comparison{part}.{ending}" for part in ("", "-classes") for ending in ("csv", "tex")}
+    assert {"report.html", *tables} <= set(before)
     assert redrawn(folder) == before
     assert redrawn(folder / "bert-42")["report.html"]
 
@@ -53,7 +54,8 @@ def test_a_comparisons_page_is_drawn_again(tmp_path: Path) -> None:
 def test_details_survive_json() -> None:
     case = ErrorCase(place="a", text="b", gold="c", predicted="d", loss=1.5,
                      marks=[Mark(start=0, end=1, kind="gold", label="x")])  # fmt: skip
-    details = Details(title="t", rows={"a": {"f1": 0.5}}, table="u", confusion={"a": {"a": 3}}, errors=[case])
+    details = Details(title="t", rows={"a": {"f1": 0.5}}, table="u", confusion={"a": {"a": 3}}, errors=[case],
+                      by_label={"a": {"true_positives": 3}}, confusion_note="n", loss="squared error")  # fmt: skip
     assert Details.from_json(details.to_json()) == details
 
 
@@ -62,7 +64,6 @@ def test_details_survive_json() -> None:
     [
         (None, {}, "has neither metrics.json nor comparison.json"),
         ("metrics.json", {"task": "cloze"}, "was not trained, so it has no page"),
-        ("comparison.json", {"rows": []}, "compares numbers of examples, which has no page"),
     ],
 )
 def test_a_folder_without_a_page_is_refused(

@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -100,11 +99,6 @@ def with_plots(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run_page(folder / "run")
         write_comparison_report(folder / "comparison", comparison())
     return folder
-
-
-@pytest.fixture
-def without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)  # what an import of a missing package meets
 
 
 def read(folder: Path) -> str:
@@ -262,7 +256,23 @@ def test_a_comparison_shows_the_best_and_links_every_run(tmp_path: Path) -> None
     assert "loss, albert, mean of 2 seeds0.6250" in page.text
 
 
-# -- marked text -----------------------------------------------------------------------------------------------------
+@pytest.mark.usefixtures("without_matplotlib")
+def test_several_labels_have_counts_of_their_own(tmp_path: Path) -> None:
+    by_label = {
+        "a": {"true_positives": 2, "false_positives": 0, "false_negatives": 1, "true_negatives": 1},
+        "b": {"true_positives": 1, "false_positives": 2, "false_negatives": 1, "true_negatives": 0},
+    }
+    matrix = {"a": {"a": 2, "b": 1, "none": 0}, "b": {"a": 0, "b": 1, "none": 1}, "none": {"a": 0, "b": 1, "none": 1}}
+    shown = Details(title="x", rows={}, table="", confusion=matrix, confusion_note="A text may have several labels.",
+                    by_label=by_label, counted="texts", errors=[case("x")], loss="squared error")  # fmt: skip
+    write_run_report(tmp_path, metrics(final={"dev": {"loss": 1.0}}), {"dev": shown})
+    page = Page(read(tmp_path))
+    assert ["label", "true positives", "false positives", "false negatives", "true negatives"] in page.rows
+    assert ["b", "1", "2", "1", "0"] in page.rows
+    assert ["none", "0", "1", "1"] in page.rows
+    assert "over all 4 texts" in page.text
+    assert "A text may have several labels." in page.text
+    assert "The loss is squared error." in page.text
 
 
 # -- in a browser ----------------------------------------------------------------------------------------------------
