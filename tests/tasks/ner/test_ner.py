@@ -19,7 +19,7 @@ from minibert import Encoder, EncoderConfig, TokenClassifier, Tokenizer
 from minibert.files import read_json_object
 from tasks import registry
 from tasks.ner import task as ner
-from tasks.run import start_model
+from tasks.run import local_weights
 from tasks.run.console import run_main
 
 pytestmark = pytest.mark.usefixtures("narrow_models")
@@ -244,7 +244,7 @@ def test_the_sample_is_what_runs_without_options(
     narrow = {"hidden_size": 24, "num_attention_heads": 3, "intermediate_size": 40}
     config = EncoderConfig.from_dict(read_json_object(bundled / "config.json") | narrow)
     Encoder(config).save_pretrained(bundled)
-    monkeypatch.setattr(start_model, "_BUNDLED", bundled.parent)
+    monkeypatch.setattr(local_weights, "_BUNDLED", bundled.parent)
     monkeypatch.chdir(tmp_path)
     out = registry.run("ner", ["--epochs", "1", "--precision", "fp32"])
     assert out == Path("runs/ner-bert-1")
