@@ -13,7 +13,7 @@ from minibert import PretrainingModel, SequenceClassifier, Tokenizer, pack
 from minibert.errors import InputError
 from tasks import registry
 from tasks.fill_mask import command as fill_mask
-from tasks.run import start_model as model
+from tasks.run import local_weights
 from tasks.run.local_weights import bundled
 from tools import make_bundled_weights
 
@@ -86,7 +86,7 @@ def test_a_task_starts_from_them_and_names_official_weights(tmp_path: Path, caps
 def test_where_they_are_missing_one_sentence_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(model, "_BUNDLED", tmp_path)
+    monkeypatch.setattr(local_weights, "_BUNDLED", tmp_path)
     train = write(tmp_path / "train.jsonl", rows(24))
     options = ["--train", train, "--epochs", "1", "--no-baseline", "--out", str(tmp_path / "run")]
     with pytest.raises(InputError, match=r"bert-tiny: .* give --weights, such as google-bert/.*, or random"):
