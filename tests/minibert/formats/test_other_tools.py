@@ -16,7 +16,8 @@ from minibert import CrfTokenClassifier, Encoder, MultipleChoiceClassifier, Pret
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
 from minibert.formats.conversion import convert
-from minibert.formats.source import open_source
+from minibert.formats.google.tensor_bundle import write_bundle
+from minibert.formats.source import open_any_tensors, open_source
 from tasks import registry
 from tools import convert_weights
 
@@ -169,6 +170,22 @@ def test_a_language_head_with_a_part_that_nobody_knows_is_not_filled_by_halves(t
     _, report = open_checkpoint(tmp_path).load(PretrainingModel)
     new = [f"mlm.{part}.{end}" for part in ("dense", "norm") for end in ("weight", "bias")]
     assert set(report.newly_initialised) == {*new, "mlm.bias", "pair.weight", "pair.bias"}
+
+
+def test_another_programs_variables_are_left_out_of_googles_files(tmp_path: Path) -> None:
+    source = shutil.copytree(GOLDEN / "google_bert", tmp_path / "source")
+    variables = {name: read() for name, read in open_any_tensors(source).items()}
+    for path in source.glob("bert_model.ckpt*"):
+        path.unlink()
+    write_bundle(source / "bert_model.ckpt", {**variables, "crf_loss/transitions": torch.ones(3, 3)})
+    report = convert(open_source(source), tmp_path / "out")
+    convert(open_source(GOLDEN / "google_bert"), tmp_path / "expected")
+    assert report.ignored["crf_loss/transitions"] == "no head of minibert has it"
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("out", "expected")]
+    assert weights[0] == weights[1]
+    write_bundle(source / "bert_model.ckpt", {**variables, "bert/encoder/adapter": torch.ones(3)})
+    with pytest.raises(InputError, match=r"unexpected tensors .* bert/encoder/adapter"):
+        open_source(source)
 
 
 def test_a_classifier_that_nothing_says_is_for_choices_is_not_used_for_them(
