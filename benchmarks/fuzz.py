@@ -49,7 +49,7 @@ def read_safetensors(folder: Path, chance: random.Random) -> None:
     # Mostly damage the header, the part that is parsed.
     damaged = mutate(good[:header], chance) + good[header:] if chance.random() < 0.8 else mutate(good, chance)
     (folder / "model.safetensors").write_bytes(damaged)
-    for read in huggingface.open_weights(folder).values():
+    for read in huggingface.open_weights(folder).tensors.values():
         read()
 
 
@@ -58,7 +58,7 @@ def read_bin(folder: Path, chance: random.Random) -> None:
     if not state.exists():
         torch.save({f"bert.{i}.weight": torch.full((i + 1, 4), float(i)) for i in range(6)}, state)
     (folder / "pytorch_model.bin").write_bytes(mutate(state.read_bytes(), chance))
-    for read in huggingface.open_weights(folder).values():
+    for read in huggingface.open_weights(folder).tensors.values():
         read()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +11,14 @@ from torch import Tensor, nn
 from benchmarks.contender import Predictor, Trainer
 from benchmarks.workload import Ids, Workload
 from minibert import TokenClassifier, pack
+from minibert.checkpoint import Pretrained
 from minibert.formats.huggingface import name_table
 from minibert.formats.names import from_parameters
 from minibert.inference import for_inference
 from minibert.training import Examples, LabelledBatch, TrainingSettings
 from minibert.training.optimizer import build_optimizer, linear_schedule
 from minibert.training.state import Progress, RunState
-from minibert.training.step import OptimizerStep
+from minibert.training.step import Loss, OptimizerStep
 
 OURS = "minibert"
 OURS_INT8 = f"{OURS}-int8"
@@ -36,9 +38,19 @@ def our_predictor(folder: Path, work: Workload, *, int8: bool = False) -> Predic
 
 def our_trainer(folder: Path, work: Workload, *, checkpointing: bool = False) -> Trainer:
     """The optimizer step of :class:`minibert.training.Trainer` over the workload's batches."""
-    device = work.device
-    model = TokenClassifier.from_pretrained(folder).to(device)
+    model = TokenClassifier.from_pretrained(folder)
     model.encoder.activation_checkpointing = checkpointing
+    data = Examples(list(zip(work.sequences, work.random_targets(), strict=True)), _collate)
+    name = OURS if not checkpointing else f"{OURS} checkpointed"
+    return trainer_of(model, work, name=name, data=data, sizes=[len(batch) for batch in work.batches], loss=_loss)
+
+
+def trainer_of(
+    model: Pretrained, work: Workload, *, data: Examples[Any], sizes: Sequence[int], loss: Loss, name: str = OURS
+) -> Trainer:
+    """An optimizer step on each batch; ``sizes`` are the numbers of examples of the batches, in order."""
+    device = work.device
+    model.to(device)
     settings = TrainingSettings(precision=work.precision)
     optimizer = build_optimizer(model, lr=settings.lr, head_lr=None, weight_decay=settings.weight_decay, device=device)
     state = RunState(
@@ -47,36 +59,30 @@ def our_trainer(folder: Path, work: Workload, *, checkpointing: bool = False) ->
         schedule=linear_schedule(optimizer, num_steps=1_000_000, warmup_ratio=settings.warmup_ratio),
         scaler=torch.amp.GradScaler(device.type, enabled=work.precision == "fp16"),
         ema=None,
-        progress=Progress(micro_batch_size=max(map(len, work.batches))),
+        progress=Progress(micro_batch_size=max(sizes)),
         fingerprint={},
         device=device,
     )
     step = OptimizerStep(
-        state=state,
-        module=model,
-        data=Examples(list(zip(work.sequences, work.random_targets(), strict=True)), _collate),
-        loss=_loss,
-        divergence=None,
-        settings=settings,
-        precision=work.precision,
+        state=state, module=model, data=data, loss=loss, divergence=None, settings=settings, precision=work.precision
     )
 
     def train() -> None:
         model.train()
         first = 0
-        for batch in work.batches:
-            step(range(first, first + len(batch)))
-            first += len(batch)
+        for size in sizes:
+            step(range(first, first + size))
+            first += size
 
     def gradients() -> dict[str, Tensor]:
         model.eval()
-        step.gradients(range(len(work.batches[0])))
+        step.gradients(range(sizes[0]))
         scale = state.scaler.get_scale()
         ours = {name: p.grad / scale for name, p in model.named_parameters() if p.grad is not None}
         optimizer.zero_grad(set_to_none=True)
         return name_table(model.config, model.head).export(from_parameters(ours))
 
-    return Trainer(name=OURS if not checkpointing else f"{OURS} checkpointed", train=train, gradients=gradients)
+    return Trainer(name=name, train=train, gradients=gradients)
 
 
 def _collate(examples: Sequence[tuple[Ids, Ids]]) -> LabelledBatch:

@@ -246,9 +246,27 @@ def reference_trainer(folder: Path, work: Workload) -> Trainer:
 
 
 def _plain_trainer(name: str, module: nn.Module, work: Workload, precision: str) -> Trainer:
-    module.to(work.device)
-    settings = TrainingSettings()
     fill = work.config.pad_token_id
+    targets = iter(work.random_targets())
+
+    def loss_of(batch: Sequence[Ids], labels: Sequence[Ids]) -> Callable[[], Tensor]:
+        def loss() -> Tensor:
+            ids, mask = padded(batch, fill, work.device)
+            wanted, _ = padded(labels, -100, work.device)
+            return F.cross_entropy(module(ids, mask).float().flatten(0, 1), wanted.flatten())
+
+        return loss
+
+    losses = [loss_of(batch, [next(targets) for _ in batch]) for batch in work.batches]
+    return plain_loop(name, module, work.device, precision, losses)
+
+
+def plain_loop(
+    name: str, module: nn.Module, device: torch.device, precision: str, losses: Sequence[Callable[[], Tensor]]
+) -> Trainer:
+    """A loop with autocast over fp32 weights, clipping and AdamW; each of ``losses`` computes that of one batch."""
+    module.to(device)
+    settings = TrainingSettings()
     optimizer = torch.optim.AdamW(
         [
             {"params": [p for p in module.parameters() if p.ndim > 1], "weight_decay": settings.weight_decay},
@@ -256,32 +274,26 @@ def _plain_trainer(name: str, module: nn.Module, work: Workload, precision: str)
         ],
         lr=settings.lr,
     )
-    targets = work.random_targets()
-    scaler = torch.amp.GradScaler(work.device.type, enabled=precision == "fp16")
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
-    def backward(batch: Sequence[Ids], labels: Sequence[Ids]) -> None:
-        ids, mask = padded(batch, fill, work.device)
-        wanted, _ = padded(labels, -100, work.device)
-        with torch.autocast(work.device.type, DTYPES[precision], enabled=precision != "fp32"):
-            logits = module(ids, mask)
-            loss = F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten())
+    def backward(loss_of: Callable[[], Tensor]) -> None:
+        with torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"):
+            loss = loss_of()
         scaler.scale(loss).backward()
 
     def train() -> None:
         module.train()
-        first = 0
-        for batch in work.batches:
-            backward(batch, targets[first : first + len(batch)])
+        for loss in losses:
+            backward(loss)
             scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(module.parameters(), settings.max_grad_norm)
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad()
-            first += len(batch)
 
     def gradients() -> dict[str, Tensor]:
         module.eval()
-        backward(work.batches[0], targets[: len(work.batches[0])])
+        backward(losses[0])
         found = {
             name.removeprefix("_orig_mod.").removeprefix("model."): parameter.grad / scaler.get_scale()
             for name, parameter in module.named_parameters()

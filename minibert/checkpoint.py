@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -19,6 +19,7 @@ from minibert.errors import InputError
 from minibert.files import read_json_object, write_atomically, write_json
 from minibert.formats.huggingface import family_of, name_table, open_weights
 from minibert.formats.names import NameTable, Readers, Slot, from_parameters, match_names, shorten
+from minibert.formats.other_tools import FOREIGN, foreign_names
 from minibert.formats.sentence_transformers import mean_pooling
 from minibert.hub import resolve
 from minibert.tokenizer import Tokenizer
@@ -84,9 +85,10 @@ class PretrainedClassifier(Pretrained):
 
 def _load_with_warning(model_class: type[Model], checkpoint: "Checkpoint", labels: Mapping[int, str] | None) -> Model:
     model, report = checkpoint.load(model_class, labels=labels)
+    checkpoint.require_whole_head(model, report)
     # Without its CRF, a token classifier gives other answers than it was trained to give.
     without_crf = model.head == "ForTokenClassification" and any(name.startswith("crf.") for name in report.ignored)
-    if report.newly_initialised or without_crf:
+    if report.newly_initialised or report.foreign or without_crf:
         logger.warning("%s: %s", checkpoint.folder, report)
     return model
 
@@ -103,12 +105,19 @@ class LoadReport:
         ignored: names in the file that were not read -> why.
         newly_initialised: parameters (of a head or a pooler) that the file lacks, now random.
         zeros: parameters that the file's format lacks, now 0 -> why.
+        notes: how the tensors were found, where they were wrapped.
     """
 
     loaded: tuple[str, ...]
     ignored: Mapping[str, str]
     newly_initialised: tuple[str, ...]
     zeros: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """Names outside the encoder that belong to no head of minibert."""
+        return tuple(name for name, why in self.ignored.items() if why == FOREIGN)
 
     @property
     def summary(self) -> str:
@@ -118,8 +127,11 @@ class LoadReport:
             names = ", ".join(new) if len(new) <= _MOST_NAMES else f"{len(new)} parameters"
             parts.append(f"newly initialised: {names}")
         parts += [f"{len(self.zeros)} set to 0"] if self.zeros else []
-        parts += [f"{len(self.ignored)} not used"] if self.ignored else []
-        return "; ".join(parts)
+        if foreign := self.foreign:
+            parts.append(f"left out, as {FOREIGN}: {shorten(foreign, _MOST_NAMES)}")
+        if not_used := len(self.ignored) - len(foreign):
+            parts.append(f"{not_used} not used")
+        return "; ".join([*parts, *self.notes])
 
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} tensors loaded"]
@@ -129,7 +141,7 @@ class LoadReport:
         for reason in dict.fromkeys(self.ignored.values()):
             names = [name for name, why in self.ignored.items() if why == reason]
             parts.append(f"not used ({reason}): {', '.join(names)}")
-        return "; ".join(parts)
+        return "; ".join([*parts, *self.notes])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,13 +152,17 @@ class Checkpoint:
         folder: its path.
         config: the model's, from ``config.json`` and the names of the tensors.
         architectures: the classes in ``config.json``, such as ``BertForTokenClassification``.
-        tensors: name in the file -> a function that reads the tensor.
+        tensors: name in the file, without a common prefix -> a function that reads the tensor.
+        foreign: names outside the encoder that belong to no head of minibert, and are not among ``tensors``.
+        notes: how the tensors were found, where they were wrapped.
     """
 
     folder: Path
     config: EncoderConfig
     architectures: tuple[str, ...]
     tensors: Readers
+    foreign: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def has_head(self, head: str) -> bool:
         """Whether ``config.json`` names a class with this ending."""
@@ -190,7 +206,20 @@ class Checkpoint:
         reset_head_reason = self._reason_to_reset_head(model_class.head, labels)
         config = self.config if labels is None else self.config.with_labels(labels)
         table = name_table(config, model_class.head)
-        return build_model(model_class, table, self.tensors, self.folder, reset_head_reason)
+        model, report = build_model(model_class, table, self.tensors, self.folder, reset_head_reason)
+        ignored = {**report.ignored, **dict.fromkeys(self.foreign, FOREIGN)}
+        return model, replace(report, ignored=ignored, notes=self.notes)
+
+    def require_whole_head(self, model: Pretrained, report: LoadReport) -> None:
+        """Raises InputError if the file's head was loaded, and the file has parts beside it that minibert does not
+        know: without them its answers would be others."""
+        own = {name for name, _ in model.named_parameters() if not name.startswith("encoder.")}
+        if model.head != "Model" and self.foreign and own - {*report.newly_initialised}:
+            raise InputError(
+                f"{self.folder}: its head has parts that minibert does not know ({shorten(self.foreign)}), without "
+                "which it would answer otherwise than it was trained to. To train a new head on its encoder, give the "
+                "folder as --weights; to keep the head without them, convert it with tools/convert_weights.py."
+            )
 
     def _reason_to_reset_head(self, head: str, labels: Mapping[int, str] | None) -> str | None:
         """Why the classifier in the file cannot be used for this model, or None if it can."""
@@ -198,6 +227,8 @@ class Checkpoint:
         if kind not in _HEADS_NAMED_CLASSIFIER:
             return None
         named = self.architectures
+        if kind == "ForMultipleChoice" and not named:
+            return "config.json does not say that it is for multiple choice"
         of_file = list(filter(self.has_head, _HEADS_NAMED_CLASSIFIER))
         if named and of_file[:1] != [kind]:
             return f"the checkpoint is a {named[0]}"
@@ -228,7 +259,7 @@ def open_checkpoint(path_or_name: PathOrName, *, revision: str | None = None) ->
         InputError: the folder cannot be read, or contains another kind of model.
     """
     folder = resolve(path_or_name, revision=revision)
-    tensors = open_weights(folder)
+    tensors, notes = open_weights(folder)
     path = folder / "config.json"
     values = read_json_object(path)
     family = family_of(tensors, values.get("model_type"))
@@ -239,7 +270,15 @@ def open_checkpoint(path_or_name: PathOrName, *, revision: str | None = None) ->
     named = values.get("architectures") or []
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise InputError(f"{path}: architectures must be a list of class names.")
-    return Checkpoint(folder=folder, config=config, architectures=tuple(named), tensors=tensors)
+    foreign = foreign_names(tensors, config.family)
+    return Checkpoint(
+        folder=folder,
+        config=config,
+        architectures=tuple(named),
+        tensors={name: read for name, read in tensors.items() if name not in foreign},
+        foreign=foreign,
+        notes=notes,
+    )
 
 
 def build_model(

@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from minibert.batch import IntSequence
 
 
@@ -83,6 +86,30 @@ class PlainExample(NamedTuple):
     ids: IntSequence
     target: int
     line: int
+
+
+class GroupExample(NamedTuple):
+    """Several sequences that belong together, such as the choices of a question.
+
+    Attributes:
+        ids, types: of all sequences, end to end.
+        lengths: of each sequence.
+        target: the place of the right one, from 0.
+        line: of the item in its file.
+    """
+
+    ids: npt.NDArray[np.int32]
+    types: npt.NDArray[np.int8]
+    lengths: tuple[int, ...]
+    target: int
+    line: int
+
+    @classmethod
+    def join(cls, sequences: Sequence[tuple[IntSequence, IntSequence]], *, target: int, line: int) -> "GroupExample":
+        """Joins sequences, each with its ids and types."""
+        ids, types = (np.concatenate(parts) for parts in zip(*sequences, strict=True))
+        lengths = tuple(len(of_sequence) for of_sequence, _ in sequences)
+        return cls(ids.astype(np.int32), types.astype(np.int8), lengths, target, line)
 
 
 class LabelPrediction(NamedTuple):

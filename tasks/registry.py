@@ -45,6 +45,9 @@ TASKS = {
     ),
     "qa": TaskEntry("tasks.qa.settings:QaSettings", "tasks.qa.task:QaTask"),
     "span_qa": TaskEntry("tasks.span_qa.settings:SpanQaSettings", "tasks.span_qa.task:SpanQaTask"),
+    "multiple_choice": TaskEntry(
+        "tasks.multiple_choice.settings:MultipleChoiceSettings", "tasks.multiple_choice.task:MultipleChoiceTask"
+    ),
     "cloze": TaskEntry("tasks.cloze.settings:ClozeSettings", "tasks.cloze.task:ClozeTask"),
     "pretraining": TaskEntry(
         "tasks.pretraining.settings:PretrainingSettings", "tasks.pretraining.task:PretrainingTask"

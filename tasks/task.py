@@ -4,8 +4,8 @@ A task must have eight members, which come first: three attributes (``name``, ``
 and five methods (``read``, ``encode``, ``compute_metrics``, ``parse_input``, ``format_answer``).
 Everything after them has a default for the plainest task, one label for each text, whose items, examples and outputs
 are :class:`~tasks.data.PlainItem`, :class:`~tasks.data.PlainExample` and :class:`~tasks.data.LabelPrediction`. A task
-with types of its own may keep a default if they have the same fields (examples may also have ``types``), and overrides
-the others.
+with types of its own may keep a default if they have the same fields, and overrides the others. Examples may also have
+``types``, and ``lengths``, which divide their ids into several sequences (:class:`~tasks.data.GroupExample`).
 """
 
 from abc import ABC, abstractmethod
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from minibert import EncoderConfig, Tokenizer, pack
 from minibert.checkpoint import Checkpoint, LoadReport, Pretrained
 from minibert.errors import InputError
-from minibert.training import Divergence, LabelledBatch, Metric
+from minibert.training import Divergence, LabelledBatch, Metric, class_divergence
 from tasks.data import Details, Encoded, ErrorCase, Example, Item, LabelPrediction, Output, Split, worst
 from tasks.settings import LOSS, RunSettings
 from tasks.statistics import Figures
@@ -140,8 +140,8 @@ class Task(ABC, Generic[Item, Example, Output]):
         return None
 
     def summary(self, split: Split[Item]) -> str:
-        """The size of a split in a few words, for the terminal."""
-        return f"{len(split.items):,} items"
+        """The size of a split in a few words, for the terminal: by default the numbers in :meth:`describe`."""
+        return ", ".join(f"{value:,} {name}" for name, value in self.describe(split).items() if isinstance(value, int))
 
     def describe(self, split: Split[Item]) -> dict[str, Any]:
         """The size of a split, for the record."""
@@ -192,25 +192,34 @@ class Task(ABC, Generic[Item, Example, Output]):
         return example
 
     def collate(self, examples: Sequence[Example]) -> LabelledBatch:
-        """Packs examples; the targets are ``(B, ...)``, one for each sequence."""
+        """Packs examples; the targets are ``(B, ...)``, one for each example."""
+        sequences: list[Any] = [example.ids for example in examples]
         types = [_field(example, "types") for example in examples] if hasattr(examples[0], "types") else None
+        several = [_field(example, "lengths") for example in examples] if hasattr(examples[0], "lengths") else []
+        if several:
+            sequences = _divided(sequences, several)
+            types = None if types is None else _divided(types, several)
         return LabelledBatch(
-            inputs=pack([example.ids for example in examples], types),
+            inputs=pack(sequences, types),
+            sequences_per_example=tuple(map(len, several)),
             targets=torch.from_numpy(np.array([_field(example, "target") for example in examples])),
             num_targets=len(examples),
             lines=tuple(_field(example, "line") for example in examples),
         )
 
     def losses(self, model: nn.Module, logits: Any, batch: LabelledBatch) -> Tensor:
-        """Each sequence's loss, summed over its targets, in fp32: ``(B,)``. ``logits`` is what the model returned.
+        """Each example's loss, summed over its targets, in fp32: ``(B,)``. ``logits`` is what the model returned.
 
-        Default: cross-entropy of logits ``(B, num_labels)``.
+        Default: cross-entropy of logits ``(B, num_labels)``, or of the scores of each example's sequences.
         """
-        return F.cross_entropy(logits.float(), batch.targets, reduction="none")
+        return F.cross_entropy(batch.by_example(logits), batch.targets, reduction="none")
 
     def divergence(self, model: nn.Module) -> Divergence | None:
-        """The distance between two outputs of the model for a batch, for ``--r-drop``; None where none is defined."""
-        return None
+        """The distance between two outputs of the model for a batch, for ``--r-drop``; None where none is defined.
+
+        Default: that of two distributions over labels, if the loss is the default one.
+        """
+        return class_divergence if type(self).losses is Task.losses else None
 
     # -- outputs -------------------------------------------------------------------------------------------------------
 
@@ -219,7 +228,7 @@ class Task(ABC, Generic[Item, Example, Output]):
 
         Default: the index of the likeliest label and its probability.
         """
-        probabilities, indices = logits.float().softmax(-1).max(-1)
+        probabilities, indices = batch.by_example(logits).softmax(-1).max(-1)
         return list(zip(indices.tolist(), probabilities.tolist(), strict=True))
 
     def outputs(self, model: nn.Module, items: Sequence[Item], decoded: Sequence[Sequence[Any]]) -> list[Output]:
@@ -263,8 +272,12 @@ class Task(ABC, Generic[Item, Example, Output]):
 
     def weighted_metrics(self, records: Sequence[Mapping[str, Any]]) -> Figures | None:
         """The metrics, as far as they follow from what :meth:`prediction_record` gave, as a function of how often each
-        record counts: for confidence intervals and tests. None for no intervals."""
-        return None
+        record counts: for confidence intervals and tests. None for no intervals.
+
+        Default: the accuracy, the share of records whose predicted answer is the gold one.
+        """
+        right = np.array([record["gold"] == record["predicted"] for record in records], float)
+        return lambda weights: {"accuracy": float(weights @ right / weights.sum())}
 
     def warnings(self, items: Sequence[Item], metrics: Mapping[str, float]) -> list[str]:
         """Why the metrics may look better than the answers are."""
@@ -277,25 +290,29 @@ class Task(ABC, Generic[Item, Example, Output]):
     def details(self, split: Split[Item], outputs: Sequence[Output], losses: Sequence[float]) -> Details:
         """What the report shows of the final evaluation."""
         metrics = self.compute_metrics(split.items, outputs)
-        pairs = [list(self.label_pairs(item, output)) for item, output in zip(split.items, outputs, strict=True)]
-        errors = [
-            ErrorCase(
-                place=f"{split.path}, line {_field(item, 'line')}",
-                text=" \u2016 ".join(self.texts(item)),
-                gold=", ".join(gold for gold, _ in of_item),
-                predicted=", ".join(predicted for _, predicted in of_item),
-                loss=loss,
-            )
-            for item, of_item, loss in zip(split.items, pairs, losses, strict=True)
-            if any(gold != predicted for gold, predicted in of_item)
-        ]
+        cases = [self.error_case(split, *each) for each in zip(split.items, outputs, losses, strict=True)]
         return Details(
             title=", ".join(metrics),
             rows={"all": {**metrics, "support": float(len(outputs))}},
             table="".join(f"{name.replace('_', ' ')} {value:.4f}\n" for name, value in metrics.items()),
-            confusion=confusion_matrix(pair for of_item in pairs for pair in of_item),
-            errors=worst(errors),
+            confusion=confusion_matrix(
+                pair for each in zip(split.items, outputs, strict=True) for pair in self.label_pairs(*each)
+            ),
+            errors=worst(case for case in cases if case is not None),
             counted="words" if self.for_words else "items",
+        )
+
+    def error_case(self, split: Split[Item], item: Item, output: Output, loss: float) -> ErrorCase | None:
+        """How the report shows an item with a wrong answer; None if the answer is right."""
+        pairs = list(self.label_pairs(item, output))
+        if all(gold == predicted for gold, predicted in pairs):
+            return None
+        return ErrorCase(
+            place=f"{split.path}, line {_field(item, 'line')}",
+            text=" \u2016 ".join(self.texts(item)),
+            gold=", ".join(gold for gold, _ in pairs),
+            predicted=", ".join(predicted for _, predicted in pairs),
+            loss=loss,
         )
 
 
@@ -310,6 +327,12 @@ def confusion_matrix(pairs: Iterable[tuple[str, str]]) -> dict[str, dict[str, in
     counts = Counter(pairs)
     labels = sorted({label for pair in counts for label in pair})
     return {gold: {predicted: counts[gold, predicted] for predicted in labels} for gold in labels}
+
+
+def _divided(values: Sequence[Any], lengths: Sequence[Sequence[int]]) -> list[Any]:
+    """Each example's ids or types, cut into its sequences."""
+    ends = (np.cumsum(of_example)[:-1] for of_example in lengths)
+    return [part for value, end in zip(values, ends, strict=True) for part in np.split(np.asarray(value), end)]
 
 
 def _sample_file(folder: str, part: str) -> str:

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
                 f"--verify: {source.folder} is in {source.format} format, which transformers cannot read, so there is "
                 "nothing to compare with; leave --verify out."
             )
-        report = convert(source, arguments.destination, to=arguments.to)
+        report = convert(source, arguments.destination, to=arguments.to, tokenizer=not arguments.no_tokenizer)
         differences = verify(source, Path(report.destination)) if arguments.verify else None
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -82,6 +82,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--head", metavar="NAME", help="the fairseq classification head to convert, in place of the language head"
     )
+    parser.add_argument("--no-tokenizer", action="store_true", help="convert the weights alone")
     parser.add_argument("--verify", action="store_true", help="compare with the outputs of transformers on SRC")
     parser.add_argument("--json", action="store_true", help="print the report as one line of JSON")
     return parser

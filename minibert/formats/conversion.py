@@ -76,18 +76,21 @@ class Report:
             lines.append(f"not read, {why}: {f'{len(names)} names' if len(names) > 8 else ', '.join(names)}")
         lines += [f"absent: {part} ({why})" for part, why in self.absent.items()]
         lines += [f"note: {note}" for note in self.notes]
-        lines.append(f"tokenizer: {', '.join(self.tokenizer) or 'none in the source'}")
+        lines.append(f"tokenizer: {', '.join(self.tokenizer) or 'none'}")
         lines.append(f"{len(self.read)} tensors read, {self.num_parameters:,} parameters written")
         return "\n".join(lines)
 
 
-def convert(source: ConversionSource, destination: str | os.PathLike[str], *, to: str = "huggingface") -> Report:
+def convert(
+    source: ConversionSource, destination: str | os.PathLike[str], *, to: str = "huggingface", tokenizer: bool = True
+) -> Report:
     """Writes a checkpoint to a new folder in another format; the folder appears complete or not at all.
 
     Args:
         source: the open checkpoint; its files are not changed.
         destination: the folder to create; it may exist if it is empty.
         to: one of :data:`FORMATS`.
+        tokenizer: whether to convert the tokenizer, too.
 
     Raises:
         InputError: the destination is not empty, a tensor is damaged or has a wrong shape, the format cannot store
@@ -104,7 +107,7 @@ def convert(source: ConversionSource, destination: str | os.PathLike[str], *, to
         table = _table(source, to)
         report = _report(source, destination, table, to)
         _write(source, staging, table, to)
-        tokenizer = _write_tokenizer(source, staging, to)
+        written = _write_tokenizer(source, staging, to) if tokenizer else []
         if destination.is_dir():
             destination.rmdir()
         os.replace(staging, destination)
@@ -112,7 +115,8 @@ def convert(source: ConversionSource, destination: str | os.PathLike[str], *, to
         raise InputError(f"{destination}: cannot be written ({error}).") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return replace(report, tokenizer=tokenizer)
+    notes = report.notes if tokenizer else [*report.notes, "the tokenizer was left out, as asked; add its files"]
+    return replace(report, tokenizer=written, notes=notes)
 
 
 def _table(source: ConversionSource, to: str) -> NameTable:

@@ -12,7 +12,8 @@ from minibert.config import EncoderConfig
 from minibert.errors import InputError
 from minibert.families import FAMILIES, WORD_EMBEDDINGS, Family, Rows
 from minibert.files import read_json_object
-from minibert.formats.names import OTHER_HEAD, NameTable, Slot, encoder_prefix, expand, with_prefix
+from minibert.formats.names import OTHER_HEAD, NameTable, Readers, Slot, encoder_prefix, expand, with_prefix
+from minibert.formats.other_tools import Weights, no_weights, refuse_other_layouts, unwrap, without_prefix
 from minibert.formats.torch_file import plain_tensors, read_torch_file
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -87,13 +88,14 @@ def family_of(names: Iterable[str], named: object = None) -> Family | None:
     return next((family for family in candidates if family.name == named), candidates[0])
 
 
-def head_of(names: Iterable[str], family: Family, architectures: object) -> str:
+def head_of(names: Iterable[str], family: Family, architectures: object, foreign: Iterable[str] = ()) -> str:
     """The head in a file; if the names fit several, the one in ``config.json``.
 
     Args:
         names: the names of the file's tensors.
         family: the model's family.
         architectures: the field of this name in ``config.json``.
+        foreign: names of the file's other tensors; a CRF among them shows a token classifier.
     """
     names = set(names)
     if any(name.startswith("crf.") for name in names):
@@ -104,7 +106,8 @@ def head_of(names: Iterable[str], family: Family, architectures: object) -> str:
         endings = (family.class_endings.get(head, head), *(_LANGUAGE_HEADS if head == "ForPreTraining" else ()))
         if any(str(name).endswith(endings) for name in classes):
             return head
-    if "ForTokenClassification" in present and any("pooler." in name for name in names):
+    for_tokens = any("crf" in name.partition(".")[0].lower() for name in foreign)
+    if "ForTokenClassification" in present and any("pooler." in name for name in names) and not for_tokens:
         return "ForSequenceClassification"
     return present[0] if present else "Model"
 
@@ -116,8 +119,19 @@ def _weights_of(rows: Rows) -> set[str]:
     return {row.replace("{p}", end) for row in rows for end in ("weight", "bias")}
 
 
-def open_weights(folder: Path) -> dict[str, Callable[[], Tensor]]:
-    """Opens the weights in a folder: name in the file -> a function that reads the tensor.
+def open_weights(folder: Path) -> Weights:
+    """Opens the weights in a folder, without a prefix that all names have.
+
+    Raises:
+        InputError: there are no weights, a shard is missing, a file is damaged, or another tool named the tensors.
+    """
+    weights = open_raw_weights(folder)
+    refuse_other_layouts(weights.tensors, folder)
+    return without_prefix(weights)
+
+
+def open_raw_weights(folder: Path) -> Weights:
+    """Opens the weights in a folder under the names in the file.
 
     ``model.safetensors`` is preferred to ``pytorch_model.bin``, a single file to shards.
 
@@ -129,11 +143,11 @@ def open_weights(folder: Path) -> dict[str, Callable[[], Tensor]]:
             return _open_file(folder / whole)
         index = folder / f"{whole}.index.json"
         if index.is_file():
-            return _open_shards(index)
-    raise InputError(
-        f"{folder}: no weights found; a checkpoint folder has model.safetensors or pytorch_model.bin "
-        "(or shards with an index) and config.json. Convert Google's and fairseq's files first, with "
-        "tools/convert_weights.py."
+            return Weights(_open_shards(index))
+    raise no_weights(
+        folder,
+        "a checkpoint folder has model.safetensors or pytorch_model.bin (or shards with an index) and config.json. "
+        "Convert Google's and fairseq's files first, with tools/convert_weights.py.",
     )
 
 
@@ -141,13 +155,13 @@ def _open_shards(index: Path) -> dict[str, Callable[[], Tensor]]:
     weight_map = read_json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
         raise InputError(f"{index}: has no weight_map from tensor names to files.")
-    shards: dict[str, dict[str, Callable[[], Tensor]]] = {}
+    shards: dict[str, Readers] = {}
     for shard in sorted(set(weight_map.values())):
         if Path(shard).name != shard:
             raise InputError(f"{index}: the shard {shard!r} is not a plain file name.")
         if not (index.parent / shard).is_file():
             raise InputError(f"{index.parent / shard}: missing, though {index.name} lists it; download this file too.")
-        shards[shard] = _open_file(index.parent / shard)
+        shards[shard] = _open_file(index.parent / shard).tensors
     tensors = {}
     for name, shard in weight_map.items():
         if name not in shards[shard]:
@@ -156,12 +170,13 @@ def _open_shards(index: Path) -> dict[str, Callable[[], Tensor]]:
     return tensors
 
 
-def _open_file(path: Path) -> dict[str, Callable[[], Tensor]]:
+def _open_file(path: Path) -> Weights:
     if path.suffix == ".safetensors":
         try:
             file = safe_open(path, framework="pt")
-            return {name: partial(file.get_tensor, name) for name in file.keys()}  # noqa: SIM118
+            return Weights({name: partial(file.get_tensor, name) for name in file.keys()})  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path}: not a readable safetensors file ({error}); download it again.") from None
-    state = plain_tensors(read_torch_file(path), path)
-    return {name: partial(state.__getitem__, name) for name in state}
+    state, notes = unwrap(read_torch_file(path), path.name)
+    state = plain_tensors(state, path)
+    return Weights({name: partial(state.__getitem__, name) for name in state}, notes)

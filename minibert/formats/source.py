@@ -23,6 +23,7 @@ from minibert.formats import huggingface
 from minibert.formats.fairseq import checkpoint as fairseq
 from minibert.formats.google import checkpoint as google
 from minibert.formats.names import NameTable, Readers, Slot, encoder_prefix, match_names, shorten
+from minibert.formats.other_tools import FOREIGN, foreign_names, no_weights
 from minibert.heads import (
     CrfTokenClassifier,
     MeanSequenceClassifier,
@@ -166,9 +167,10 @@ def detect_format(folder: Path) -> str:
         return "google"
     if (folder / "model.pt").is_file():
         return "fairseq"
-    raise InputError(
-        f"{folder}: no weights found; a folder should contain model.safetensors or pytorch_model.bin (Hugging Face), "
-        "bert_model.ckpt.index with its data (Google) or model.pt (fairseq)."
+    raise no_weights(
+        folder,
+        "a folder should contain model.safetensors or pytorch_model.bin (Hugging Face), bert_model.ckpt.index with its "
+        "data (Google) or model.pt (fairseq).",
     )
 
 
@@ -177,16 +179,16 @@ def open_any_tensors(folder: Path) -> Readers:
     format_ = detect_format(folder)
     if format_ == "google":
         return google.open_variables(folder)
-    return fairseq.open_state(folder) if format_ == "fairseq" else huggingface.open_weights(folder)
+    return fairseq.open_state(folder) if format_ == "fairseq" else huggingface.open_raw_weights(folder).tensors
 
 
 def _open_huggingface(folder: Path, hidden_act: str | None) -> ConversionSource:
-    tensors = huggingface.open_weights(folder)
+    tensors, opened_notes = huggingface.open_weights(folder)
     path = folder / "config.json"
     settings = read_json_object(path)
     named = settings.get("model_type")
     family = huggingface.family_of(tensors, named)
-    notes = []
+    notes = list(opened_notes)
     if family and named and named != family.name:
         notes.append(f"config.json says model_type {named}, but the tensor names are {family.title}'s")
     settings |= {"model_type": family.name if family else named, "hidden_act": hidden_act or settings.get("hidden_act")}
@@ -195,13 +197,28 @@ def _open_huggingface(folder: Path, hidden_act: str | None) -> ConversionSource:
         config = EncoderConfig.from_dict(settings)
     except InputError as error:
         raise InputError(f"{path}: {str(error).removeprefix('config: ')}") from None
-    head = huggingface.head_of(tensors, config.family, settings.get("architectures"))
+    foreign = foreign_names(tensors, config.family)
+    tensors = {name: read for name, read in tensors.items() if name not in foreign}
+    head = huggingface.head_of(tensors, config.family, settings.get("architectures"), foreign)
     if head == "ForQuestionAnswering":
         config = config.with_labels({0: "LABEL_0", 1: "LABEL_1"})
     elif head == "ForMultipleChoice":
         config = config.with_labels({0: "LABEL_0"})
+    elif not settings.keys() & {"id2label", "num_labels"}:
+        config = _with_labels_by_size(config, head, tensors)
     table = huggingface.name_table(config, head)
-    return _build_source(folder, "huggingface", table, tensors, settings=settings, notes=tuple(notes))
+    unused = dict.fromkeys(foreign, FOREIGN)
+    return _build_source(folder, "huggingface", table, tensors, unused=unused, settings=settings, notes=tuple(notes))
+
+
+def _with_labels_by_size(config: EncoderConfig, head: str, tensors: Readers) -> EncoderConfig:
+    """The config with as many labels as a file's classifier has."""
+    slots = huggingface.name_table(config, head).slots
+    name = next((name for name, slot in slots.items() if slot.name == "classifier.weight"), None)
+    if name is None or name not in tensors:
+        return config
+    shape = tensors[name]().shape
+    return config.with_labels({index: f"LABEL_{index}" for index in range(shape[0])}) if len(shape) == 2 else config
 
 
 def _open_google(folder: Path, hidden_act: str | None) -> ConversionSource:

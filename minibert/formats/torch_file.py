@@ -55,6 +55,12 @@ def read_torch_file(path: Path, *, allow_namespace: bool = False) -> Any:
         raise InputError(f"{path}: no such file.") from None
     except Exception as error:  # an untrusted file can make the readers raise anything
         reason = (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
+        if "lightning" in reason.lower():
+            raise InputError(
+                f"{path}: a PyTorch Lightning checkpoint with more than weights, which runs code when read ({reason}). "
+                "Keep its weights alone, where Lightning is installed: import torch; torch.save(torch.load(FILE, "
+                "weights_only=False)['state_dict'], 'pytorch_model.bin')"
+            ) from None
         raise InputError(
             f"{path}: not a file of plain tensors ({reason}). Files that run code when read are refused: save it as "
             "safetensors, or with its weights and settings only; if it is damaged, download it again."

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from minibert.batch import IntSequence, PackedBatch, to_device
 
@@ -16,6 +17,9 @@ Example = TypeVar("Example")
 
 IGNORE_INDEX = -100
 """The target of a position that has none: the default of ``F.cross_entropy``."""
+NO_CHOICE = -1e30
+"""The logit in place of a choice that is not there: its probability is 0, and, unlike with minus infinity, so are its
+part of a divergence and all gradients."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,6 +34,7 @@ class LabelledBatch:
         positions: ``(N,)``, the tokens of the pack whose output is needed, for a model that can leave out the others.
         target_positions: ``(N,)``, the tokens of the pack that have a target, if the loss selects them.
         target_counts: how many of these each sequence has, on the host, so that selecting does not wait for the device.
+        sequences_per_example: how many sequences each example has, on the host; empty where each has one.
         targets_per_sequence: of the whole optimizer step; None for this batch alone. The step divides a loss by the
             number of targets, so a loss term with one part per sequence is multiplied by this to become a mean over
             sequences.
@@ -42,6 +47,7 @@ class LabelledBatch:
     positions: Tensor | None = None
     target_positions: Tensor | None = None
     target_counts: tuple[int, ...] = ()
+    sequences_per_example: tuple[int, ...] = ()
     targets_per_sequence: float | None = None
 
     def to(self, device: torch.device) -> "LabelledBatch":
@@ -61,6 +67,15 @@ class LabelledBatch:
     def output_of(self, module: nn.Module) -> Any:
         """The output of a model, or of its wrapper for several processes, for this batch."""
         return module(self.inputs) if self.positions is None else module(self.inputs, self.positions)
+
+    def by_example(self, output: Tensor) -> Tensor:
+        """An output as logits with a row for each example, in fp32: ``(B, K)`` as it is; scores ``(B,)`` of the
+        sequences, which are the choices of their example, as ``(examples, most choices)``, with :data:`NO_CHOICE`
+        behind the last choice."""
+        if not self.sequences_per_example:
+            return output.float()
+        rows = output.float().split(self.sequences_per_example)
+        return pad_sequence(rows, batch_first=True, padding_value=NO_CHOICE)
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,9 @@ def class_divergence(first: Tensor, second: Tensor, batch: LabelledBatch) -> Ten
     ``(KL(p || q) + KL(q || p)) / 2`` of the predictions of two passes (Wu et al. 2021, equation 2).
 
     Args:
-        first, second: logits ``(N, K)`` of two passes over the batch.
+        first, second: logits ``(N, K)`` of two passes over the batch, or scores ``(B,)`` of its examples' choices.
         batch: rows whose target is ``IGNORE_INDEX`` among its targets ``(N,)`` do not count.
     """
-    p, q = first.float().log_softmax(-1), second.float().log_softmax(-1)
+    p, q = batch.by_example(first).log_softmax(-1), batch.by_example(second).log_softmax(-1)
     by_row = ((p.exp() - q.exp()) * (p - q)).sum(-1) / 2
     return by_row.where(batch.targets != IGNORE_INDEX, 0.0).sum()  # selecting rows would wait for a GPU

@@ -29,6 +29,7 @@ def load(path: str) -> tuple[PretrainingModel, Tokenizer]:
     checkpoint = open_checkpoint(path)
     model, report = checkpoint.load(PretrainingModel)
     require_trained_head(report, path)
+    checkpoint.require_whole_head(model, report)
     return model, checkpoint.tokenizer
 
 

@@ -9,7 +9,7 @@ on and scored.
 import dataclasses
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -28,6 +28,7 @@ from minibert.windows import split_into_windows
 from tasks.data import Encoded, Split
 from tasks.ner.settings import CRF_LR, WordLabelSettings
 from tasks.ner.tags import is_begin_marked
+from tasks.statistics import Figures
 from tasks.task import Task, label_names
 
 _DECODING_BATCH = 64
@@ -192,6 +193,9 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
         """The labels of all words, and the predicted ones with their probabilities."""
         gold = list(self.word_labels(item))
         return {"gold": gold, "predicted": output.names, "probabilities": output.probabilities}
+
+    def weighted_metrics(self, records: Sequence[Mapping[str, Any]]) -> Figures | None:
+        return None  # the default's accuracy would be that of whole sentences
 
 
 def _sequence_model(model: nn.Module) -> LinearChainCRF | None:

@@ -37,6 +37,7 @@ _TASK_OF_HEAD = {
     "ForTokenClassification": "ner",
     "ForSequenceClassification": "classification",
     "ForQuestionAnswering": "span_qa",
+    "ForMultipleChoice": "multiple_choice",
 }
 
 

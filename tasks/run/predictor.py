@@ -53,6 +53,7 @@ class Predictor:
                 f"{checkpoint.folder}: has no trained head for {task.name} ({', '.join(untrained)} missing); train "
                 f"one with python -m tasks.{task.name} --weights {checkpoint.folder}."
             )
+        checkpoint.require_whole_head(model, report)
         if precision == "auto" and task.settings.precision == "fp32":
             precision = "fp32"
         place = choose_device(device)

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 pytest.importorskip("transformers", reason="transformers is the peer that is measured")
 
-from benchmarks import clock, contender, figures, first_step, latency, memory, ours, peers, throughput
+from benchmarks import clock, contender, figures, first_step, latency, memory, multiple_choice, ours, peers, throughput
 from benchmarks.workload import Workload, add_options, cut, operations, read_lengths, read_workload
 from minibert import EncoderConfig, TokenClassifier, inference, pack
 from minibert.attention import attention_backend
@@ -155,6 +155,19 @@ def test_training_is_measured(family: str, capsys: pytest.CaptureFixture[str]) -
     ours_ = found["contenders"]["minibert"]
     assert 0 < ours_["error"] < 1e-5
     assert ours_["utilisation"] == pytest.approx(3 * found["forward_operations"] / ours_["seconds"][0] / PEAK)
+
+
+@pytest.mark.slow
+def test_multiple_choice_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--sequences", "12", "--batch", "6", "--choices", "3", "--rounds", "1", "--precision", "fp32"]
+    multiple_choice.main([*SMALL, *sizes])
+    found = record(capsys.readouterr().out)
+    ours_, theirs = found["contenders"]["minibert"], found["contenders"]["transformers-sdpa"]
+    assert 0 < ours_["error"] < 1e-5
+    assert ours_["questions_per_second"] == pytest.approx(4 / ours_["seconds"][0])
+    assert theirs["speedup_of_ours"] == pytest.approx(theirs["seconds"][0] / ours_["seconds"][0])
+    with pytest.raises(InputError, match="--choices 4: must be 2 or more and divide the sequences of each batch"):
+        multiple_choice.main([*SMALL, *sizes, "--choices", "4"])
 
 
 @pytest.mark.slow

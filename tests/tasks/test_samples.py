@@ -18,6 +18,7 @@ FILES = [
     *(f"classification/{split}.jsonl" for split in SPLITS),
     *(f"qa/{split}.txt" for split in SPLITS),
     *(f"span_qa/{split}.json" for split in SPLITS),
+    *(f"multiple_choice/{split}.jsonl" for split in SPLITS),
 ]
 
 
@@ -106,6 +107,29 @@ def test_paragraphs_have_three_to_six_sentences_and_three_to_five_questions(spli
     for paragraph in paragraphs(split):
         assert 3 <= len(re.findall(r"。|\.(?= |$)", paragraph["context"])) <= 6
         assert 3 <= len(paragraph["qas"]) <= 5
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_questions_have_two_to_five_different_choices_one_of_them_right(split: str) -> None:
+    rows = [json.loads(line) for line in (SAMPLES / f"multiple_choice/{split}.jsonl").read_text("utf-8").splitlines()]
+    assert len(rows) == {"train": 600, "dev": 150, "test": 150}[split]
+    assert {len(row["choices"]) for row in rows} == {2, 3, 4, 5}
+    for row in rows:
+        assert len(set(row["choices"])) == len(row["choices"])
+        assert 0 <= row["label"] < len(row["choices"])
+        assert not re.search(r"[{}|]", "".join([row["context"], row["question"], *row["choices"]]))
+    right = {(row["context"], row["choices"][row["label"]]) for row in rows}
+    assert len(right) == len(rows)
+    assert sum(is_chinese(row["context"]) for row in rows) * 2 == len(rows)
+
+
+def test_some_endings_of_scenes_are_not_in_train() -> None:
+    def endings(split: str) -> set[str]:
+        lines = (SAMPLES / f"multiple_choice/{split}.jsonl").read_text("utf-8").splitlines()
+        return {row["choices"][row["label"]] for row in map(json.loads, lines)}
+
+    assert len(endings("dev") - endings("train")) > 10
+    assert len(endings("test") - endings("train")) > 10
 
 
 def test_people_and_towns_of_dev_and_test_are_not_in_train() -> None:

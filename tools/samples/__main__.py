@@ -1,4 +1,4 @@
-"""Write the bundled samples of four tasks: the same seed gives the same bytes.
+"""Write the bundled samples of five tasks: the same seed gives the same bytes.
 
     python -m tools.samples [--seed 2026] [--out tasks/samples]
 
@@ -12,9 +12,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.samples import classification, ner, qa, span_qa
+from tools.samples import classification, multiple_choice, ner, qa, span_qa
 
-MAKERS = {"ner": ner.make, "classification": classification.make, "qa": qa.make, "span_qa": span_qa.make}
+MAKERS = {
+    "ner": ner.make,
+    "classification": classification.make,
+    "qa": qa.make,
+    "span_qa": span_qa.make,
+    "multiple_choice": multiple_choice.make,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

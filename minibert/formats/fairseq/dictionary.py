@@ -62,7 +62,8 @@ class Vocabulary:
             if not (folder / name).is_file():
                 raise InputError(
                     f"{folder / name}: missing; fairseq's RoBERTa uses GPT-2's. Fetch encoder.json and vocab.bpe from "
-                    "https://dl.fbaipublicfiles.com/fairseq/gpt2_bpe/ and put them next to dict.txt."
+                    "https://dl.fbaipublicfiles.com/fairseq/gpt2_bpe/ and put them next to dict.txt, or convert the "
+                    "weights alone with --no-tokenizer."
                 )
         by_id = _read_encoder(folder / "encoder.json")
         if bad := next((symbol for symbol in symbols if re.fullmatch(r"\d+", symbol) and symbol not in by_id), None):

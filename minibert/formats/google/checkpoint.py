@@ -31,12 +31,11 @@ from minibert.formats.google.settings import (
     settings_to_write,
 )
 from minibert.formats.google.tensor_bundle import TensorBundle, write_bundle
-from minibert.formats.names import (
-    GetTensor,
-    NameTable,
-    Readers,
-    encoder_prefix,
-)
+from minibert.formats.names import GetTensor, NameTable, Readers, encoder_prefix
+from minibert.formats.other_tools import FOREIGN
+
+# The encoder, heads for pre-training, and everything in TensorFlow 2's files, whose names are paths of objects.
+_OF_GOOGLE = re.compile(r"^(bert|cls)/|/\.ATTRIBUTES/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +115,10 @@ def open_google_checkpoint(prefix: Path, *, hidden_act: str | None = None) -> Go
         labels = shape[0]
         config = config.with_labels({index: f"LABEL_{index}" for index in range(labels)})
     table = layout_name_table(config, head, layout)
+    known = table.slots.keys() | table.ignored.keys()
+    foreign = [name for name in tensors if name not in known and not _OF_GOOGLE.search(name)]
+    unused |= dict.fromkeys(foreign, FOREIGN)
+    tensors = {name: read for name, read in tensors.items() if name not in unused}
     if layout is BRIGHTMART:
         return _fold_projection(table, tensors, unused)
     return GoogleCheckpoint(

@@ -47,8 +47,8 @@ Change = Callable[[Tensors], object]
             "missing tensors: bert.encoder.layer.1.attention.self.key.bias;",
         ),
         (
-            lambda t: t.update({"adapter.weight": torch.ones(2)}),
-            "unexpected tensors for a bert checkpoint of 3 layers: adapter.weight;",
+            lambda t: t.update({"bert.adapter.weight": torch.ones(2)}),
+            "unexpected tensors for a bert checkpoint of 3 layers: bert.adapter.weight;",
         ),
         (
             lambda t: t.update({"bert.pooler.dense.bias": torch.ones(7)}),

@@ -1,0 +1,1 @@
+"""Multiple choice: the right answer to a question among several."""

@@ -1,0 +1,363 @@
+"""Questions with choices, from the files people have.
+
+Formats, recognised by content: a table with a header, whose choices stand in numbered columns (SWAG's ``ending0`` to
+``ending3``) or in one column as a list; JSON objects, one a line or in an array, with ``context``, ``question``,
+``choices`` and ``label``; RACE's objects, an article with its questions; and C3's array of texts with their questions.
+A folder is read file by file: RACE has a file for each article.
+"""
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from minibert.errors import InputError
+from tasks.data import Split
+from tasks.read import tables
+from tasks.read.text_file import TextFile, read_text
+
+# Usual names of fields, in lower case; an earlier one wins over a later one.
+_CONTEXTS = ("context", "article", "passage", "premise", "sent1", "ctx_a")
+_QUESTIONS = ("question", "query", "sent2", "ctx_b")
+_CHOICES = ("choices", "options", "endings", "choice")
+_LABELS = ("label", "answer", "answerkey")
+_IDS = ("id", "example_id")
+# Columns with one choice each: ending0, choice_1, option A; or letters alone.
+_NUMBERED = (re.compile(r"(?:ending|choice|option)[ _-]?(?:\d+|[a-z])"), re.compile("[a-j]"))
+# A gap, as in RACE: a run of underscores, but not those inside a name such as max_length.
+_GAP = re.compile(r"(?<![A-Za-z0-9_])_+(?![A-Za-z0-9_])")
+_SUFFIXES = (".txt", ".json", ".jsonl", ".ndjson", ".csv", ".tsv")  # of the files in a folder
+_NO_LABEL = (None, "", -1, "-1")  # as test files without answers have it
+
+Error = Callable[[str], InputError]
+"""Makes the error for a problem in a record."""
+
+
+class Question(NamedTuple):
+    """A question with its choices.
+
+    Attributes:
+        context: the text that it is about; empty for none.
+        question: what is asked, or the beginning of what the choices end; empty for none.
+        choices: at least two.
+        label: the place of the right choice, from 0; None if unknown.
+        line: where it starts in its file.
+        id: as in the file; empty for none.
+        where: the file in a folder, line and id, for people.
+    """
+
+    context: str
+    question: str
+    choices: tuple[str, ...]
+    label: int | None
+    line: int
+    id: str = ""
+    where: str = ""
+
+    def with_choice(self, choice: str) -> str:
+        """The second segment of a choice's sequence: the question with the choice in place of a gap (``_``), else
+        behind it; the choice alone where the question is the first segment, for want of a context."""
+        if not self.context:
+            return choice
+        if _GAP.search(self.question):
+            return _GAP.sub(lambda _: choice, self.question)
+        return f"{self.question} {choice}".strip()
+
+
+class _Record(NamedTuple):
+    """The fields of one question, its place, and how to report a problem."""
+
+    fields: Mapping[str, Any]
+    line: int
+    file: str
+    error: Error
+
+
+def read_choices(path: str, *, first_number: int | None = None) -> Split[Question]:
+    """Reads a file, or a folder of files, of questions with their answers.
+
+    A label is a choice's number, its letter, its own text, or one of the names that the choices have. The notes say
+    from where numbers count.
+
+    Args:
+        path: ``.gz`` or plain; or a folder.
+        first_number: of the choices, where labels are numbers: 0 or 1. None to go by the file: 1 if no label is 0 and
+            one is the number of choices.
+
+    Raises:
+        InputError: something cannot be used; names file and line.
+    """
+    files = _read_files(path)
+    records = [record for name, file in files.items() for record in _records(file, name)]
+    if not records:
+        raise InputError(f"{path}: has no questions.")
+    first = _first_number(records) if first_number is None else first_number
+    questions = [_question(record, first) for record in records]
+    for record, question in zip(records, questions, strict=True):
+        if question.label is None:
+            raise record.error(
+                "has no label; training and scoring need one for each question. python -m tasks.predict answers "
+                "questions without."
+            )
+    hashes = "".join(f"{name} {file.sha256}\n" for name, file in files.items())
+    sha256 = files[""].sha256 if "" in files else hashlib.sha256(hashes.encode()).hexdigest()
+    return Split(path=path, sha256=sha256, items=questions, notes={"choices_numbered_from": first})
+
+
+def _read_files(path: str) -> dict[str, TextFile]:
+    """The file under an empty name; or those in a folder under their path in it."""
+    folder = Path(path)
+    if "\0" in path or not folder.is_dir():
+        return {"": read_text(path)}
+    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
+    return {str(file.relative_to(folder)): read_text(str(file)) for file in found}
+
+
+def parse_question(fields: Mapping[str, Any], place: str) -> Question:
+    """A question without its label, from the fields of an input.
+
+    Raises:
+        InputError: a field is missing or cannot be used; the message begins with ``place``.
+    """
+    several = list(_flat(fields))
+    if len(several) != 1:
+        raise InputError(
+            f"{place}: holds {len(several)} questions; give each its own object with context, question and choices."
+        )
+    unlabelled = {name: value for name, value in several[0].items() if name.lower() not in _LABELS}
+    return _question(_Record(unlabelled, 0, "", lambda problem: InputError(f"{place}: {problem}")), 0)
+
+
+# -- files -> the fields of each question -----------------------------------------------------------------------------
+
+
+def _records(file: TextFile, name: str) -> Iterator[_Record]:
+    start = next((line.lstrip() for line in file.lines if line.strip()), "")
+    values = _json_values(file) if start.startswith(("{", "[")) else _table_rows(file)
+    for line, value in values:
+        place = lambda problem, line=line: file.error(line, problem)  # noqa: E731
+        if not isinstance(value, dict) and not _is_c3(value):
+            raise place("not a JSON object; write one for each question: context, question, choices and label.")
+        for fields in _flat(value):
+            yield _Record(fields, line, name, place)
+
+
+def _table_rows(file: TextFile) -> Iterator[tuple[int, Any]]:
+    if not file.lines:
+        return
+    delimiter = tables.delimiter_of(file.lines[0], file.suffix)
+    names = tables.header(file.lines[0], delimiter)
+    if not _choice_columns(names) and not tables.find(names, _CHOICES):
+        raise file.error(
+            1,
+            "no column has choices; name them ending0, ending1, ... (SWAG) or choice0, choice1, ..., or write a JSON "
+            "object for each question: context, question, choices and label.",
+        )
+    numbered = tables.cells(file.lines, delimiter, file.error)
+    yield from ((line, row) for line, row in tables.rows(numbered, names, file.error) if any(row.values()))
+
+
+_BLANKS = re.compile(r"[ \t\r\n]*")
+
+
+def _json_values(file: TextFile) -> Iterator[tuple[int, Any]]:
+    """The values of a JSON array, or those that follow each other in a file, each with the line where it starts."""
+    text = "\n".join(file.lines)
+    decoder = json.JSONDecoder()
+    line = 1
+
+    def skip_blanks(start: int) -> int:
+        nonlocal line
+        blanks = _BLANKS.match(text, start)
+        assert blanks is not None
+        line += blanks[0].count("\n")
+        return blanks.end()
+
+    at = skip_blanks(0)
+    in_array = text.startswith("[", at)
+    at = skip_blanks(at + 1) if in_array else at
+    while at < len(text) and not (in_array and text[at] == "]"):
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            raise file.error(error.lineno, f"not JSON (column {error.colno}: {error.msg}).") from None
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets nested as deep
+            raise file.error(line, f"JSON that cannot be parsed ({error}).") from None
+        yield line, value
+        line += text.count("\n", at, end)
+        at = skip_blanks(end)
+        if in_array and text[at : at + 1] not in (",", "]"):
+            raise file.error(line, "the JSON array goes on without a comma, or does not end; the file may be cut off.")
+        at = skip_blanks(at + 1) if in_array and text[at] == "," else at
+    if in_array and text[at + 1 :].strip():
+        raise file.error(line, "more text behind the JSON array.")
+
+
+def _is_c3(value: Any) -> bool:
+    """Whether a value is a text of C3: its sentences, and the questions about it."""
+    return (
+        isinstance(value, list)
+        and len(value) > 1
+        and all(isinstance(part, list) for part in value[:2])
+        and all(isinstance(sentence, str) for sentence in value[0])
+        and all(isinstance(question, dict) for question in value[1])
+    )
+
+
+def _flat(value: Any) -> Iterator[Mapping[str, Any]]:
+    """The fields of each question in a value."""
+    if isinstance(value, list):
+        for number, question in enumerate(value[1]):
+            yield {"context": "\n".join(value[0]), "id": "-".join([*map(str, value[2:3]), str(number)]), **question}
+        return
+    lists = {name: value[name] for name in ("questions", "options", "answers") if isinstance(value.get(name), list)}
+    if "questions" not in lists or "options" not in lists:
+        yield value
+        return
+    for number, question in enumerate(lists["questions"]):  # RACE
+        fields = {"context": value.get("article"), "question": question, "id": f"{value.get('id', '')}-{number}"}
+        of_question = {"choices": lists["options"], "label": lists.get("answers", [])}
+        yield {**fields, **{name: given[number] for name, given in of_question.items() if number < len(given)}}
+
+
+# -- fields -> a question ---------------------------------------------------------------------------------------------
+
+
+def _question(record: _Record, first_number: int) -> Question:
+    context, question = (_text(record, names) for names in (_CONTEXTS, _QUESTIONS))
+    choices, names = _choices(record)
+    if not context and not question:
+        raise record.error("needs a context or a question, and choices.")
+    given = _field(record, _IDS)
+    id_ = "" if given is None else str(given)
+    return Question(
+        context=context,
+        question=question,
+        choices=choices,
+        label=_label(record, choices, names, first_number),
+        line=record.line,
+        id=id_,
+        where=", ".join(filter(None, [record.file, f"line {record.line}", id_])),
+    )
+
+
+def _field(record: _Record, known: Sequence[str]) -> Any:
+    """The first of the known fields that the record has; None if it has none."""
+    name = tables.find(list(record.fields), known)
+    return None if name is None else record.fields[name]
+
+
+def _text(record: _Record, known: Sequence[str]) -> str:
+    value = _field(record, known)
+    if value is None:
+        return ""
+    return _checked(record, tables.find(list(record.fields), known) or known[0], value)
+
+
+def _checked(record: _Record, name: str, value: Any) -> str:
+    """A field that must be text, stripped; a number is written as text."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise record.error(f"{name} is {_shown(value)}, not text.")
+    if re.search(r"[\ud800-\udfff]", value):
+        raise record.error(rf"{name} has an escape \uD800 to \uDFFF that stands alone, which is not a character.")
+    return value.strip()
+
+
+def _choices(record: _Record) -> tuple[tuple[str, ...], Sequence[str]]:
+    """The choices, and the names that the record gives them, if any."""
+    given: Any = _field(record, _CHOICES)
+    names: Any = []
+    if isinstance(given, str):
+        given = _parsed(given)
+    if isinstance(given, dict):  # as Hugging Face's ARC and CommonsenseQA
+        names, given = given.get("label"), given.get("text")
+        if not isinstance(names, list) or not isinstance(given, list) or len(names) != len(given):
+            raise record.error("choices is an object, but not of two lists, text and label, of equal length.")
+    elif given is None:
+        given = [record.fields[name] for name in _choice_columns(record.fields)]
+        while given and given[-1] in (None, ""):  # this question has fewer than others of the table
+            given.pop()
+    if not isinstance(given, list):
+        raise record.error(f"choices is {_shown(given)}, not a list.")
+    choices = tuple(_checked(record, f"choice {number}", choice) for number, choice in enumerate(given))
+    if len(choices) < 2:
+        raise record.error(f"has {len(choices)} choices; a question needs two or more.")
+    if "" in choices:
+        raise record.error(f"choice {choices.index('')} is empty; fill it in, or remove it.")
+    return choices, [str(name).strip() for name in names]
+
+
+def _choice_columns(names: Iterable[str]) -> list[str]:
+    of_kinds = ([name for name in names if kind.fullmatch(name.lower())] for kind in _NUMBERED)
+    return next((columns for columns in of_kinds if columns), [])
+
+
+def _parsed(text: str) -> Any:
+    """A list as a cell of a table has it: in JSON's notation or Python's."""
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return text
+
+
+# -- labels -----------------------------------------------------------------------------------------------------------
+
+_NUMBER = re.compile(r"(\d{1,6})(?:\.0)?")  # as text, also from pandas
+
+
+def _label(record: _Record, choices: Sequence[str], names: Sequence[str], first_number: int) -> int | None:
+    """The place of the right choice, from 0."""
+    value = _field(record, _LABELS)
+    if value in _NO_LABEL and not isinstance(value, bool):
+        return None
+    text = _checked(record, "label", value)
+    number = _NUMBER.fullmatch(text)
+    readings = {
+        names.index(text) if text in names else None,
+        choices.index(text) if text in choices else None,
+    }
+    if text not in names:
+        readings.add(int(number[1]) - first_number if number else None)
+        readings.add(ord(text.upper()) - ord("A") if re.fullmatch("[A-Za-z]", text) else None)
+    places = sorted(place for place in readings if place is not None and 0 <= place < len(choices))
+    if len(places) > 1:
+        raise record.error(
+            f"label {text!r} may be choice {places[0]} ({choices[places[0]][:40]!r}) or choice {places[1]} "
+            f"({choices[places[1]][:40]!r}), by its number, letter or text; write the text of the right one."
+        )
+    if not places:
+        last = first_number + len(choices) - 1
+        raise record.error(
+            f"label {text[:40]!r} is none of the choices; write its number ({first_number} to {last}), its letter "
+            f"(A to {chr(ord('A') + len(choices) - 1)}) or its text."
+        )
+    return places[0]
+
+
+def _first_number(records: Iterable[_Record]) -> int:
+    """1 if labels count the choices from 1: none is 0, and one is the number of choices."""
+    highest = False
+    for record in records:
+        value = _field(record, _LABELS)
+        choices, names = _choices(record)
+        number = _NUMBER.fullmatch(str(value).strip())
+        if number is None or isinstance(value, bool) or str(value).strip() in (*choices, *names):
+            continue
+        if int(number[1]) == 0:
+            return 0
+        highest = highest or int(number[1]) == len(choices)
+    return int(highest)
+
+
+def _shown(value: Any) -> str:
+    """A value of the wrong type, for a message."""
+    if value is None:
+        return "missing"
+    return json.dumps(value, ensure_ascii=False, default=str)[:60]

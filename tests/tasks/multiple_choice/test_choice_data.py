@@ -1,0 +1,179 @@
+"""Questions with choices: every layout gives the same questions, and what cannot be used is refused by line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minibert.errors import InputError
+from tasks.multiple_choice.data import Question, parse_question, read_choices
+
+SWAG = """,video-id,fold-ind,startphrase,sent1,sent2,gold-source,ending0,ending1,ending2,ending3,label
+0,v_1,1,Ann fills a kettle. She,Ann fills a kettle.,She,gold,swims.,"makes tea, slowly.",digs.,sings.,1
+1,v_2,2,Bob sits. He,Bob sits.,He,gen,stands.,flies.,sinks.,melts.,0
+"""
+RACE = {
+    "id": "high7.txt",
+    "article": "Ann went to Rome.\nBob stayed.",
+    "questions": ["Ann went to _ .", "Who stayed?"],
+    "options": [["York", "Rome", "Bonn", "Oslo"], ["Bob", "Ann", "Eve", "Max"]],
+    "answers": ["B", "A"],
+}
+C3: Any = [
+    [
+        ["男：你去哪儿？", "女：去北京。"],
+        [{"question": "她去哪里？", "choice": ["上海", "北京"], "answer": "北京"}],
+        "1-2",
+    ],
+    [["他三十岁。"], [{"question": "他多大？", "choice": ["二十", "三十", "四十"], "answer": "三十"}], "1-3"],
+]
+
+
+def written(folder: Path, name: str, content: Any) -> str:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content, ensure_ascii=False), "utf-8")
+    return str(path)
+
+
+def lines(*rows: Any) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def test_swag(tmp_path: Path) -> None:
+    first, second = read_choices(written(tmp_path, "train.csv", SWAG)).items
+    choices = ("swims.", "makes tea, slowly.", "digs.", "sings.")
+    assert first == Question("Ann fills a kettle.", "She", choices, 1, 2, "", "line 2")
+    assert first.with_choice(choices[1]) == "She makes tea, slowly."
+    assert (second.label, second.line) == (0, 3)
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_race(indent: int | None, tmp_path: Path) -> None:
+    one, two = read_choices(written(tmp_path, "high7.txt", json.dumps(RACE, indent=indent))).items
+    assert (one.context, one.choices, one.label) == (RACE["article"], ("York", "Rome", "Bonn", "Oslo"), 1)
+    assert (one.id, two.id) == ("high7.txt-0", "high7.txt-1")
+    assert one.with_choice("Rome") == "Ann went to Rome ."
+    assert two.with_choice("Bob") == "Who stayed? Bob"
+
+
+def test_a_folder_of_race(tmp_path: Path) -> None:
+    written(tmp_path, "race/high/7.txt", RACE)
+    written(tmp_path, "race/middle/1.txt", {**RACE, "answers": ["B", "E"]})
+    with pytest.raises(InputError, match=r"middle/1\.txt, line 1: label 'E' is none of the choices.*A to D"):
+        read_choices(str(tmp_path / "race"))
+    before = read_choices(str(tmp_path / "race" / "high"))
+    assert before.items[0].where == "7.txt, line 1, high7.txt-0"
+    written(tmp_path, "race/middle/1.txt", {**RACE, "id": "middle1.txt"})
+    both = read_choices(str(tmp_path / "race"))
+    assert [item.id for item in both.items] == ["high7.txt-0", "high7.txt-1", "middle1.txt-0", "middle1.txt-1"]
+    assert both.sha256 != before.sha256
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_c3(indent: int | None, tmp_path: Path) -> None:
+    text = json.dumps(C3, ensure_ascii=False, indent=indent)
+    first, second = read_choices(written(tmp_path, "c3.json", text)).items
+    assert first[:4] == ("男：你去哪儿？\n女：去北京。", "她去哪里？", ("上海", "北京"), 1)
+    assert (first.id, second.choices[second.label or 0]) == ("1-2-0", "三十")
+    assert text.split("\n")[second.line - 1].strip().startswith("[")  # where the second text begins
+
+
+QUESTION = {"context": "It rains.", "question": "What is wet?", "choices": ["the sun", "the road", "2", "a"]}
+
+
+@pytest.mark.parametrize("label", [1, "1", "1.0", 1.0, "B", "b", "the road", " the road "])
+def test_labels_are_numbers_letters_or_texts(label: Any, tmp_path: Path) -> None:
+    path = written(tmp_path, "a.jsonl", lines({**QUESTION, "label": label}))
+    assert read_choices(path).items[0].label == 1
+
+
+@pytest.mark.parametrize(("label", "places"), [(2, None), ("a", (0, 3)), ("A", None), ("2", None), (3, None)])
+def test_a_label_with_two_readings_is_refused(label: Any, places: tuple[int, int] | None, tmp_path: Path) -> None:
+    """The third choice is the text 2, which is also its number; the fourth is a, the letter of the first."""
+    path = written(tmp_path, "a.jsonl", lines({**QUESTION, "label": label}))
+    if places is None:
+        assert read_choices(path).items[0].label == {2: 2, "2": 2, "A": 0, 3: 3}[label]
+        return
+    with pytest.raises(InputError, match=r"a\.jsonl, line 1: label 'a' may be choice 0 .* or choice 3 "):
+        read_choices(path)
+
+
+def test_named_choices(tmp_path: Path) -> None:
+    """As Hugging Face has ARC and CommonsenseQA; names win over places."""
+    row = {"question": "Ice is", "choices": {"text": ["hot", "cold"], "label": ["1", "2"]}, "answerKey": "1"}
+    (item,) = read_choices(written(tmp_path, "arc.jsonl", lines(row))).items
+    assert (item.label, item.choices, item.context) == (0, ("hot", "cold"), "")
+    assert item.with_choice("cold") == "cold"  # the question is the first segment
+
+
+def test_numbers_count_from_1_where_the_file_shows_it(tmp_path: Path) -> None:
+    rows = [{**QUESTION, "choices": ["x", "y", "z"], "label": label} for label in (1, 3, 2)]
+    split = read_choices(written(tmp_path, "a.jsonl", lines(*rows)))
+    assert [item.label for item in split.items] == [0, 2, 1]
+    assert split.notes == {"choices_numbered_from": 1}
+    with pytest.raises(
+        InputError, match=r"b\.jsonl, line 2: label '3' is none of the choices; write its number \(0 to 2"
+    ):
+        read_choices(written(tmp_path, "b.jsonl", lines(*({**rows[0], "label": label} for label in (0, 3, 1)))))
+    with pytest.raises(InputError, match=r"write its number \(1 to 3\)"):  # the training file counted from 1
+        read_choices(written(tmp_path, "c.jsonl", lines({**rows[0], "label": 0})), first_number=1)
+
+
+def test_tables_may_have_lists_letters_and_fewer_choices(tmp_path: Path) -> None:
+    exam = "id,question,A,B,C,answer\n1,Ice is,hot,cold,dry,B\n2,Fire is,hot,cold,,A\n"
+    first, second = read_choices(written(tmp_path, "exam.csv", exam)).items
+    assert (first.choices, first.label, first.id) == (("hot", "cold", "dry"), 1, "1")
+    assert (second.choices, second.label) == (("hot", "cold"), 0)
+    pandas = "question\tchoices\tlabel\nIce is\t['hot', \"it's cold\"]\t1\n"
+    assert read_choices(written(tmp_path, "p.tsv", pandas)).items[0].choices == ("hot", "it's cold")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lines(QUESTION), "line 1: has no label; training and scoring need one"),
+        (lines({**QUESTION, "label": -1}), "line 1: has no label"),
+        (lines({**QUESTION, "label": 0}) + "\n" + lines({**QUESTION, "label": 4}), "line 3: label '4' is none"),
+        (lines({**QUESTION, "label": True}), "label is true, not text"),
+        (lines({**QUESTION, "choices": ["one"], "label": 0}), "has 1 choices; a question needs two or more"),
+        (lines({**QUESTION, "choices": ["one", " "], "label": 0}), "choice 1 is empty; fill it in, or remove it"),
+        (lines({**QUESTION, "choices": "one, two", "label": 0}), 'choices is "one, two", not a list'),
+        (lines({**QUESTION, "choices": ["one", {"a": 1}], "label": 0}), 'choice 1 is {"a": 1}, not text'),
+        (lines({"choices": ["one", "two"], "label": 0}), "line 1: needs a context or a question"),
+        (lines({"question": "Why?", "label": 0}), "has 0 choices"),
+        (lines({**QUESTION, "context": "\ud800", "label": 0}).replace("\ud800", "\\ud800"), "stands alone"),
+        (lines({**QUESTION, "label": 0})[:-5], "line 1: not JSON (column"),
+        ('[{"question": "a",\n"choices": [1, 2], "label": 1}', "line 2: the JSON array goes on without a comma"),
+        ("[1]", "line 1: not a JSON object"),
+        ("text,label\na,b\n", "line 1: no column has choices; name them ending0, ending1"),
+        ("", "has no questions"),
+        ("question,ending0,ending1,label\nWhy?,a,b\n", "line 2: 3 cells, but the header names 4 columns"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_line(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(content.encode("utf-8", "surrogatepass"))
+    with pytest.raises(InputError) as caught:
+        read_choices(str(path))
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_inputs_need_no_label() -> None:
+    asked = parse_question({"ctx": 1, "question": "Why?", "endings": ["a", "b"], "label": "unknown"}, "line 5")
+    assert (asked.question, asked.choices, asked.label) == ("Why?", ("a", "b"), None)
+    assert parse_question({**RACE, "questions": ["Who?"]}, "x").choices == ("York", "Rome", "Bonn", "Oslo")
+    with pytest.raises(InputError, match="line 5: holds 2 questions; give each its own object"):
+        parse_question(RACE, "line 5")
+    with pytest.raises(InputError, match="line 5: has 0 choices"):
+        parse_question({"question": "Why?"}, "line 5")
+
+
+@pytest.mark.parametrize(
+    ("question", "filled"),
+    [("He _ home.", "He ran home."), ("他____了。", "他ran了。"), ("Set max_len?", "Set max_len? ran"), ("", "ran")],
+)
+def test_a_gap_is_filled(question: str, filled: str) -> None:
+    assert Question("x", question, ("ran", "sat"), None, 1).with_choice("ran") == filled
