@@ -18,10 +18,14 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("run", metavar="RUN", help="run folder, or a fine-tuned checkpoint's folder or hub name")
     parser.add_argument(
         "file", metavar="FILE", nargs="?", default="-",
-        help="text (an input a line), JSON lines, CSV or TSV, also .gz; - is standard input (default)",
+        help="text (an input a line), JSON, CSV, TSV, parquet, Arrow, a folder; also .gz, .zip; - is standard input",
     )  # fmt: skip
     parser.add_argument(
         "--format", choices=FORMATS, default="auto", help="of the input (default: by ending and content)"
+    )
+    parser.add_argument("--encoding", help="of the input, such as gb18030 or big5 (default: utf-8)")
+    parser.add_argument(
+        "--columns", nargs="+", default=[], help="names of the columns of a table without a header, such as id,text"
     )
     parser.add_argument("--out", metavar="FILE", help="write here, whole or not at all (default: standard output)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

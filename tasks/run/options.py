@@ -23,7 +23,7 @@ from tasks.settings import CRF, RANDOM, SETTINGS_FILE, TASK_FILE, RunSettings
 
 # The sections of --help, after that of the task's own settings.
 SECTIONS = {
-    "data": ("train", "dev", "test", "dev_share", "test_share"),
+    "data": ("train", "dev", "test", "dev_share", "test_share", "encoding", "columns", "skip_invalid"),
     "model": ("arch", "weights", "revision", "max_length"),
     "training": (
         "epochs", "batch_size", "lr", "head_lr", "early_stopping", "metric", "r_drop", "precision", "seed",
