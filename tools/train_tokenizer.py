@@ -16,6 +16,7 @@ from pathlib import Path
 from minibert import Tokenizer
 from minibert.errors import InputError
 from tasks.pretraining.corpus import read_corpus
+from tasks.run.arguments import ArgumentParser
 from tasks.settings import check_encoding
 
 SCRIPT = "python tools/train_tokenizer.py"
@@ -25,7 +26,7 @@ KINDS = {"wordpiece": "bert", "unigram": "albert", "bpe": "roberta"}
 def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
     """Runs the command, under the name that ``program`` gives it; returns its exit status."""
     about, _, details = (__doc__ or "").replace(SCRIPT, program).partition("\n\n")
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=program, description=about, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("kind", choices=tuple(KINDS))

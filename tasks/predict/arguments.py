@@ -1,17 +1,17 @@
 """The arguments of ``python -m tasks.predict``."""
 
-import argparse
 from collections.abc import Sequence
 
 from minibert.training.settings import PRECISIONS
 from tasks.read.stream import FORMATS
+from tasks.run.arguments import ArgumentParser
 from tasks.run.console import program
 from tasks.settings import INT8
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> ArgumentParser:
     """``python -m tasks.predict``."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=program("tasks.predict"),
         description="Answers from a trained run: one JSON line for each input, in the input's order.",
     )

@@ -67,7 +67,8 @@ def read_corpus(paths: Sequence[str], *, documents: str = "auto", encoding: str 
         found = list(_documents(path, file.lines, way))
         if not found:
             raise InputError(f"{path}: has no text; give a file with one paragraph per line.")
-        understood.append(f"{path}: {len(found):,} documents, {_DIVIDED[way]}")
+        start = f"{path}: " if len(paths) > 1 else ""
+        understood.append(f"{start}{len(found):,} documents, {_DIVIDED[way]}")
         read += found
     whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
     return Split(path=", ".join(paths), sha256=whole, items=read, understood=understood)

@@ -1,6 +1,7 @@
 """Inputs for prediction: the records of any file, streamed where it has one a line, from a file or standard input."""
 
 import contextlib
+import dataclasses
 import json
 import logging
 import sys
@@ -55,6 +56,8 @@ def records(path: str, format: str = "auto", options: ReadOptions = DEFAULT) -> 
         yield from (record for record in found or () if record.fields)
         return
     name = "standard input" if path == "-" else path
+    if format == "auto" and not options.columns and path != "-" and _is_text_and_number(path, options):
+        options = dataclasses.replace(options, columns=tables.TEXT_AND_NUMBER)
     with _input(path, name) as file:
         lines = _decoded(file, name, options.encoding)
         ending = Path(path.removesuffix(".gz")).suffix.lower()
@@ -71,6 +74,19 @@ def _is_whole(path: str) -> bool:
             return file.read(8).startswith(_WHOLE)
     except (OSError, ValueError):
         return False
+
+
+def _is_text_and_number(path: str, options: ReadOptions) -> bool:
+    """Whether each line of a file is a text, a tab and a number, as in THUCNews; a pipe can be read only once."""
+    if not Path(path).is_file() or Path(path.removesuffix(".gz")).suffix.lower() in _ENDINGS:
+        return False
+    layout = tables.Layout("\t", [], 2)
+    with opened(path, path) as file:
+        try:
+            filled = (line for line in _decoded(file, path, options.encoding) if line.strip())
+            return next((False for line in filled if not tables.without_header([line], layout)), True)
+        except InputError:
+            return False  # said where the line is read
 
 
 def _of_lines(lines: Iterator[str], name: str, ending: str, format: str, options: ReadOptions) -> Iterator[Record]:
@@ -108,11 +124,6 @@ def _format(first: str, name: str, ending: str, options: ReadOptions) -> str:
     layout = tables.layout_of([first], "")
     if is_header(layout.names):
         logger.warning("%s: looks like a table (%s); to read its rows, give --format csv or tsv.", name, first[:200])
-    elif tables.without_header([first], layout):
-        logger.warning(
-            "%s: looks like texts with a label after a tab (%s), but each line is read as a text; to read the columns, "
-            "give --columns text,label.", name, first[:200],
-        )  # fmt: skip
     elif _is_tagged_word(first):
         logger.warning("%s: looks like tagged words (%s), but each line is read as a text.", name, first[:200])
     return "text"

@@ -11,6 +11,8 @@ _LONGEST_CELL = 2**31 - 1  # csv's own limit of 128 KB is too low for long docum
 _LONGEST_TSV_CELL = 200  # lines
 TOUTIAO = "_!_"
 """Between the cells of the Toutiao news set, and of others made after it."""
+TEXT_AND_NUMBER = ("text", "label")
+"""The columns of THUCNews, which has no header."""
 _TOUTIAO_COLUMNS = ("id", "code", "category", "title", "keywords")
 
 Error = Callable[[int, str], InputError]
@@ -71,7 +73,7 @@ def without_header(lines: Sequence[str], layout: Layout) -> Layout | None:
         return None
     rows = [line.split("\t") for line in lines if line.strip()]
     if rows and all(len(row) == 2 and row[1].isdecimal() and not row[0].strip().isdecimal() for row in rows):
-        return Layout("\t", ["text", "label"], 1)
+        return Layout("\t", list(TEXT_AND_NUMBER), 1)
     return None
 
 
