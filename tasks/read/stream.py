@@ -53,7 +53,7 @@ def records(path: str, format: str = "auto", options: ReadOptions = DEFAULT) -> 
         found = source.records
         if found is None and source.text is not None:
             found = _of_lines(iter(source.text.lines), path, Path(source.text.name).suffix.lower(), format, options)
-        yield from (record for record in found or () if record.fields)
+        yield from (record for record in found or () if record.fields or not source.table)  # a blank line has none
         return
     name = "standard input" if path == "-" else path
     if format == "auto" and not options.columns and path != "-" and _is_text_and_number(path, options):
