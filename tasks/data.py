@@ -34,6 +34,7 @@ class Split(Generic[Item]):
         sha256: of the file.
         items: in file order; each has a ``line``.
         notes: facts from reading it, such as the names of its columns.
+        understood: how the file was understood, in lines for the terminal.
         indices: of the items in the file, counted from 0; None if this is all of it.
         draw: how a held-out part was drawn: its share of the file, seed and counts; None for a part that was given.
     """
@@ -43,6 +44,7 @@ class Split(Generic[Item]):
     sha256: str
     items: Sequence[Item]
     notes: Mapping[str, Any] = field(default_factory=dict)
+    understood: Sequence[str] = ()
     indices: Sequence[int] | None = None
     draw: Mapping[str, Any] | None = None
 

@@ -1,5 +1,7 @@
 """The settings that all tasks share."""
 
+import codecs
+import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,6 +61,7 @@ class RunSettings(TrainingSettings):
     test_share: float | None = setting(
         None, "share of --train to hold out for the final report (default: none)", above=0, below=1
     )
+    encoding: str | None = setting(None, "encoding of the data files, such as gb18030 or big5 (default: utf-8)")
     metric: str | None = setting(None, "dev metric that chooses the best epoch (default: the task's main one)")
     max_length: int | None = setting(
         None, "tokens the model sees at a time (default: as many as it has positions for)", answers=True
@@ -95,6 +98,8 @@ class RunSettings(TrainingSettings):
                 raise InputError(
                     f"{', '.join(map(option_name, given))}: needs --train; the sample comes with its own parts."
                 )
+        if self.encoding is not None:
+            check_encoding(self.encoding)
         if self.seed + self.seeds > 2**32:
             raise InputError(f"--seeds {self.seeds}: the last one, from --seed {self.seed} on, is above 4294967295.")
         for part in ("dev", "test"):
@@ -115,6 +120,43 @@ class RunSettings(TrainingSettings):
         """Starts with the weights: if they differ, so do defaults that nobody changed."""
         values = super().fingerprint()
         return {"--weights": values["--weights"], **values}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordSettings(RunSettings):
+    """The settings of tasks that read records: the rows of tables, and the objects of JSON files."""
+
+    columns: tuple[str, ...] = setting((), "names of the columns of a table without a header, such as text,label")
+    skip_invalid: bool = setting(False, "leave out rows that cannot be used, and count them (default: refuse the file)")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        column_names(self.columns)
+
+
+def column_names(given: Sequence[str]) -> list[str]:
+    """The names in ``--columns``, which may be given with commas between them.
+
+    Raises:
+        InputError: a name is blank, or there twice.
+    """
+    names = [name.strip() for part in given for name in part.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise InputError(f"--columns {' '.join(given)[:80]}: give each column a name of its own, as in text,label.")
+    return names
+
+
+def check_encoding(name: str) -> None:
+    """Raises InputError for a name that Python does not know as an encoding of text."""
+    try:
+        codecs.lookup(name)
+        with contextlib.suppress(UnicodeError):
+            b"a".decode(name)  # raises LookupError for what encodes bytes, such as base64
+    except (LookupError, ValueError):
+        raise InputError(
+            f"--encoding {name[:40]}: not an encoding that Python knows; common ones are utf-8, utf-16, gb18030, big5, "
+            "shift_jis, euc-kr and cp1252."
+        ) from None
 
 
 def check_exist(paths: Iterable[str]) -> None:

@@ -12,10 +12,10 @@ def mutate(data: bytes, chance: random.Random) -> bytes:
     """
     if data.startswith(b"PK") and chance.random() < 0.5:
         return _repacked(data, chance)
-    return _damaged(data, chance)
+    return damaged(data, chance)
 
 
-def _damaged(data: bytes, chance: random.Random) -> bytes:
+def damaged(data: bytes, chance: random.Random) -> bytes:
     changed = bytearray(data)
     start = chance.randrange(len(changed))
     length = min(len(changed) - start, 2 ** chance.randrange(12))
@@ -46,7 +46,7 @@ def _repacked(data: bytes, chance: random.Random) -> bytes:
     victim = chance.choice(sorted(records))
     if kind == "pickle":
         victim = next(name for name in records if name.endswith("data.pkl"))
-        records[victim] = _damaged(records[victim], chance)
+        records[victim] = damaged(records[victim], chance)
     elif kind == "missing":
         del records[victim]
     elif kind == "empty":

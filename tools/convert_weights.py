@@ -28,6 +28,7 @@ from minibert.errors import InputError
 from minibert.families import FAMILIES, OWN_HEADS
 from minibert.formats.conversion import convert
 from minibert.formats.source import FORMATS, MODELS, ConversionSource, open_source
+from tasks.run.arguments import ArgumentParser
 
 SCRIPT = "python tools/convert_weights.py"
 
@@ -63,9 +64,9 @@ def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
     return 0
 
 
-def _parser(program: str) -> argparse.ArgumentParser:
+def _parser(program: str) -> ArgumentParser:
     about, _, details = (__doc__ or "").replace(SCRIPT, program).partition("\n\n")
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=program, description=about, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", metavar="SRC", help="a folder, or a name on the hub")

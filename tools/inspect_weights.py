@@ -18,6 +18,7 @@ from torch import Tensor
 from minibert.errors import InputError
 from minibert.formats.source import open_any_tensors
 from minibert.hub import resolve
+from tasks.run.arguments import ArgumentParser
 
 SCRIPT = "python tools/inspect_weights.py"
 
@@ -25,7 +26,7 @@ SCRIPT = "python tools/inspect_weights.py"
 def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
     """Runs the command, under the name that ``program`` gives it; returns its exit status."""
     about, _, details = (__doc__ or "").replace(SCRIPT, program).partition("\n\n")
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=program, description=about, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("path", metavar="PATH", help="a folder, or a name on the hub")

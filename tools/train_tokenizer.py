@@ -16,6 +16,8 @@ from pathlib import Path
 from minibert import Tokenizer
 from minibert.errors import InputError
 from tasks.pretraining.corpus import read_corpus
+from tasks.run.arguments import ArgumentParser
+from tasks.settings import check_encoding
 
 SCRIPT = "python tools/train_tokenizer.py"
 KINDS = {"wordpiece": "bert", "unigram": "albert", "bpe": "roberta"}
@@ -24,18 +26,21 @@ KINDS = {"wordpiece": "bert", "unigram": "albert", "bpe": "roberta"}
 def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
     """Runs the command, under the name that ``program`` gives it; returns its exit status."""
     about, _, details = (__doc__ or "").replace(SCRIPT, program).partition("\n\n")
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=program, description=about, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("kind", choices=tuple(KINDS))
     parser.add_argument("--corpus", metavar="FILE", nargs="+", required=True, help="text files, also .gz")
+    parser.add_argument("--encoding", help="of the files, such as gb18030 or big5 (default: utf-8)")
     parser.add_argument("--vocab-size", type=int, required=True, help="the most entries to make")
     parser.add_argument("--out", metavar="FOLDER", required=True, help="a new folder")
     arguments = parser.parse_args(argv)
     try:
         if Path(arguments.out).exists():
             raise InputError(f"--out {arguments.out}: is there already; name a new folder.")
-        tokenizer = train(arguments.kind, arguments.corpus, arguments.vocab_size)
+        if arguments.encoding is not None:
+            check_encoding(arguments.encoding)
+        tokenizer = train(arguments.kind, arguments.corpus, arguments.vocab_size, arguments.encoding)
         tokenizer.save_pretrained(arguments.out)
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -44,7 +49,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
     return 0
 
 
-def train(kind: str, corpus: Sequence[str], vocab_size: int) -> Tokenizer:
+def train(kind: str, corpus: Sequence[str], vocab_size: int, encoding: str | None = None) -> Tokenizer:
     """A tokenizer of a kind, from files.
 
     Raises:
@@ -52,7 +57,9 @@ def train(kind: str, corpus: Sequence[str], vocab_size: int) -> Tokenizer:
     """
     if not 0 < vocab_size < 2**31:
         raise InputError(f"--vocab-size {vocab_size}: give a positive number below 2^31, such as 12000.")
-    paragraphs = [paragraph for document in read_corpus(corpus).items for paragraph in document.paragraphs]
+    paragraphs = [
+        paragraph for document in read_corpus(corpus, encoding=encoding).items for paragraph in document.paragraphs
+    ]
     if kind == "unigram":
         tokenizer = Tokenizer.train_unigram(paragraphs, vocab_size=vocab_size)
     else:

@@ -32,7 +32,7 @@ def linear_baseline(
     Args:
         train: the training data.
         tests: the data to score, by name.
-        kind: one of :data:`tasks.classification.data.KINDS`.
+        kind: one of :data:`tasks.classification.labels.KINDS`.
         seed: of the solver; the same seed gives the same result.
         class_weights: ``balanced``, as for the encoder; None for none.
 

@@ -1,27 +1,32 @@
 """Labelled texts for classification and regression, from the files people have.
 
-Formats, recognised by suffix and content: JSON lines; CSV or TSV with a header; on request, lines of a label, a space
-and the text. The columns are named by the caller, or recognised.
+:mod:`tasks.read` reads the file, whatever its container and the tool that exported it. Here the columns are found, by
+name or because the caller names them, and records become texts with labels.
 """
 
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from minibert.errors import InputError
+from tasks.classification.labels import (
+    KINDS,
+    LabelError,
+    LabelReader,
+    from_columns,
+    label_reader,
+    missing_label_warning,
+)
 from tasks.read import tables
-from tasks.read.columns import Columns
-from tasks.read.text_file import TextFile, read_start, read_text
+from tasks.read.columns import LABEL_NAMES, Columns, is_header
+from tasks.read.json_values import is_json
+from tasks.read.notes import Notes
+from tasks.read.records import ReadOptions, Record, Source, open_source, shown, text_source
+from tasks.read.text_file import TextFile, read_start
+from tasks.read.texts import with_label
 
-KINDS = ("single", "multi", "regression")
 LAYOUTS = ("auto", "label-first")
-AVERAGES = ("micro avg", "macro avg", "weighted avg")
-"""Rows of averages in a report, which therefore cannot be names of labels."""
-
-_SEPARATORS = "|;,"  # between the labels in a cell
 
 
 class LabelledText(NamedTuple):
@@ -55,6 +60,29 @@ class LabelledText(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    """How texts are found in a file.
+
+    Attributes:
+        kind: one of :data:`KINDS`: the label is a name, names, or a number.
+        text_column, pair_column: names of columns or fields, upper or lower case; those that are None are recognised. A
+            second text is looked for only if neither is given.
+        label_columns: of the label; several, with 0 and 1, are the labels of ``kind`` multi; none for a recognised one.
+        layout: one of :data:`LAYOUTS`; ``label-first`` reads files that are neither JSON nor ``.csv`` or ``.tsv`` nor
+            have a header as lines of a label, blanks and the text. A tab on every line separates, whatever blanks there
+            are.
+        read: how files are read.
+    """
+
+    kind: str = "single"
+    text_column: str | None = None
+    pair_column: str | None = None
+    label_columns: Sequence[str] = ()
+    layout: str = "auto"
+    read: ReadOptions = field(default_factory=ReadOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReadTexts:
     """One file of texts.
 
@@ -64,6 +92,7 @@ class ReadTexts:
         items: in file order.
         columns: the names of the columns read as ``text``, ``pair`` and ``label``.
         separator: between several labels of a cell; None if no cell has several.
+        notes: on how the file was understood.
     """
 
     path: str
@@ -71,6 +100,7 @@ class ReadTexts:
     items: list[LabelledText]
     columns: dict[str, str]
     separator: str | None
+    notes: Notes
 
 
 # -- clean-ups --------------------------------------------------------------------------------------------------------
@@ -123,67 +153,61 @@ def clean(text: str, cleanups: Iterable[Cleanup]) -> str:
 
 def read_texts(
     path: str,
+    options: TextOptions,
     *,
-    kind: str,
-    text_column: str | None = None,
-    pair_column: str | None = None,
-    label_column: str | None = None,
-    layout: str = "auto",
     cleanups: Sequence[Cleanup] = (),
     separator: str | None = None,
 ) -> ReadTexts:
     """Reads a file of texts.
 
     Args:
-        path: ``.gz`` or plain.
-        kind: one of :data:`KINDS`: the label is a name, names, or a number. In a table, names are separated by ``|``
-            if any cell of the label column has one, else by ``;``, else by ``,``; an empty cell has no labels.
-        text_column, pair_column, label_column: names of columns or fields, upper or lower case; those that are None are
-            recognised. A second text is looked for only if neither of the first two is given.
-        layout: one of :data:`LAYOUTS`; ``label-first`` reads files that are neither JSON lines nor ``.csv`` or ``.tsv``
-            as lines of a label, one or more spaces or tabs, and the text.
+        path: in any layout that :mod:`tasks.read` knows.
+        options: how the texts are found in it.
         cleanups: applied to the texts.
-        separator: of names in a cell, instead of the one that the file's own cells suggest.
+        separator: of names in a cell, instead of the one that the file's own cells suggest: a line break if any cell of
+            the label column has one, else ``|``, ``;`` or ``,``; an empty cell has no labels.
 
     Raises:
         InputError: something cannot be used; names file and line.
     """
-    if kind not in KINDS or layout not in LAYOUTS:
-        raise ValueError(f"kind {kind!r} or layout {layout!r} is not known.")
-    file = read_text(path)
-    known, records = _records(file, layout)
-    columns = known.roles(text_column, pair_column, label_column)
-    rows = list(records)
+    if options.kind not in KINDS or options.layout not in LAYOUTS:
+        raise ValueError(f"kind {options.kind!r} or layout {options.layout!r} is not known.")
+    source = open_source(path, options.read, is_header=_header_test(options))
+    notes = source.notes
+    rows = list(_filled(source, _records(source, options)))
     if not rows:
-        raise InputError(f"{path}: has no texts.")
-    separator = separator or _separator(record.get(columns["label"]) for _, record in rows)
-    label_of = _label_reader(kind, separator)
-    items = []
-    for line, record in rows:
-        texts = [_raw_text(file, line, record, columns[role]) for role in ("text", "pair") if role in columns]
-        item = LabelledText(texts[0], texts[1] if len(texts) > 1 else None, None, line).cleaned(cleanups)
-        if not all(text.strip() for text in (item.text, item.pair) if text is not None):
-            raise file.error(line, "--clean leaves nothing of the text; change it, or the row.")
-        try:
-            label = label_of(_field(file, line, record, columns["label"]))
-        except _LabelError as error:
-            raise file.error(line, f"{columns['label']} is {error}") from None
-        items.append(item._replace(label=label))
+        raise InputError(f"{path}: has no texts{' that can be used' if notes.left_out else ''}.")
+    columns = _roles(source, options, rows)
+    labels = [_label(record, columns, options.label_columns) for record in rows]
+    reader = label_reader(options.kind, labels, separator, options.read.label_names)
+    items: list[LabelledText] = []
+    for record, label in zip(rows, labels, strict=True):
+        with notes.row(record.line):
+            items.append(_item(record, label, columns, reader, cleanups, notes))
+    warning, odd = missing_label_warning(((item.label, item.line) for item in items), path)
+    if odd and notes.skip_invalid:
+        items = [item for item in items if item.line not in odd]
+        for line in sorted(odd):
+            notes.leave_out("rows whose label looks like a missing value", line)
+    elif warning:
+        notes.warnings.append(warning)
+    if not items:
+        raise InputError(f"{path}: has no texts that can be used.")
+    notes.facts |= {f"{role}_column": name for role, name in columns.items()}
     return ReadTexts(
-        path=path,
-        sha256=file.sha256,
-        items=items,
-        columns=columns,
-        separator=separator,
+        path=path, sha256=source.sha256, items=items, columns=columns, separator=reader.separator, notes=notes
     )
 
 
-def check_columns(
-    path: str, *, text_column: str | None, pair_column: str | None, label_column: str | None, layout: str
-) -> None:
+def check_columns(path: str, options: TextOptions) -> None:
     """Raises the error of :func:`read_texts` for columns that a file does not have; reads no more than its start."""
-    if (start := read_start(path)) is not None:
-        _records(start, layout)[0].roles(text_column, pair_column, label_column)
+    start = read_start(path, options.read.encoding)
+    if start is None or not any(line.strip() for line in start.lines):
+        return
+    if is_json(start) and not (start.lines[-1].startswith("{") and start.lines[-1].endswith("}")):
+        return  # what its records are shows only in the whole file
+    source = text_source(start, options.read, Notes(), is_header=_header_test(options))
+    _roles(source, options, list(_filled(source, _records(source, options)))[:1])
 
 
 def count_oddities(items: Iterable[LabelledText]) -> dict[str, int]:
@@ -198,51 +222,151 @@ def count_oddities(items: Iterable[LabelledText]) -> dict[str, int]:
     return {"texts_with_several_labels": num_contradicted, "cleaned_texts": num_cleaned}
 
 
-def _records(file: TextFile, layout: str) -> tuple[Columns, Iterator[tuple[int, Mapping[str, Any]]]]:
-    """The column names of a file, and its rows, each with its line."""
-    rows: Iterator[tuple[int, Mapping[str, Any]]]
+def _header_test(options: TextOptions) -> Callable[[Sequence[str]], bool]:
+    given = [name for name in (options.text_column, options.pair_column, *options.label_columns) if name]
+
+    def test(names: Sequence[str]) -> bool:
+        if options.layout == "label-first" and not tables.find(names, LABEL_NAMES):
+            return False
+        return is_header(names) or bool(tables.find(names, [name.lower() for name in given])) or _has_roles(names)
+
+    return test
+
+
+def _has_roles(names: Sequence[str]) -> bool:
+    try:
+        return bool(Columns(names=names, place="").roles(None, None, None))
+    except InputError:
+        return False
+
+
+def _records(source: Source, options: TextOptions) -> Iterator[Record]:
+    """The records of a file, with those of label-first lines."""
+    file = source.text
+    if source.records is not None:
+        return source.records
+    assert file is not None
     if not any(line.strip() for line in file.lines):
-        raise InputError(f"{file.path}: has no texts.")
-    if tables.is_json_lines(file):
-        rows = tables.json_rows(file)
-    elif layout == "label-first" and file.suffix not in (".csv", ".tsv"):
-        rows = _label_first(file)
-    else:
-        delimiter = tables.delimiter_of(file.lines[0], file.suffix)
-        names = tables.header(file.lines[0], delimiter)
-        hint = ", or begin the file with a header such as label,text"
-        numbered = tables.cells(file.lines, delimiter, file.error)
-        filled = (row for row in tables.rows(numbered, names, file.error) if any(row[1].values()))
-        return Columns(names=names, place=f"{file.path}, line 1", hint=hint), filled
-    line, first = next(rows)
-    return Columns(names=list(first), place=f"{file.path}, line {line}"), chain([(line, first)], rows)
+        return iter(())
+    if options.layout == "label-first" and file.suffix not in (".csv", ".tsv"):
+        return _label_first(file, source.notes)
+    names = tables.layout_of(file.lines[:2], file.suffix).names
+    Columns(names=names, place=f"{file.path}, line 1", hint=_HINT).roles(
+        options.text_column, options.pair_column, next(iter(options.label_columns), None)
+    )
+    raise file.error(1, f"is no header ({', '.join(names)[:80]}){_HINT}.")
 
 
-def _label_first(file: TextFile) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(file.lines, 1):
-        line = line.strip(" \t")
-        if not line:
+_HINT = ", or begin the file with a header such as label,text, or name its columns: --columns label,text"
+
+
+def _filled(source: Source, records: Iterable[Record]) -> Iterator[Record]:
+    """The records, without the blank ones of a table and those that their tools leave out."""
+    notes = source.notes
+    for record in records:
+        if source.table and not any(record.fields.values()):
+            if record.fields:  # a blank line has none
+                notes.leave_out("blank rows", record.line)
             continue
+        with notes.row(record.line):
+            if (found := with_label(record, notes)) is not None:
+                yield found
+
+
+def _roles(source: Source, options: TextOptions, rows: Sequence[Record]) -> dict[str, str]:
+    """The columns of a file by role."""
+    table, given = source.table, options.label_columns
+    if table is not None:
+        columns = Columns(names=table.names, place=f"{source.path}, line {max(1, table.first - 1)}", hint=_HINT)
+    else:
+        columns = Columns(names=list(rows[0].fields) if rows else [], place=rows[0].where if rows else source.path)
+    for name in given[1:]:
+        columns.given("label", name)
+    if len(given) > 1 and options.kind != "multi":
+        raise InputError(f"--label-column {' '.join(given)}: several need --kind multi.")
+    try:
+        found = columns.roles(options.text_column, options.pair_column, given[0] if given else None)
+    except InputError as error:
+        flags = _flag_columns(rows) if not given else []
+        if len(flags) < 2:
+            raise
+        raise InputError(
+            f"{error} These have only 0 and 1: --kind multi --label-column {' '.join(flags)[:300]}"
+        ) from None
+    if len(given) > 1:
+        found["label"] = ", ".join(columns.given("label", name) for name in given)
+    return found
+
+
+def _flag_columns(rows: Sequence[Record]) -> list[str]:
+    """The columns that have 0 or 1 in each of the first rows, and not the same in all of them."""
+    names = rows[0].fields if rows else ()
+    cells = {name: {str(record.fields.get(name)) for record in rows[:1000]} for name in names}
+    return [name for name, values in cells.items() if values <= {"0", "1"} and name.lower() != "id"]
+
+
+def _label_first(file: TextFile, notes: Notes) -> Iterator[Record]:
+    rows = [(number, line.strip(" \t")) for number, line in enumerate(file.lines, 1) if line.strip(" \t")]
+    by_tabs = all("\t" in line for _, line in rows)
+    notes.facts["format"] = f"a label, {'a tab' if by_tabs else 'blanks'} and the text on each line"
+    for number, line in rows:
+        notes.rows += 1
         # Only space and tab separate: str.split would also split at a no-break space inside a label.
-        parts = re.split("[ \t]+", line, maxsplit=1)
+        parts = line.split("\t", 1) if by_tabs else re.split("[ \t]+", line, maxsplit=1)
         if len(parts) < 2:
-            raise file.error(number, f"only one word ({line[:40]!r}); expected a label, a space and the text.")
-        yield number, {"label": parts[0], "text": parts[1]}
+            problem = f"only one word ({line[:40]!r}); expected a label, a space and the text."
+            notes.refuse(file.error(number, problem), number)
+            continue
+        yield Record({"label": parts[0], "text": parts[1].strip(" \t")}, f"{file.path}, line {number}", number)
 
 
-def _raw_text(file: TextFile, line: int, record: Mapping[str, Any], name: str) -> str:
-    text = _field(file, line, record, name)
+def _label(record: Record, columns: Mapping[str, str], label_columns: Sequence[str]) -> Any:
+    """The label of a record as the file has it; what is odd about several columns shows in :func:`_item`."""
+    if len(label_columns) > 1:
+        try:
+            return from_columns(record.fields, columns["label"].split(", "))
+        except LabelError as error:
+            return error
+    return record.fields.get(columns["label"], _ABSENT)
+
+
+_ABSENT = LabelError("absent")
+
+
+def _item(
+    record: Record,
+    label: Any,
+    columns: Mapping[str, str],
+    reader: LabelReader,
+    cleanups: Sequence[Cleanup],
+    notes: Notes,
+) -> LabelledText:
+    texts = [_raw_text(record, columns[role], notes) for role in ("text", "pair") if role in columns]
+    item = LabelledText(texts[0], texts[1] if len(texts) > 1 else None, None, record.line).cleaned(cleanups)
+    if not all(text.strip() for text in (item.text, item.pair) if text is not None):
+        raise record.error("--clean leaves nothing of the text; change it, or the row.")
+    if label is _ABSENT:
+        raise record.error(f"has no field {columns['label']}, which the first row has.")
+    try:
+        if isinstance(label, LabelError):
+            raise label
+        return item._replace(label=reader.read(label, record.line, notes))
+    except LabelError as error:
+        raise record.error(f"{columns['label']} is {error}") from None
+
+
+def _raw_text(record: Record, name: str, notes: Notes) -> str:
+    if name not in record.fields:
+        raise record.error(f"has no field {name}, which the first row has.")
+    text = record.fields[name]
+    if isinstance(text, list) and len(text) == 1:
+        notes.repair("lists of one text read as that text", record.line)
+        text = text[0]
     if not isinstance(text, str):
-        raise file.error(line, f"{name} is {_shown(text)}, not text.")
+        raise record.error(f"{name} is {shown(text)}, not text.")
     if not text.strip():
-        raise file.error(line, f"{name} is empty; fill it in or remove the row.")
+        raise record.error(f"{name} is empty; fill it in or remove the row.")
     return text
-
-
-def _field(file: TextFile, line: int, record: Mapping[str, Any], name: str) -> Any:
-    if name not in record:
-        raise file.error(line, f"has no field {name}, which the first row has.")
-    return record[name]
 
 
 def text_fields(
@@ -263,69 +387,7 @@ def text_fields(
         raise InputError(f"{place}: has no {pair_column}, but the model needs a pair of texts; add it.")
     for name in columns.values():
         if not isinstance(record[name], str):
-            raise InputError(f"{place}: {name} is {_shown(record[name])}, not text.")
+            raise InputError(f"{place}: {name} is {shown(record[name])}, not text.")
     pair = columns.get("pair")
     # If training named the text and no second one, it was on single texts.
     return record[columns["text"]], None if pair is None or (text_column and not pair_column) else record[pair]
-
-
-# -- labels -----------------------------------------------------------------------------------------------------------
-
-
-class _LabelError(ValueError):
-    """The problem with a label: what it is, and what it should be."""
-
-
-def _separator(values: Iterable[Any]) -> str | None:
-    cells = [value for value in values if isinstance(value, str)]
-    return next((mark for mark in _SEPARATORS if any(mark in cell for cell in cells)), None)
-
-
-def _label_reader(kind: str, separator: str | None) -> Callable[[Any], str | tuple[str, ...] | float]:
-    """The function that parses one label."""
-    if kind == "single":
-        return _name
-    if kind == "regression":
-        return _number
-
-    def names(value: Any) -> tuple[str, ...]:
-        if isinstance(value, str):
-            parts = value.split(separator) if separator else [value]
-            value = [part for part in parts if part.strip()]
-        if not isinstance(value, list):
-            raise _LabelError(f"{_shown(value)}; expected a list of labels, or labels with | between them.")
-        return tuple(sorted({_name(part) for part in value}))
-
-    return names
-
-
-def _name(value: Any) -> str:
-    """A label's name: stripped text; JSON's whole numbers, true and false become text."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if not isinstance(value, str) or not value.strip():
-        raise _LabelError(f"{_shown(value)}; expected one label, a text or a whole number.")
-    if value.strip() in AVERAGES:
-        raise _LabelError(f"{_shown(value)}, a name that reports have for an average; rename the label.")
-    return value.strip()
-
-
-def _number(value: Any) -> float:
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise _LabelError(f"{_shown(value)}; expected a finite number.")
-    return number
-
-
-def _shown(value: Any) -> str:
-    """A value for a message, in JSON's notation."""
-    if value is None:
-        return "null"
-    if isinstance(value, str) and not value.strip():
-        return "empty"
-    return repr(value)[:60]

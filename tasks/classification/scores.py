@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.classification.data import AVERAGES, LabelledText
+from tasks.classification.data import LabelledText
+from tasks.classification.labels import AVERAGES
 
 _COLUMNS = ("precision", "recall", "f1-score", "support")
 _MOST_CLASSES = 40
@@ -42,7 +43,7 @@ def text_metrics(kind: str, items: Sequence[LabelledText], predictions: Sequence
     """The metrics of predictions, one for each item.
 
     Args:
-        kind: one of :data:`tasks.classification.data.KINDS`.
+        kind: one of :data:`tasks.classification.labels.KINDS`.
         items: with labels; at least one.
         predictions: of the same type as the items' labels.
 

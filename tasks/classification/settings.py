@@ -6,8 +6,11 @@ from typing import Any, ClassVar
 
 from minibert.errors import InputError
 from minibert.training.settings import setting
-from tasks.classification.data import KINDS, check_columns, parse_cleanups
-from tasks.settings import RunSettings
+from tasks.classification.data import TextOptions, check_columns, parse_cleanups
+from tasks.classification.labels import KINDS
+from tasks.read.columns import LABEL_NAMES, PAIR_NAMES, TEXT_NAMES
+from tasks.read.records import read_options
+from tasks.settings import RecordSettings, RunSettings
 
 _METRICS = {
     "single": ("accuracy", "macro_f1"),
@@ -20,7 +23,7 @@ ONE, EACH = "one", "each"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassificationSettings(RunSettings):
+class ClassificationSettings(RecordSettings):
     about = "Fine-tune an encoder to label sentences."
 
     layout: ClassVar[str] = "auto"
@@ -35,11 +38,22 @@ class ClassificationSettings(RunSettings):
     kind: str = setting(
         "single", "single (one label), multi (any number of labels) or regression", choices=KINDS, answers=True
     )
-    text_column: str | None = setting(None, "name of the text's column (default: recognised)", answers=True)
-    pair_column: str | None = setting(
-        None, "name of the second text's column, for pairs (default: recognised)", answers=True
+    text_column: str | None = setting(
+        None, f"name of the text's column (default: recognised: {', '.join(TEXT_NAMES)})", answers=True
     )
-    label_column: str | None = setting(None, "name of the label's column (default: recognised)")
+    pair_column: str | None = setting(
+        None,
+        f"name of the second text's column, for pairs (default: recognised: {', '.join(PAIR_NAMES)})",
+        answers=True,
+    )
+    label_column: tuple[str, ...] = setting(
+        (),
+        "name of the label's column, or with --kind multi of a column of 0 and 1 for each label (default: recognised: "
+        f"{', '.join(LABEL_NAMES)}, is_...)",
+    )
+    label_names: tuple[str, ...] = setting(
+        (), "names of labels that are whole numbers, from 0; or a file with a name a line, such as THUCNews' class.txt"
+    )
     pooling: str | None = setting(
         None,
         "what the label is read from: first (the first token, through the pooler) or mean (of all tokens) (default: "
@@ -77,14 +91,19 @@ class ClassificationSettings(RunSettings):
         except ValueError:
             return None
 
+    def text_options(self) -> TextOptions:
+        """How texts are found in the files."""
+        return TextOptions(
+            kind=self.kind,
+            text_column=self.text_column,
+            pair_column=self.pair_column,
+            label_columns=self.label_column,
+            layout=self.layout,
+            read=read_options(self, self.label_names),
+        )
+
     def check_files(self) -> None:
         super().check_files()
         for path in (self.train, self.dev, self.test):
             if path is not None:
-                check_columns(
-                    path,
-                    text_column=self.text_column,
-                    pair_column=self.pair_column,
-                    label_column=self.label_column,
-                    layout=self.layout,
-                )
+                check_columns(path, self.text_options())

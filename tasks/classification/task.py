@@ -84,20 +84,12 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
     # -- data --------------------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> Split[LabelledText]:
-        settings = self.settings
-        file = read_texts(
-            path,
-            kind=settings.kind,
-            text_column=settings.text_column,
-            pair_column=settings.pair_column,
-            label_column=settings.label_column,
-            layout=settings.layout,
-            cleanups=self._cleanups,
-            separator=self._separator,
-        )
+        file = read_texts(path, self.settings.text_options(), cleanups=self._cleanups, separator=self._separator)
         self._separator = file.separator
-        columns = {f"{role}_column": name for role, name in file.columns.items()}
-        return Split(path=path, sha256=file.sha256, items=file.items, notes=columns)
+        notes = file.notes
+        return Split(
+            path=path, sha256=file.sha256, items=file.items, notes=notes.to_json(), understood=notes.in_words()
+        )
 
     def count_oddities(self, items: Sequence[LabelledText]) -> dict[str, int]:
         return count_oddities(items)

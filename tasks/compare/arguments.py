@@ -1,18 +1,18 @@
 """The arguments of ``python -m tasks.compare``."""
 
-import argparse
 from collections.abc import Sequence
 
 from minibert.families import FAMILIES
 from tasks.registry import TASKS, settings_class
+from tasks.run.arguments import ArgumentParser
 from tasks.run.console import program
 from tasks.run.options import check
 from tasks.settings import RANDOM
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> ArgumentParser:
     """``python -m tasks.compare``; the options that it does not know are the task's."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=program("tasks.compare"),
         description="Run a task with several architectures and seeds, and compare.",
         epilog=f"All other options are those of the task ({program('tasks.NAME')} --help), and go to every run.",

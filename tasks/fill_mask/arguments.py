@@ -1,14 +1,14 @@
 """The arguments of ``python -m tasks.fill_mask``."""
 
-import argparse
 from collections.abc import Sequence
 
+from tasks.run.arguments import ArgumentParser
 from tasks.run.console import program
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> ArgumentParser:
     """``python -m tasks.fill_mask``."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=program("tasks.fill_mask"), description="Show the words that a pre-trained model predicts for each mask."
     )
     parser.add_argument("run", metavar="RUN_OR_WEIGHTS", help="run of tasks.pretraining, checkpoint folder or hub name")

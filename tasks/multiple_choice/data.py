@@ -3,21 +3,24 @@
 Formats, recognised by content: a table with a header, whose choices stand in numbered columns (SWAG's ``ending0`` to
 ``ending3``) or in one column as a list; JSON objects, one a line or in an array, with ``context``, ``question``,
 ``choices`` and ``label``; RACE's objects, an article with its questions; and C3's array of texts with their questions.
-A folder is read file by file: RACE has a file for each article.
+:mod:`tasks.read` reads the file, whatever its container. A folder is read file by file, as RACE has an article in each.
 """
 
 import ast
 import hashlib
 import json
+import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from minibert.errors import InputError
 from tasks.data import Split
 from tasks.read import tables
-from tasks.read.text_file import TextFile, read_text
+from tasks.read.choices import questions
+from tasks.read.notes import Notes
+from tasks.read.records import DEFAULT, ReadOptions, Record, Source, open_source
 
 # Usual names of fields, in lower case; an earlier one wins over a later one.
 _CONTEXTS = ("context", "article", "passage", "premise", "sent1", "ctx_a")
@@ -31,9 +34,6 @@ _NUMBERED = (re.compile(r"(?:ending|choice|option)[ _-]?(?:\d+|[a-z])"), re.comp
 _GAP = re.compile(r"(?<![A-Za-z0-9_])_+(?![A-Za-z0-9_])")
 _SUFFIXES = (".txt", ".json", ".jsonl", ".ndjson", ".csv", ".tsv")  # of the files in a folder
 _NO_LABEL = (None, "", -1, "-1")  # as test files without answers have it
-
-Error = Callable[[str], InputError]
-"""Makes the error for a problem in a record."""
 
 
 class Question(NamedTuple):
@@ -67,53 +67,70 @@ class Question(NamedTuple):
         return f"{self.question} {choice}".strip()
 
 
-class _Record(NamedTuple):
-    """The fields of one question, its place, and how to report a problem."""
-
-    fields: Mapping[str, Any]
-    line: int
-    file: str
-    error: Error
+def is_header(names: Sequence[str]) -> bool:
+    """Whether the columns of a table are those of questions with choices."""
+    return bool(_choice_columns(names) or tables.find(names, _CHOICES))
 
 
-def read_choices(path: str, *, first_number: int | None = None) -> Split[Question]:
+def read_choices(path: str, options: ReadOptions = DEFAULT, *, first_number: int | None = None) -> Split[Question]:
     """Reads a file, or a folder of files, of questions with their answers.
 
     A label is a choice's number, its letter, its own text, or one of the names that the choices have. The notes say
     from where numbers count.
 
     Args:
-        path: ``.gz`` or plain; or a folder.
+        path: in any layout that :mod:`tasks.read` knows; a folder is read file by file.
+        options: how to read it.
         first_number: of the choices, where labels are numbers: 0 or 1. None to go by the file: 1 if no label is 0 and
             one is the number of choices.
 
     Raises:
         InputError: something cannot be used; names file and line.
     """
-    files = _read_files(path)
-    records = [record for name, file in files.items() for record in _records(file, name)]
-    if not records:
-        raise InputError(f"{path}: has no questions.")
-    first = _first_number(records) if first_number is None else first_number
-    questions = [_question(record, first) for record in records]
-    for record, question in zip(records, questions, strict=True):
-        if question.label is None:
-            raise record.error(
-                "has no label; training and scoring need one for each question. python -m tasks.predict answers "
-                "questions without."
-            )
-    hashes = "".join(f"{name} {file.sha256}\n" for name, file in files.items())
-    sha256 = files[""].sha256 if "" in files else hashlib.sha256(hashes.encode()).hexdigest()
-    return Split(path=path, sha256=sha256, items=questions, notes={"choices_numbered_from": first})
+    sources = [_opened(file, options) for file in _files(path)]
+    found = [(record, source) for source in sources for record in source.records or () if any(record.fields.values())]
+    first = _first_number(record for record, _ in found) if first_number is None else first_number
+    items = []
+    for record, source in found:
+        with source.notes.row(record.line):
+            question = _question(record, first, file="" if source.path == path else os.path.relpath(source.path, path))
+            if question.label is None:
+                raise record.error(
+                    "has no label; training and scoring need one for each question. python -m tasks.predict answers "
+                    "questions without."
+                )
+            items.append(question)
+    if not items:
+        raise InputError(f"{path}: has no questions{' that can be used' if found else ''}.")
+    notes = Notes.joined([source.notes for source in sources])
+    hashes = "".join(f"{os.path.relpath(source.path, path)} {source.sha256}\n" for source in sources)
+    single = len(sources) == 1 and sources[0].path == path
+    return Split(
+        path=path,
+        sha256=sources[0].sha256 if single else hashlib.sha256(hashes.encode()).hexdigest(),
+        items=items,
+        notes={**notes.to_json(), "choices_numbered_from": first},
+        understood=notes.in_words(),
+    )
 
 
-def _read_files(path: str) -> dict[str, TextFile]:
-    """The file under an empty name; or those in a folder under their path in it."""
+def _files(path: str) -> list[str]:
+    """The file; or those in a folder and its folders."""
     folder = Path(path)
     if "\0" in path or not folder.is_dir():
-        return {"": read_text(path)}
-    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
-    return {str(file.relative_to(folder)): read_text(str(file)) for file in found}
+        return [path]
+    return sorted(str(file) for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
+
+
+def _opened(path: str, options: ReadOptions) -> Source:
+    source = open_source(path, options, is_header=is_header)
+    if source.records is None and source.text is not None and any(line.strip() for line in source.text.lines):
+        raise source.text.error(
+            1,
+            "no column has choices; name them ending0, ending1, ... (SWAG) or choice0, choice1, ..., or write a JSON "
+            "object for each question: context, question, choices and label.",
+        )
+    return source
 
 
 def parse_question(fields: Mapping[str, Any], place: str) -> Question:
@@ -122,111 +139,19 @@ def parse_question(fields: Mapping[str, Any], place: str) -> Question:
     Raises:
         InputError: a field is missing or cannot be used; the message begins with ``place``.
     """
-    several = list(_flat(fields))
+    several = list(questions(fields) or [fields])
     if len(several) != 1:
         raise InputError(
             f"{place}: holds {len(several)} questions; give each its own object with context, question and choices."
         )
     unlabelled = {name: value for name, value in several[0].items() if name.lower() not in _LABELS}
-    return _question(_Record(unlabelled, 0, "", lambda problem: InputError(f"{place}: {problem}")), 0)
-
-
-# -- files -> the fields of each question -----------------------------------------------------------------------------
-
-
-def _records(file: TextFile, name: str) -> Iterator[_Record]:
-    start = next((line.lstrip() for line in file.lines if line.strip()), "")
-    values = _json_values(file) if start.startswith(("{", "[")) else _table_rows(file)
-    for line, value in values:
-        place = lambda problem, line=line: file.error(line, problem)  # noqa: E731
-        if not isinstance(value, dict) and not _is_c3(value):
-            raise place("not a JSON object; write one for each question: context, question, choices and label.")
-        for fields in _flat(value):
-            yield _Record(fields, line, name, place)
-
-
-def _table_rows(file: TextFile) -> Iterator[tuple[int, Any]]:
-    if not file.lines:
-        return
-    delimiter = tables.delimiter_of(file.lines[0], file.suffix)
-    names = tables.header(file.lines[0], delimiter)
-    if not _choice_columns(names) and not tables.find(names, _CHOICES):
-        raise file.error(
-            1,
-            "no column has choices; name them ending0, ending1, ... (SWAG) or choice0, choice1, ..., or write a JSON "
-            "object for each question: context, question, choices and label.",
-        )
-    numbered = tables.cells(file.lines, delimiter, file.error)
-    yield from ((line, row) for line, row in tables.rows(numbered, names, file.error) if any(row.values()))
-
-
-_BLANKS = re.compile(r"[ \t\r\n]*")
-
-
-def _json_values(file: TextFile) -> Iterator[tuple[int, Any]]:
-    """The values of a JSON array, or those that follow each other in a file, each with the line where it starts."""
-    text = "\n".join(file.lines)
-    decoder = json.JSONDecoder()
-    line = 1
-
-    def skip_blanks(start: int) -> int:
-        nonlocal line
-        blanks = _BLANKS.match(text, start)
-        assert blanks is not None
-        line += blanks[0].count("\n")
-        return blanks.end()
-
-    at = skip_blanks(0)
-    in_array = text.startswith("[", at)
-    at = skip_blanks(at + 1) if in_array else at
-    while at < len(text) and not (in_array and text[at] == "]"):
-        try:
-            value, end = decoder.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            raise file.error(error.lineno, f"not JSON (column {error.colno}: {error.msg}).") from None
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets nested as deep
-            raise file.error(line, f"JSON that cannot be parsed ({error}).") from None
-        yield line, value
-        line += text.count("\n", at, end)
-        at = skip_blanks(end)
-        if in_array and text[at : at + 1] not in (",", "]"):
-            raise file.error(line, "the JSON array goes on without a comma, or does not end; the file may be cut off.")
-        at = skip_blanks(at + 1) if in_array and text[at] == "," else at
-    if in_array and text[at + 1 :].strip():
-        raise file.error(line, "more text behind the JSON array.")
-
-
-def _is_c3(value: Any) -> bool:
-    """Whether a value is a text of C3: its sentences, and the questions about it."""
-    return (
-        isinstance(value, list)
-        and len(value) > 1
-        and all(isinstance(part, list) for part in value[:2])
-        and all(isinstance(sentence, str) for sentence in value[0])
-        and all(isinstance(question, dict) for question in value[1])
-    )
-
-
-def _flat(value: Any) -> Iterator[Mapping[str, Any]]:
-    """The fields of each question in a value."""
-    if isinstance(value, list):
-        for number, question in enumerate(value[1]):
-            yield {"context": "\n".join(value[0]), "id": "-".join([*map(str, value[2:3]), str(number)]), **question}
-        return
-    lists = {name: value[name] for name in ("questions", "options", "answers") if isinstance(value.get(name), list)}
-    if "questions" not in lists or "options" not in lists:
-        yield value
-        return
-    for number, question in enumerate(lists["questions"]):  # RACE
-        fields = {"context": value.get("article"), "question": question, "id": f"{value.get('id', '')}-{number}"}
-        of_question = {"choices": lists["options"], "label": lists.get("answers", [])}
-        yield {**fields, **{name: given[number] for name, given in of_question.items() if number < len(given)}}
+    return _question(Record(unlabelled, place), 0)
 
 
 # -- fields -> a question ---------------------------------------------------------------------------------------------
 
 
-def _question(record: _Record, first_number: int) -> Question:
+def _question(record: Record, first_number: int, file: str = "") -> Question:
     context, question = (_text(record, names) for names in (_CONTEXTS, _QUESTIONS))
     choices, names = _choices(record)
     if not context and not question:
@@ -240,24 +165,24 @@ def _question(record: _Record, first_number: int) -> Question:
         label=_label(record, choices, names, first_number),
         line=record.line,
         id=id_,
-        where=", ".join(filter(None, [record.file, f"line {record.line}", id_])),
+        where=", ".join(filter(None, [file, f"line {record.line}", id_])),
     )
 
 
-def _field(record: _Record, known: Sequence[str]) -> Any:
+def _field(record: Record, known: Sequence[str]) -> Any:
     """The first of the known fields that the record has; None if it has none."""
     name = tables.find(list(record.fields), known)
     return None if name is None else record.fields[name]
 
 
-def _text(record: _Record, known: Sequence[str]) -> str:
+def _text(record: Record, known: Sequence[str]) -> str:
     value = _field(record, known)
     if value is None:
         return ""
     return _checked(record, tables.find(list(record.fields), known) or known[0], value)
 
 
-def _checked(record: _Record, name: str, value: Any) -> str:
+def _checked(record: Record, name: str, value: Any) -> str:
     """A field that must be text, stripped; a number is written as text."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
@@ -268,7 +193,7 @@ def _checked(record: _Record, name: str, value: Any) -> str:
     return value.strip()
 
 
-def _choices(record: _Record) -> tuple[tuple[str, ...], Sequence[str]]:
+def _choices(record: Record) -> tuple[tuple[str, ...], Sequence[str]]:
     """The choices, and the names that the record gives them, if any."""
     given: Any = _field(record, _CHOICES)
     names: Any = []
@@ -312,7 +237,7 @@ def _parsed(text: str) -> Any:
 _NUMBER = re.compile(r"(\d{1,6})(?:\.0)?")  # as text, also from pandas
 
 
-def _label(record: _Record, choices: Sequence[str], names: Sequence[str], first_number: int) -> int | None:
+def _label(record: Record, choices: Sequence[str], names: Sequence[str], first_number: int) -> int | None:
     """The place of the right choice, from 0."""
     value = _field(record, _LABELS)
     if value in _NO_LABEL and not isinstance(value, bool):
@@ -341,12 +266,15 @@ def _label(record: _Record, choices: Sequence[str], names: Sequence[str], first_
     return places[0]
 
 
-def _first_number(records: Iterable[_Record]) -> int:
+def _first_number(records: Iterable[Record]) -> int:
     """1 if labels count the choices from 1: none is 0, and one is the number of choices."""
     highest = False
     for record in records:
         value = _field(record, _LABELS)
-        choices, names = _choices(record)
+        try:
+            choices, names = _choices(record)
+        except InputError:
+            continue  # said where the question is made
         number = _NUMBER.fullmatch(str(value).strip())
         if number is None or isinstance(value, bool) or str(value).strip() in (*choices, *names):
             continue

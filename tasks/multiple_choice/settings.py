@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from tasks.settings import RunSettings
+from tasks.settings import RecordSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultipleChoiceSettings(RunSettings):
+class MultipleChoiceSettings(RecordSettings):
     about = "Fine-tune an encoder to choose the right answer to a question among several."
     metric_names = ("accuracy",)

@@ -21,6 +21,7 @@ from tasks.classification.task import cut_to_fit
 from tasks.data import Encoded, ErrorCase, GroupExample, Split
 from tasks.multiple_choice.data import Question, parse_question, read_choices
 from tasks.multiple_choice.settings import MultipleChoiceSettings
+from tasks.read.records import read_options
 from tasks.task import Task
 
 Floats = npt.NDArray[np.float32]  # the probabilities of a question's choices
@@ -36,7 +37,7 @@ class MultipleChoiceTask(Task[Question, GroupExample, Floats]):
     _first_number: int | None = None  # of the choices in the file that is read first, the training data
 
     def read(self, path: str) -> Split[Question]:
-        split = read_choices(path, first_number=self._first_number)
+        split = read_choices(path, read_options(self.settings), first_number=self._first_number)
         self._first_number = split.notes["choices_numbered_from"]
         return split
 

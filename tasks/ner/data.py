@@ -1,35 +1,34 @@
 """Labelled sentences for named-entity recognition, from the files people have.
 
-Formats, recognised by suffix and content: a word or character with its tag per line (``word TAG``, separated by tab or
-spaces, perhaps with columns in between; CoNLL's ``-DOCSTART-``); CSV or TSV with a header, a row per sentence or
-per word; JSON lines with ``text`` and spans, or ``tokens`` and ``tags``. Tags may be IOB1, BIO, BIOES or BMES.
+:mod:`tasks.read` reads the file, whatever its container and the tool that exported it, into texts with spans or words
+with tags. Here these become sentences: words, and the entities among them.
 """
 
-import ast
-import contextlib
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import split_words
 from tasks.data import Split
+from tasks.ner.tag_forms import usual_form
 from tasks.ner.tags import PREFIXES, SCHEMES, Entity, detect_scheme, entities_from_tags
+from tasks.read import spans as read_spans
 from tasks.read import tables
-from tasks.read.text_file import TextFile, read_text
+from tasks.read.columns import Columns
+from tasks.read.notes import Notes
+from tasks.read.offsets import choose_unit, place_spans
+from tasks.read.records import DEFAULT, ReadOptions, Record, Source, enumerate_cells, open_source, table_records
+from tasks.read.spans import Span, SpannedText, TaggedWords
+from tasks.read.word_columns import other_tag_column, words_in_columns
 
 logger = logging.getLogger(__name__)
 
-# Recognised names of columns and fields, in lower case.
-_WORD_COLUMNS = ("word", "token", "char", "character")
 _SENTENCE_ID_COLUMNS = ("sentence_id", "sentence #", "sentence", "sent_id", "id")
-_TEXT_COLUMNS = ("text", "sentence", "tokens", "words", "content")
-_TAG_COLUMNS = ("tags", "labels", "ner_tags", "tag", "label", "ner")
 _IS_CHINESE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]").match
-_SPAN_FIELDS = ("entities", "spans", "labels", "label")
 
 
 class Sentence(NamedTuple):
@@ -67,56 +66,102 @@ class Sentence(NamedTuple):
         return text, places
 
 
-class _TaggedSentence(NamedTuple):
-    words: list[str]
-    tags: list[str]
-    lines: list[int]
-
-
-def read_ner(path: str, scheme: str = "auto") -> Split[Sentence]:
+def read_ner(
+    path: str,
+    scheme: str = "auto",
+    options: ReadOptions = DEFAULT,
+    *,
+    text_column: str | None = None,
+    tag_column: str | None = None,
+    offsets: str = "auto",
+) -> Split[Sentence]:
     """Reads a file of labelled sentences.
 
     Args:
-        path: gzipped or not.
+        path: in any layout that :mod:`tasks.read` knows.
         scheme: one of :data:`SCHEMES`; ``auto`` looks at all tags of the file.
+        options: how to read the file.
+        text_column, tag_column: names of columns or fields; numbers, from 1, where a line has a word; those that are
+            None are recognised.
+        offsets: the unit of the spans' offsets; ``auto`` looks at all of the file.
 
     Raises:
         InputError: something cannot be used; names file and line.
     """
     if scheme not in SCHEMES:
         raise InputError(f"--scheme {scheme}: use one of {', '.join(SCHEMES)}.")
-    file = read_text(path)
-    rows: Iterable[_TaggedSentence | Sentence]
-    if tables.is_json_lines(file):
-        rows = _json_lines(file)
-    elif delimiter := _table_delimiter(file):
-        rows = _table(file, delimiter)
+    source = open_source(path, options, is_header=_header_test(text_column, tag_column))
+    notes = source.notes
+    read: Iterable[SpannedText | TaggedWords]
+    if source.records is None:
+        read = _columns(source, text_column, tag_column)
+    elif source.table is not None:
+        read = _table(source, source.table, text_column, tag_column, options)
     else:
-        rows = _columns(file)
-    read = list(rows)
-    tagged = [sentence for sentence in read if isinstance(sentence, _TaggedSentence)]
-    if tagged and scheme == "auto":
-        scheme = detect_scheme(sentence.tags for sentence in tagged)
-    _warn_of_odd_lengths(path, [len(sentence.words) for sentence in tagged])
-    sentences = []
-    valid_tags = {"O"}
-    for row in read:
-        if isinstance(row, _TaggedSentence):
-            if not valid_tags.issuperset(row.tags):
-                for tag, line in zip(row.tags, row.lines, strict=True):
-                    _check_tag(file, line, tag, scheme)
-                valid_tags.update(row.tags)
-            entities, num_repaired = entities_from_tags(row.tags, scheme)
-            row = Sentence(row.words, entities, row.lines[0], num_repaired)
-        sentences.append(row)
+        read = _labelled(source.records, text_column, tag_column, options, notes)
+    rows = read_spans.merged_prompts(list(read), notes)
+    sentences = [*_tagged_sentences(source, rows, scheme, options), *_spanned_sentences(source, rows, offsets)]
     if not sentences:
-        raise InputError(f"{path}: has no sentences.")
+        raise InputError(f"{path}: has no sentences{' that can be used' if notes.left_out else ''}.")
+    sentences.sort(key=lambda sentence: sentence.line)
     if widened := [sentence for sentence in sentences if sentence.num_widened]:
         logger.warning(
             "%s: %s spans begin or end inside a word, the first in line %d; they are widened to whole words for "
             "training, scores and predictions.", path, f"{sum(s.num_widened for s in widened):,}", widened[0].line,
         )  # fmt: skip
-    return Split(path=path, sha256=file.sha256, items=sentences, notes={"scheme": scheme if tagged else "spans"})
+    return Split(path=path, sha256=source.sha256, items=sentences, notes=notes.to_json(), understood=notes.in_words())
+
+
+def _tagged_sentences(
+    source: Source, rows: Sequence[SpannedText | TaggedWords], scheme: str, options: ReadOptions
+) -> Iterator[Sentence]:
+    tagged: Sequence[TaggedWords] = [row for row in rows if isinstance(row, TaggedWords)]
+    notes = source.notes
+    if not tagged:
+        notes.facts["scheme"] = "spans"
+        return
+    _warn_of_odd_lengths(source.path, [len(row.words) for row in tagged])
+    tagged = _in_usual_form(tagged, options, notes)
+    if scheme == "auto":
+        scheme = detect_scheme(row.tags for row in tagged)
+    notes.facts["scheme"] = scheme
+    valid_tags = {"O"}
+    for row in tagged:
+        with notes.row(row.lines[0]):
+            if not valid_tags.issuperset(row.tags):
+                for tag, line in zip(row.tags, row.lines, strict=True):
+                    _check_tag(source, line, tag, scheme)
+                valid_tags.update(row.tags)
+            entities, num_repaired = entities_from_tags(row.tags, scheme)
+            yield Sentence(row.words, entities, row.lines[0], num_repaired)
+
+
+def _in_usual_form(tagged: Sequence[TaggedWords], options: ReadOptions, notes: Notes) -> Sequence[TaggedWords]:
+    """The same with tags such as B-PER, where one form fits the whole file."""
+    different = {tag for row in tagged for tag in row.tags}
+    numbers = {tag: int(tag) for tag in different if tag.isdecimal() and len(tag) < 6}
+    if options.label_names and len(numbers) == len(different) and max(numbers.values()) < len(options.label_names):
+        tagged = [row._replace(tags=[options.label_names[numbers[tag]] for tag in row.tags]) for row in tagged]
+        different = {tag for row in tagged for tag in row.tags}
+    usual = usual_form(different)
+    if usual is None or all(tag == same for tag, same in usual.items()):
+        return tagged
+    example = min(tag for tag, same in usual.items() if same not in ("O", tag))
+    name = f"tags read in the usual form, such as {example} as {usual[example]}"
+    for row in tagged:
+        notes.repair(name, row.lines[0], sum(usual[tag] != tag for tag in row.tags))
+    return [row._replace(tags=[usual[tag] for tag in row.tags]) for row in tagged]
+
+
+def _spanned_sentences(source: Source, rows: Sequence[SpannedText | TaggedWords], offsets: str) -> Iterator[Sentence]:
+    texts = [row for row in rows if isinstance(row, SpannedText)]
+    unit = choose_unit(texts, source.path, source.notes) if offsets == "auto" else offsets
+    for each in texts:
+        with source.notes.row(each.record.line):
+            placed = place_spans(each, unit, source.notes)
+            for span in placed:
+                _check_type(each.record.error, span.label)
+            yield _spans_to_words(each.record, each.text, placed)
 
 
 def _warn_of_odd_lengths(path: str, lengths: Sequence[int]) -> None:
@@ -150,190 +195,158 @@ def bio_tags(sentence: Sentence) -> list[str]:
     return tags
 
 
-def _check_tag(file: TextFile, line: int, tag: str, scheme: str) -> None:
+def _check_tag(source: Source, line: int, tag: str, scheme: str) -> None:
     if tag == "O":
         return
+
+    def error(problem: str) -> InputError:
+        return InputError(f"{source.path}, line {line}: {problem}")
+
     if tag[1:2] != "-" or tag[:1] not in PREFIXES[scheme]:
-        raise file.error(
-            line,
-            f"unknown tag {tag!r}; in the {scheme} scheme a tag is O, or one of {', '.join(PREFIXES[scheme])} with a "
-            f"hyphen and a type, such as B-PER. Other schemes are {', '.join(SCHEMES[1:])} (--scheme).",
+        column = other_tag_column(source.text, line) if source.records is None and source.text is not None else None
+        raise error(
+            f"unknown tag {tag[:40]!r}; in the {scheme} scheme a tag is O, or one of {', '.join(PREFIXES[scheme])} "
+            f"with a hyphen and a type, such as B-PER. Other schemes are {', '.join(SCHEMES[1:])} (--scheme)."
+            + (f" Column {column} has tags: --tag-column {column}." if column else "")
+            + (" Numbers need names: --label-names." if tag.isdecimal() else "")
         )
-    _check_type(file, line, tag[2:])
+    _check_type(error, tag[2:])
 
 
-def _check_type(file: TextFile, line: int, type_: str) -> None:
+def _check_type(error: Callable[[str], InputError], type_: str) -> None:
     """Refuses types that seqeval would change or confuse: it strips hyphens, and has rows named like averages."""
-    if type_ != type_.strip("- \t") or not type_ or type_ in ("micro avg", "macro avg", "weighted avg"):
-        raise file.error(line, f"{type_!r} cannot be the name of an entity type; use letters, such as PER.")
+    odd = type_ != type_.strip("- \t") or not type_ or type_ in ("micro avg", "macro avg", "weighted avg")
+    if odd or not type_.isprintable():
+        raise error(f"{type_[:40]!r} cannot be the name of an entity type; use letters, such as PER.")
 
 
-# -- one word per line ------------------------------------------------------------------------------------------------
+# -- records ----------------------------------------------------------------------------------------------------------
 
 
-def _columns(file: TextFile) -> Iterator[_TaggedSentence]:
-    words: list[str] = []
-    tags: list[str] = []
-    lines: list[int] = []
-    width = 0
-    known: dict[str, tuple[str, str]] = {}  # most lines have occurred before; equal ones share their strings
-    for number, line in enumerate(file.lines, 1):
-        pair = known.get(line)
-        if pair is None:
-            if not line or line.isspace() or line.startswith("-DOCSTART-"):
-                if words:
-                    yield _TaggedSentence(words, tags, lines)
-                    words, tags, lines = [], [], []
-                continue
-            # Only tab and space separate: str.split would also split at a no-break or ideographic space that is a word.
-            cells = line.split("\t" if "\t" in line else " ")
-            if len(cells) != width or "" in cells:
-                if "\t" not in line:
-                    cells = [cell for cell in cells if cell]
-                if len(cells) < 2:
-                    raise file.error(number, f"only one column ({line[:40]!r}); expected a word and its tag.")
-                if width and len(cells) != width:
-                    raise file.error(number, f"{len(cells)} columns, but {width} in the lines before.")
-                width = len(cells)
-            pair = known[line] = cells[0], cells[-1]
-        words.append(pair[0])
-        tags.append(pair[1])
-        lines.append(number)
-    if words:
-        yield _TaggedSentence(words, tags, lines)
+def _header_test(text_column: str | None, tag_column: str | None) -> Callable[[Sequence[str]], bool]:
+    """Whether a first line is a header: the options name its columns, or it has recognised ones."""
+
+    def is_header(names: Sequence[str]) -> bool:
+        given = [column.lower() for column in (text_column, tag_column) if column and not column.isdecimal()]
+        if given and all(tables.find(names, [column]) for column in given):
+            return True
+        return read_spans.is_header(names)
+
+    return is_header
 
 
-# -- CSV and TSV ------------------------------------------------------------------------------------------------------
-
-
-def _table_delimiter(file: TextFile) -> str | None:
-    """The delimiter, if the first line is a header that names a tag column and a text or word column."""
-    header = file.lines[0] if file.lines else ""
-    for delimiter in ",\t;":
-        names = tables.header(header, delimiter)
-        if tables.find(names, _TAG_COLUMNS) and tables.find(names, _WORD_COLUMNS + _TEXT_COLUMNS):
-            return delimiter
-    if file.suffix == ".csv":
-        raise file.error(
+def _columns(source: Source, text_column: str | None, tag_column: str | None) -> Iterator[TaggedWords]:
+    assert source.text is not None
+    if source.text.suffix == ".csv":
+        raise source.text.error(
             1,
-            f"the header {header[:60]!r} has no recognised columns; name them text and tags (a row per sentence) "
-            "or sentence_id, word and tag (a row per word).",
+            f"the header {source.text.lines[0][:60] if source.text.lines else ''!r} has no recognised columns; name "
+            "them text and tags (a row per sentence) or sentence_id, word and tag (a row per word), or give "
+            "--text-column and --tag-column.",
         )
-    return None
+    return words_in_columns(source.text, source.notes, text_column=text_column, tag_column=tag_column)
 
 
-def _table(file: TextFile, delimiter: str) -> Iterator[_TaggedSentence]:
-    names = tables.header(file.lines[0], delimiter)
-    rows = tables.rows(_one_line_cells(file, delimiter), names, file.error)
-    tag_column = tables.find(names, _TAG_COLUMNS)
-    word_column = tables.find(names, _WORD_COLUMNS)
-    assert tag_column
-    if word_column:
-        others = [name for name in names if name not in (word_column, tag_column)]
-        yield from _word_rows(rows, word_column, tag_column, tables.find(others, _SENTENCE_ID_COLUMNS))
-        return
-    text_column = tables.find(names, _TEXT_COLUMNS)
-    assert text_column
-    for line, row in rows:
-        if any(row.values()):
-            tags = re.findall(r"[^\s,;\[\]'\"]+", row[tag_column])
-            words = _words_of_cell(row[text_column], len(tags))
-            if not words or len(words) != len(tags):
-                raise file.error(
-                    line,
-                    f"{len(tags)} tags for {len(row[text_column].split())} words or "
-                    f"{len(row[text_column])} characters of text.",
-                )
-            yield _TaggedSentence(words, tags, [line] * len(tags))
-
-
-def _words_of_cell(text: str, num_tags: int) -> list[str]:
-    """The words of a sentence in one cell: a list, words separated by spaces, or characters."""
-    if text.startswith("[") and text.endswith("]"):
-        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-            listed = ast.literal_eval(text)
-            if _all_strings(listed) and len(listed) == num_tags:
-                return list(listed)
-    words = text.split()
-    return words if len(words) == num_tags else list(text)
-
-
-def _one_line_cells(file: TextFile, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each row; refuses cells of several lines, which a stray quotation mark would open."""
-    for line, row in tables.cells(file.lines, delimiter, file.error):
-        if any("\n" in cell for cell in row):
-            raise file.error(
-                line,
-                "a quotation mark opens a cell that ends in a later line; write a word that is a quotation mark as "
-                '"""".',
+def _labelled(
+    records: Iterable[Record], text_column: str | None, tag_column: str | None, options: ReadOptions, notes: Notes
+) -> Iterator[SpannedText | TaggedWords]:
+    for record in records:
+        with notes.row(record.line):
+            found = read_spans.labelled(
+                record,
+                text_column=text_column,
+                tag_column=tag_column,
+                label_names=options.label_names,
+                notes=notes,
             )
-        yield line, row
+            if found is not None:
+                yield found
+
+
+def _table(
+    source: Source, layout: tables.Layout, text_column: str | None, tag_column: str | None, options: ReadOptions
+) -> Iterator[SpannedText | TaggedWords]:
+    names, notes = layout.names, source.notes
+    assert source.records is not None
+    assert source.text is not None
+    place = f"{source.path}, line 1"
+    tag = _column("tag", tag_column, names, place) or tables.find(names, read_spans.TAG_COLUMNS)
+    text = _column("text", text_column, names, place)
+    others = [name for name in names if name != tag]
+    word = text if text and text.lower() in read_spans.WORD_COLUMNS else None
+    word = word or (None if text else tables.find(others, read_spans.WORD_COLUMNS))
+    text = text or tables.find(others, read_spans.CELL_COLUMNS)
+    if word and tag:
+        rest = [name for name in others if name != word]
+        # A word that is left out would change its sentence, so rows of words are never left out.
+        records = table_records(enumerate_cells(source.text, layout), source.text, layout, Notes(skip_invalid=None))
+        yield from _word_rows(records, word, tag, tables.find(rest, _SENTENCE_ID_COLUMNS), notes)
+        return
+    if text is None:
+        raise InputError(
+            f"{place}: no column ({', '.join(names)[:200]}) is recognised as the text; give --text-column."
+        )
+    rows = list(source.records)
+    if tag is None:  # label-studio's, which has the name that somebody gave it
+        tag = next((name for name in others if any(read_spans.are_spans(row.fields.get(name)) for row in rows)), None)
+    for record in rows:
+        if not any(record.fields.values()):
+            if record.fields:  # a blank line has none
+                notes.leave_out("blank rows", record.line)
+            continue
+        with notes.row(record.line):
+            cell = record.fields.get(tag, "") if tag else ""
+            if tag and cell.strip() and '"start"' not in cell and not _is_span_list(cell):
+                yield read_spans.cell_words(record, text, tag, options.label_names)
+            elif found := read_spans.labelled(
+                record, text_column=text, tag_column=tag, label_names=options.label_names, notes=notes
+            ):
+                yield found
+
+
+def _is_span_list(cell: str) -> bool:
+    value = read_spans.parsed_list(cell)
+    return isinstance(value, dict) or (
+        isinstance(value, list) and all(isinstance(part, (list, dict)) for part in value)
+    )
+
+
+def _column(role: str, column: str | None, names: Sequence[str], place: str) -> str | None:
+    return None if column is None else Columns(names=names, place=place).given(role, column)
 
 
 def _word_rows(
-    rows: Iterable[tuple[int, dict[str, str]]], word_column: str, tag_column: str, id_column: str | None
-) -> Iterator[_TaggedSentence]:
+    records: Iterable[Record], word_column: str, tag_column: str, id_column: str | None, notes: Notes
+) -> Iterator[TaggedWords]:
     words: list[str] = []
     tags: list[str] = []
     lines: list[int] = []
     current = ""
-    for line, row in rows:
-        empty = not any(row.values())
-        identity = row[id_column] if id_column else ""
+    for record in records:
+        fields = record.fields
+        if any("\n" in cell for cell in fields.values()):
+            raise record.error(
+                "a quotation mark opens a cell that ends in a later line; write a word that is a quotation mark as "
+                '"""".'
+            )
+        empty = not any(fields.values())
+        identity = fields[id_column] if id_column and fields else ""
         # The id may be in every row, or only in the first row of a sentence.
         if words and (empty or (identity and identity != current)):
-            yield _TaggedSentence(words, tags, lines)
+            notes.rows += 1
+            yield TaggedWords(words, tags, lines)
             words, tags, lines = [], [], []
         current = identity or current
         if not empty:
-            words.append(row[word_column])
-            tags.append(row[tag_column].strip())
-            lines.append(line)
+            words.append(fields[word_column])
+            tags.append(fields[tag_column].strip())
+            lines.append(record.line)
     if words:
-        yield _TaggedSentence(words, tags, lines)
+        notes.rows += 1
+        yield TaggedWords(words, tags, lines)
 
 
-# -- JSON lines -------------------------------------------------------------------------------------------------------
-
-
-def _json_lines(file: TextFile) -> Iterator[_TaggedSentence | Sentence]:
-    for number, row in tables.json_rows(file):
-        words = row.get("tokens", row.get("words"))
-        if words is not None:
-            tags: Any = next((row[name] for name in _TAG_COLUMNS if name in row), None)
-            if not (_all_strings(words) and _all_strings(tags)):
-                raise file.error(
-                    number, "tokens and tags must be lists of strings; where tags are numbers, write their names."
-                )
-            if not words or len(words) != len(tags):
-                raise file.error(number, f"{len(tags)} tags for {len(words)} tokens.")
-            yield _TaggedSentence(words, tags, [number] * len(words))
-        elif isinstance(row.get("text"), str):
-            yield _spans_to_words(file, number, row["text"], _spans(file, number, row))
-        else:
-            raise file.error(number, "neither text with entities nor tokens with tags.")
-
-
-def _all_strings(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)
-
-
-def _spans(file: TextFile, number: int, row: dict[str, Any]) -> list[Entity]:
-    """The spans of a row, in characters: ``[start, end, type]``, or an object with start, end and label or type."""
-    given = next((row[name] for name in _SPAN_FIELDS if name in row), None)
-    if not isinstance(given, list):
-        raise file.error(number, f"text without a list of spans; expected one of the fields {', '.join(_SPAN_FIELDS)}.")
-    spans = []
-    for span in given:
-        if isinstance(span, dict):
-            values: list[Any] = [span.get("start"), span.get("end"), span.get("label", span.get("type"))]
-        else:
-            values = list(span) if isinstance(span, list) else []
-        if [type(value) for value in values] != [int, int, str]:
-            raise file.error(number, f"the span {span!r} is not [start, end, type].")
-        _check_type(file, number, values[2])
-        spans.append(Entity(*values))
-    return sorted(spans)
+# -- words ------------------------------------------------------------------------------------------------------------
 
 
 def _index_by_character(places: Sequence[tuple[int, int]]) -> dict[int, int]:
@@ -341,36 +354,33 @@ def _index_by_character(places: Sequence[tuple[int, int]]) -> dict[int, int]:
     return {character: index for index, (start, end) in enumerate(places) for character in range(start, end)}
 
 
-def _spans_to_words(file: TextFile, number: int, text: str, spans: list[Entity]) -> Sentence:
+def _spans_to_words(record: Record, text: str, spans: Sequence[Span]) -> Sentence:
     """Splits running text as for prediction, and widens spans to whole words ("Parisian" for a marked Paris), which
     predictions consist of. A word is split only if it contains parts of several spans."""
     whole = split_words(text)
     if not whole:
-        raise file.error(number, "the text has no words.")
+        raise record.error("the text has no words.")
     word_at = _index_by_character(whole)
-    ends_in: dict[int | None, list[Entity]] = {}
+    ends_in: dict[int | None, list[Span]] = {}
     for span in spans:
         for index in {word_at.get(span.start), word_at.get(span.end - 1)}:
             ends_in.setdefault(index, []).append(span)
     places: list[tuple[int, int]] = []
     for index, (start, end) in enumerate(whole):
         inside = ends_in.get(index, [])
-        borders = {border for span in inside for border in span[:2] if start < border < end}
+        borders = {border for span in inside for border in (span.start, span.end) if start < border < end}
         places += pairwise([start, *(sorted(borders) if len(inside) > 1 else []), end])
     word_at = _index_by_character(places)
     num_widened = 0
     entities: list[Entity] = []
-    for start, end, type_ in spans:
-        if not 0 <= start < end <= len(text):
-            raise file.error(number, f"the span {start}:{end} is outside the text of {len(text)} characters.")
+    for start, end, type_, _ in spans:
         if start not in word_at or end - 1 not in word_at:
-            raise file.error(number, f"the span {start}:{end} ({text[start:end]!r}) starts or ends with white space.")
+            shown = text[start:end][:40]
+            raise record.error(f"the span {start}:{end} ({shown!r}) starts or ends with a character that is no word.")
         first, last = word_at[start], word_at[end - 1]
         if entities and first < entities[-1].end:
-            raise file.error(
-                number, f"the span {start}:{end} overlaps the one before; nested entities are not supported."
-            )
+            raise record.error(f"the span {start}:{end} overlaps the one before; nested entities are not supported.")
         entities.append(Entity(first, last + 1, type_))
         num_widened += (start, end) != (places[first][0], places[last][1])
     words = [text[start:end] for start, end in places]
-    return Sentence(words, entities, number, text=text, places=places, num_widened=num_widened)
+    return Sentence(words, entities, record.line, text=text, places=places, num_widened=num_widened)

@@ -6,7 +6,9 @@ from typing import Any, ClassVar
 
 from minibert.errors import InputError
 from minibert.training.settings import setting
-from tasks.settings import RunSettings
+from tasks.read.columns import TEXT_NAMES
+from tasks.read.spans import LIST_COLUMNS, OFFSETS, SPAN_COLUMNS, TAG_COLUMNS, WORD_COLUMNS
+from tasks.settings import RecordSettings, RunSettings
 
 CRF_LR = 1e-3
 """The least learning rate of a CRF, unless ``--head-lr`` is set: its transitions start at 0, and the encoder's rate
@@ -14,7 +16,7 @@ would hardly move them."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class WordLabelSettings(RunSettings):
+class WordLabelSettings(RecordSettings):
     """The settings that tasks with a label for each word share."""
 
     # The small models gain one to three points over 5e-4 (benchmarks/results/2026-11-25-pretraining.md).
@@ -42,3 +44,20 @@ class NerSettings(WordLabelSettings):
     metric_names = ("strict_f1", "default_f1")
 
     scheme: str = setting("auto", "tags in the files: auto, iob1, bio, bioes or bmes")
+    text_column: str | None = setting(
+        None,
+        "name of the text's or word's column or field, or its number where a line has a word (default: recognised: "
+        f"{', '.join((*TEXT_NAMES, *LIST_COLUMNS, *WORD_COLUMNS))})",
+        answers=True,
+    )
+    tag_column: str | None = setting(
+        None,
+        "name of the column or field of tags or spans, or its number where a line has a word (default: recognised: "
+        f"{', '.join(dict.fromkeys((*TAG_COLUMNS, *SPAN_COLUMNS)))}; the last column of words)",
+    )
+    label_names: tuple[str, ...] = setting(
+        (), "names of tags that are whole numbers, from 0, such as O B-PER I-PER; or a file with a name a line"
+    )
+    offsets: str = setting(
+        "auto", "unit of the spans' offsets (default: characters, unless the file shows another)", choices=OFFSETS
+    )

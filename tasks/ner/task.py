@@ -19,6 +19,8 @@ from tasks.ner.settings import NerSettings
 from tasks.ner.tags import entities_from_tags
 from tasks.ner.word_labels import WordLabels, WordLabelTask
 from tasks.read.columns import is_tag
+from tasks.read.records import read_options
+from tasks.read.spans import text_of
 from tasks.statistics import Figures, Weights
 
 
@@ -33,7 +35,15 @@ class NerTask(WordLabelTask[Sentence]):
     # -- data --------------------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> Split[Sentence]:
-        return read_ner(path, self.settings.scheme)
+        settings = self.settings
+        return read_ner(
+            path,
+            settings.scheme,
+            read_options(settings, settings.label_names),
+            text_column=settings.text_column,
+            tag_column=settings.tag_column,
+            offsets=settings.offsets,
+        )
 
     def word_labels(self, item: Sentence) -> list[str]:
         return bio_tags(item)
@@ -118,11 +128,11 @@ class NerTask(WordLabelTask[Sentence]):
     # -- new text ----------------------------------------------------------------------------------------------------
 
     def parse_input(self, record: Mapping[str, Any], place: str) -> Sentence:
-        """``text``, or a list of words: ``tokens`` or ``words``."""
-        tokens, text = record.get("tokens", record.get("words")), record.get("text")
-        if isinstance(tokens, list) and tokens and all(isinstance(token, str) for token in tokens):
-            return Sentence(tokens, [], 0)
-        if not isinstance(text, str):
+        """A text, or a list of words, in the field of the training data or a recognised one."""
+        text = text_of(record, self.settings.text_column)
+        if isinstance(text, list):
+            return Sentence(text, [], 0)
+        if text is None:
             raise InputError(f"{place}: needs text, or tokens as a list of words.")
         places = split_words(text)
         return Sentence([text[start:end] for start, end in places], [], 0, text=text, places=places)

@@ -1,27 +1,31 @@
 """The arguments of ``python -m tasks.predict``."""
 
-import argparse
 from collections.abc import Sequence
 
 from minibert.training.settings import PRECISIONS
 from tasks.read.stream import FORMATS
+from tasks.run.arguments import ArgumentParser
 from tasks.run.console import program
 from tasks.settings import INT8
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> ArgumentParser:
     """``python -m tasks.predict``."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=program("tasks.predict"),
         description="Answers from a trained run: one JSON line for each input, in the input's order.",
     )
     parser.add_argument("run", metavar="RUN", help="run folder, or a fine-tuned checkpoint's folder or hub name")
     parser.add_argument(
         "file", metavar="FILE", nargs="?", default="-",
-        help="text (an input a line), JSON lines, CSV or TSV, also .gz; - is standard input (default)",
+        help="text (an input a line), JSON, CSV, TSV, parquet, Arrow, a folder; also .gz, .zip; - is standard input",
     )  # fmt: skip
     parser.add_argument(
         "--format", choices=FORMATS, default="auto", help="of the input (default: by ending and content)"
+    )
+    parser.add_argument("--encoding", help="of the input, such as gb18030 or big5 (default: utf-8)")
+    parser.add_argument(
+        "--columns", nargs="+", default=[], help="names of the columns of a table without a header, such as id,text"
     )
     parser.add_argument("--out", metavar="FILE", help="write here, whole or not at all (default: standard output)")
     parser.add_argument(

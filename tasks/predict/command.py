@@ -22,12 +22,13 @@ from minibert.hub import resolve
 from minibert.training import choose_device, distributed
 from tasks.data import nonzero_counts
 from tasks.predict.arguments import parser
-from tasks.read.stream import Record, records
+from tasks.read.records import ReadOptions, Record
+from tasks.read.stream import records
 from tasks.registry import TASKS, settings_class, task_class
 from tasks.run.options import read_settings, saved_task, taken_over
 from tasks.run.predictor import Predictor
 from tasks.run.task_file import task_file
-from tasks.settings import SETTINGS_FILE
+from tasks.settings import SETTINGS_FILE, check_encoding, column_names
 
 _CHUNK = 2048  # inputs
 _CHUNK_CHARACTERS = 1_000_000
@@ -49,13 +50,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     options = parser().parse_args(argv)
     out = None if options.out is None else Path(options.out)
+    if options.encoding is not None:
+        check_encoding(options.encoding)
     if out is not None:
         _check_output(out, options.file)
     with distributed.process_group(choose_device(options.device)) as device:
         if distributed.world_size() > 1:
             _check_shareable(out, options.file)
         predictor = load(options.run, device=str(device), precision=options.precision, threshold=options.threshold)
-        numbered = enumerate(chunks(records(options.file, options.format)))
+        reading = ReadOptions(encoding=options.encoding, columns=column_names(options.columns))
+        numbered = enumerate(chunks(records(options.file, options.format, reading)))
         if out is None:
             if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8, whatever the terminal's encoding
                 sys.stdout.reconfigure(encoding="utf-8", newline="\n")
@@ -185,7 +189,7 @@ def write_answers(
     started = time.perf_counter()
     count = 0
     for number, chunk in numbered:
-        answers = predictor.answer([predictor.task.parse_input(record.fields, record.place) for record in chunk])
+        answers = predictor.answer([predictor.task.parse_input(record.fields, record.where) for record in chunk])
         for record, answer in zip(chunk, answers, strict=True):
             line = json.dumps(with_input(record.fields, answer), ensure_ascii=False)
             file.write(f"{number}\t{line}\n" if numbers else f"{line}\n")

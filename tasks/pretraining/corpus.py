@@ -21,6 +21,14 @@ from tasks.read.text_file import read_text
 _SENTENCE_END = re.compile(r"""(?:[。！？；!?]+|\.(?=[”’"')\]]*\s))[”’」』）】"')\]]*\s*""")
 
 
+_DIVIDED = {
+    "blank": "divided by blank lines",
+    "lines": "a line each",
+    "headings": "each from a heading such as = Title = on",
+}
+_IS_HEADING = re.compile(r"\s*= [^=].* =\s*$").match
+
+
 class Document(NamedTuple):
     """A document of a corpus.
 
@@ -35,33 +43,51 @@ class Document(NamedTuple):
     line: int
 
 
-def read_corpus(paths: Sequence[str]) -> Split[Document]:
-    """Reads text files, gzipped or not: one paragraph per line, a blank line between documents.
+def read_corpus(paths: Sequence[str], *, documents: str = "auto", encoding: str | None = None) -> Split[Document]:
+    """Reads text files, gzipped or not, with one paragraph per line.
+
+    Args:
+        paths: of the files.
+        documents: what divides them, one of :data:`~tasks.pretraining.settings.DOCUMENTS`: blank lines; ``lines``, so
+            that each line is one; ``headings``, WikiText's lines such as ``= Title =``. ``auto`` is ``headings`` for a
+            file that begins with one, else ``blank``.
+        encoding: None for UTF-8.
 
     Raises:
-        InputError: a file cannot be read, is not UTF-8 (names the line), or has no text.
+        InputError: a file cannot be read, is in another encoding (names the line), or has no text.
     """
-    documents = []
+    read = []
     hashes = []
+    understood = []
     for path in paths:
-        file = read_text(path)
+        file = read_text(path, encoding)
         hashes.append(file.sha256)
-        found = list(_documents(path, file.lines))
+        start = next((line for line in file.lines if line.strip()), "")
+        way = documents if documents != "auto" else "headings" if _IS_HEADING(start) else "blank"
+        found = list(_documents(path, file.lines, way))
         if not found:
             raise InputError(f"{path}: has no text; give a file with one paragraph per line.")
-        documents += found
+        start = f"{path}: " if len(paths) > 1 else ""
+        understood.append(f"{start}{len(found):,} documents, {_DIVIDED[way]}")
+        read += found
     whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-    return Split(path=", ".join(paths), sha256=whole, items=documents)
+    return Split(path=", ".join(paths), sha256=whole, items=read, understood=understood)
 
 
-def _documents(path: str, lines: Iterable[str]) -> Iterable[Document]:
+def _documents(path: str, lines: Iterable[str], way: str) -> Iterable[Document]:
     paragraphs: list[str] = []
+    first = 1
     for number, line in enumerate([*lines, ""], start=1):
-        if line.strip():
-            paragraphs.append(line.strip())
-        elif paragraphs:
-            yield Document(tuple(paragraphs), path, number - len(paragraphs))
+        text = line.strip()
+        is_border = _IS_HEADING(line) is not None if way == "headings" else not text or way == "lines"
+        if paragraphs and is_border:
+            yield Document(tuple(paragraphs), path, first)
             paragraphs = []
+        if text:
+            first = first if paragraphs else number
+            paragraphs.append(text)
+    if paragraphs:
+        yield Document(tuple(paragraphs), path, first)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

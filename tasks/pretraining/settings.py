@@ -8,6 +8,7 @@ from minibert.errors import InputError
 from minibert.training.settings import option_name, setting
 from tasks.settings import RANDOM, RunSettings, check_exist
 
+DOCUMENTS = ("auto", "blank", "lines", "headings")
 MASKING_UNITS = ("token", "word", "ngram")
 
 
@@ -19,6 +20,12 @@ class PretrainingSettings(RunSettings):
     train: str | None = setting(None, "")  # the training files are those of --corpus
     corpus: tuple[str, ...] = setting(
         (), "text files, also .gz: a paragraph a line, a blank line between documents", resumable=True
+    )
+    documents: str = setting(
+        "auto",
+        "what divides documents: blank (lines), lines (each is one) or headings (= Title =) (default: headings for "
+        "WikiText, else blank)",
+        choices=DOCUMENTS,
     )
     tokenizer: str | None = setting(
         None, "tokenizer folder for a new model, from tools/train_tokenizer.py (default: a small one of the corpus)"

@@ -66,10 +66,13 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
     def read_given(self) -> dict[str, Split[Document]]:
         given = {"dev": self.settings.dev, "test": self.settings.test}
         held_out = {name: self.read(path) for name, path in given.items() if path is not None}
-        return {"train": read_corpus(self.settings.corpus), **held_out}
+        return {"train": self._read(self.settings.corpus), **held_out}
 
     def read(self, path: str) -> Split[Document]:
-        return read_corpus([path])
+        return self._read([path])
+
+    def _read(self, paths: Sequence[str]) -> Split[Document]:
+        return read_corpus(paths, documents=self.settings.documents, encoding=self.settings.encoding)
 
     def labels_of(self, item: Document) -> list[str]:
         return [self.unit]

@@ -1,6 +1,5 @@
 """Settings of ``python -m tasks.qa``, and the options of ``--ask``."""
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -8,6 +7,7 @@ from typing import Any, ClassVar
 from minibert.errors import InputError
 from minibert.training.settings import setting
 from tasks.classification.settings import ClassificationSettings
+from tasks.run.arguments import ArgumentParser
 from tasks.run.console import program
 from tasks.run.options import check
 
@@ -52,16 +52,16 @@ class QaSettings(ClassificationSettings):
             raise InputError(f"--kind {self.kind}: a question has one answer; use python -m tasks.classification.")
 
 
-def question_parser() -> argparse.ArgumentParser:
+def question_parser() -> ArgumentParser:
     """``--ask`` of ``python -m tasks.qa``; without it, all options are those of training."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--ask", action="append", default=[])
     return parser
 
 
-def ask_parser() -> argparse.ArgumentParser:
+def ask_parser() -> ArgumentParser:
     """The options of ``--ask``."""
-    parser = argparse.ArgumentParser(prog=f"{program('tasks.qa')} --ask QUESTION", allow_abbrev=False)
+    parser = ArgumentParser(prog=f"{program('tasks.qa')} --ask QUESTION", allow_abbrev=False)
     parser.add_argument("--weights", metavar="RUN", help="the run folder to answer from")
     parser.add_argument("--top-k", type=int, help="answers to give (default: the run's)")
     parser.add_argument("--unknown", type=float, help="least probability of an answer (default: the run's)")

@@ -1,68 +1,132 @@
-"""Inputs for prediction, streamed: plain text, JSON lines, CSV or TSV, from a file or standard input."""
+"""Inputs for prediction: the records of any file, streamed where it has one a line, from a file or standard input."""
 
 import contextlib
-import gzip
+import dataclasses
 import json
 import logging
 import sys
-import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from minibert.errors import InputError
-from tasks.read import tables
+from tasks.read import json_values, tables
 from tasks.read.columns import is_header, is_tag
-from tasks.read.text_file import encoding_advice
+from tasks.read.encodings import advice, codec_name
+from tasks.read.notes import Notes
+from tasks.read.records import (
+    DEFAULT,
+    ReadOptions,
+    Record,
+    fasttext,
+    fasttext_start,
+    objects,
+    open_source,
+    table_records,
+)
+from tasks.read.text_file import TextFile, opened
 
 logger = logging.getLogger(__name__)
 
 FORMATS = ("auto", "text", "jsonl", "csv", "tsv")
 _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv"}
+# Files that are read as a whole: archives and binary tables, by their first bytes or their suffix.
+_WHOLE = (b"PK\x03\x04", b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
+_WHOLE_SUFFIXES = (".zip", ".parquet", ".arrow", ".feather")
 
 
-class Record(NamedTuple):
-    """An input: its fields, and its file and line for messages."""
-
-    fields: dict[str, Any]
-    place: str
-
-
-def records(path: str, format: str = "auto") -> Iterator[Record]:
+def records(path: str, format: str = "auto", options: ReadOptions = DEFAULT) -> Iterator[Record]:
     """Yields the inputs of a file; in plain text every line is one, blank or not.
 
     Args:
-        path: ``-`` for standard input; may be gzipped.
-        format: one of :data:`FORMATS`; ``auto`` goes by the suffix, then by whether the first line begins a JSON
-            object. Tables are split as in training, at commas, semicolons or tabs.
+        path: ``-`` for standard input; a file in any layout of :mod:`tasks.read`, or a folder of texts.
+        format: one of :data:`FORMATS`; ``auto`` goes by the suffix, then by the first line. Tables are split as in
+            training, at commas, semicolons or tabs.
+        options: how to read the file; its rows are never left out.
 
     Raises:
         InputError: something cannot be read; names file and line.
     """
+    if path != "-" and (Path(path).is_dir() or _is_whole(path)):
+        source = open_source(path, options, is_header=is_header)
+        found = source.records
+        if found is None and source.text is not None:
+            found = _of_lines(iter(source.text.lines), path, Path(source.text.name).suffix.lower(), format, options)
+        yield from (record for record in found or () if record.fields or not source.table)  # a blank line has none
+        return
     name = "standard input" if path == "-" else path
-    with _opened(path, name) as file:
-        lines = _decoded(file, name)
-        first = next(lines, None)
-        if first is None:
-            return
-        if "\r" in first:
-            raise InputError(f"{name}, line 1: a carriage return inside the line; end lines with LF or CRLF.")
-        if format == "auto":
-            ending = Path(path.removesuffix(".gz")).suffix.lower()
-            format = _ENDINGS.get(ending, "jsonl" if tables.starts_json(first) else "text")
-            if format == "text" and is_header(tables.header(first, tables.delimiter_of(first, ""))):
-                logger.warning("%s: looks like a table (%s); to read its rows, give --format csv or tsv.", name, first)
-            elif format == "text" and _is_tagged_word(first):
-                logger.warning("%s: looks like tagged words (%s), but each line is read as a text.", name, first)
-        whole = chain([first], lines)
-        if format == "jsonl":
-            yield from _json_objects(whole, name)
-        elif format == "text":
-            for number, line in enumerate(whole, 1):
-                yield Record({"text": line}, f"{name}, line {number}")
-        else:
-            yield from _rows(whole, first, name, f".{format}")
+    if format == "auto" and not options.columns and path != "-" and _is_text_and_number(path, options):
+        options = dataclasses.replace(options, columns=tables.TEXT_AND_NUMBER)
+    with _input(path, name) as file:
+        lines = _decoded(file, name, options.encoding)
+        ending = Path(path.removesuffix(".gz")).suffix.lower()
+        yield from _of_lines(lines, name, ending, format, options)
+
+
+def _is_whole(path: str) -> bool:
+    if path.lower().endswith(_WHOLE_SUFFIXES):
+        return True
+    try:
+        if not Path(path).is_file():
+            return False  # a pipe can be read only once; what is missing is said where it is read
+        with open(path, "rb") as file:
+            return file.read(8).startswith(_WHOLE)
+    except (OSError, ValueError):
+        return False
+
+
+def _is_text_and_number(path: str, options: ReadOptions) -> bool:
+    """Whether each line of a file is a text, a tab and a number, as in THUCNews; a pipe can be read only once."""
+    if not Path(path).is_file() or Path(path.removesuffix(".gz")).suffix.lower() in _ENDINGS:
+        return False
+    layout = tables.Layout("\t", [], 2)
+    with opened(path, path) as file:
+        try:
+            filled = (line for line in _decoded(file, path, options.encoding) if line.strip())
+            return next((False for line in filled if not tables.without_header([line], layout)), True)
+        except InputError:
+            return False  # said where the line is read
+
+
+def _of_lines(lines: Iterator[str], name: str, ending: str, format: str, options: ReadOptions) -> Iterator[Record]:
+    first = next(lines, None)
+    if first is None:
+        return
+    if "\r" in first:
+        raise InputError(f"{name}, line 1: a carriage return inside the line; end lines with LF or CRLF.")
+    if format == "auto":
+        format = _format(first, name, ending, options)
+    whole = chain([first], lines)
+    if format == "jsonl":
+        yield from _json(whole, name)
+    elif format == "fasttext":
+        yield from fasttext(enumerate(whole, 1), name)
+    elif format == "text":
+        for number, line in enumerate(whole, 1):
+            yield Record({"text": line}, f"{name}, line {number}", number)
+    else:
+        yield from _rows(whole, name, f".{format}", options)
+
+
+def _format(first: str, name: str, ending: str, options: ReadOptions) -> str:
+    """The format of a file by its suffix and its first line."""
+    if options.columns:
+        return "tsv" if ending == ".tsv" else "csv" if ending == ".csv" else "table"
+    if ending in _ENDINGS:
+        return _ENDINGS[ending]
+    if json_values.starts_json(first) or first.strip() in ("[", "{"):
+        return "jsonl"
+    if fasttext_start([first]):
+        return "fasttext"
+    if tables.TOUTIAO in first:
+        return "table"
+    layout = tables.layout_of([first], "")
+    if is_header(layout.names):
+        logger.warning("%s: looks like a table (%s); to read its rows, give --format csv or tsv.", name, first[:200])
+    elif _is_tagged_word(first):
+        logger.warning("%s: looks like tagged words (%s), but each line is read as a text.", name, first[:200])
+    return "text"
 
 
 def _is_tagged_word(line: str) -> bool:
@@ -72,57 +136,83 @@ def _is_tagged_word(line: str) -> bool:
 
 
 @contextlib.contextmanager
-def _opened(path: str, name: str) -> Iterator[IO[bytes]]:
-    try:
-        if path == "-":
-            yield sys.stdin.buffer
-            return
-        with open(path, "rb") as file:
-            is_gzip = path.endswith(".gz") or file.peek(2)[:2] == b"\x1f\x8b"
-            with gzip.open(file) if is_gzip else contextlib.nullcontext(file) as opened:
-                yield opened  # type: ignore[misc]  # a GzipFile reads bytes
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file.") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{name}: damaged gzip file ({error}); copy it again.") from None
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read ({error.strerror or error}).") from None
+def _input(path: str, name: str) -> Iterator[IO[bytes]]:
+    if path == "-":
+        yield sys.stdin.buffer
+        return
+    with opened(path, name) as file:
+        yield file
 
 
-def _decoded(file: Iterable[bytes], name: str) -> Iterator[str]:
+def _decoded(file: IO[bytes], name: str, encoding: str | None) -> Iterator[str]:
+    """The lines of a file, without line breaks."""
+    codec = codec_name(encoding)
+    if codec.startswith(("utf-16", "utf-32")):  # whose line breaks are not one byte
+        try:
+            yield from (line.removesuffix("\r") for line in file.read().decode(codec).removesuffix("\n").split("\n"))
+        except UnicodeError as error:
+            raise InputError(f"{name}: is not {encoding} ({error}); give another --encoding.") from None
+        return
     for number, raw in enumerate(file, 1):
         try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            line = raw.decode(codec if number == 1 else codec.removesuffix("-sig"))
         except UnicodeDecodeError as error:
-            raise InputError(
-                f"{name}, line {number}: byte {error.start} of the line (0x{raw[error.start]:02x}) is not UTF-8. "
-                f"{encoding_advice('FILE' if file is sys.stdin.buffer else name, raw)}"
-            ) from None
+            byte = f"byte {error.start} of the line (0x{raw[error.start]:02x})"
+            told = f"not {encoding}; give another --encoding." if encoding else f"not UTF-8. {advice(raw, error.start)}"
+            raise InputError(f"{name}, line {number}: {byte} is {told}") from None
         yield line.removesuffix("\n").removesuffix("\r")
 
 
-def _json_objects(lines: Iterable[str], name: str) -> Iterator[Record]:
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        place = f"{name}, line {number}"
-        try:
-            fields = json.loads(line)
-            json.dumps(fields, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise InputError(rf"{place}: an escape \uD800 to \uDFFF stands alone, which is not a character.") from None
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{place}: not JSON ({error}); write one object a line.") from None
-        if not isinstance(fields, dict):
-            raise InputError(f"{place}: not a JSON object; write one object a line.")
-        yield Record(fields, place)
+def _json(lines: Iterator[str], name: str) -> Iterator[Record]:
+    """JSON lines as a stream; any other JSON as a whole."""
+    held = _until_filled(lines)
+    if not held:
+        return
+    first = _object(held[-1])
+    if first is None or json_values.is_wrapper(first):
+        second = _until_filled(lines)
+        held += second
+        if first is None or not (second and second[-1].strip()) or _object(second[-1]) is None:
+            file = TextFile(path=name, lines=[*held, *lines], sha256="", name="input.json")
+            _, values = json_values.values(file, Notes(skip_invalid=None))
+            for value in values:
+                yield from objects(value, f"{name}, line {value.line}", name)
+            return
+    for number, line in enumerate(chain(held, lines), 1):
+        if line.strip():
+            yield from _objects_of_line(line, number, name)
 
 
-def _rows(lines: Iterable[str], first: str, name: str, suffix: str) -> Iterator[Record]:
-    def error(line: int, problem: str) -> InputError:
-        return InputError(f"{name}, line {line}: {problem}")
+def _until_filled(lines: Iterator[str]) -> list[str]:
+    """The next lines up to one that is not blank."""
+    found = []
+    for line in lines:
+        found.append(line)
+        if line.strip():
+            break
+    return found
 
-    delimiter = tables.delimiter_of(first, suffix)
-    filled = (row for row in tables.cells(lines, delimiter, error) if row[1])
-    for line, fields in tables.rows(filled, tables.header(first, delimiter), error):
-        yield Record(fields, f"{name}, line {line}")
+
+def _object(line: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _objects_of_line(line: str, number: int, name: str) -> Iterator[Record]:
+    file = TextFile(path=name, lines=[], sha256="")
+    value = json_values.Value(json_values.parse(file, line, number), number)
+    if "\\ud" in line.lower():
+        json_values.check_characters(file, value)
+    yield from objects(value, f"{name}, line {number}", name)
+
+
+def _rows(lines: Iterable[str], name: str, suffix: str, options: ReadOptions) -> Iterator[Record]:
+    lines = iter(lines)
+    start = [line for line in (next(lines, None), next(lines, None)) if line is not None]
+    file = TextFile(path=name, lines=start, sha256="")
+    layout = tables.layout_of(start, suffix, options.columns)
+    numbered = tables.cells(chain(start, lines), layout, file.error)
+    yield from (row for row in table_records(numbered, file, layout, Notes(skip_invalid=None)) if row.fields)

@@ -1,24 +1,86 @@
-"""Rows of labelled data: CSV and TSV with a header, and JSON lines."""
+"""Tables: CSV, TSV, and cells with ``_!_`` between them, with a header or without."""
 
 import csv
-import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import NamedTuple
 
 from minibert.errors import InputError
-from tasks.read.text_file import TextFile
+from tasks.read.notes import Notes
 
 _LONGEST_CELL = 2**31 - 1  # csv's own limit of 128 KB is too low for long documents
+_LONGEST_TSV_CELL = 200  # lines
+TOUTIAO = "_!_"
+"""Between the cells of the Toutiao news set, and of others made after it."""
+TEXT_AND_NUMBER = ("text", "label")
+"""The columns of THUCNews, which has no header."""
+_TOUTIAO_COLUMNS = ("id", "code", "category", "title", "keywords")
 
 Error = Callable[[int, str], InputError]
 """Makes the error for a problem in a line; see ``TextFile.error``."""
 
-# -- CSV and TSV ------------------------------------------------------------------------------------------------------
+
+class Layout(NamedTuple):
+    """How a table is written.
+
+    Attributes:
+        delimiter: between cells.
+        names: of the columns.
+        first: the line of the first row below the header.
+    """
+
+    delimiter: str
+    names: list[str]
+    first: int
+
+    def in_words(self) -> str:
+        """The kind of table."""
+        named = {"\t": "tabs", ",": "commas", ";": "semicolons"}
+        return f"a table with {named.get(self.delimiter, self.delimiter)} between its cells"
+
+
+def layout_of(lines: Sequence[str], suffix: str, columns: Sequence[str] = ()) -> Layout:
+    """How a table is written, by its first lines.
+
+    Args:
+        lines: at least two, if it has as many. Excel's ``sep=;`` may come first.
+        suffix: of the file.
+        columns: the names of the columns of a table without a header.
+    """
+    first = 1
+    delimiter = None
+    if lines and lines[0].lower().startswith("sep=") and len(lines[0]) == 5:
+        delimiter, first = lines[0][4], 2
+    line = lines[first - 1] if len(lines) >= first else ""
+    delimiter = delimiter or delimiter_of(line, suffix)
+    if columns:
+        return Layout(delimiter, list(columns), first)
+    if delimiter == TOUTIAO and _is_toutiao(line.split(TOUTIAO)):
+        return Layout(delimiter, list(_TOUTIAO_COLUMNS), first)
+    names = header(line, delimiter)
+    while len(names) > 1 and not names[-1]:  # a blank cell at the line's end
+        names.pop()
+    return Layout(delimiter, names, first + 1)
+
+
+def _is_toutiao(row: Sequence[str]) -> bool:
+    return len(row) == len(_TOUTIAO_COLUMNS) and row[0].isdecimal() and row[1].isdecimal()
+
+
+def without_header(lines: Sequence[str], layout: Layout) -> Layout | None:
+    """The layout of a table without a header whose columns are certain: on every line a text, a tab and a whole number,
+    as in THUCNews; None for any other."""
+    if layout.delimiter != "\t" or layout.first != 2:
+        return None
+    rows = [line.split("\t") for line in lines if line.strip()]
+    if rows and all(len(row) == 2 and row[1].isdecimal() and not row[0].strip().isdecimal() for row in rows):
+        return Layout("\t", list(TEXT_AND_NUMBER), 1)
+    return None
 
 
 def header(line: str, delimiter: str) -> list[str]:
     """The names in a file's first line, as written; empty if the line is not a row."""
+    if len(delimiter) > 1:
+        return [name.strip() for name in line.split(delimiter)]
     try:
         return [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
     except csv.Error:
@@ -29,6 +91,8 @@ def delimiter_of(line: str, suffix: str) -> str:
     """The delimiter by a file's first line: tab in ``.tsv`` files, else the one that gives the most cells."""
     if suffix == ".tsv":
         return "\t"
+    if TOUTIAO in line:
+        return TOUTIAO
     return max(",;\t" if suffix == ".csv" else "\t,;", key=lambda delimiter: len(header(line, delimiter)))
 
 
@@ -38,46 +102,98 @@ def find(names: Sequence[str], known: Sequence[str]) -> str | None:
     return next((written[name] for name in known if name in written), None)
 
 
-def cells(lines: Iterable[str], delimiter: str, error: Error) -> Iterator[tuple[int, list[str]]]:
-    """The cells of all rows, the header's included, and the line in which each row starts; a blank line has no cells.
+def cells(lines: Iterable[str], layout: Layout, error: Error) -> Iterator[tuple[int, list[str]]]:
+    """The cells of the rows below the header, and the line in which each row starts; a blank line has no cells.
 
-    With commas or semicolons, a quoted cell may continue over several lines; it has ``\\n`` for the line breaks.
+    A quoted cell may continue over several lines; it has ``\\n`` for the line breaks.
 
     Raises:
         InputError: made by ``error``, if quotation marks are unbalanced.
     """
-    return _tab_cells(lines) if delimiter == "\t" else _quoted_cells(lines, delimiter, error)
+    if layout.delimiter == "\t":
+        found = _tab_cells(lines, len(layout.names))
+    elif len(layout.delimiter) > 1:
+        found = ((number, line.split(layout.delimiter) if line else []) for number, line in enumerate(lines, 1))
+    else:
+        found = _quoted_cells(lines, layout.delimiter, error)
+    return ((line, row) for line, row in found if line >= layout.first)
 
 
 def rows(
-    numbered: Iterable[tuple[int, list[str]]], names: Sequence[str], error: Error
+    numbered: Iterable[tuple[int, list[str]]], layout: Layout, error: Error, notes: Notes
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows below the header as ``{column: cell}``, each with its line; a blank line is a row of empty cells.
+    """The rows as ``{column: cell}``, each with its line; a blank line has no fields.
 
     Args:
         numbered: from :func:`cells`.
-        names: of the header.
+        layout: with the names of the columns.
         error: for messages.
+        notes: count the rows, and the blank cells that are dropped at their ends.
 
     Raises:
-        InputError: made by ``error``, if a row has more or fewer cells than the header.
+        InputError: made by ``error``, if a row has more or fewer cells than there are columns.
     """
+    names = layout.names
+    lowered = [name.lower() for name in names]
     for line, row in numbered:
-        if line == 1:
+        if not row:
+            yield line, {}
             continue
-        if row and len(row) != len(names):
-            raise error(line, f"{len(row)} cells, but the header names {len(names)} columns.")
-        yield line, dict(zip(names, row or [""] * len(names), strict=True))
+        notes.rows += 1
+        if len(row) > len(names) and not any(row[len(names) :]):
+            row = row[: len(names)]
+            notes.repair("blank cells at the end of a line dropped", line)
+        if layout.first > 1 and len(row) > 1 and [cell.strip().lower() for cell in row] == lowered:
+            notes.refuse(error(line, "repeats the header; remove it."), line)
+            continue
+        if len(row) != len(names):
+            named = "the header names" if layout.first > 1 else "--columns names"
+            notes.refuse(error(line, f"{len(row)} cells, but {named} {len(names)} columns."), line)
+            continue
+        yield line, dict(zip(names, row, strict=True))
 
 
-def _tab_cells(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """In TSV a quotation mark is usually a word, so a cell is unquoted only if it is quoted as a whole."""
+def _tab_cells(lines: Iterable[str], width: int) -> Iterator[tuple[int, list[str]]]:
+    """In TSV a quotation mark is usually a word, so a cell is unquoted only if it is quoted as a whole. A cell with
+    line breaks is recognised where it begins with a quotation mark, and joining lines gives ``width`` cells."""
+    held: list[tuple[int, str]] = []  # lines that may be one row
     for number, line in enumerate(lines, 1):
+        if held:
+            held.append((number, line))
+            row = _split_tabs("\n".join(part for _, part in held)) if '"' in line else None
+            if row is not None and len(row) == width:
+                yield held[0][0], row
+                held = []
+            elif len(held) > _LONGEST_TSV_CELL or (row is not None and len(row) > width):
+                yield from ((n, _unquoted(part.split("\t")) if part else []) for n, part in held)
+                held = []
+            continue
         row = line.split("\t") if line else []
-        yield (
-            number,
-            [cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in row],
-        )
+        if 0 < len(row) < width and row[-1].startswith('"') and _split_tabs(line) is None:
+            held = [(number, line)]
+        else:
+            yield number, _unquoted(row)
+    yield from ((n, _unquoted(part.split("\t")) if part else []) for n, part in held)
+
+
+def _split_tabs(text: str) -> list[str] | None:
+    """The cells of a row that may have quoted line breaks; None if a quoted cell is still open."""
+    parts = text.split("\t")
+    cells: list[str] = []
+    for part in parts:
+        if cells and _is_open(cells[-1]):
+            cells[-1] += "\t" + part
+        else:
+            cells.append(part)
+    return None if _is_open(cells[-1]) else _unquoted(cells)
+
+
+def _is_open(cell: str) -> bool:
+    return cell.startswith('"') and cell.count('"') % 2 == 1
+
+
+def _unquoted(row: list[str]) -> list[str]:
+    return [cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in row]
 
 
 def _quoted_cells(lines: Iterable[str], delimiter: str, error: Error) -> Iterator[tuple[int, list[str]]]:
@@ -92,51 +208,3 @@ def _quoted_cells(lines: Iterable[str], delimiter: str, error: Error) -> Iterato
         raise error(
             line, f"not a row of this table ({problem}); quotation marks must be balanced, and doubled inside a cell."
         ) from None
-
-
-# -- JSON lines -------------------------------------------------------------------------------------------------------
-
-
-starts_json = re.compile(r'\s*\{\s*"').match
-"""Whether a line begins like a JSON object with a field."""
-
-
-def is_json_lines(file: TextFile) -> bool:
-    """Whether a file has JSON lines, by its suffix or its first line.
-
-    Raises:
-        InputError: it is a single JSON array.
-    """
-    start = next((line.lstrip() for line in file.lines if line.strip()), "")
-    if start.startswith("[") and file.suffix == ".json":
-        raise file.error(1, "a JSON array; write one object per line (JSON lines) instead.")
-    return file.suffix in (".jsonl", ".json", ".ndjson") or bool(starts_json(start))
-
-
-def json_rows(file: TextFile) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects, each with its line; blank lines are skipped.
-
-    Raises:
-        InputError: a line is not an object, or has half a surrogate pair; names file and line.
-    """
-    for number, line in enumerate(file.lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise file.error(number, f"not JSON ({error}); write one object a line.") from None
-        if not isinstance(row, dict):
-            raise file.error(number, "not a JSON object; write one object a line.")
-        if "\\ud" in line.lower() and not _is_unicode(json.dumps(row, ensure_ascii=False)):
-            raise file.error(number, r"an escape \uD800 to \uDFFF stands alone, which is not a character.")
-        yield number, row
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether a text has no lone half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -1,13 +1,42 @@
-"""Text files as people have them: plain or gzipped, with or without a byte-order mark, LF or CRLF."""
+"""Text files as people have them: plain, gzipped or zipped, in any encoding, with LF or CRLF."""
 
 import contextlib
 import gzip
 import hashlib
+import io
+import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from minibert.errors import InputError
+from tasks.read.encodings import advice, codec_name
+
+_SPREADSHEET = "It is a spreadsheet or an archive; export it as CSV in UTF-8."
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """A whole file, unpacked.
+
+    Attributes:
+        path: as given.
+        name: of the file inside an archive, else ``path`` without ``.gz``; its suffix tells the format.
+        content: the bytes, unpacked.
+        sha256: of the file's bytes, as they are on disk.
+    """
+
+    path: str
+    name: str
+    content: bytes
+    sha256: str
+
+    @property
+    def suffix(self) -> str:
+        """In lower case."""
+        return Path(self.name).suffix.lower()
 
 
 @dataclass(frozen=True)
@@ -15,14 +44,14 @@ class TextFile:
     """A whole file, decoded.
 
     Attributes:
-        path: as given.
+        path, name, sha256: see :class:`RawFile`.
         lines: without line breaks; the first one is line 1.
-        sha256: of the file's bytes, as they are on disk.
     """
 
     path: str
     lines: list[str]
     sha256: str
+    name: str = ""
 
     def error(self, line: int, problem: str) -> InputError:
         """The error for a problem in one line, numbered from 1."""
@@ -31,14 +60,14 @@ class TextFile:
     @property
     def suffix(self) -> str:
         """The suffix without ``.gz``, in lower case."""
-        return Path(self.path.removesuffix(".gz")).suffix.lower()
+        return Path(self.name or self.path.removesuffix(".gz")).suffix.lower()
 
 
-def read_text(path: str) -> TextFile:
-    """Reads UTF-8 text, gzipped or not.
+def read_raw(path: str) -> RawFile:
+    """Reads and unpacks a file.
 
     Raises:
-        InputError: the file is missing, cannot be read, or is not UTF-8 (names line and byte, and a likely encoding).
+        InputError: the file is missing, cannot be read, or is a damaged archive, or one of several files.
     """
     try:
         raw = Path(path).read_bytes()
@@ -48,57 +77,109 @@ def read_text(path: str) -> TextFile:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
     except ValueError as error:  # a null character, which a settings file can contain
         raise InputError(f"{path!r}: not a file name ({error}).") from None
-    content = raw
+    name, content = path.removesuffix(".gz"), raw
     if raw[:2] == b"\x1f\x8b":
         try:
             content = gzip.decompress(raw)
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{path}: damaged gzip file ({error}); copy it again.") from None
+    elif raw[:4] == b"PK\x03\x04":
+        name, content = _unzip(path, raw)
+    return RawFile(path=path, name=name, content=content, sha256=hashlib.sha256(raw).hexdigest())
+
+
+def _unzip(path: str, raw: bytes) -> tuple[str, bytes]:
+    """The name and the content of an archive's only file."""
     try:
-        text = content.decode("utf-8-sig")
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            infos = [info for info in archive.infolist() if not info.is_dir() and "__MACOSX/" not in info.filename]
+            names = [info.filename for info in infos]
+            if "[Content_Types].xml" in names:
+                raise InputError(f"{path}: {_SPREADSHEET}")
+            if len(infos) != 1:
+                listed = ", ".join(name[:40] for name in names[:5])
+                raise InputError(
+                    f"{path}: an archive of {len(infos)} files ({listed}); unpack it, and name one of them."
+                )
+            return names[0], archive.read(infos[0])
+    except InputError:
+        raise
+    # What zipfile raises for damage, for encryption and for unknown compression.
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, NotImplementedError) as error:
+        raise InputError(f"{path}: cannot be unpacked ({str(error)[:80]}). {_SPREADSHEET}") from None
+
+
+def decode(file: RawFile, encoding: str | None) -> TextFile:
+    """The lines of a file.
+
+    Args:
+        file: to decode.
+        encoding: None for UTF-8, with or without a byte-order mark.
+
+    Raises:
+        InputError: it is in another encoding (names line and byte, and how the line reads in likely ones), or has a
+            carriage return inside a line.
+    """
+    path, content = file.path, file.content
+    try:
+        text = content.decode(codec_name(encoding))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         byte = f"byte {error.start} (0x{content[error.start]:02x})"
-        raise InputError(f"{path}, line {line}: {byte} is not UTF-8. {encoding_advice(path, content)}") from None
+        if encoding:
+            raise InputError(f"{path}, line {line}: {byte} is not {encoding}; give another --encoding.") from None
+        raise InputError(f"{path}, line {line}: {byte} is not UTF-8. {advice(content, error.start)}") from None
+    except UnicodeError as error:  # UTF-16 without a byte-order mark
+        raise InputError(f"{path}: is not {encoding} ({error}); give another --encoding.") from None
     # Not str.splitlines, which also splits at characters that occur inside sentences, such as U+2028.
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     if lines[-1] == "":
         lines.pop()
-    file = TextFile(path=path, lines=lines, sha256=hashlib.sha256(raw).hexdigest())
+    read = TextFile(path=path, lines=lines, sha256=file.sha256, name=file.name)
     if "\r" in text and (odd := next((n for n, line in enumerate(lines, 1) if "\r" in line), None)):
-        raise file.error(odd, "a carriage return inside the line; end lines with LF or CRLF.")
-    return file
+        raise read.error(odd, "a carriage return inside the line; end lines with LF or CRLF.")
+    return read
 
 
-def read_start(path: str) -> TextFile | None:
-    """The lines of a file up to the first that is not blank, without a checksum; None where they cannot be read, which
+def read_text(path: str, encoding: str | None = None) -> TextFile:
+    """Reads a text file; see :func:`read_raw` and :func:`decode`."""
+    return decode(read_raw(path), encoding)
+
+
+def read_start(path: str, encoding: str | None = None) -> TextFile | None:
+    """The lines of a file up to the second that is not blank, without a checksum; None where they cannot be read, which
     :func:`read_text` explains, or only once (a pipe)."""
     try:
         if not Path(path).is_file():
             return None
-        with open(path, "rb") as file:
-            zipped = file.peek(2)[:2] == b"\x1f\x8b"
-            with gzip.open(file) if zipped else contextlib.nullcontext(file) as opened:
-                lines = []
-                for number, raw in enumerate(opened):
-                    lines.append(raw.decode("utf-8" if number else "utf-8-sig").removesuffix("\n").removesuffix("\r"))
-                    if lines[-1].strip():
-                        break
-    except (OSError, EOFError, zlib.error, ValueError):
+        lines = []
+        with opened(path, path) as file, io.TextIOWrapper(file, codec_name(encoding), newline="\n") as text:
+            for line in text:
+                lines.append(line.removesuffix("\n").removesuffix("\r"))
+                if sum(bool(line.strip()) for line in lines) == 2:
+                    break
+    except (InputError, OSError, EOFError, zlib.error, ValueError):
         return None
-    return None if any("\r" in line for line in lines) else TextFile(path=path, lines=lines, sha256="")
+    if any("\r" in line or "\0" in line for line in lines) or (lines and lines[0].startswith("PK\x03\x04")):
+        return None
+    return TextFile(path=path, lines=lines, sha256="")
 
 
-def encoding_advice(path: str, content: bytes) -> str:
-    """What to do with a file that is not UTF-8, judged by its content or by the first line that is not."""
-    if content[:4] == b"PK\x03\x04":
-        return "It is a spreadsheet or an archive; export it as CSV in UTF-8."
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encoding = "utf-16"
-    else:
-        try:
-            content.decode("gb18030")
-        except UnicodeDecodeError:
-            return "Save the file as UTF-8."
-        encoding = "gb18030"
-    return f"It may be {encoding}: iconv -f {encoding} -t utf-8 {path} > {path}.utf8"
+@contextlib.contextmanager
+def opened(path: str, name: str) -> Iterator[IO[bytes]]:
+    """A file for reading as a stream, unzipped if it is a gzip file.
+
+    Raises:
+        InputError: it cannot be read, now or later within the block; begins with ``name``.
+    """
+    try:
+        with open(path, "rb") as file:
+            is_gzip = path.endswith(".gz") or file.peek(2)[:2] == b"\x1f\x8b"
+            with gzip.open(file) if is_gzip else contextlib.nullcontext(file) as unzipped:
+                yield unzipped  # type: ignore[misc]  # a GzipFile reads bytes
+    except FileNotFoundError:
+        raise InputError(f"{name}: no such file.") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{name}: damaged gzip file ({error}); copy it again.") from None
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror or error}).") from None

@@ -1,14 +1,14 @@
 """The arguments of ``python -m tasks.report``."""
 
-import argparse
 from collections.abc import Sequence
 
+from tasks.run.arguments import ArgumentParser
 from tasks.run.console import program
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> ArgumentParser:
     """``python -m tasks.report``."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=program("tasks.report"),
         description="Draw the page and the plots of a run or a comparison again, from the figures in its folder.",
     )

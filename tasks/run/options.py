@@ -18,13 +18,14 @@ from safetensors import SafetensorError, safe_open
 from minibert.errors import InputError
 from minibert.files import read_json_object, write_atomically
 from minibert.training.settings import option_name
+from tasks.run.arguments import ArgumentParser
 from tasks.run.console import program
 from tasks.run.local_weights import check_length_of_weights
 from tasks.settings import CALIBRATION, CRF, RANDOM, SETTINGS_FILE, TASK_FILE, RunSettings
 
 # The sections of --help, after that of the task's own settings.
 SECTIONS = {
-    "data": ("train", "dev", "test", "dev_share", "test_share"),
+    "data": ("train", "dev", "test", "dev_share", "test_share", "encoding", "columns", "skip_invalid"),
     "model": ("arch", "weights", "revision", "max_length"),
     "training": (
         "epochs", "batch_size", "lr", "head_lr", "early_stopping", "metric", "r_drop", "precision", "seed",
@@ -131,10 +132,10 @@ def check(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task
         parse(settings_class, argv, task=task)
 
 
-def _parser(settings_class: type[RunSettings], task: str) -> argparse.ArgumentParser:
+def _parser(settings_class: type[RunSettings], task: str) -> ArgumentParser:
     fields = {field.name: field for field in dataclasses.fields(settings_class)}
     advanced = [name for name, field in fields.items() if field.metadata.get("advanced")]
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=program(f"tasks.{task}"),
         usage="%(prog)s [OPTIONS]",
         description=settings_class.about,

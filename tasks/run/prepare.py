@@ -129,9 +129,13 @@ def _described(
 
 
 def data_lines(task: AnyTask, prepared: Prepared) -> list[str]:
-    """Two lines about each split, for the terminal."""
+    """About each split, for the terminal: how its file was understood, its size, and its tokens."""
     lines = []
+    said = set()
     for name, split in prepared.splits.items():
+        if split.path not in said:
+            said.add(split.path)
+            lines += [f"{split.path}: {line}" for line in split.understood]
         described = prepared.described[name]
         counts = {key: described.get(key, 0) for key in ("also_in_train", "duplicates")}
         counts |= {**task.count_oddities(split.items), **prepared.encoded[name].notes}

@@ -1,19 +1,27 @@
 """Questions about texts and the spans that answer them, from the files people have.
 
-Formats, recognised by content: SQuAD's layout, which SQuAD 1.1 and 2.0, CMRC 2018 and DRCD share (one JSON document of
-``data``, ``paragraphs`` and ``qas``); and JSON lines with ``context``, ``question`` and ``answers``, an object per
-question. In both, ``answers`` is a list of ``{"text", "answer_start"}``, or Hugging Face's object of two lists.
+:mod:`tasks.read` reads the file, whatever its container: SQuAD's layout, which SQuAD 1.1 and 2.0, CMRC 2018 and DRCD
+share; CMRC's own; an array of paragraphs or of questions; JSON lines; a table. Here each question gets its context and
+its answers, which may be ``{"text", "answer_start"}``, Hugging Face's object of two lists, or texts alone.
 """
 
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any, NamedTuple
 
 from minibert.errors import InputError
-from tasks.read.text_file import TextFile, read_text
+from tasks.read.json_values import Object
+from tasks.read.notes import Notes
+from tasks.read.records import DEFAULT, ReadOptions, Record, open_source, shown
+from tasks.read.spans import parsed_list
+from tasks.read.tables import find
+
+CONTEXT_NAMES = ("context", "context_text", "passage", "paragraph", "上下文", "文章")
+QUESTION_NAMES = ("question", "query_text", "query", "问题")
+_ID_NAMES = ("id", "query_id", "question_id", "qid")
+_ANSWER_NAMES = ("answers", "answer", "answer_text", "答案")
+_FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
 class Answer(NamedTuple):
@@ -27,7 +35,7 @@ class Question(NamedTuple):
     """A question about a text.
 
     Attributes:
-        id: as in the file; the line number in JSON lines without one.
+        id: as in the file; where it has none, the question's line, or its path in a document.
         question: may be blank, as two of CMRC 2018's are.
         context: not blank; questions of one paragraph share it.
         answers: those found in the context, in file order, stripped; used for training.
@@ -58,39 +66,78 @@ class ReadQuestions:
         path: the file, as given.
         sha256: of the file.
         questions: at least one, in file order, with unique ids.
+        notes: on how the file was understood.
     """
 
     path: str
     sha256: str
     questions: list[Question]
+    notes: Notes
 
 
-def read_span_qa(path: str) -> ReadQuestions:
+def is_header(names: Sequence[str]) -> bool:
+    """Whether the columns of a table are those of questions and their contexts."""
+    return bool(find(names, CONTEXT_NAMES) and find(names, QUESTION_NAMES))
+
+
+def read_span_qa(path: str, options: ReadOptions = DEFAULT) -> ReadQuestions:
     """Reads a file of questions.
 
     An answer that is not where the file says is taken from the nearest place that has it, and left out of ``answers``
     if there is none.
 
     Args:
-        path: ``.gz`` or plain.
+        path: in any layout that :mod:`tasks.read` knows.
+        options: how to read it.
 
     Raises:
         InputError: something cannot be used; names file, line and the path in the document.
     """
-    file = read_text(path)
+    source = open_source(path, options, is_header=is_header)
+    notes = source.notes
+    if source.records is None and source.text is not None and any(line.strip() for line in source.text.lines):
+        shown_line = source.text.lines[0][:60]
+        raise source.text.error(
+            1,
+            f"neither JSON nor a table with the columns context and question ({shown_line!r}); name the columns of a "
+            "table without a header with --columns.",
+        )
     by_id: dict[str, Question] = {}
-    for paragraph, record in _records(file):
-        question = _question(paragraph, record)
-        if first := by_id.get(question.id):
-            raise record.error(
-                "id",
-                f"{question.id!r} occurs twice (first in line {first.line}{first.place and ', '}{first.place}); "
-                "predictions are identified by it, so give each question its own.",
-            )
-        by_id[question.id] = question
+    for record in source.records or ():
+        if source.table and not any(record.fields.values()):
+            if record.fields:
+                notes.leave_out("blank rows", record.line)
+            continue
+        with notes.row(record.line):
+            question = _question(_Fields(record), notes)
+            if first := by_id.get(question.id):
+                raise _Fields(record).error(
+                    "id",
+                    f"{question.id!r} occurs twice (first in line {first.line}{first.place and ', '}{first.place}); "
+                    "predictions are identified by it, so give each question its own.",
+                )
+            by_id[question.id] = question
     if not by_id:
-        raise InputError(f"{path}: has no questions.")
-    return ReadQuestions(path=path, sha256=file.sha256, questions=list(by_id.values()))
+        raise InputError(f"{path}: has no questions{' that can be used' if notes.left_out else ''}.")
+    questions = list(by_id.values())
+    _check_spelling(path, questions)
+    return ReadQuestions(path=path, sha256=source.sha256, questions=questions, notes=notes)
+
+
+def _check_spelling(path: str, questions: Sequence[Question]) -> None:
+    """Refuses a file in which no answer stands in its context as it is spelled, but one does in another case."""
+    if any(question.answers for question in questions):
+        return
+    for question in questions:
+        for gold in question.golds:
+            found = re.search(re.escape(gold.strip()), question.context, re.IGNORECASE)
+            if found:
+                total = sum(len(each.golds) for each in questions)
+                raise InputError(
+                    f"{path}, line {question.line}: none of the file's {total:,} answers stands in its context as "
+                    f"spelled; this one is {gold.strip()[:40]!r}, and the context has {found[0][:40]!r}. Correct the "
+                    "answers or the contexts."
+                )
 
 
 def count_oddities(questions: Sequence[Question]) -> dict[str, int]:
@@ -104,226 +151,215 @@ def count_oddities(questions: Sequence[Question]) -> dict[str, int]:
     }
 
 
-# -- JSON, and the places of its objects -------------------------------------------------------------------------------
+# -- fields -----------------------------------------------------------------------------------------------------------
 
 
-class _Object(dict[str, Any]):
-    """A JSON object and the line where it starts."""
+class _Fields:
+    """The fields of a record or of an object inside it, with the path of each for messages."""
 
-    def __init__(self, fields: dict[str, Any], line: int) -> None:
-        super().__init__(fields)
-        self.line = line
-
-
-# Whole strings, so that braces inside them do not count.
-_STRING_OR_BRACE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}]')
-
-
-def _lines_of_objects(text: str) -> Iterator[int]:
-    """The line where each object starts, in the order in which the objects end, as in json's ``object_hook``."""
-    unclosed: list[int] = []
-    line, counted = 1, 0
-    for token in _STRING_OR_BRACE.finditer(text):
-        if token[0] == "{":
-            line += text.count("\n", counted, token.start())
-            counted = token.start()
-            unclosed.append(line)
-        elif token[0] == "}":
-            yield unclosed.pop()
-
-
-def _parse(file: TextFile, text: str, first_line: int) -> Any:
-    lines = _lines_of_objects(text) if "\n" in text else repeat(first_line)
-    try:
-        return json.loads(text, object_hook=lambda fields: _Object(fields, next(lines)))
-    except json.JSONDecodeError as error:
-        raise file.error(first_line + error.lineno - 1, f"not JSON (column {error.colno}: {error.msg}).") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets nested a thousand deep
-        raise file.error(first_line, f"JSON that cannot be parsed ({error}).") from None
-
-
-class _Record(NamedTuple):
-    """A JSON object and its path in the file, such as ``data[3].paragraphs[0]``; no path in JSON lines."""
-
-    file: TextFile
-    fields: _Object
-    place: str = ""
+    def __init__(
+        self, record: Record, fields: Mapping[str, Any] | None = None, path: str | None = None, line: int | None = None
+    ) -> None:
+        self.fields = record.fields if fields is None else fields
+        self.line = record.line if line is None else line
+        self.place = record.path if path is None else path
+        self.record = record
+        self._file = record.place.rpartition(", ")[0]
 
     def place_of(self, name: str) -> str:
-        """The path of a field."""
-        return f"{self.place}.{name}" if self.place else name
+        """The path of a field; the context is one of the paragraph around a question."""
+        place = re.sub(r"\.?qas\[\d+\]$", "", self.place) if name in CONTEXT_NAMES else self.place
+        return f"{place}.{name}" if place else name
 
     def error(self, name: str, problem: str) -> InputError:
         """The error for a problem in one field."""
-        return self.file.error(self.fields.line, f"{self.place_of(name)} {problem}")
+        word = "row" if self.record.place.rpartition(", ")[2].startswith("row") else "line"
+        return InputError(f"{self._file}, {word} {self.line}: {self.place_of(name)} {problem}")
 
-    def get(self, name: str) -> Any:
-        """A required field."""
-        if name not in self.fields:
-            some = ", ".join(repr(other) for other in list(self.fields)[:8])
-            raise self.error(name, f"is missing; the object has {some or 'no field'}.")
-        return self.fields[name]
+    def name(self, names: Sequence[str]) -> str:
+        """The first of several names that the record has; InputError if it has none."""
+        found = find(list(self.fields), names)
+        if found is None:
+            some = ", ".join(repr(other[:40]) for other in list(self.fields)[:8])
+            raise self.error(names[0], f"is missing; the object has {some or 'no field'}.")
+        return found
 
-    def text(self, name: str) -> str:
-        """A string without lone halves of surrogate pairs."""
-        value = self.get(name)
+    def text(self, names: Sequence[str], notes: Notes) -> str:
+        """A string, perhaps alone in a list."""
+        name = self.name(names)
+        value = self.fields[name]
+        if isinstance(value, list) and len(value) == 1:
+            notes.repair("lists of one text read as that text", self.line)
+            value = value[0]
         if not isinstance(value, str):
-            raise self.error(name, f"is {_shown(value)}, not a string.")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise self.error(
-                name, r"has an escape \uD800 to \uDFFF that stands alone, which is not a character."
-            ) from None
+            raise self.error(name, f"is {shown(value)}, not a string.")
         return value
 
-    def filled_text(self, name: str) -> str:
+    def filled_text(self, names: Sequence[str], notes: Notes) -> str:
         """A string that is not blank."""
-        text = self.text(name)
+        text = self.text(names, notes)
         if not text.strip():
-            raise self.error(name, "is blank.")
+            raise self.error(self.name(names), "is blank.")
         return text
 
-    def records(self, name: str) -> list["_Record"]:
-        """A list of objects."""
-        values = self.get(name)
-        if not isinstance(values, list):
-            raise self.error(name, f"is {_shown(values)}, not a list.")
-        for index, value in enumerate(values):
-            if not isinstance(value, _Object):
-                raise self.error(f"{name}[{index}]", f"is {_shown(value)}, not an object.")
-        return [_Record(self.file, value, self.place_of(f"{name}[{index}]")) for index, value in enumerate(values)]
+    def inner(self, name: str, index: int, value: Mapping[str, Any]) -> "_Fields":
+        """One object of the list in a field."""
+        line = value.line if isinstance(value, Object) else self.line
+        return _Fields(self.record, value, self.place_of(f"{name}[{index}]"), line)
 
 
-def _shown(value: Any) -> str:
-    """A value of the wrong type, for a message."""
-    if isinstance(value, (list, dict)):
-        return "a list" if isinstance(value, list) else "an object"
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:40] + " ..."
+# -- questions --------------------------------------------------------------------------------------------------------
 
 
-# -- the formats ------------------------------------------------------------------------------------------------------
-
-
-def _records(file: TextFile) -> Iterator[tuple[_Record, _Record]]:
-    """For each question, the object with its context and the object with the rest."""
-    first_line = next((line.strip() for line in file.lines if line.strip()), "")
-    if not first_line:
-        return
-    if first_line.startswith("["):
-        layout = '{"data": [{"paragraphs": [{"context": ..., "qas": [...]}]}]}'
-        raise file.error(1, f"a JSON array; expected SQuAD's layout, {layout}, or one object per line (JSON lines).")
-    if _is_document(first_line, file.suffix):
-        document = _Record(file, _object(file, "\n".join(file.lines), 1))
-        for article in document.records("data"):
-            for paragraph in article.records("paragraphs"):
-                for question in paragraph.records("qas"):
-                    yield paragraph, question
-    else:
-        for number, line in enumerate(file.lines, 1):
-            if line.strip():
-                record = _Record(file, _object(file, line, number))
-                yield record, record
-
-
-def _is_document(first_line: str, suffix: str) -> bool:
-    """Whether a file is one object in SQuAD's layout, not an object per line."""
-    try:
-        first = json.loads(first_line)
-    except (ValueError, RecursionError):
-        # A document laid out over many lines; or JSON lines, broken from the start.
-        return suffix not in (".jsonl", ".ndjson")
-    return not isinstance(first, dict) or "data" in first
-
-
-def _object(file: TextFile, text: str, first_line: int) -> _Object:
-    value = _parse(file, text, first_line)
-    if not isinstance(value, _Object):
-        raise file.error(first_line, "not a JSON object.")
-    return value
-
-
-def _question(paragraph: _Record, record: _Record) -> Question:
-    id_ = record.fields.get("id")
-    if id_ is None and not record.place:
-        id_ = record.fields.line
-    elif type(id_) is not int:
-        id_ = record.filled_text("id")
-    context = paragraph.filled_text("context")
-    given = _answers(record)
+def _question(record: _Fields, notes: Notes) -> Question:
+    if re.search(r"paragraphs\[\d+\]$", record.place):
+        raise record.error("qas", "is missing; a paragraph needs its questions.")
+    id_ = _id(record, notes)
+    context = record.filled_text(CONTEXT_NAMES, notes)
+    given = _answers(record, notes)
     trimmed = [_trimmed(answer) for answer in given]
     located = [_locate(context, answer) for answer in trimmed]
+    without_start = sum(
+        answer.start is None and found is not None for answer, found in zip(given, located, strict=True)
+    )
+    notes.repair("answers without a start found in their context", record.line, without_start)
     return Question(
-        id=str(id_),
-        question=record.text("question"),
+        id=id_,
+        question=record.text(QUESTION_NAMES, notes),
         context=context,
         answers=[answer for answer in located if answer],
         golds=[answer.text for answer in given],
         impossible=not given,
-        line=record.fields.line,
+        line=record.line,
         place=record.place,
-        num_repaired=sum(bool(found and found != answer) for found, answer in zip(located, trimmed, strict=True)),
+        num_repaired=sum(
+            bool(found and answer.start is not None and found != answer)
+            for found, answer in zip(located, trimmed, strict=True)
+        ),
     )
+
+
+def _id(record: _Fields, notes: Notes) -> str:
+    name = find(list(record.fields), _ID_NAMES)
+    value = None if name is None else record.fields[name]
+    if value is None or value == "":
+        notes.repair("ids made up", record.line)
+        return record.place or str(record.line)
+    if type(value) is int:
+        return str(value)
+    return record.filled_text(_ID_NAMES, notes)
 
 
 # -- answers ----------------------------------------------------------------------------------------------------------
 
 
-def _answers(record: _Record) -> list[Answer]:
+class _Given(NamedTuple):
+    """An answer as the file has it; its start may be missing."""
+
+    start: int | None
+    text: str
+
+
+def _answers(record: _Fields, notes: Notes) -> list[_Given]:
     """The answers as in the file; none if it says that the question is impossible.
 
-    A blank answer does not count: some data sets mark impossible questions with one.
+    A blank answer does not count: some data sets mark impossible questions with one. Neither does one that is null.
     """
-    given = [Answer(_start(answer), answer.text("text")) for answer in _answer_records(record)]
-    answers = [answer for answer in given if answer.text.strip()]
-    impossible = record.fields.get("is_impossible", not answers)
-    if not isinstance(impossible, bool):
-        raise record.error("is_impossible", f"is {_shown(impossible)}, not true or false.")
+    flag = _flag(record)
+    name = find(list(record.fields), _ANSWER_NAMES)
+    if name is None:
+        if flag:
+            notes.repair("impossible questions without answers", record.line)
+            return []
+        raise record.error("answers", "is missing; give the answers, or set is_impossible to true.")
+    values = _listed(record, name)
+    given = [_answer(record, name, index, value) for index, value in enumerate(values)]
+    nulls = sum(answer is None for answer in given)
+    notes.repair("null answers read as none", record.line, nulls)
+    answers = [answer for answer in given if answer is not None and answer.text.strip()]
+    impossible = not answers if flag is None else flag
     if impossible and answers:
         raise record.error("is_impossible", "is true, but there are answers; remove them, or set it to false.")
-    if not impossible and not answers:
-        raise record.error("answers", "is empty, but is_impossible is false; add an answer, or set it to true.")
+    if not impossible and not answers and not nulls:
+        raise record.error(name, "is empty, but is_impossible is false; add an answer, or set it to true.")
     return answers
 
 
-def _answer_records(record: _Record) -> list[_Record]:
-    answers = record.get("answers")
-    if not isinstance(answers, _Object):
-        return record.records("answers")
-    texts, starts = answers.get("text"), answers.get("answer_start")
-    if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
-        raise record.error("answers", "is an object, but not of two lists, text and answer_start, of equal length.")
-    return [
-        _Record(
-            record.file,
-            _Object({"text": text, "answer_start": start}, answers.line),
-            record.place_of(f"answers[{index}]"),
-        )
-        for index, (text, start) in enumerate(zip(texts, starts, strict=True))
-    ]
+def _flag(record: _Fields) -> bool | None:
+    value = record.fields.get("is_impossible")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in ("", *_FLAGS):
+        return _FLAGS.get(value.strip().lower())
+    raise record.error("is_impossible", f"is {shown(value)}, not true or false.")
 
 
-def _start(answer: _Record) -> int:
-    """The character where an answer starts; some data sets write the number as a string."""
-    start = answer.get("answer_start")
-    if type(start) is int:
-        return start
-    if isinstance(start, str) and re.fullmatch(r"-?[0-9]{1,18}", start):
-        return int(start)
-    raise answer.error("answer_start", f"is {_shown(start)}, not a whole number.")
+def _listed(record: _Fields, name: str) -> list[Any]:
+    """The answers of a field, one by one."""
+    value = record.fields[name]
+    if isinstance(value, str):
+        parsed = parsed_list(value)
+        if not (isinstance(parsed, dict) or (isinstance(parsed, list) and all(map(_is_answer, parsed)))):
+            start = record.fields.get("answer_start")
+            return [{"text": value, "answer_start": None if start == "" else start}] if value.strip() else []
+        value = parsed
+    if isinstance(value, dict):
+        texts, starts = value.get("text"), value.get("answer_start")
+        if isinstance(texts, str) or (texts is None and starts is None and value):
+            return [value]
+        if starts is None and isinstance(texts, list):
+            starts = [None] * len(texts)
+        if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
+            raise record.error(name, "is an object, but not of two lists, text and answer_start, of equal length.")
+        return [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+    if value is None:
+        return [None]
+    if not isinstance(value, list):
+        raise record.error(name, f"is {shown(value)}, not a list.")
+    return value
 
 
-def _trimmed(answer: Answer) -> Answer:
+def _is_answer(value: Any) -> bool:
+    return isinstance(value, (str, dict))
+
+
+def _answer(record: _Fields, name: str, index: int, value: Any) -> _Given | None:
+    """One answer; None if it is null."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return _Given(None, value)
+    if not isinstance(value, dict):
+        raise record.error(f"{name}[{index}]", f"is {shown(value)}, not an object.")
+    answer = record.inner(name, index, value)
+    text, start = value.get("text"), value.get("answer_start")
+    if "text" not in value:
+        answer.name(("text",))
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise answer.error("text", f"is {shown(text)}, not a string.")
+    if start is None or type(start) is int:
+        return _Given(start, text)
+    if isinstance(start, str) and re.fullmatch(r"-?[0-9]{1,18}", start):  # some data sets write the number as a string
+        return _Given(int(start), text)
+    raise answer.error("answer_start", f"is {shown(start)}, not a whole number.")
+
+
+def _trimmed(answer: _Given) -> _Given:
     """The answer, stripped."""
-    return Answer(answer.start + len(answer.text) - len(answer.text.lstrip()), answer.text.strip())
+    text = answer.text.strip()
+    leading = len(answer.text) - len(answer.text.lstrip())
+    return _Given(None if answer.start is None else answer.start + leading, text)
 
 
-def _locate(context: str, answer: Answer) -> Answer | None:
-    """The answer where the context has it: where the file says, or as near as possible."""
-    if answer.start >= 0 and context.startswith(answer.text, answer.start):
-        return answer
-    nearest = min(_places(context, answer.text), key=lambda place: abs(place - answer.start), default=None)
+def _locate(context: str, answer: _Given) -> Answer | None:
+    """The answer where the context has it: where the file says, or as near as possible; the first place if the file
+    does not say."""
+    start = answer.start or 0
+    if answer.start is not None and start >= 0 and context.startswith(answer.text, start):
+        return Answer(start, answer.text)
+    nearest = min(_places(context, answer.text), key=lambda place: abs(place - start), default=None)
     return None if nearest is None else Answer(nearest, answer.text)
 
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from minibert.training.settings import setting
-from tasks.settings import RunSettings
+from tasks.settings import RecordSettings
 from tasks.span_qa.scores import SCORERS
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpanQaSettings(RunSettings):
+class SpanQaSettings(RecordSettings):
     about = "Fine-tune an encoder to answer questions by a span of a text."
     metric_names = ("f1", "exact_match")
 

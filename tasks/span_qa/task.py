@@ -25,7 +25,9 @@ from minibert.training import LabelledBatch
 from minibert.training.data import IGNORE_INDEX
 from minibert.windows import split_into_windows
 from tasks.data import Details, Encoded, ErrorCase, Mark, Split, worst
-from tasks.span_qa.data import Question, count_oddities, read_span_qa
+from tasks.read.records import read_options
+from tasks.read.tables import find
+from tasks.span_qa.data import CONTEXT_NAMES, QUESTION_NAMES, Question, count_oddities, read_span_qa
 from tasks.span_qa.scores import SCORERS, best_thresholds, choose_scorer, overall
 from tasks.span_qa.settings import SpanQaSettings
 from tasks.statistics import Figures, Weights
@@ -91,8 +93,11 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
     # -- data --------------------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> Split[Question]:
-        file = read_span_qa(path)
-        return Split(path=path, sha256=file.sha256, items=file.questions)
+        file = read_span_qa(path, read_options(self.settings))
+        notes = file.notes
+        return Split(
+            path=path, sha256=file.sha256, items=file.questions, notes=notes.to_json(), understood=notes.in_words()
+        )
 
     def count_oddities(self, items: Sequence[Question]) -> dict[str, int]:
         return count_oddities(items)
@@ -314,7 +319,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
 
     def parse_input(self, record: Mapping[str, Any], place: str) -> Question:
         """``question`` and ``context``."""
-        question, context = record.get("question"), record.get("context")
+        question, context = (record.get(find(list(record), names) or "") for names in (QUESTION_NAMES, CONTEXT_NAMES))
         if not isinstance(question, str) or not isinstance(context, str):
             raise InputError(f"{place}: needs the fields question and context, in a JSON object or a table.")
         if not context.strip():

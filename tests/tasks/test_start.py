@@ -40,7 +40,11 @@ def test_help_needs_nothing_heavy(task: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("ner --epoch 3", "unrecognized arguments: --epoch 3"),
+        ("ner --epoch 3", "unrecognized arguments: --epoch 3; did you mean --epochs?"),
+        ("predict run --fromat=csv", "unrecognized arguments: --fromat=csv; did you mean --format?"),
+        ("classification --text-colum x", "did you mean --text-column?"),
+        ("ner --encoding utf-9", "--encoding utf-9: not an encoding that Python knows"),
+        ("span_qa --columns a,a", "--columns a,a: give each column a name of its own"),
         ("ner --head tree", "--head tree: use one of linear, crf."),
         ("ner --head crf --r-drop 1", "--head crf has none; choose one."),
         ("classification --kind none", "--kind none: use one of single, multi, regression."),

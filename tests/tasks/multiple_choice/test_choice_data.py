@@ -8,6 +8,7 @@ import pytest
 
 from minibert.errors import InputError
 from tasks.multiple_choice.data import Question, parse_question, read_choices
+from tasks.read.records import ReadOptions
 
 SWAG = """,video-id,fold-ind,startphrase,sent1,sent2,gold-source,ending0,ending1,ending2,ending3,label
 0,v_1,1,Ann fills a kettle. She,Ann fills a kettle.,She,gold,swims.,"makes tea, slowly.",digs.,sings.,1
@@ -112,7 +113,7 @@ def test_numbers_count_from_1_where_the_file_shows_it(tmp_path: Path) -> None:
     rows = [{**QUESTION, "choices": ["x", "y", "z"], "label": label} for label in (1, 3, 2)]
     split = read_choices(written(tmp_path, "a.jsonl", lines(*rows)))
     assert [item.label for item in split.items] == [0, 2, 1]
-    assert split.notes == {"choices_numbered_from": 1}
+    assert split.notes["choices_numbered_from"] == 1
     with pytest.raises(
         InputError, match=r"b\.jsonl, line 2: label '3' is none of the choices; write its number \(0 to 2"
     ):
@@ -145,8 +146,8 @@ def test_tables_may_have_lists_letters_and_fewer_choices(tmp_path: Path) -> None
         (lines({"question": "Why?", "label": 0}), "has 0 choices"),
         (lines({**QUESTION, "context": "\ud800", "label": 0}).replace("\ud800", "\\ud800"), "stands alone"),
         (lines({**QUESTION, "label": 0})[:-5], "line 1: not JSON (column"),
-        ('[{"question": "a",\n"choices": [1, 2], "label": 1}', "line 2: the JSON array goes on without a comma"),
-        ("[1]", "line 1: not a JSON object"),
+        ('[{"question": "a",\n"choices": [1, 2], "label": 1}', "line 2: not JSON (column 31"),
+        ('[{"a": 1}, 5]', "line 1"),
         ("text,label\na,b\n", "line 1: no column has choices; name them ending0, ending1"),
         ("", "has no questions"),
         ("question,ending0,ending1,label\nWhy?,a,b\n", "line 2: 3 cells, but the header names 4 columns"),
@@ -159,6 +160,19 @@ def test_what_cannot_be_used_is_refused_by_line(content: str, message: str, tmp_
         read_choices(str(path))
     assert message in str(caught.value)
     assert str(caught.value).startswith(str(path))
+
+
+def test_rows_that_cannot_be_used_are_left_out_if_asked(tmp_path: Path) -> None:
+    rows = [{**QUESTION, "label": 0}, {**QUESTION, "choices": ["one"], "label": 0}, {**QUESTION, "label": "none"}]
+    path = written(tmp_path, "a.jsonl", lines(*rows))
+    split = read_choices(path, ReadOptions(skip_invalid=True))
+    assert [item.line for item in split.items] == [1]
+    assert (split.notes["rows"], split.notes["left_out"]) == (3, {"invalid rows": 2})
+    folder = tmp_path / "both"
+    for name in "ab":
+        written(folder, f"{name}.jsonl", lines(*rows))
+    joined = read_choices(str(folder), ReadOptions(skip_invalid=True))
+    assert (len(joined.items), joined.notes["rows"], joined.notes["left_out"]) == (2, 6, {"invalid rows": 4})
 
 
 def test_inputs_need_no_label() -> None:

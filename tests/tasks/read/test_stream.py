@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minibert.errors import InputError
-from tasks.classification.data import read_texts
+from tasks.classification.data import TextOptions, read_texts
 from tasks.read.stream import records
 
 
@@ -47,7 +47,7 @@ def test_tables_and_json_are_read_as_in_training(tmp_path: Path) -> None:
     ):
         path = tmp_path / name
         path.write_text(content, encoding="utf-8")
-        (item,) = read_texts(str(path), kind="single").items
+        (item,) = read_texts(str(path), TextOptions()).items
         assert fields(path) == [{"text": item.text, "label": label}]
         assert item.label == label
 
@@ -100,13 +100,13 @@ def test_an_empty_file_has_no_inputs(tmp_path: Path) -> None:
 
 BAD = {
     "a.txt": ("好\n".encode() + "坏\n".encode("gbk"), "line 2: byte 0 of the line (0xbb) is not UTF-8"),
-    "gbk.txt": ("好的\n".encode("gbk"), "It may be gb18030: iconv -f gb18030 -t utf-8"),
-    "wide.txt": ("好\n".encode("utf-16"), "It may be utf-16: iconv -f utf-16 -t utf-8"),
+    "gbk.txt": ("好的\n".encode("gbk"), "--encoding gb18030    好的\n"),
+    "wide.txt": ("好\n".encode("utf-16"), "--encoding utf-16     好\n"),
     "old.txt": (b"eins\rzwei\r", "line 1: a carriage return inside the line; end lines with LF or CRLF"),
     "sheet.csv": (b"PK\x03\x04\x14\xff", "It is a spreadsheet or an archive; export it as CSV"),
     "a.jsonl": (
         b'{"text": "a"}\n{"text": \n',
-        "line 2: not JSON (Expecting value: line 1 column 10 (char 9)); write one object a line",
+        "line 2: not JSON (column 10: Expecting value); write one object a line",
     ),
     "b.jsonl": (b'{"text": "a"}\n["a"]\n', "line 2: not a JSON object"),
     "c.jsonl": (b'{"text": "\\ud800"}\n', "line 1: an escape"),
@@ -126,13 +126,12 @@ def test_what_cannot_be_read_is_named_by_file_and_line(tmp_path: Path, name: str
         fields(tmp_path / name)
     assert str(error.value).startswith(str(tmp_path / name))
     assert message in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         fields(tmp_path / "none.txt")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="a folder without"):
         fields(tmp_path)
 
 

@@ -15,7 +15,7 @@ from minibert.errors import InputError
 from tasks.classification.settings import ClassificationSettings
 from tasks.run.options import SECTIONS, parse, read_settings, write_settings
 from tasks.run.prepare import settings_line
-from tasks.settings import RunSettings
+from tasks.settings import RecordSettings
 
 
 class Settings(ClassificationSettings):
@@ -159,8 +159,8 @@ def test_help_shows_what_most_people_need_in_sections(
 
 def test_every_shared_setting_has_its_section() -> None:
     names = [name for names in SECTIONS.values() for name in names]
-    advanced = [field.name for field in dataclasses.fields(RunSettings) if field.metadata["advanced"]]
-    assert sorted([*names, *advanced]) == sorted(field.name for field in dataclasses.fields(RunSettings))
+    advanced = [field.name for field in dataclasses.fields(RecordSettings) if field.metadata["advanced"]]
+    assert sorted([*names, *advanced]) == sorted(field.name for field in dataclasses.fields(RecordSettings))
 
 
 def test_settings_of_the_file_are_refused_on_the_command_line(tmp_path: Path) -> None:

@@ -1,0 +1,212 @@
+"""Labels as files write them: names, lists, vectors of 0 and 1, numbers.
+
+What looks like syntax is parsed or refused, never learnt as a name.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.read.notes import Notes
+from tasks.read.records import shown
+from tasks.read.spans import parsed_list
+
+KINDS = ("single", "multi", "regression")
+AVERAGES = ("micro avg", "macro avg", "weighted avg")
+"""Rows of averages in a report, which therefore cannot be names of labels."""
+
+_SEPARATORS = "\n|;,"  # between the labels in a cell
+_MISSING = ("nan", "none", "na", "null", "n/a", "<na>")
+
+Label = str | tuple[str, ...] | float
+
+
+class LabelError(ValueError):
+    """The problem with a label: what it is, and what it should be."""
+
+
+@dataclass(frozen=True)
+class LabelReader:
+    """How the labels of one file are read.
+
+    Attributes:
+        kind: one of :data:`KINDS`.
+        separator: between the names in a cell; None if no cell has several.
+        names: of labels that are whole numbers, from 0.
+        is_vector: the labels are vectors of 0 and 1, one for each of ``names``.
+    """
+
+    kind: str
+    separator: str | None
+    names: Sequence[str]
+    is_vector: bool
+
+    def read(self, value: Any, line: int, notes: Notes) -> Label:
+        """One label.
+
+        Raises:
+            LabelError: it is no label of this kind.
+        """
+        value = self._without_syntax(value, line, notes)
+        if self.is_vector:
+            value = self._of_vector(value)
+        if self.kind == "multi":
+            return self._several(value)
+        if isinstance(value, list):
+            if len(value) != 1:
+                advice = "expected one label; --kind multi reads several." if value else "expected one label."
+                raise LabelError(f"{_listed(value)}; {advice}")
+            notes.repair("lists of one label read as that label", line)
+            value = value[0]
+        return _number(value) if self.kind == "regression" else self._name(value)
+
+    def _without_syntax(self, value: Any, line: int, notes: Notes) -> Any:
+        """The value of a list or an object that is written as text, without quotation marks around it."""
+        if isinstance(value, str):
+            text = value.strip()
+            if _is_bracketed(text):
+                value = parsed_list(text)
+                if value is None:
+                    raise LabelError(f"{text[:60]!r}, which looks like a list, but cannot be read as one; correct it.")
+                notes.repair("lists that are written as text read as lists", line)
+            elif len(text) > 2 and text[0] == text[-1] and text[0] in "'\"":
+                notes.repair("quotation marks around labels dropped", line)
+                value = text[1:-1]
+        if isinstance(value, dict):
+            value = _of_object(value)
+        return value
+
+    def _of_vector(self, value: list[Any]) -> list[str]:
+        if not self.names:
+            raise LabelError(
+                f"{_listed(value)}, a vector of 0 and 1; give the names of its {len(value)} labels with --label-names."
+            )
+        if len(value) != len(self.names):
+            raise LabelError(f"{_listed(value)}, but --label-names has {len(self.names)} names.")
+        return [name for name, flag in zip(self.names, value, strict=True) if flag]
+
+    def _several(self, value: Any) -> tuple[str, ...]:
+        if isinstance(value, str):
+            parts = value.split(self.separator) if self.separator else [value]
+            value = [part for part in parts if part.strip()]
+        if type(value) is int and self.names:
+            value = [value]
+        if not isinstance(value, list):
+            raise LabelError(f"{shown(value)}; expected a list of labels, or labels with | between them.")
+        return tuple(sorted({self._name(part) for part in value}))
+
+    def _name(self, value: Any) -> str:
+        """A label's name: stripped text; JSON's whole numbers, true and false become text."""
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if not isinstance(value, (int, str)) or (isinstance(value, str) and not value.strip()):
+            raise LabelError(f"{shown(value)}; expected one label, a text or a whole number.")
+        text = str(value).strip()
+        if self.names and not self.is_vector:
+            text = self._from_names(text)
+        if text in AVERAGES:
+            raise LabelError(f"{text!r}, a name that reports have for an average; rename the label.")
+        if "\n" in text or "\r" in text:
+            raise LabelError(f"{text[:60]!r}, with a line break inside; --kind multi reads several labels.")
+        if _is_bracketed(text):
+            raise LabelError(f"{text[:60]!r}, which looks like a list inside a list; correct it.")
+        return text
+
+    def _from_names(self, text: str) -> str:
+        if text in self.names:
+            return text
+        if text.isascii() and text.isdecimal() and int(text[:9]) < len(self.names):
+            return self.names[int(text)]
+        raise LabelError(f"{text[:60]!r}, which is none of the {len(self.names)} --label-names, nor its number from 0.")
+
+
+def label_reader(kind: str, values: Sequence[Any], separator: str | None, names: Sequence[str]) -> LabelReader:
+    """How a file's labels are read.
+
+    Args:
+        kind: one of :data:`KINDS`.
+        values: all labels, as the file has them.
+        separator: of several names in a cell; None for the one that the cells suggest: a line break, ``|``, ``;``, or
+            ``,``.
+        names: of labels that are whole numbers.
+    """
+    lists = [parsed_list(value) if isinstance(value, str) else value for value in values]
+    is_vector = (
+        all(isinstance(each, list) for each in lists)
+        and len({len(each) for each in lists}) == 1
+        and len(lists[0]) > 1
+        and all(part in (0, 1) and isinstance(part, (int, float)) for each in lists for part in each)
+    )
+    if kind == "multi" and separator is None:
+        cells = [value for value in values if isinstance(value, str) and not _is_bracketed(value.strip())]
+        separator = next((mark for mark in _SEPARATORS if any(mark in cell for cell in cells)), None)
+    return LabelReader(kind, separator, names, is_vector and kind != "regression")
+
+
+def missing_label_warning(items: Iterable[tuple[Any, int]], path: str) -> tuple[str, set[int]]:
+    """A warning about labels such as nan, which pandas writes where there is none, and their lines; empty for none."""
+    found: dict[str, int] = {}
+    lines = set()
+    labels = set()
+    for label, line in items:
+        if isinstance(label, str):
+            labels.add(label)
+            if label.lower() in _MISSING:
+                found.setdefault(label, line)
+                lines.add(line)
+    if not found and {"-1", "0", "1", "2"} <= labels and all(label.lstrip("-").isdecimal() for label in labels):
+        return f"{path}: -1 is learnt as a label; in Hugging Face's data sets it marks rows without one.", set()
+    if not found:
+        return "", set()
+    named = ", ".join(f"{label} (line {line})" for label, line in found.items())
+    return (
+        f"{path}: {len(lines):,} labels look like missing values: {named}; they are learnt as labels, unless "
+        "--skip-invalid leaves them out.",
+        lines,
+    )
+
+
+def from_columns(fields: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """The names of the columns that have 1, or true.
+
+    Raises:
+        LabelError: a cell is neither 0 nor 1.
+    """
+    chosen = []
+    for column in columns:
+        value = fields.get(column)
+        text = value.strip().lower() if isinstance(value, str) else value
+        if text in (1, "1", "1.0", "true"):
+            chosen.append(column)
+        elif text not in (0, "0", "0.0", "false"):
+            raise LabelError(f"{shown(value)} in {column}; expected 0 or 1.")
+    return chosen
+
+
+def _of_object(value: Mapping[str, Any]) -> Any:
+    """The labels in an object: label-studio's choices, or spaCy's categories with their probabilities."""
+    for name in ("choices", "labels"):
+        if isinstance(value.get(name), list):
+            return value[name]
+    if value and all(isinstance(score, (int, float)) for score in value.values()):
+        return [name for name, score in value.items() if score >= 0.5]
+    raise LabelError(f"an object ({', '.join(list(value)[:5])[:60]}); expected a label or a list of labels.")
+
+
+def _is_bracketed(text: str) -> bool:
+    return text[:1] + text[-1:] in ("[]", "{}")
+
+
+def _listed(value: Sequence[Any]) -> str:
+    return repr(list(value))[:60]
+
+
+def _number(value: Any) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise LabelError(f"{shown(value)}; expected a finite number.")
+    return number

@@ -1,0 +1,90 @@
+"""Folders of texts: brat's documents with their annotations, and one folder a class."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+from minibert.errors import InputError
+from tasks.read.text_file import decode, read_raw
+
+_TEXTS = (".txt", ".txt.gz")
+
+
+def read(path: str, encoding: str | None) -> tuple[str, str, list[tuple[dict[str, Any], str]]]:
+    """Reads a folder.
+
+    A document of brat has ``text``, ``spans``, and the number of annotations that are no spans (``other``) or not one
+    span (``discontinuous``); one of a class has ``text`` and ``label``.
+
+    Args:
+        path: with ``.txt`` files and ``.ann`` files beside them; or with a folder of ``.txt`` files for each class.
+        encoding: of the texts; None for UTF-8.
+
+    Returns:
+        What the folder is, in words; the sha256 of its names and contents; the fields of each document, in the order of
+        the names, with its place.
+
+    Raises:
+        InputError: it is neither, or a file cannot be read.
+    """
+    folder = Path(path)
+    texts = _texts(folder)
+    classes = [inner for inner in sorted(folder.iterdir()) if inner.is_dir() and _texts(inner)]
+    digest = hashlib.sha256()
+
+    def content(file: Path) -> str:
+        raw = read_raw(str(file))
+        digest.update(f"{file.relative_to(folder)}\n{raw.sha256}\n".encode(errors="surrogateescape"))
+        return "\n".join(decode(raw, encoding).lines)
+
+    documents: list[tuple[dict[str, Any], str]] = []
+    if texts:
+        annotated = [file for file in texts if _annotations(file).exists()]
+        for file in texts:
+            fields: dict[str, Any] = {"text": content(file)}
+            if file in annotated:
+                annotations = _annotations(file)
+                fields |= _spans(annotations, content(annotations))
+            documents.append((fields, str(file)))
+        format = "a folder of brat's .txt and .ann files" if annotated else "a folder of texts"
+    elif classes:
+        for inner in classes:
+            documents += [({"text": content(file), "label": inner.name}, str(file)) for file in _texts(inner)]
+        format = "a folder for each class"
+    else:
+        raise InputError(
+            f"{path}: a folder without .txt files; expected .txt files, with brat's .ann files beside them, or a "
+            "folder of .txt files for each class."
+        )
+    return format, digest.hexdigest(), documents
+
+
+def _texts(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.is_file() and file.name.lower().endswith(_TEXTS))
+
+
+def _annotations(text: Path) -> Path:
+    return text.with_name(text.name.removesuffix(".gz").removesuffix(".txt").removesuffix(".TXT") + ".ann")
+
+
+def _spans(path: Path, content: str) -> dict[str, Any]:
+    """The spans of an ``.ann`` file, from its lines ``T1<tab>PER 0 7<tab>Ann Lee``."""
+    spans = []
+    num_discontinuous = num_other = 0
+    for number, line in enumerate(content.split("\n"), 1):
+        if not line.strip():
+            continue
+        if not line.startswith("T"):
+            num_other += 1
+            continue
+        name, _, rest = line.partition("\t")
+        places, _, text = rest.partition("\t")
+        if ";" in places:
+            num_discontinuous += 1
+        elif found := re.fullmatch(r"(\S+) (\d{1,9}) (\d{1,9})", places.strip()):
+            span = {"start": int(found[2]), "end": int(found[3]), "label": found[1]}
+            spans.append({**span, "text": text} if text.strip() else span)
+        else:
+            raise InputError(f"{path}, line {number}: {name[:20]!r} is not of the form T1<tab>PER 0 7<tab>text.")
+    return {"spans": spans, "discontinuous": num_discontinuous, "other": num_other}

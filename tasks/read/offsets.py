@@ -1,0 +1,145 @@
+"""Where spans stand in their text: offsets in characters, UTF-16 units or bytes, and spans with their own text."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+from typing import NamedTuple
+
+from minibert.tokenizer.tokenizer import split_words
+from tasks.read.notes import Notes
+from tasks.read.spans import UNITS, Span, SpannedText
+
+_IN_WORDS = {"characters": "characters", "utf16": "UTF-16 units", "bytes": "bytes"}
+
+Place = Callable[[int], int | None]
+"""The character at an offset; None if there is none."""
+
+
+def _place(text: str, unit: str) -> Place:
+    """How offsets in a text become characters."""
+    if unit == "characters" or text.isascii():
+        return lambda offset: offset
+    size = (lambda char: 1 + (char > "\uffff")) if unit == "utf16" else (lambda char: len(char.encode()))
+    index = {offset: number for number, offset in enumerate(accumulate(map(size, text), initial=0))}
+    return index.get
+
+
+class _Affected(NamedTuple):
+    """A span without a text of its own whose place depends on the unit: whether it fits words in each unit."""
+
+    line: int
+    fits: dict[str, bool]
+    has_wide: bool
+
+
+def choose_unit(texts: Iterable[SpannedText], path: str, notes: Notes) -> str:
+    """The unit of a file's offsets: another than characters only where all spans fit words in that unit, and hardly any
+    in characters. Where emoji stand before spans and the file does not tell, it warns."""
+    affected = [span for each in texts for span in _affected(each)]
+    if not affected:
+        return "characters"
+    fitting = {unit: sum(span.fits[unit] for span in affected) for unit in UNITS}
+    wide = next((span for span in affected if span.has_wide), None)
+    for unit in ("utf16", "bytes"):
+        certain = fitting[unit] == len(affected) and fitting["characters"] <= len(affected) // 4
+        if certain and (wide or unit == "bytes"):
+            return unit
+    if wide and not (fitting["characters"] == len(affected) > fitting["utf16"]):
+        notes.warnings.append(
+            f"{path}, line {wide.line}: emoji or other characters beyond U+FFFF stand before spans, and the file does "
+            "not show whether its offsets count characters or UTF-16 units; read as characters. Give --offsets "
+            "characters, utf16 or bytes."
+        )
+    return "characters"
+
+
+def _affected(each: SpannedText) -> Iterator[_Affected]:
+    text = each.text
+    spans = [span for span in each.spans if span.text is None]
+    if not spans or text.isascii():
+        return
+    words = split_words(text)
+    starts, ends = {start for start, _ in words}, {end for _, end in words}
+    first = next(index for index, char in enumerate(text) if not char.isascii())
+    first_wide = next((index for index, char in enumerate(text) if char > "\uffff"), len(text) + 1)
+    places = {unit: _place(text, unit) for unit in UNITS}
+    for span in spans:
+        if span.end <= first:
+            continue
+        fits = {}
+        for unit, place in places.items():
+            found = _trimmed(text, place(span.start), place(span.end))
+            fits[unit] = found is not None and found[0] in starts and found[1] in ends
+        yield _Affected(each.record.line, fits, span.end > first_wide)
+
+
+def _trimmed(text: str, start: int | None, end: int | None) -> tuple[int, int] | None:
+    """The same without white space at its ends; None if nothing is left, or it is outside the text."""
+    if start is None or end is None or not 0 <= start < end <= len(text):
+        return None
+    inside = text[start:end]
+    bare = inside.strip()
+    return (start + inside.index(bare), start + inside.index(bare) + len(bare)) if bare else None
+
+
+def place_spans(each: SpannedText, unit: str, notes: Notes) -> list[Span]:
+    """The spans of a text in characters, in order, trimmed, each once.
+
+    A span's own text decides: where its offsets show another text, they are read in another unit, or the nearest place
+    that has its text is taken.
+
+    Args:
+        each: a text with spans.
+        unit: of their offsets, one of :data:`~tasks.read.spans.UNITS`.
+        notes: count what was repaired.
+
+    Raises:
+        InputError: a span is nowhere in the text.
+    """
+    text, line = each.text, each.record.line
+    found: dict[Span, None] = {}
+    for span in each.spans:
+        start, end = _characters(each, span, unit, notes)
+        if not 0 <= start < end <= len(text):
+            raise each.record.error(f"the span {start}:{end} is outside the text of {len(text)} characters.")
+        trimmed = _trimmed(text, start, end)
+        if trimmed is None:
+            raise each.record.error(f"the span {start}:{end} is white space.")
+        notes.repair("spans trimmed of white space", line, trimmed != (start, end))
+        placed = Span(*trimmed, span.label)
+        notes.repair("duplicate spans read once", line, placed in found)
+        found[placed] = None
+    return sorted(found)
+
+
+def _characters(each: SpannedText, span: Span, unit: str, notes: Notes) -> tuple[int, int]:
+    text, line = each.text, each.record.line
+    own = None if span.text is None else _normal(span.text)
+    for tried in dict.fromkeys((unit, *UNITS)) if own else (unit,):
+        place = _place(text, tried)
+        start, end = place(span.start), place(span.end)
+        if start is None or end is None:
+            continue
+        if own is None or (0 <= start < end <= len(text) and _normal(text[start:end]) == own):
+            if tried != "characters" and (start, end) != (span.start, span.end):
+                notes.repair(f"spans converted from {_IN_WORDS[tried]} to characters", line)
+            return start, end
+    if own is None or span.text is None:
+        raise each.record.error(f"the span {span.start}:{span.end} does not end between two characters.")
+    bare = span.text.strip()
+    nearest = min(
+        (match.start() for match in re.finditer(f"(?={re.escape(bare)})", text)),
+        key=lambda at: abs(at - span.start),
+        default=None,
+    )
+    if nearest is None:
+        raise each.record.error(
+            f"the span {span.start}:{span.end} has the text {bare[:40]!r}, which is not in the text."
+        )
+    notes.repair("spans moved to where their own text stands", line)
+    return nearest, nearest + len(bare)
+
+
+def _normal(text: str) -> str:
+    """A text with its runs of white space as single spaces: tools change line breaks inside spans."""
+    return " ".join(text.split())

@@ -1,0 +1,390 @@
+"""Records of texts with spans, or of words with tags, as annotation tools and data sets write them.
+
+doccano (all of its layouts), label-studio (JSON, JSON-MIN, CSV), Prodigy, brat, spaCy, GLiNER, CLUENER, PaddleNLP,
+Hugging Face's datasets: each is told by its fields, and read into :class:`SpannedText` or :class:`TaggedWords`.
+"""
+
+import ast
+import contextlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tasks.read.columns import TEXT_NAMES, near
+from tasks.read.notes import Notes
+from tasks.read.records import Record, shown
+from tasks.read.tables import find
+
+WORD_COLUMNS = ("word", "token", "char", "character", "字", "词")
+LIST_COLUMNS = ("tokens", "words", "tokenized_text", "chars")
+SPAN_COLUMNS = ("entities", "spans", "labels", "label", "annotations", "result_list", "实体")
+TAG_COLUMNS = ("tags", "labels", "ner_tags", "tag", "label", "ner", "bio", "标签")
+CELL_COLUMNS = (*TEXT_NAMES, "tokens", "words")
+UNITS = ("characters", "utf16", "bytes")
+"""Of the offsets of spans."""
+OFFSETS = ("auto", *UNITS)
+_PADDLE = "\x02"  # between the characters, and between the tags, of a cell
+_STARTS = ("start", "start_offset", "begin", "start_idx", "start_char")
+_ENDS = ("end", "end_offset", "end_idx", "end_char")
+_TYPES = ("label", "labels", "type", "entity", "entity_type", "entity_group", "tag", "hypertextlabels")
+_TEXTS = ("text", "surface", "word", "mention")
+_LABEL_STUDIO = ("annotator", "annotation_id", "lead_time")  # in its tables, whatever its labels are called
+_ANSWERS = ("accept", "reject", "ignore")
+_PRODIGY = {"_task_hash", "_input_hash", "label", "spans", "tokens", "accept"}
+
+
+class Span(NamedTuple):
+    """A span of a text as the file has it: ``start:end`` in the file's units, its label, and its own text if given."""
+
+    start: int
+    end: int
+    label: str
+    text: str | None = None
+
+
+class SpannedText(NamedTuple):
+    """A text with spans."""
+
+    text: str
+    spans: list[Span]
+    record: Record
+
+
+class TaggedWords(NamedTuple):
+    """Words with a tag each, and the line of each."""
+
+    words: list[str]
+    tags: list[str]
+    lines: list[int]
+
+
+def is_header(names: Sequence[str]) -> bool:
+    """Whether the names of a table are those of words or texts, and of tags or spans."""
+    tags = find(names, TAG_COLUMNS) or find(names, SPAN_COLUMNS) or find(names, _LABEL_STUDIO)
+    return bool(tags and find([name for name in names if name != tags], WORD_COLUMNS + CELL_COLUMNS))
+
+
+def is_answered(fields: Mapping[str, Any], line: int, notes: Notes) -> bool:
+    """Whether Prodigy's answer is to accept, or there is none; rejected and ignored rows are counted."""
+    answer = fields.get("answer")
+    if answer in _ANSWERS and fields.keys() & _PRODIGY:
+        notes.facts["layout"] = "Prodigy"
+    if answer in _ANSWERS[1:] and fields.keys() & _PRODIGY:
+        notes.leave_out(f"rows with the answer {answer}", line)
+        return False
+    return True
+
+
+def results(record: Record, notes: Notes) -> list[Any] | None:
+    """The results of a task of label-studio; None if the annotation is cancelled, which is counted.
+
+    Raises:
+        InputError: nobody has annotated it.
+    """
+    annotations = record.fields.get("annotations", record.fields.get("completions"))
+    annotations = [each for each in annotations or () if isinstance(each, dict) and "result" in each]
+    valid = [each for each in annotations if not each.get("was_cancelled")]
+    if annotations and not valid:
+        notes.leave_out("cancelled annotations", record.line)
+        return None
+    if not valid:
+        raise record.error("is a task without an annotation.")
+    notes.repair("further annotations of one text passed over", record.line, len(valid) - 1)
+    chosen = next((each for each in valid if each.get("ground_truth")), valid[0])
+    if not isinstance(chosen["result"], list):
+        raise record.error(f"the result of an annotation is {shown(chosen['result'])}, not a list.")
+    return chosen["result"]
+
+
+def is_task(fields: Mapping[str, Any]) -> bool:
+    """Whether a record is a task of label-studio with annotations of its own."""
+    annotations = fields.get("annotations", fields.get("completions"))
+    if not isinstance(annotations, list):
+        return False
+    return any(isinstance(each, dict) and "result" in each for each in annotations) or (
+        not annotations and ("predictions" in fields or "inner_id" in fields)
+    )
+
+
+def labelled(
+    record: Record, *, text_column: str | None, tag_column: str | None, label_names: Sequence[str], notes: Notes
+) -> SpannedText | TaggedWords | None:
+    """Reads one record; None if it is left out, and counted.
+
+    Args:
+        record: from any container.
+        text_column, tag_column: names of fields; those that are None are recognised.
+        label_names: of tags and labels that are whole numbers.
+        notes: count what is read otherwise than it is written.
+
+    Raises:
+        InputError: it is not a text with spans, or words with tags.
+    """
+    fields = record.fields
+    if not is_answered(fields, record.line, notes):
+        return None
+    words = None if text_column else next((fields[name] for name in LIST_COLUMNS if name in fields), None)
+    if text_column and isinstance(fields.get(text_column), list):
+        words = fields[text_column]
+    if words is not None and not (_has_objects(words) and isinstance(fields.get("text"), str)):
+        return _words(record, words, tag_column, label_names, notes)
+    name = _text_name(record, text_column)
+    text = fields[name]
+    if isinstance(text, list) and len(text) == 1:
+        notes.repair("lists of one text read as that text", record.line)
+        text = text[0]
+    if not isinstance(text, str):
+        raise record.error(f"{name} is {shown(text)}, not text.")
+    if is_task(fields) and tag_column is None:
+        notes.facts["layout"] = "tasks of label-studio"
+        given: Any = results(record, notes)
+        if given is None:
+            return None
+        given = [part["value"] for part in given if isinstance(part, dict) and _is_span_value(part.get("value"))]
+    else:
+        given = _given_spans(record, {name}, tag_column, notes)
+    notes.facts.setdefault("layout", "texts with spans")
+    notes.repair("discontinuous spans left aside", record.line, int(fields.get("discontinuous") or 0))
+    notes.repair("annotations of brat that are no spans passed over", record.line, int(fields.get("other") or 0))
+    spans = [_span(record, span, label_names) for span in given]
+    return SpannedText(text, spans, record)
+
+
+def text_of(fields: Mapping[str, Any], column: str | None) -> str | list[str] | None:
+    """The text of a record for prediction, or its list of words; None if it has neither.
+
+    Args:
+        fields: of the record.
+        column: the name of its field in training; recognised names come next.
+    """
+    if column is not None and (name := find(list(fields), [column.lower()])):
+        names: Sequence[str] = (name,)
+    else:
+        names = [*LIST_COLUMNS, *(name for name in fields if name.lower() in TEXT_NAMES)]
+        names = sorted(names, key=lambda name: name not in LIST_COLUMNS and TEXT_NAMES.index(name.lower()) + 1)
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, str) or (value and _all_strings(value)):
+            return value
+    return None
+
+
+def _has_objects(words: Any) -> bool:
+    return isinstance(words, list) and any(isinstance(word, dict) for word in words)
+
+
+def _text_name(record: Record, column: str | None) -> str:
+    names = list(record.fields)
+    if column is not None:
+        found = find(names, [column.lower()])
+        if found is None:
+            raise record.error(f"has no --text-column {column[:40]}{near(column, names) or '.'}")
+        return found
+    found = find([name for name in names if isinstance(record.fields[name], (str, list))], TEXT_NAMES)
+    if found is None:
+        raise record.error("neither text with entities nor tokens with tags; name the text with --text-column.")
+    return found
+
+
+# -- words with tags --------------------------------------------------------------------------------------------------
+
+
+def _words(record: Record, words: Any, tag_column: str | None, label_names: Sequence[str], notes: Notes) -> TaggedWords:
+    fields = record.fields
+    words = _strings_in_cell(words)
+    names = [tag_column] if tag_column else TAG_COLUMNS
+    tags: Any = next((fields[name] for name in names if name in fields), None)
+    tags = _strings_in_cell(tags)
+    if (
+        _all_strings(words)
+        and words
+        and isinstance(tags, list)
+        and all(_is_word_span(part) for part in tags)
+        and (tags or "tokenized_text" in fields)
+    ):
+        tags = _tags_of_word_spans(record, len(words), tags)
+        notes.facts["layout"] = "GLiNER"
+    if isinstance(tags, list) and tags and all(type(tag) is int for tag in tags):
+        tags = [named(record, tag, label_names, "tags") for tag in tags]
+    if not (_all_strings(words) and _all_strings(tags)):
+        raise record.error(
+            "tokens and tags must be lists of strings; where tags are numbers, give their names with --label-names."
+        )
+    if not words or len(words) != len(tags):
+        raise record.error(f"{len(tags)} tags for {len(words)} tokens.")
+    return TaggedWords(words, tags, [record.line] * len(words))
+
+
+def named(record: Record, number: int, label_names: Sequence[str], what: str) -> str:
+    """The name of a label that is a whole number."""
+    if not label_names:
+        raise record.error(
+            f"the {what} are numbers; give their names, from 0 on, with --label-names: names, or a file with one a "
+            "line."
+        )
+    if not 0 <= number < len(label_names):
+        raise record.error(f"{number} is none of the {len(label_names)} --label-names, which count from 0.")
+    return label_names[number]
+
+
+def _all_strings(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def _is_word_span(part: Any) -> bool:
+    return isinstance(part, list) and [type(value) for value in part[:3]] == [int, int, str]
+
+
+def _tags_of_word_spans(record: Record, length: int, spans: Sequence[Any]) -> list[str]:
+    """BIO tags of GLiNER's spans ``[first word, last word, type]``."""
+    tags = ["O"] * length
+    for first, last, type_ in sorted({(span[0], span[1], span[2]) for span in spans}):
+        if not 0 <= first <= last < length:
+            raise record.error(f"the span {first} to {last} is outside the {length} tokens.")
+        if any(tag != "O" for tag in tags[first : last + 1]):
+            raise record.error(f"the span {first} to {last} overlaps another; nested entities are not supported.")
+        tags[first : last + 1] = [f"B-{type_}", *[f"I-{type_}"] * (last - first)]
+    return tags
+
+
+def _strings_in_cell(value: Any) -> Any:
+    """A list that a cell of a table has as text."""
+    return parsed_list(value) if isinstance(value, str) else value
+
+
+def parsed_list(text: str) -> Any:
+    """The value of a cell that is a list or an object, in JSON's or Python's notation; None if it is neither."""
+    text = text.strip()
+    if text[:1] + text[-1:] not in ("[]", "{}"):
+        return None
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(text)
+    with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        value = ast.literal_eval(text)
+        return value if isinstance(value, (list, dict)) else None
+    return None
+
+
+def cell_words(record: Record, text_column: str, tag_column: str, label_names: Sequence[str]) -> TaggedWords:
+    """The words and tags of a sentence in two cells: lists, words separated by spaces, PaddleNLP's characters, or
+    running characters."""
+    text, tag_cell = record.fields[text_column], record.fields[tag_column]
+    if _PADDLE in text or _PADDLE in tag_cell:
+        words, tags = text.split(_PADDLE), tag_cell.split(_PADDLE)
+    else:
+        tags = re.findall(r"[^\s,;\[\]'\"]+", tag_cell)
+        words = _words_of_cell(text, len(tags))
+    if tags and label_names and all(tag.isdecimal() for tag in tags):
+        tags = [named(record, int(tag[:9]), label_names, "tags") for tag in tags]
+    if not words or len(words) != len(tags):
+        raise record.error(f"{len(tags)} tags for {len(text.split())} words or {len(text)} characters of text.")
+    return TaggedWords(words, tags, [record.line] * len(tags))
+
+
+def _words_of_cell(text: str, num_tags: int) -> list[str]:
+    listed = parsed_list(text)
+    if isinstance(listed, list) and _all_strings(listed) and len(listed) == num_tags:
+        return listed
+    words = text.split()
+    return words if len(words) == num_tags else list(text)
+
+
+# -- texts with spans -------------------------------------------------------------------------------------------------
+
+
+def _given_spans(record: Record, besides: set[str], column: str | None, notes: Notes) -> list[Any]:
+    """The spans of a record as the file has them."""
+    fields = record.fields
+    if column is not None:
+        name = find(list(fields), [column.lower()])
+        if name is None:
+            raise record.error(f"has no --tag-column {column[:40]}{near(column, fields) or '.'}")
+    else:
+        name = next((name for name in SPAN_COLUMNS if name in fields and name not in besides), None)
+        name = name or next((key for key, value in fields.items() if key not in besides and are_spans(value)), None)
+    if name is None and fields.get("answer") == "accept":
+        return []  # Prodigy writes no spans where nothing was marked
+    given = fields.get(name) if name else None
+    if isinstance(given, str):
+        blank = not given.strip()
+        notes.repair("blank cells read as no spans", record.line, blank)
+        given = [] if blank else parsed_list(given)
+    if isinstance(given, dict) and given and all(isinstance(value, dict) for value in given.values()):
+        notes.facts["layout"] = "CLUENER"
+        return _cluener(record, given)
+    if isinstance(given, dict) and not given:
+        return []
+    if not isinstance(given, list):
+        raise record.error(f"text without a list of spans; expected one of the fields {', '.join(SPAN_COLUMNS)}.")
+    if name == "result_list" and isinstance(fields.get("prompt"), str):  # the type is the prompt
+        notes.facts["layout"] = "PaddleNLP's UIE"
+        return [{**span, "label": fields["prompt"]} if isinstance(span, dict) else span for span in given]
+    return given
+
+
+def are_spans(value: Any) -> bool:
+    """Whether a field has objects with a start, an end and a label, whatever its name."""
+    if isinstance(value, str):
+        value = parsed_list(value) if '"start"' in value else None
+    return isinstance(value, list) and bool(value) and all(map(_is_span_value, value))
+
+
+def _is_span_value(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    return all(any(name in value for name in names) for names in (_STARTS, _ENDS, _TYPES))
+
+
+def _cluener(record: Record, given: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+    """CLUENER's ``{type: {surface: [[start, last]]}}``; the last character belongs to the span."""
+    spans = []
+    for type_, surfaces in given.items():
+        for surface, places in surfaces.items():
+            if not isinstance(places, list):
+                raise record.error(f"{type_} of {surface[:20]!r} is {shown(places)}, not a list of [start, last].")
+            for place in places:
+                if not (isinstance(place, list) and [type(value) for value in place] == [int, int]):
+                    raise record.error(f"{type_} of {surface[:20]!r} is {shown(place)}, not [start, last].")
+                spans.append({"start": place[0], "end": place[1] + 1, "label": type_, "text": surface})
+    return spans
+
+
+def _span(record: Record, span: Any, label_names: Sequence[str]) -> Span:
+    """One span: ``[start, end, label]``, or an object."""
+    if isinstance(span, dict) and isinstance(span.get("value"), dict):
+        span = span["value"]
+    text = None
+    if isinstance(span, dict):
+        start, end, label = (_first(span, names) for names in (_STARTS, _ENDS, _TYPES))
+        text = next((span[name] for name in _TEXTS if isinstance(span.get(name), str)), None)
+    else:
+        start, end, label = span if isinstance(span, (list, tuple)) and len(span) == 3 else (None, None, None)
+    if isinstance(label, list):
+        if len(label) != 1:
+            raise record.error(f"the span {start}:{end} has {len(label)} labels; give it one.")
+        label = label[0]
+    if type(label) is int:
+        label = named(record, label, label_names, "labels of the spans")
+    if [type(value) for value in (start, end, label)] != [int, int, str]:
+        raise record.error(f"the span {str(span)[:80]} is not [start, end, type].")
+    return Span(start, end, label, text if text and text.strip() else None)
+
+
+def _first(span: Mapping[str, Any], names: Sequence[str]) -> Any:
+    return next((span[name] for name in names if name in span), None)
+
+
+def merged_prompts(texts: Sequence[SpannedText | TaggedWords], notes: Notes) -> list[SpannedText | TaggedWords]:
+    """PaddleNLP's UIE has a record for each text and type: one text with the spans of all of them."""
+    merged: dict[str, SpannedText] = {}
+    others: list[SpannedText | TaggedWords] = []
+    for each in texts:
+        if not (isinstance(each, SpannedText) and {"prompt", "result_list"} <= each.record.fields.keys()):
+            others.append(each)
+        elif each.text in merged:
+            notes.leave_out("rows merged with the first about the same text", each.record.line)
+            merged[each.text].spans.extend(each.spans)
+        else:
+            merged[each.text] = each
+    return [*merged.values(), *others]

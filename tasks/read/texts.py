@@ -1,0 +1,45 @@
+"""Records of texts with labels, as annotation tools write them: label-studio, Prodigy, doccano, spaCy, MultiNLI."""
+
+from typing import Any
+
+from tasks.read.notes import Notes
+from tasks.read.records import Record
+from tasks.read.spans import is_answered, is_task, results
+
+LABEL = "label"
+
+
+def with_label(record: Record, notes: Notes) -> Record | None:
+    """A record whose label, if a tool has it elsewhere, is in the field ``label``; None if it is left out, and counted.
+
+    Raises:
+        InputError: it is a task of label-studio that nobody has annotated.
+    """
+    fields = record.fields
+    if not is_answered(fields, record.line, notes):
+        return None
+    if is_task(fields):
+        notes.facts["layout"] = "tasks of label-studio"
+        chosen = results(record, notes)
+        if chosen is None:
+            return None
+        rest = {name: value for name, value in fields.items() if name not in ("annotations", "completions")}
+        return record._replace(fields={**rest, LABEL: _choices(chosen)})
+    if isinstance(fields.get("accept"), list) and "options" in fields:  # Prodigy's choices
+        return record._replace(fields={**fields, LABEL: fields["accept"]})
+    if fields.get("gold_label") == "-":  # MultiNLI, where the annotators do not agree
+        notes.leave_out('rows with the gold_label "-"', record.line)
+        return None
+    return record
+
+
+def _choices(results: list[Any]) -> list[Any]:
+    """What is chosen in the results of label-studio."""
+    chosen: list[Any] = []
+    for part in results:
+        value = part.get("value") if isinstance(part, dict) else None
+        if isinstance(value, dict):
+            for name in ("choices", "rating", "number"):
+                if name in value:
+                    chosen += value[name] if isinstance(value[name], list) else [value[name]]
+    return chosen

@@ -1,0 +1,200 @@
+"""The same records in every container, for training and for prediction."""
+
+import gzip
+import io
+import json
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minibert.errors import InputError
+from tasks.classification.data import TextOptions, read_texts
+from tasks.ner.data import read_ner
+from tasks.read import arrow
+from tasks.read.records import ReadOptions
+from tasks.read.stream import records
+from tasks.span_qa.data import read_span_qa
+
+ROWS = [{"text": "one; two", "label": "b"}, {"text": 'a "word"\nand more', "label": "a"}, {"text": "三", "label": "b"}]
+ITEMS = [(row["text"], row["label"]) for row in ROWS]
+NAMED = {"0": ROWS[0], "1": ROWS[1], "2": ROWS[2]}
+COLUMNS = {name: {str(n): row[name] for n, row in enumerate(ROWS)} for name in ("text", "label")}
+LISTS = {name: [row[name] for row in ROWS] for name in ("text", "label")}
+QUOTED = 'one; two\tb\n"a ""word""\nand more"\ta\n三\tb\n'
+
+JSON = {
+    "lines.jsonl": "\n".join(map(json.dumps, ROWS)),
+    "lines.txt": "\n\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS),
+    "array.json": json.dumps(ROWS),
+    "array.jsonl": json.dumps(ROWS),
+    "array.txt": json.dumps(ROWS, indent=1),
+    "pretty.json": "\n".join(json.dumps(row, indent=2) for row in ROWS),
+    "pretty.jsonl": "\n".join(json.dumps(row, indent=2) for row in ROWS),
+    "commas.json": ",\n".join(json.dumps(row) for row in ROWS),
+    "data.json": json.dumps({"version": 1, "data": ROWS}),
+    "viewer.json": json.dumps({"rows": [{"row_idx": n, "row": row} for n, row in enumerate(ROWS)]}),
+    "columns.json": json.dumps(COLUMNS),
+    "index.json": json.dumps(NAMED),
+    "split.json": json.dumps({"columns": ["text", "label"], "index": [0, 1, 2], "data": [list(i) for i in ITEMS]}),
+    "lists.json": json.dumps(LISTS),
+}
+TABLES = {
+    "a.tsv": "text\tlabel\n" + QUOTED,
+    "sep.csv": 'sep=|\ntext|label\none; two|b\n"a ""word""\nand more"|a\n三|b\n',
+    "trailing.csv": 'text,label,,\none; two,b,,\n"a ""word""\nand more",a,,\n三,b,,\n',
+    "toutiao.txt": 'text_!_label\none; two_!_b\na "word"\nand more_!_a\n三_!_b\n'.replace('"\nand', '" and'),
+}
+
+
+def items(path: Path, **options: Any) -> list[tuple[str, Any]]:
+    return [(item.text, item.label) for item in read_texts(str(path), TextOptions(read=ReadOptions(**options))).items]
+
+
+@pytest.mark.parametrize("name", [*JSON, *TABLES])
+def test_every_container_has_the_same_rows(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text({**JSON, **TABLES}[name], encoding="utf-8")
+    expected = [(text.replace("\n", " "), label) for text, label in ITEMS] if name == "toutiao.txt" else ITEMS
+    assert items(path) == expected
+    read = [record.fields for record in records(str(path), "csv" if name == "sep.csv" else "auto")]
+    assert [(fields["text"], fields["label"]) for fields in read] == expected
+
+
+def archive(content: bytes, *names: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("__MACOSX/._a", b"")
+        for name in names:
+            zipped.writestr(name, content)
+    return file.getvalue()
+
+
+def test_archives(tmp_path: Path) -> None:
+    content = JSON["array.json"].encode()
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(content))
+    (tmp_path / "a.zip").write_bytes(archive(content, "inner/a.json"))
+    (tmp_path / "b.zip").write_bytes(archive(TABLES["a.tsv"].encode(), "b.tsv"))
+    for name in ("a.json.gz", "a.zip", "b.zip"):
+        assert items(tmp_path / name) == ITEMS
+        assert len(list(records(str(tmp_path / name)))) == 3
+    (tmp_path / "c.zip").write_bytes(archive(content, "a.json", "b.json"))
+    (tmp_path / "d.zip").write_bytes(archive(content, "[Content_Types].xml", "sheet.xml"))
+    (tmp_path / "e.zip").write_bytes((tmp_path / "a.zip").read_bytes()[:-30])
+    for name, message in (("c", "an archive of 2 files"), ("d", "It is a spreadsheet"), ("e", "cannot be unpacked")):
+        with pytest.raises(InputError, match=message):
+            items(tmp_path / f"{name}.zip")
+
+
+def test_parquet_and_arrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pa = pytest.importorskip("pyarrow", reason="the extra arrow is not installed")
+    pq = pytest.importorskip("pyarrow.parquet")
+    table = pa.table(LISTS)
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    with pa.OSFile(str(tmp_path / "stream"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    for name in ("a.parquet", "a.arrow", "stream"):
+        assert items(tmp_path / name) == ITEMS
+        assert [record.fields["text"] for record in records(str(tmp_path / name))] == LISTS["text"]
+    # Hugging Face's datasets keep numbers, and their names beside them.
+    names = {"info": {"features": {"label": {"names": ["no", "yes"], "_type": "ClassLabel"}}}}
+    table = pa.table({"text": ["a", "b", "c"], "label": [1, 0, -1]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps(names)})
+    pq.write_table(table, tmp_path / "b.parquet")
+    assert items(tmp_path / "b.parquet", skip_invalid=True) == [("a", "yes"), ("b", "no")]
+    (tmp_path / "c.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:200])
+    with pytest.raises(InputError, match="not parquet that can be read"):
+        items(tmp_path / "c.parquet")
+    monkeypatch.setattr(arrow, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r'needs pyarrow: pip install "minibert\[arrow\]"'):
+        items(tmp_path / "a.parquet")
+
+
+def test_a_folder_for_each_class_and_a_folder_of_brat(tmp_path: Path) -> None:
+    for name, text in (("good/1.txt", "fine"), ("good/2.txt", "two\nlines"), ("bad/1.txt", "dull")):
+        (tmp_path / "classes" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "classes" / name).write_text(text + "\n", encoding="utf-8")
+    assert items(tmp_path / "classes") == [("dull", "bad"), ("fine", "good"), ("two\nlines", "good")]
+    assert [record.fields["text"] for record in records(str(tmp_path / "classes"))] == ["dull", "fine", "two\nlines"]
+    brat = tmp_path / "brat"
+    brat.mkdir()
+    (brat / "a.txt").write_text("Ann met Bob.\nBob left.\n", encoding="utf-8")
+    (brat / "a.ann").write_text(
+        "T1\tPER 0 3\tAnn\nT2\tPER 8 11\tBob\nT3\tPER 0 3;8 11\tAnn Bob\nR1\tknows Arg1:T1 Arg2:T2\n#1\tNote T1\tx\n"
+    )
+    (brat / "b.txt").write_text("Nobody.\n", encoding="utf-8")
+    (brat / "b.ann").touch()
+    split = read_ner(str(brat))
+    assert [[(e.start, e.end, e.type) for e in s.entities] for s in split.items] == [[(0, 1, "PER"), (2, 3, "PER")], []]
+    assert split.notes["repaired"] == {
+        "discontinuous spans left aside": 1,
+        "annotations of brat that are no spans passed over": 2,
+    }
+    assert [record.fields["text"] for record in records(str(brat))] == ["Ann met Bob.\nBob left.", "Nobody."]
+    before = split.sha256
+    (brat / "b.ann").write_text("T1\tPER 0 6\tNobody\n")
+    assert read_ner(str(brat)).sha256 != before
+    (brat / "b.ann").write_text("T1\tPER zero\n")
+    with pytest.raises(InputError, match=r"b\.ann, line 1: 'T1' is not of the form"):
+        read_ner(str(brat))
+
+
+def test_tables_without_a_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("fine film,7,good\ndull,8,bad\n", encoding="utf-8")
+    with pytest.raises(InputError, match="name its columns: --columns label,text"):
+        items(path)
+    assert items(path, columns=["text", "id", "label"]) == [("fine film", "good"), ("dull", "bad")]
+    read = records(str(path), "auto", ReadOptions(columns=["text", "id", "label"]))
+    assert [record.fields["id"] for record in read] == ["7", "8"]
+    with pytest.raises(InputError, match="line 1: 3 cells, but --columns names 2 columns"):
+        items(path, columns=["text", "label"])
+    path = tmp_path / "b.tsv"
+    path.write_text("Ann left\tB-PER O\n", encoding="utf-8")
+    assert read_ner(str(path), "auto", ReadOptions(columns=["text", "tags"])).items[0].words == ["Ann", "left"]
+    path = tmp_path / "c.csv"
+    path.write_text("Ann left.,Who?,Ann\n", encoding="utf-8")
+    (question,) = read_span_qa(str(path), ReadOptions(columns=["context", "question", "answer"])).questions
+    assert question.answers[0].text == "Ann"
+
+
+@pytest.mark.parametrize("name", ["array.json", "pretty.json", "data.json", "lines.jsonl", "columns.json"])
+def test_standard_input_is_read_like_a_file(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(JSON[name].encode())))
+    assert [record.fields["text"] for record in records("-")] == LISTS["text"]
+
+
+def test_lines_answer_before_the_input_ends() -> None:
+    """A stream of objects is answered object by object, even where the first one could be a whole table."""
+    for first in ({"text": "a"}, {"words": ["a"], "id": [1]}, {"data": [1]}):
+        file = Endless(json.dumps(first).encode() + b"\n" + json.dumps({"text": "b"}).encode() + b"\n", 3)
+        stream = records_of(file)
+        assert next(stream).fields == first
+        assert next(stream).fields == {"text": "b"}
+
+
+class Endless(io.RawIOBase):
+    """Lines, and then more lines; an error if more than a few are read."""
+
+    def __init__(self, start: bytes, most: int) -> None:
+        self.lines = iter(start.splitlines(keepends=True))
+        self.left = most
+
+    def readline(self, size: int | None = -1) -> bytes:
+        self.left -= 1
+        assert self.left > 0, "reads ahead"
+        return next(self.lines, b'{"text": "more"}\n')
+
+
+def records_of(file: Any) -> Any:
+    class Stdin:
+        buffer = file
+
+    patch: Callable[..., None] = pytest.MonkeyPatch().setattr
+    patch(sys, "stdin", Stdin())
+    return records("-")

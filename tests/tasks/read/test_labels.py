@@ -1,0 +1,210 @@
+"""Labels of texts as files and tools write them: parsed or refused, never learnt as syntax."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minibert.errors import InputError
+from tasks.classification.data import ReadTexts, TextOptions, check_columns, read_texts
+from tasks.read.records import ReadOptions
+
+
+def write(folder: Path, name: str, content: Any) -> str:
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return str(path)
+
+
+def lines(*rows: Any) -> str:
+    return "\n".join(map(json.dumps, rows))
+
+
+def read(
+    path: str, kind: str = "single", columns: Sequence[str] = (), label: Sequence[str] = (), **o: Any
+) -> ReadTexts:
+    return read_texts(path, TextOptions(kind=kind, label_columns=label, read=ReadOptions(columns=columns, **o)))
+
+
+def labels(found: ReadTexts) -> list[Any]:
+    return [item.label for item in found.items]
+
+
+CHOICE = {"type": "choices", "value": {"choices": ["good"]}}
+SINGLE: dict[str, Any] = {
+    "doccano.jsonl": lines({"text": "a", "label": ["good"]}, {"text": "b", "label": ["bad"]}),
+    "label_studio.json": [
+        {"data": {"text": "a"}, "annotations": [{"result": [CHOICE]}]},
+        {"data": {"text": "b"}, "annotations": [{"result": [{"type": "choices", "value": {"choices": ["bad"]}}]}]},
+    ],
+    "label_studio_min.json": [{"text": "a", "sentiment": "good", "annotator": 1}, {"text": "b", "sentiment": "bad"}],
+    "label_studio.csv": 'text,choice,annotator\na,"{""choices"": [""good""]}",1\nb,bad,1\n',
+    "prodigy.jsonl": lines(
+        {"text": "a", "label": "good", "answer": "accept", "_task_hash": 1},
+        {"text": "c", "label": "good", "answer": "reject", "_task_hash": 2},
+        {"text": "b", "options": [{"id": "bad", "text": "Bad"}], "accept": ["bad"], "answer": "accept", "label": "x"},
+    ),
+    "spacy.json": [["a", {"cats": {"good": 1.0, "bad": 0.0}}], ["b", {"cats": {"good": 0.0, "bad": 1.0}}]],
+    "fasttext.txt": "__label__good a\n\n__label__bad\tb\n",
+    "quoted.tsv": "text\tlabel\na\t'good'\nb\tbad\n",
+    "chinese.csv": "文本,标签\na,good\nb,bad\n",
+    "intents.csv": "id,utterance,intent\n1,a,good\n2,b,bad\n",
+    "bodies.tsv": "body\tcategory\na\tgood\nb\tbad\n",
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_every_export_gives_the_same_labels(tmp_path: Path, name: str) -> None:
+    found = read(write(tmp_path, name, SINGLE[name]))
+    assert [(item.text, item.label) for item in found.items] == [("a", "good"), ("b", "bad")]
+    assert len(found.items) + sum(found.notes.left_out.values()) == found.notes.rows
+
+
+SEVERAL: dict[str, Any] = {
+    "json.csv": 'text,labels\na,"[""food"", ""price""]"\nb,[]\n',
+    "python.csv": "text,labels\na,\"['price', 'food']\"\nb,[]\n",
+    "breaks.csv": 'text,labels\na,"price\nfood"\nb,\n',
+    "doccano.jsonl": lines({"text": "a", "label": ["food", "price"]}, {"text": "b", "label": []}),
+    "fasttext.txt": "__label__price __label__food a\nplain\n".replace("plain", "__label__ b"),
+    "cats.json": [["a", {"cats": {"food": 1, "price": 1}}], ["b", {"cats": {"food": 0, "price": 0}}]],
+    "label_studio.csv": 'text,choice,annotator\na,"{""choices"": [""food"", ""price""]}",1\nb,,1\n',
+}
+
+
+@pytest.mark.parametrize("name", [name for name in SEVERAL if name != "fasttext.txt"])
+def test_several_labels_are_read_by_kind_multi_and_refused_without_it(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, name, SEVERAL[name])
+    assert labels(read(path, "multi")) == [("food", "price"), ()]
+    with pytest.raises(InputError, match=r"line [12](, \[0\])?: .*--kind multi reads several"):
+        read(path)
+
+
+def test_several_labels_of_fasttext(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", "__label__price __label__food a b\n__label__food c\n")
+    assert labels(read(path, "multi")) == [("food", "price"), ("food",)]
+
+
+def test_vectors_of_0_and_1_need_names(tmp_path: Path) -> None:
+    table = write(tmp_path, "a.csv", 'text,labels\na,"[1, 0, 1]"\nb,"[0, 0, 0]"\n')
+    objects = write(tmp_path, "a.jsonl", lines({"text": "a", "labels": [1, 0, 1]}, {"text": "b", "labels": [0, 0, 0]}))
+    for path in (table, objects):
+        for kind in ("single", "multi"):
+            with pytest.raises(InputError, match=r"\[1, 0, 1\], a vector of 0 and 1; .* 3 labels with --label-names"):
+                read(path, kind)
+        assert labels(read(path, "multi", label_names=["x", "y", "z"])) == [("x", "z"), ()]
+        with pytest.raises(InputError, match="but --label-names has 2 names"):
+            read(path, "multi", label_names=["x", "y"])
+    one = write(tmp_path, "b.jsonl", lines({"text": "a", "label": [0, 1]}, {"text": "b", "label": [1, 0]}))
+    assert labels(read(one, label_names=["no", "yes"])) == ["yes", "no"]
+    numbers = write(tmp_path, "c.jsonl", lines({"text": "a", "label": [0, 1]}, {"text": "b", "label": [1]}))
+    assert labels(read(numbers, "multi")) == [("0", "1"), ("1",)]  # of different lengths, so no vectors
+
+
+def test_a_column_of_0_and_1_for_each_label(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "id,comment_text,rude,loud\n1,a,1,0\n0,b,0,0\n1,c,1,1\n")
+    with pytest.raises(InputError, match=r"These have only 0 and 1: --kind multi --label-column rude loud$"):
+        read(path)
+    assert labels(read(path, "multi", label=["rude", "loud"])) == [("rude",), (), ("loud", "rude")]
+    with pytest.raises(InputError, match="several need --kind multi"):
+        read(path, label=["rude", "loud"])
+    with pytest.raises(InputError, match=r"--label-column lout is not among .*; did you mean loud\?"):
+        read(path, "multi", label=["rude", "lout"])
+    odd = write(tmp_path, "b.csv", "text,rude,loud\na,1,0\nb,2,0\n")
+    with pytest.raises(InputError, match="line 3: rude, loud is '2' in rude; expected 0 or 1"):
+        read(odd, "multi", label=["rude", "loud"])
+
+
+def test_numbers_become_names(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", lines({"text": "a", "label": 1}, {"text": "b", "label": 0}))
+    assert labels(read(path)) == ["1", "0"]
+    assert labels(read(path, label_names=["no", "yes"])) == ["yes", "no"]
+    with pytest.raises(InputError, match="label is '1', which is none of the 1 --label-names"):
+        read(path, label_names=["no"])
+
+
+REFUSED = {
+    "header.csv": ("text,label\na,x\nText,Label\nb,y\n", "line 3: repeats the header"),
+    "brackets.csv": ("text,label\na,[x y]\nb,y\n", "line 2: label is '.x y.', which looks like a list"),
+    "object.jsonl": ('{"text": "a", "label": {"x": "y"}}\n{"text": "b", "label": "y"}', r"line 1: label is an object"),
+    "nested.jsonl": ('{"text": "a", "label": ["[x]"]}\n{"text": "b", "label": "y"}', "a list inside a list"),
+    "task.json": ('[{"data": {"text": "a"}, "annotations": [], "predictions": []}, {"text": "b", "label": "y"}]',
+                  "a task without an annotation"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_looks_like_syntax_is_refused_by_line_or_left_out(tmp_path: Path, name: str) -> None:
+    content, message = REFUSED[name]
+    path = write(tmp_path, name, content)
+    with pytest.raises(InputError, match=message):
+        read(path)
+    found = read(path, skip_invalid=True)
+    assert found.notes.left_out == {"invalid rows": 1}
+    assert found.items[-1].label == "y"
+    assert len(found.items) + 1 == found.notes.rows
+
+
+def test_labels_that_look_like_missing_values_are_warned_of(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,label\na,x\nb,nan\nc,None\nd,nan\n")
+    found = read(path)
+    assert labels(found) == ["x", "nan", "None", "nan"]
+    (warning,) = found.notes.warnings
+    assert "3 labels look like missing values: nan (line 3), None (line 4)" in warning
+    found = read(path, skip_invalid=True)
+    assert labels(found) == ["x"]
+    assert sum(found.notes.left_out.values()) == 3
+    # "none" is only one label of several here, but -1 beside 0, 1 and 2 is Hugging Face's mark.
+    numbers = write(tmp_path, "b.jsonl", lines(*({"text": str(n), "label": n} for n in (-1, 0, 1, 2))))
+    assert "-1 is learnt as a label" in read(numbers).notes.warnings[0]
+    scores = write(tmp_path, "c.jsonl", lines(*({"text": str(n), "label": n} for n in (-1, 0, 1))))
+    assert not read(scores).notes.warnings
+
+
+def test_blank_rows_of_a_table_are_counted(tmp_path: Path) -> None:
+    found = read(write(tmp_path, "a.csv", "text,label\na,x\n,\n\nb,y\n"))
+    assert (len(found.items), found.notes.rows, found.notes.left_out) == (2, 3, {"blank rows": 1})
+
+
+def test_a_tab_on_every_line_separates_whatever_blanks_there_are(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", "New York\tbig city\nold York \tsmall one\n")
+    found = read_texts(path, TextOptions(layout="label-first"))
+    assert [(item.label, item.text) for item in found.items] == [("New York", "big city"), ("old York", "small one")]
+    path = write(tmp_path, "b.txt", "York\tbig city\nParis is\n")
+    found = read_texts(path, TextOptions(layout="label-first"))
+    assert [item.label for item in found.items] == ["York", "Paris"]
+
+
+# -- the study's sources, in their own layouts ------------------------------------------------------------------------
+
+
+def test_thucnews(tmp_path: Path) -> None:
+    path = write(tmp_path, "train.txt", "今日股市上涨\t2\n球队夺冠\t7\n2023 年 展望\t2\n")
+    assert [(i.text, i.label) for i in read(path).items][::2] == [("今日股市上涨", "2"), ("2023 年 展望", "2")]
+    assert labels(read(path, label_names=list("abcdefgh"))) == ["c", "h", "c"]
+    check_columns(path, TextOptions())
+
+
+def test_toutiao(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, "cat.txt", "65_!_101_!_news_culture_!_老城的 故事_!_老城,故事\n66_!_102_!_news_tech_!_新芯片_!_\n"
+    )
+    found = read(path)
+    assert [(i.text, i.label) for i in found.items] == [("老城的 故事", "news_culture"), ("新芯片", "news_tech")]
+    other = write(tmp_path, "pairs.txt", "yes_!_It rains._!_It is wet.\nno_!_It rains._!_It is dry.\n")
+    named = read(other, columns=["label", "sentence1", "sentence2"])
+    assert [(i.text, i.pair, i.label) for i in named.items][1] == ("It rains.", "It is dry.", "no")
+
+
+def test_multinli(tmp_path: Path) -> None:
+    def row(gold: str, n: int) -> dict[str, Any]:
+        return {"annotator_labels": [gold], "genre": "x", "gold_label": gold, "pairID": f"{n}e", "promptID": str(n),
+                "sentence1": f"It rains {n}.", "sentence1_parse": "(X)", "sentence2": f"It is wet {n}."}  # fmt: skip
+
+    golds = ("entailment", "neutral", "-", "contradiction")
+    path = write(tmp_path, "mnli.jsonl", lines(*(row(gold, n) for n, gold in enumerate(golds))))
+    found = read(path)
+    assert labels(found) == ["entailment", "neutral", "contradiction"]
+    assert (found.items[0].text, found.items[0].pair) == ("It rains 0.", "It is wet 0.")
+    assert found.notes.left_out == {'rows with the gold_label "-"': 1}

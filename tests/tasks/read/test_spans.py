@@ -1,0 +1,212 @@
+"""Named entities from the exports of annotation tools, with what is repaired, left out and refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minibert.errors import InputError
+from tasks.data import Split
+from tasks.ner.data import Sentence, read_ner
+from tasks.read.records import ReadOptions
+
+TEXT = "Mia Poe saw Lima."
+SPANS = [(0, 7, "PER"), (12, 16, "LOC")]
+FOUND = [("Mia Poe", "PER"), ("Lima", "LOC")]
+WORDS = ["Mia", "Poe", "saw", "Lima", "."]
+VALUES = [{"start": s, "end": e, "text": TEXT[s:e], "labels": [t]} for s, e, t in SPANS]
+RESULT = [{"id": "x", "from_name": "label", "to_name": "text", "type": "labels", "value": value} for value in VALUES]
+
+
+def quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"'
+
+
+EXPORTS: dict[str, Any] = {
+    "doccano.jsonl": {"id": 1, "text": TEXT, "label": SPANS},
+    "doccano_old.jsonl": {"id": 1, "data": TEXT, "labels": SPANS},
+    "doccano_relations.jsonl": {
+        "id": 1, "text": TEXT, "relations": [],
+        "entities": [{"id": n, "label": t, "start_offset": s, "end_offset": e} for n, (s, e, t) in enumerate(SPANS)],
+    },
+    "doccano_content.json": [{"content": TEXT, "annotations": [
+        {"label": t, "start_offset": s, "end_offset": e, "user": 1} for s, e, t in SPANS]}],
+    "label_studio.json": [{"id": 1, "data": {"text": TEXT}, "annotations": [{"id": 2, "result": RESULT}], "meta": {}}],
+    "label_studio_old.json": [{"data": {"text": TEXT}, "completions": [{"result": RESULT}]}],
+    "label_studio_min.json": [{"text": TEXT, "label": VALUES, "annotator": 1}],
+    "label_studio_named.json": [{"text": TEXT, "my_names": VALUES, "annotator": 1}],
+    "label_studio.csv": f"text,id,my_names,annotator\n{TEXT},1,{quoted(json.dumps(VALUES))},1\n",
+    "label_studio.conll": "-DOCSTART- -X- O\n" + "".join(
+        f"{w} -X- _ {t}\n" for w, t in zip(WORDS, ["B-PER", "I-PER", "O", "B-LOC", "O"], strict=True)),
+    "prodigy.jsonl": {"text": TEXT, "_task_hash": 1, "tokens": [{"text": w, "id": n} for n, w in enumerate(WORDS)],
+                      "spans": [{"start": s, "end": e, "label": t, "token_start": 0} for s, e, t in SPANS],
+                      "answer": "accept"},
+    "spacy.json": [[TEXT, {"entities": SPANS}]],
+    "spacy_web.json": {"classes": ["PER", "LOC"], "annotations": [[TEXT, {"entities": SPANS}]]},
+    "gliner.json": [{"tokenized_text": WORDS, "ner": [[3, 3, "LOC"], [0, 1, "PER"]]}],
+    "cluener.jsonl": {"text": TEXT, "label": {"PER": {"Mia Poe": [[0, 6]]}, "LOC": {"Lima": [[12, 15]]}}},
+    "paddle.tsv": "text_a\tlabel\n" + "\x02".join(WORDS) + "\t" + "\x02".join(["B-PER", "I-PER", "O", "B-LOC", "O"]),
+    "paddle_uie.jsonl": "\n".join(json.dumps({"content": TEXT, "prompt": t, "result_list": [
+        {"text": TEXT[s:e], "start": s, "end": e}]}) for s, e, t in SPANS),
+    "datasets.jsonl": {"tokens": WORDS, "ner_tags": [1, 2, 0, 3, 0]},
+    "nested_values.jsonl": {"text": TEXT, "spans": [{"value": value} for value in VALUES]},
+}  # fmt: skip
+NAMES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+
+
+def write(folder: Path, name: str, content: Any) -> str:
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return str(path)
+
+
+def entities(split: Split[Sentence]) -> list[list[tuple[str, str]]]:
+    found = []
+    for item in split.items:
+        text, places = item.laid_out()
+        found.append([(text[places[s][0] : places[e - 1][1]], type_) for s, e, type_ in item.entities])
+    return found
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_every_export_gives_the_same_entities(tmp_path: Path, name: str) -> None:
+    split = read_ner(write(tmp_path, name, EXPORTS[name]), "auto", ReadOptions(label_names=NAMES))
+    assert entities(split) == [FOUND]
+    assert split.notes["rows"] == 1 + (name == "paddle_uie.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({**EXPORTS["prodigy.jsonl"], "answer": "reject"}, "rows with the answer reject"),
+        ({**EXPORTS["prodigy.jsonl"], "answer": "ignore"}, "rows with the answer ignore"),
+        (
+            {"data": {"text": TEXT}, "annotations": [{"result": RESULT, "was_cancelled": True}]},
+            "cancelled annotations",
+        ),
+    ],
+)
+def test_what_the_annotator_rejected_is_left_out_and_counted(tmp_path: Path, row: Any, reason: str) -> None:
+    split = read_ner(write(tmp_path, "a.json", [row, EXPORTS["prodigy.jsonl"], row]))
+    assert len(split.items) == 1
+    assert split.notes["left_out"] == {reason: 2}
+    assert any(f"2 {reason}" in line for line in split.understood)
+
+
+def test_of_several_annotations_the_ground_truth_counts(tmp_path: Path) -> None:
+    row = {"data": {"text": TEXT}, "annotations": [{"result": []}, {"result": RESULT, "ground_truth": True}]}
+    split = read_ner(write(tmp_path, "a.json", [row]))
+    assert entities(split) == [FOUND]
+    assert split.notes["repaired"] == {"further annotations of one text passed over": 1}
+
+
+def test_an_accepted_row_without_spans_has_no_entities(tmp_path: Path) -> None:
+    rows = [{"text": "Nobody came.", "_task_hash": 1, "answer": "accept"}, EXPORTS["prodigy.jsonl"]]
+    assert entities(read_ner(write(tmp_path, "a.json", rows))) == [[], FOUND]
+
+
+def test_a_blank_cell_of_label_studio_has_no_spans(tmp_path: Path) -> None:
+    content = EXPORTS["label_studio.csv"] + "Nobody came.,2,,1\n"
+    split = read_ner(write(tmp_path, "a.csv", content))
+    assert entities(split) == [FOUND, []]
+    assert split.notes["repaired"] == {"blank cells read as no spans": 1}
+
+
+def test_spans_are_trimmed_and_read_once(tmp_path: Path) -> None:
+    row = {"text": " Mia Poe saw Lima", "label": [[0, 9, "PER"], [1, 8, "PER"], [1, 8, "PER"]]}
+    split = read_ner(write(tmp_path, "a.jsonl", row))
+    assert entities(split) == [[("Mia Poe", "PER")]]
+    assert split.notes["repaired"] == {"spans trimmed of white space": 1, "duplicate spans read once": 2}
+
+
+def test_the_text_is_in_the_column_that_is_named(tmp_path: Path) -> None:
+    row = {"text": "not this one", "Blurb": TEXT, "marks": SPANS}
+    path = write(tmp_path, "a.jsonl", row)
+    assert entities(read_ner(path, text_column="blurb", tag_column="marks")) == [FOUND]
+    with pytest.raises(InputError, match=r"line 1: has no --text-column blurp; did you mean Blurb\?"):
+        read_ner(path, text_column="blurp")
+    with pytest.raises(InputError, match=r"line 1: has no --tag-column mark; did you mean marks\?"):
+        read_ner(path, text_column="blurb", tag_column="mark")
+    table = write(tmp_path, "b.csv", "blurb,marks\nMia saw,B-PER O\n")
+    assert entities(read_ner(table, text_column="blurb", tag_column="marks")) == [[("Mia", "PER")]]
+
+
+BAD: dict[str, tuple[Any, str]] = {
+    "unlabelled.jsonl": ({"text": TEXT}, "text without a list of spans"),
+    "task.json": ([{"data": {"text": TEXT}, "annotations": [], "predictions": []}], "a task without an annotation"),
+    "labels.jsonl": ({"text": TEXT, "label": [{"start": 0, "end": 3, "labels": ["A", "B"]}]}, "has 2 labels"),
+    "ids.jsonl": ({"text": TEXT, "label": [[0, 3, 7]]}, "the labels of the spans are numbers; .*--label-names"),
+    "tags.jsonl": ({"tokens": WORDS, "ner_tags": [0, 0, 0, 0, 1]}, "the tags are numbers; .*--label-names"),
+    "cluener.jsonl": ({"text": TEXT, "label": {"A": {"Mia": 3}}}, "A of 'Mia' is 3, not a list"),
+    "cluener2.jsonl": ({"text": TEXT, "label": {"A": {"Mia": [[0]]}}}, r"is a list, not \[start, last\]"),
+    "gliner.jsonl": ({"tokenized_text": WORDS, "ner": [[0, 9, "A"]]}, "0 to 9 is outside the 5 tokens"),
+    "gliner2.jsonl": ({"tokenized_text": WORDS, "ner": [[0, 2, "A"], [2, 3, "B"]]}, "overlaps another"),
+    "own.jsonl": ({"text": TEXT, "label": [{"start": 0, "end": 3, "label": "A", "text": "Zoe"}]}, "has the text 'Zoe'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_rows_that_cannot_be_used_are_refused_or_left_out(tmp_path: Path, name: str) -> None:
+    content, message = BAD[name]
+    path = write(tmp_path, name, content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_ner(path)
+    assert "--skip-invalid leaves out rows like this one" in str(caught.value)
+    rows = content if isinstance(content, list) else [content]
+    mixed = write(tmp_path, "mixed.jsonl", "\n".join(map(json.dumps, [*rows, EXPORTS["doccano.jsonl"]])))
+    split = read_ner(mixed, "auto", ReadOptions(skip_invalid=True))
+    assert entities(split) == [FOUND]
+    assert split.notes["left_out"] == {"invalid rows": 1}
+    assert any("mixed.jsonl, line 1" in line for line in split.understood)
+
+
+# -- offsets ----------------------------------------------------------------------------------------------------------
+
+WIDE = "🎉🎉 Mia Poe saw Lima again."
+
+
+def units(text: str, start: int, end: int, codec: str) -> list[int]:
+    size = {"utf16": "utf-16-le", "bytes": "utf-8"}.get(codec)
+    if size is None:
+        return [start, end]
+    per = 2 if codec == "utf16" else 1
+    return [len(text[:start].encode(size)) // per, len(text[:end].encode(size)) // per]
+
+
+@pytest.mark.parametrize("unit", ["characters", "utf16", "bytes"])
+@pytest.mark.parametrize("own_text", [False, True])
+def test_the_unit_of_offsets_is_recognised(tmp_path: Path, unit: str, own_text: bool) -> None:
+    rows = []
+    for text in (WIDE, "Señor " + WIDE, "a 😀 b Mia Poe"):
+        start = text.index("Mia")
+        first, last = units(text, start, start + 7, unit)
+        rows.append({"text": text, "label": [{"start": first, "end": last, "label": "PER"}]})
+        if own_text:
+            rows[-1]["label"][0]["text"] = "Mia Poe"  # type: ignore[index]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    split = read_ner(path)
+    assert entities(split) == [[("Mia Poe", "PER")]] * 3
+    assert not any("beyond U+FFFF" in line for line in split.understood)
+    counted = [name for name in split.notes.get("repaired", {}) if "converted from" in name]
+    assert len(counted) == (unit != "characters")
+    assert entities(read_ner(path, offsets=unit)) == [[("Mia Poe", "PER")]] * 3
+
+
+def test_where_the_file_does_not_show_the_unit_it_is_warned_of(tmp_path: Path) -> None:
+    """Every Chinese character is a word, so every place fits."""
+    rows = [{"text": "🎉今天在北京开会讨论", "label": [[4, 6, "LOC"]]}, {"text": "今天", "label": []}]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    split = read_ner(path)
+    (warning,) = [line for line in split.understood if "beyond U+FFFF" in line]
+    assert f"{path}, line 1: " in warning
+    assert "--offsets" in warning
+    assert entities(split)[0] == [("北京", "LOC")]
+    assert entities(read_ner(path, offsets="utf16"))[0] == [("在北", "LOC")]
+
+
+def test_a_spans_own_text_moves_it(tmp_path: Path) -> None:
+    row = {"text": "Lima, and Lima again", "label": [{"start": 9, "end": 13, "label": "LOC", "text": "Lima"}]}
+    split = read_ner(write(tmp_path, "a.jsonl", row))
+    assert split.items[0].entities[0].start == 3
+    assert split.notes["repaired"] == {"spans moved to where their own text stands": 1}

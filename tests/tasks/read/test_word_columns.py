@@ -1,0 +1,131 @@
+"""A word a line: what separates, which columns count, comments, and tags in other forms."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibert.errors import InputError
+from tasks.ner.data import read_ner
+from tasks.ner.tag_forms import usual_form
+from tasks.read.records import ReadOptions
+
+SENTENCE = [("Mia", "B-PER"), ("Poe", "I-PER"), ("saw", "O"), ("Lima", "B-LOC")]
+FOUND = [(0, 2, "PER"), (3, 4, "LOC")]
+
+FORMS = {
+    "B_PER": ("B_PER I_PER O B_LOC", ("PER", "LOC")),
+    "PER-B": ("PER-B PER-I O LOC-B", ("PER", "LOC")),
+    "PER_B": ("PER_B PER_I O LOC_B", ("PER", "LOC")),
+    "BILOU": ("B-PER L-PER O U-LOC", ("PER", "LOC")),
+    "BMEWO": ("B-PER E-PER O W-LOC", ("PER", "LOC")),
+    "BILOU and suffix": ("PER-B PER-L O LOC-U", ("PER", "LOC")),
+    "lower": ("b-per i-per o b-loc", ("per", "loc")),
+    "lower with O": ("b-per i-per O b-loc", ("per", "loc")),
+    "bare": ("B I O B", ("ENTITY", "ENTITY")),
+    "bare BIOES": ("B E O S", ("ENTITY", "ENTITY")),
+    "hyphens": ("B-PER-x I-PER-x O B-LOC", ("PER-x", "LOC")),
+}
+
+
+def write(folder: Path, content: str, name: str = "a.txt") -> str:
+    path = folder / name
+    path.write_text(content, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_tags_of_every_form_are_read(tmp_path: Path, form: str) -> None:
+    tags, types = FORMS[form]
+    rows = zip((word for word, _ in SENTENCE), tags.split(), strict=True)
+    split = read_ner(write(tmp_path, "".join(f"{word} {tag}\n" for word, tag in rows)))
+    (sentence,) = split.items
+    assert [tuple(entity) for entity in sentence.entities] == [(0, 2, types[0]), (3, 4, types[1])]
+    assert sentence.num_repaired == 0
+    assert ("repaired" in split.notes) == (form != "hyphens")
+
+
+@pytest.mark.parametrize(
+    "tags", [["PER", "O"], ["B-PER", "PER-I", "O"], ["B-PER", "Z-PER"], ["NN", "VB"], ["O", "o", "B_X"], ["I", "X"]]
+)
+def test_tags_that_no_one_form_fits_are_refused(tmp_path: Path, tags: list[str]) -> None:
+    assert usual_form(tags) is None
+    with pytest.raises(InputError, match=r"line [12]: unknown tag"):
+        read_ner(write(tmp_path, "".join(f"word {tag}\n" for tag in tags)))
+
+
+@given(st.lists(st.text("BIESMLUWObi-_PX", min_size=1, max_size=4), max_size=5))
+def test_a_form_gives_every_tag_a_usual_one(tags: list[str]) -> None:
+    usual = usual_form(tags)
+    if usual is not None:
+        for tag in tags:
+            assert usual[tag] == "O" or (usual[tag][0] in "BIESM" and usual[tag][1] == "-" and len(usual[tag]) > 2)
+            assert tag.upper() == "O" or usual[tag] != "O"  # no entity is lost
+
+
+def test_a_tab_on_every_line_separates(tmp_path: Path) -> None:
+    split = read_ner(write(tmp_path, "New York\tB-LOC\nis \tO\n \tO\n"))
+    assert split.items[0].words == ["New York", "is ", " "]
+    mixed = read_ner(write(tmp_path, "New\tB-LOC\nYork I-LOC\n"))
+    assert mixed.items[0].words == ["New", "York"]
+
+
+def test_comment_lines_are_passed_over_and_words_with_the_sign_kept(tmp_path: Path) -> None:
+    content = "# id 7\tdomain=x\n#tag O\nMia B-PER\n# O\n\n# text = Mia went\n#\nLima B-LOC\n"
+    split = read_ner(write(tmp_path, content))
+    assert [sentence.words for sentence in split.items] == [["#tag", "Mia", "#"], ["Lima"]]
+    assert split.notes["repaired"] == {"comment lines passed over": 3}
+
+
+def test_the_columns_of_words_and_tags(tmp_path: Path) -> None:
+    after = write(tmp_path, "".join(f"{word}\t{tag}\t+\n" for word, tag in SENTENCE))
+    with pytest.raises(InputError, match=r"line 1: unknown tag '\+'.* Column 2 has tags: --tag-column 2\."):
+        read_ner(after)
+    assert [tuple(e) for e in read_ner(after, tag_column="2").items[0].entities] == FOUND
+    numbered = write(tmp_path, "".join(f"{n}\t{word}\t{tag}\n" for n, (word, tag) in enumerate(SENTENCE, 1)) * 1)
+    split = read_ner(numbered)
+    assert split.items[0].words == [word for word, _ in SENTENCE]
+    assert split.notes["text_column"] == "2 (the first one numbers the words)"
+    assert read_ner(numbered, text_column="1").items[0].words == ["1", "2", "3", "4"]
+    for column in ("0", "x", "²", "9" * 20):
+        with pytest.raises(InputError, match="give the column's number, from 1"):
+            read_ner(after, tag_column=column)
+    with pytest.raises(InputError, match="line 1: 3 columns, so there is no column 4"):
+        read_ner(after, tag_column="4")
+
+
+def test_blank_words_and_cells_are_named_as_such(tmp_path: Path) -> None:
+    for content, line in (("Mia B-PER\n\t O\n", 2), ("\tO\nMia\tB-PER\n", 1), ("a x O\n x O\n", 2)):
+        with pytest.raises(InputError, match=f"line {line}: the word is blank"):
+            read_ner(write(tmp_path, content))
+    split = read_ner(write(tmp_path, "Mia\tB-PER\t\t\nsaw\tO\t\n"))
+    assert split.notes["repaired"] == {"blank cells at the end of a line dropped": 2}
+
+
+def test_tags_inside_the_text_are_named_as_such(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="line 1: tags inside the text"):
+        read_ner(write(tmp_path, "<PER>Mia Poe</PER> saw <LOC>Lima</LOC>.\n"))
+
+
+def test_a_sentence_with_a_bad_line_is_left_out_as_a_whole(tmp_path: Path) -> None:
+    path = write(tmp_path, "Mia B-PER\nPoe\nsaw\n\nLima B-LOC\n\nsaw X-Y\n")
+    split = read_ner(path, "bio", ReadOptions(skip_invalid=True))
+    assert [sentence.words for sentence in split.items] == [["Lima"]]
+    assert (split.notes["rows"], split.notes["left_out"]) == (3, {"invalid rows": 2})
+
+
+def test_tags_that_are_numbers_get_names(tmp_path: Path) -> None:
+    path = write(tmp_path, "Mia 1\nPoe 2\nsaw 0\n")
+    with pytest.raises(InputError, match="Numbers need names: --label-names"):
+        read_ner(path)
+    names = ("O", "B-PER", "I-PER")
+    assert [tuple(e) for e in read_ner(path, "auto", ReadOptions(label_names=names)).items[0].entities] == [
+        (0, 2, "PER")
+    ]
+
+
+def test_a_row_that_repeats_the_header_is_refused(tmp_path: Path) -> None:
+    for content in ("word,tag\nMia,B-PER\nWord,Tag\n", "text,tags\nMia,B-PER\ntext,tags\n"):
+        with pytest.raises(InputError, match="line 3: repeats the header"):
+            read_ner(write(tmp_path, content, "a.csv"))
