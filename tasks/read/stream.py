@@ -108,7 +108,7 @@ def _json_objects(lines: Iterable[str], name: str) -> Iterator[Record]:
         place = f"{name}, line {number}"
         try:
             fields = json.loads(line)
-            json.dumps(fields, ensure_ascii=False).encode()
+            json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()  # NaN would make the answer no JSON
         except UnicodeEncodeError:
             raise InputError(rf"{place}: an escape \uD800 to \uDFFF stands alone, which is not a character.") from None
         except (ValueError, RecursionError) as error:
