@@ -28,6 +28,8 @@ from minibert.errors import InputError
 from minibert.families import FAMILIES
 from minibert.formats.conversion import convert
 from minibert.formats.source import FORMATS, MODELS, ConversionSource, open_source
+from minibert.shown import shown
+from tasks.run.console import run_main
 
 SCRIPT = "python tools/convert_weights.py"
 
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
         report = convert(source, arguments.destination, to=arguments.to)
         differences = verify(source, Path(report.destination)) if arguments.verify else None
     except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(error, most=4000)}", file=sys.stderr)
         return 2
     if arguments.json:
         print(json.dumps({**report.to_dict(), "verified": differences}, ensure_ascii=False))
@@ -181,4 +183,4 @@ def _our_outputs(output: Any) -> dict[str, Tensor]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(lambda: sys.exit(main()))

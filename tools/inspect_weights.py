@@ -18,6 +18,8 @@ from torch import Tensor
 from minibert.errors import InputError
 from minibert.formats.source import open_any_tensors
 from minibert.hub import resolve
+from minibert.shown import shown
+from tasks.run.console import run_main
 
 SCRIPT = "python tools/inspect_weights.py"
 
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
             return _list(arguments.path, as_json=arguments.json)
         return _compare(arguments.path, arguments.other, as_json=arguments.json)
     except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(error, most=4000)}", file=sys.stderr)
         return 2
 
 
@@ -120,4 +122,4 @@ def _bytes(tensor: Tensor) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(lambda: sys.exit(main()))

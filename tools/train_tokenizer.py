@@ -15,7 +15,9 @@ from pathlib import Path
 
 from minibert import Tokenizer
 from minibert.errors import InputError
+from minibert.shown import shown
 from tasks.pretraining.corpus import read_corpus
+from tasks.run.console import run_main
 
 SCRIPT = "python tools/train_tokenizer.py"
 KINDS = {"wordpiece": "bert", "unigram": "albert", "bpe": "roberta"}
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
         tokenizer = train(arguments.kind, arguments.corpus, arguments.vocab_size)
         tokenizer.save_pretrained(arguments.out)
     except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {shown(error, most=4000)}", file=sys.stderr)
         return 2
     print(f"{tokenizer.vocab_size:,} entries, saved to {arguments.out}")
     return 0
@@ -66,4 +68,4 @@ def train(kind: str, corpus: Sequence[str], vocab_size: int) -> Tokenizer:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(lambda: sys.exit(main()))

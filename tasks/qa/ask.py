@@ -5,6 +5,7 @@ from pathlib import Path
 
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
+from minibert.shown import shown
 from tasks.qa.settings import QaSettings, ask_parser, question_parser
 from tasks.qa.task import QaTask
 from tasks.run.command import run_task
@@ -33,9 +34,9 @@ def ask(questions: Sequence[str], arguments: Sequence[str]) -> None:
     predictor = Predictor.load(task, open_checkpoint(options.weights), device=options.device)
     items = [task.parse_input({"text": question}, f"--ask {question}") for question in questions]
     for answer in predictor.answer(items):
-        print(f"{answer['question']}\n  -> {answer['label']}")
+        print(f"{shown(answer['question'])}\n  -> {shown(answer['label'])}")
         for best in answer["answers"]:
-            print(f"     {best['probability']:6.1%}  {best['label']}")
+            print(f"     {best['probability']:6.1%}  {shown(best['label'])}")
 
 
 def main(argv: Sequence[str] | None = None) -> Path | None:
