@@ -5,6 +5,7 @@ every label to train on, and k others to choose the best epoch. All methods get 
 same held-out texts. The smaller draws of a seed are parts of its larger ones.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -71,27 +72,28 @@ def compare_shots(
     pool, test = _pool_and_test(first)
     draws = _draw_all(pool, [each for each in counts if each != "0"], settings)
     untrained = _untrained(type(first)(settings), pool, test)  # before anything is written, as it may be refused
-    folder = new_grid_folder(first, "shots", option="--shots", resume=resume, mark="data/test.jsonl")
-    (folder / "data").mkdir(exist_ok=True)
-    cells = _cells(methods, draws, _write(folder / "data" / "test.jsonl", test), folder, fixed_epochs)
-    rows = {}
-    if "0" in counts:
-        metrics = _score(untrained, test, folder / f"{name}-0", command)
-        rows["0"] = [_row("0", name, [metrics], runs=[f"{name}-0"])]
-    results = run_cells(cells, folder, command=command, resume=resume) if cells else Results()
-    for each in dict.fromkeys(each for each, _ in draws):
-        rows[each] = _rows(each, methods, results, [key for key in draws if key[0] == each])
-    content = {
-        "task": first.name,
-        "rows": [row for each in counts for row in rows[each]],
-        "train": {"path": pool.source, "sha256": pool.sha256, **first.describe(pool)},
-        "test": {"path": test.source, "sha256": test.sha256, **first.describe(test)},
-        "seeds": list(_seeds(settings)),
-    }
-    comparison = write_comparison(folder, settings, results, command=command, started=started, content=content)
-    print("\n" + table(comparison))
-    print(f"saved to {folder}")
-    return folder
+    with contextlib.ExitStack() as held:
+        folder = new_grid_folder(first, "shots", option="--shots", resume=resume, held=held, mark="data/test.jsonl")
+        (folder / "data").mkdir(exist_ok=True)
+        cells = _cells(methods, draws, _write(folder / "data" / "test.jsonl", test), folder, fixed_epochs)
+        rows = {}
+        if "0" in counts:
+            metrics = _score(untrained, test, folder / f"{name}-0", command)
+            rows["0"] = [_row("0", name, [metrics], runs=[f"{name}-0"])]
+        results = run_cells(cells, folder, command=command, resume=resume) if cells else Results()
+        for each in dict.fromkeys(each for each, _ in draws):
+            rows[each] = _rows(each, methods, results, [key for key in draws if key[0] == each])
+        content = {
+            "task": first.name,
+            "rows": [row for each in counts for row in rows[each]],
+            "train": {"path": pool.source, "sha256": pool.sha256, **first.describe(pool)},
+            "test": {"path": test.source, "sha256": test.sha256, **first.describe(test)},
+            "seeds": list(_seeds(settings)),
+        }
+        comparison = write_comparison(folder, settings, results, command=command, started=started, content=content)
+        print("\n" + table(comparison))
+        print(f"saved to {folder}")
+        return folder
 
 
 def _seeds(settings: RunSettings) -> range:

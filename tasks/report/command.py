@@ -21,12 +21,22 @@ def main(argv: Sequence[str] | None = None) -> Path:
         InputError: the folder has no figures, or cannot be written.
     """
     folder = Path(parser().parse_args(argv).folder)
-    if (folder / _COMPARISON).is_file():
-        page = _comparison(folder)
-    elif (folder / _RUN).is_file():
-        page = _run(folder)
-    else:
-        raise InputError(f"{folder}: has neither {_RUN} nor {_COMPARISON}; name the folder of a run or a comparison.")
+    try:
+        if (folder / _COMPARISON).is_file():
+            page = _comparison(folder)
+        elif (folder / _RUN).is_file():
+            page = _run(folder)
+        else:
+            raise InputError(
+                f"{folder}: has neither {_RUN} nor {_COMPARISON}; name the folder of a run or a comparison."
+            )
+    except InputError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:  # a record may hold anything
+        raise InputError(
+            f"{folder}: its figures have another form than this version writes ({type(error).__name__}: {error}); draw "
+            "it with the version that made it, or repeat the run."
+        ) from None
     print(f"report {page}")
     return page
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import Diverged, InputError
-from minibert.files import read_json_object, write_atomically, write_json
+from minibert.files import write_atomically, write_json
 from minibert.training import Metric, choose_device
 from tasks.run import folder as run_folder
 from tasks.run.interrupts import resume_hint
@@ -63,14 +63,23 @@ class Results:
         return list(dict.fromkeys([*self.failures, *of_runs]))
 
 
-def new_grid_folder(task: AnyTask, name: str, *, option: str, resume: bool, mark: str = f"*/{SETTINGS_FILE}") -> Path:
-    """The folder of a grid: ``--out``, or a new one.
+def new_grid_folder(
+    task: AnyTask,
+    name: str,
+    *,
+    option: str,
+    resume: bool,
+    held: contextlib.ExitStack,
+    mark: str = f"*/{SETTINGS_FILE}",
+) -> Path:
+    """The folder of a grid: ``--out``, or a new one; it is this process's until ``held`` closes.
 
     Args:
         task: with the settings of the first cell.
         name: for a new folder.
         option: the option that asked for several runs.
         resume: the folder may hold a grid.
+        held: see :func:`~tasks.run.folder.new_run_folder`.
         mark: a pattern for a file by which a grid of this kind is recognised.
 
     Raises:
@@ -78,7 +87,7 @@ def new_grid_folder(task: AnyTask, name: str, *, option: str, resume: bool, mark
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(f"{option}: several runs under torchrun would share its processes; start them one by one.")
-    return run_folder.new_run_folder(task.settings.out, task.name, name, resume=resume, mark=mark)
+    return run_folder.new_run_folder(task.settings.out, task.name, name, held=held, resume=resume, mark=mark)
 
 
 def run_cells(cells: Sequence[Cell], folder: Path, *, command: str, resume: bool) -> Results:
@@ -104,8 +113,6 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, command: str, resume: bool
             continues = isinstance(error, InputError if results.runs else Diverged)
             with contextlib.suppress(OSError):  # folders with files in them stay
                 target.rmdir()
-                if not continues:
-                    folder.rmdir()
             if isinstance(error, KeyboardInterrupt) and results.runs:
                 print(resume_hint(command, folder), file=sys.stderr)
             if not continues:
@@ -126,7 +133,7 @@ def _run_cell(cell: Cell, target: Path, baseline: dict[str, Any] | None, resume:
     run_folder.remove_unfinished_files(target)
     command = f"python -m tasks.{cell.task.name} --config {shlex.quote(str(target / SETTINGS_FILE))}"
     train(cell.task, command=command, folder=target, baseline=baseline, resume=resume)
-    return read_json_object(target / run_folder.METRICS_FILE)
+    return run_folder.read_metrics(target)
 
 
 def spread(values: Sequence[float], metric: Metric) -> dict[str, Any]:

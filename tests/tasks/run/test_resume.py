@@ -27,6 +27,10 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 SMALL = ["--weights", "random", "--epochs", "4", "--batch-size", "8", "--precision", "fp32", "--no-baseline"]
 
 
+# What is left of a kill before the first checkpoint: settings like SMALL.
+LEFT = 'weights = "random"\nepochs = 4\nbatch_size = 8\nprecision = "fp32"\nbaseline = false\nr_drop = 1.0\ntext_column = "text"\nlabel_column = "label"\n'
+
+
 @pytest.fixture(autouse=True)
 def _signals_as_before() -> Iterator[None]:
     """``run_main`` changes the handler of the whole process."""
@@ -171,7 +175,7 @@ def test_a_failed_run_takes_only_its_own_new_folder_away(train: str, tmp_path: P
         registry.run("classification", [*options, "--out", str(out)])
     assert not out.exists()
     out.mkdir()
-    (out / "settings.toml").touch()  # what is left of a kill before the first checkpoint
+    (out / "settings.toml").write_text(LEFT + f"train = {json.dumps(train)}\nlr = 1e30\n", encoding="utf-8")
     (out / ".model.safetensors.123.tmp").touch()
     (out / "notes.txt").touch()
     with pytest.raises(InputError, match="diverged"):
