@@ -27,8 +27,16 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 SMALL = ["--weights", "random", "--epochs", "4", "--batch-size", "8", "--precision", "fp32", "--no-baseline"]
 
 
-# What is left of a kill before the first checkpoint: settings like SMALL.
-LEFT = 'weights = "random"\nepochs = 4\nbatch_size = 8\nprecision = "fp32"\nbaseline = false\nr_drop = 1.0\ntext_column = "text"\nlabel_column = "label"\n'
+# What is left of a kill before the first checkpoint: the settings of SMALL.
+LEFT = """
+weights = "random"
+epochs = 4
+batch_size = 8
+precision = "fp32"
+r_drop = 1.0
+baseline = false
+text_column = "text"
+"""
 
 
 @pytest.fixture(autouse=True)
