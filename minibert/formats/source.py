@@ -22,7 +22,7 @@ from minibert.files import read_json_object
 from minibert.formats import huggingface
 from minibert.formats.fairseq import checkpoint as fairseq
 from minibert.formats.google import checkpoint as google
-from minibert.formats.names import NameTable, Readers, Slot, encoder_prefix, match_names, shorten
+from minibert.formats.names import NameTable, Readers, Slot, check_layers, encoder_prefix, match_names, shorten
 from minibert.heads import (
     CrfTokenClassifier,
     MultipleChoiceClassifier,
@@ -193,6 +193,7 @@ def _open_huggingface(folder: Path, hidden_act: str | None) -> ConversionSource:
         config = EncoderConfig.from_dict(settings)
     except InputError as error:
         raise InputError(f"{path}: {str(error).removeprefix('config: ')}") from None
+    check_layers(config, len(tensors), path)
     head = huggingface.head_of(tensors, config.family, settings.get("architectures"))
     if head == "ForQuestionAnswering":
         config = config.with_labels({0: "LABEL_0", 1: "LABEL_1"})

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from minibert.errors import InputError
+from minibert.formats.names import check_number
 from minibert.formats.zip_layout import check_entries, check_layout
 
 _ZIP_START = b"PK\x03\x04"  # of the zip archives that torch.save writes since torch 1.6
@@ -140,6 +141,7 @@ def plain_tensors(state: Any, path: Path) -> dict[str, Tensor]:
     """
     if not isinstance(state, dict) or not all(type(name) is str and len(name) <= 300 for name in state):
         raise InputError(f"{path}: is not a dictionary of tensors.")
+    check_number(len(state), path)
     total = 0
     for name, value in state.items():
         if not (isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"):

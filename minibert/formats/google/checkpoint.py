@@ -35,6 +35,7 @@ from minibert.formats.names import (
     GetTensor,
     NameTable,
     Readers,
+    check_layers,
     encoder_prefix,
 )
 
@@ -108,6 +109,7 @@ def open_google_checkpoint(prefix: Path, *, hidden_act: str | None = None) -> Go
         config = EncoderConfig.from_dict(settings)
     except InputError as error:
         raise InputError(f"{path}: {str(error).removeprefix('config: ')}") from None
+    check_layers(config, len(tensors), path)
     head = next((head for head, rows in HEADS.items() if any(name in tensors for name in rows)), "Model")
     if head == "ForSequenceClassification":
         shape = bundle.entry("output_weights").shape if "output_weights" in tensors else ()
