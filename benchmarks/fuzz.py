@@ -22,8 +22,8 @@ from pathlib import Path
 import torch
 from bundle_files import DATA, GOOD, MUTATIONS, block_of, mangled, place, table_of
 from conftest import GOLDEN
-from mutations import mutate
 
+from benchmarks.attack.damage import mutate
 from minibert.errors import InputError
 from minibert.formats import huggingface
 from minibert.formats.fairseq import checkpoint as fairseq

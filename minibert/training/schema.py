@@ -34,7 +34,12 @@ def form_damage(given: Any, own: Any, name: str) -> str | None:
 
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number, but no boolean."""
-    return type(value) in (int, float) and -1e300 < value < 1e300 and math.isfinite(value)
+    return is_figure(value) and math.isfinite(value)
+
+
+def is_figure(value: Any) -> bool:
+    """Whether a value is a number, which may be NaN or infinite, but no boolean."""
+    return type(value) is float or (type(value) is int and abs(value) < _MOST)
 
 
 def _is_count(value: Any, least: int = 0) -> bool:
@@ -49,7 +54,7 @@ def progress_damage(given: Any, fields: Mapping[str, Any]) -> str | None:
     counts = ("step", "epoch_step", "num_targets", "num_tokens", "epochs_without_best", "num_records")
     wrong += [name for name in counts if not _is_count(given[name])]
     wrong += [name for name in ("loss_sum", "seconds") if not is_number(given[name])]
-    wrong += [name for name in ("best", "best_loss") if given[name] is not None and not is_number(given[name])]
+    wrong += [name for name in ("best", "best_loss") if given[name] is not None and not is_figure(given[name])]
     if given["best_step"] is not None and not _is_count(given["best_step"]):
         wrong.append("best_step")
     if wrong:
@@ -58,7 +63,7 @@ def progress_damage(given: Any, fields: Mapping[str, Any]) -> str | None:
     numbers = ("epoch", "train_loss", "train_seconds", "tokens_per_second")
     if not isinstance(history, list) or len(history) != given["epoch"] - 1:
         return "its history has another number of epochs"
-    if not all(isinstance(each, dict) and all(is_number(each.get(name)) for name in numbers) for each in history):
+    if not all(isinstance(each, dict) and all(is_figure(each.get(name)) for name in numbers) for each in history):
         return "its history has an epoch without figures"
     return None
 

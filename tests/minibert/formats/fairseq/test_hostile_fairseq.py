@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 from fairseq_files import ARGS, CFG, LAYER, Content, as_bytes, content_of, load, saved
-from mutations import mutate
 
+from benchmarks.attack.damage import mutate
 from minibert import SequenceClassifier
 from minibert.errors import InputError
 from minibert.formats import torch_file
