@@ -269,8 +269,7 @@ _MOST_NEW_NUMBERS = 1 << 24  # in a head that a file lacks; or as many as the fi
 def _check_sizes(
     model: Pretrained, table: NameTable, found: MatchedNames, source: Path, reset_head_reason: str | None
 ) -> None:
-    """Compares the sizes in the settings with the file before memory is allocated for them: one tensor of each shape,
-    and the numbers that would be new."""
+    """Compares sizes with the file before memory is allocated: a tensor of each shape, and the numbers that are new."""
     parameters = dict(model.named_parameters())
     slots = {name: slot for name, slot in table.slots.items() if name in found.readers and slot.name in parameters}
     if reset_head_reason:
@@ -282,10 +281,8 @@ def _check_sizes(
     numbers = {name: parameter.numel() for name, parameter in parameters.items()}
     new = sum(numbers[name] for name in numbers if name not in loaded and not name.startswith("encoder."))
     if new > max(_MOST_NEW_NUMBERS, sum(numbers[name] for name in loaded)):
-        raise InputError(
-            f"{source}: {table.settings} describes a head of {new:,} numbers, which the file lacks; check the labels "
-            "there."
-        )
+        what = f"a head of {new:,} numbers, which the file lacks"
+        raise InputError(f"{source}: {table.settings} describes {what}; check the labels there.")
 
 
 def _check_tensor(values: Tensor, shape: torch.Size, place: str, settings: str) -> None:

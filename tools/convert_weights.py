@@ -28,8 +28,8 @@ from minibert.errors import InputError
 from minibert.families import FAMILIES
 from minibert.formats.conversion import convert
 from minibert.formats.source import FORMATS, MODELS, ConversionSource, open_source
-from minibert.shown import shown
 from tasks.run.console import run_main
+from tasks.run.streams import say
 
 SCRIPT = "python tools/convert_weights.py"
 
@@ -54,14 +54,14 @@ def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
         report = convert(source, arguments.destination, to=arguments.to)
         differences = verify(source, Path(report.destination)) if arguments.verify else None
     except (InputError, OSError) as error:
-        print(f"error: {shown(error, most=4000)}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 2
     if arguments.json:
         print(json.dumps({**report.to_dict(), "verified": differences}, ensure_ascii=False))
     else:
-        print(report)
+        say(str(report))
         for name, difference in (differences or {}).items():
-            print(f"verified: {name} differ from transformers' by {difference:.1e} at most")
+            say(f"verified: {name} differ from transformers' by {difference:.1e} at most")
     return 0
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from minibert import Tokenizer
 from minibert.errors import InputError
-from minibert.shown import shown
 from tasks.pretraining.corpus import read_corpus
 from tasks.run.console import run_main
+from tasks.run.streams import say
 
 SCRIPT = "python tools/train_tokenizer.py"
 KINDS = {"wordpiece": "bert", "unigram": "albert", "bpe": "roberta"}
@@ -40,9 +40,9 @@ def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
         tokenizer = train(arguments.kind, arguments.corpus, arguments.vocab_size)
         tokenizer.save_pretrained(arguments.out)
     except (InputError, OSError) as error:
-        print(f"error: {shown(error, most=4000)}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 2
-    print(f"{tokenizer.vocab_size:,} entries, saved to {arguments.out}")
+    say(f"{tokenizer.vocab_size:,} entries, saved to {arguments.out}")
     return 0
 
 

@@ -29,6 +29,7 @@ from tasks.run.grid import Cell, Results, new_grid_folder, run_cells, spread, wr
 from tasks.run.options import write_settings
 from tasks.run.splits import hold_out
 from tasks.run.start_model import StartingModel, load_starting_model
+from tasks.run.streams import say
 from tasks.run.task_file import save_model
 from tasks.settings import SETTINGS_FILE, RunSettings
 
@@ -91,8 +92,8 @@ def compare_shots(
             "seeds": list(_seeds(settings)),
         }
         comparison = write_comparison(folder, settings, results, command=command, started=started, content=content)
-        print("\n" + table(comparison))
-        print(f"saved to {folder}")
+        say("\n" + table(comparison))
+        say(f"saved to {folder}")
         return folder
 
 
@@ -228,12 +229,12 @@ def _untrained(task: ClassificationTask, pool: Split[LabelledText], test: Split[
 def _score(untrained: _Untrained, test: Split[LabelledText], folder: Path, command: str) -> dict[str, float]:
     """Scores a model as it is, and saves it as a run that can predict; returns its metrics."""
     task, start = untrained.task, untrained.start
-    print(f"\n== {folder.name} ==\nmodel {start.origin}", flush=True)
+    say(f"\n== {folder.name} ==\nmodel {start.origin}")
     model = start.model.to(choose_device(task.settings.device))
     evaluation = evaluate(task, model, test.items, untrained.encoded, precision=task.settings.precision)
     metrics = task.compute_metrics(test.items, evaluation.outputs)
     details = task.details(test, evaluation.outputs, evaluation.losses)
-    print(f"\ntest: {test.source}, {details.title}\n\n{details.table}")
+    say(f"\ntest: {test.source}, {details.title}\n\n{details.table}")
     folder.mkdir(exist_ok=True)
     save_model(folder, task, model)
     start.tokenizer.save_pretrained(folder, token_types=start.model.config.type_vocab_size > 1)

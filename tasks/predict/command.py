@@ -26,6 +26,7 @@ from tasks.read.stream import Record, records
 from tasks.registry import TASKS, settings_class, task_class
 from tasks.run.options import read_settings, saved_task, taken_over
 from tasks.run.predictor import Predictor
+from tasks.run.streams import say
 from tasks.run.task_file import task_file
 from tasks.settings import SETTINGS_FILE
 
@@ -210,7 +211,7 @@ def write_answers(
         count += len(chunk)
     seconds = time.perf_counter() - started
     speed = f"{count:,} inputs in {seconds:.1f} s, {count / seconds:,.0f} a second"
-    print("; ".join([speed, *nonzero_counts(predictor.notes)]), file=sys.stderr)
+    say("; ".join([speed, *nonzero_counts(predictor.notes)]), error=True)
 
 
 def _parsed(predictor: Predictor, chunk: Sequence[Record]) -> tuple[list[Any], InputError | None]:

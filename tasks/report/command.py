@@ -10,6 +10,7 @@ from tasks.report.arguments import parser
 from tasks.report.comparison import write_comparison_report
 from tasks.report.export import write_tables
 from tasks.report.page import write_run_report
+from tasks.run.streams import say
 
 _RUN, _COMPARISON = "metrics.json", "comparison.json"
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
             f"{folder}: its figures have another form than this version writes ({type(error).__name__}: {error}); draw "
             "it with the version that made it, or repeat the run."
         ) from None
-    print(f"report {page}")
+    say(f"report {page}")
     return page
 
 

@@ -9,7 +9,6 @@ import dataclasses
 import os
 import shlex
 import statistics
-import sys
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from minibert.training import Metric, choose_device
 from tasks.run import folder as run_folder
 from tasks.run.interrupts import resume_hint
 from tasks.run.prepare import AnyTask
+from tasks.run.streams import say
 from tasks.run.train import train
 from tasks.settings import SETTINGS_FILE, RunSettings
 
@@ -104,7 +104,7 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, command: str, resume: bool
     """
     results = Results()
     for cell in cells:
-        print(f"\n== {cell.name} ==", flush=True)
+        say(f"\n== {cell.name} ==")
         target = folder / cell.name
         try:
             metrics = _run_cell(cell, target, results.baselines.get(cell.data), resume)
@@ -114,10 +114,10 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, command: str, resume: bool
             with contextlib.suppress(OSError):  # folders with files in them stay
                 target.rmdir()
             if isinstance(error, KeyboardInterrupt) and results.runs:
-                print(resume_hint(command, folder), file=sys.stderr)
+                say(resume_hint(command, folder), error=True)
             if not continues:
                 raise
-            print(f"failed: {error}")
+            say(f"failed: {error}")
             results.failures.append(f"{cell.name} failed: {error}")
         else:
             results.baselines[cell.data] = metrics["baseline"]

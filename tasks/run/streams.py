@@ -11,6 +11,20 @@ from typing import Any
 
 from minibert.shown import shown, shown_lines
 
+_LONGEST_LINE = 4000
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Prints text for people, in which labels, names and values from files may stand: control characters as escapes,
+    lines that are too long without their middle.
+
+    Args:
+        text: of one line or several.
+        error: print to standard error.
+    """
+    lines = (shown(line, most=_LONGEST_LINE) for line in text.split("\n"))
+    print("\n".join(lines), file=sys.stderr if error else sys.stdout, flush=True)
+
 
 class EscapingStream:
     """A text stream that writes control characters as escapes; all else is the stream's own.

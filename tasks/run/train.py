@@ -5,7 +5,6 @@
 
 import contextlib
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from tasks.run.provenance import weights_record
 from tasks.run.record import metrics_record
 from tasks.run.score import Score, score
 from tasks.run.start_model import StartingModel
+from tasks.run.streams import say
 from tasks.settings import SETTINGS_FILE, RunSettings
 
 
@@ -175,20 +175,20 @@ def _report(
     """Prints the figures, then writes ``metrics.json``, the predictions and the page: a full disk does not lose the
     figures."""
     name, final = list(scores.items())[-1]
-    print(f"\n{name}: {final.split.source}, best epoch, {details[name].title}\n\n{details[name].table}")
-    print(_metrics_line(final.metrics, (*run.task.metric_names, "loss")))
+    say(f"\n{name}: {final.split.source}, best epoch, {details[name].title}\n\n{details[name].table}")
+    say(_metrics_line(final.metrics, (*run.task.metric_names, "loss")))
     for figure, (low, high) in list(metrics["final"][name]["intervals"].items())[:1]:
-        print(f"{figure.replace('_', ' ')}: 95 % interval {low:.4f} to {high:.4f} ({metrics['interval_method']})")
+        say(f"{figure.replace('_', ' ')}: 95 % interval {low:.4f} to {high:.4f} ({metrics['interval_method']})")
     if (baseline := metrics["baseline"]) is not None:
-        print(f"for comparison, {baseline['name']}: {_metrics_line(baseline[name], run.task.metric_names)}")
+        say(f"for comparison, {baseline['name']}: {_metrics_line(baseline[name], run.task.metric_names)}")
     for warning in metrics["warnings"]:
-        print(f"note: {warning}")
-    print(f"saved to {run.folder}")
+        say(f"note: {warning}")
+    say(f"saved to {run.folder}")
     run_folder.write_metrics(run.folder, metrics)
     write_splits(run.folder, run.prepared.splits)
     for split_name, of_split in records.items():
         write_predictions(run.folder, split_name, of_split)
-    print(f"report {write_run_report(run.folder, metrics, details)}")
+    say(f"report {write_run_report(run.folder, metrics, details)}")
 
 
 def _metrics_line(metrics: Mapping[str, float], names: Sequence[str]) -> str:
@@ -234,11 +234,11 @@ def _explain_interruption(folder: Path) -> Iterator[None]:
         newest = checkpoints.newest_path()
         if newest is not None:
             raise Interrupted(stopped_by(stop), checkpoints.steps()[0], newest) from None
-        print(f"{folder}: holds the trained model, but no figures and no report.", file=sys.stderr)
+        say(f"{folder}: holds the trained model, but no figures and no report.", error=True)
         raise
 
 
 def _say(line: str) -> None:
     """Prints, in process 0 only."""
     if distributed.is_rank0():
-        print(line, flush=True)
+        say(line)

@@ -13,6 +13,7 @@ from tasks.report.export import write_tables
 from tasks.run import folder as run_folder
 from tasks.run.grid import Cell, Results, new_grid_folder, run_cells, spread, write_comparison
 from tasks.run.significance import TEST_METHOD, mean_intervals, paired_tests, read_answers
+from tasks.run.streams import say
 from tasks.settings import RunSettings
 from tasks.statistics import METHOD
 from tasks.task import Task
@@ -50,12 +51,7 @@ def compare_variants(
     with contextlib.ExitStack() as held:
         folder = new_grid_folder(first, name, option="--seeds", resume=resume, held=held)
         cells = [
-            Cell(
-                name=f"{name}-{seed}",
-                row=name,
-                data=seed,
-                task=task_class(dataclasses.replace(variant, seed=seed, seeds=1, out=None)),
-            )
+            Cell(name=f"{name}-{seed}", row=name, data=seed, task=task_class(_alone(variant, seed)))
             for name, variant in zip(names, variants, strict=True)
             for seed in seeds
         ]
@@ -78,9 +74,14 @@ def compare_variants(
         )
         write_tables(folder, comparison)
         report = write_comparison_report(folder, comparison)
-        print("\n" + table(comparison))
-        print(f"report {report}")
+        say("\n" + table(comparison))
+        say(f"report {report}")
         return folder
+
+
+def _alone(settings: RunSettings, seed: int) -> RunSettings:
+    """The settings of one run of several."""
+    return dataclasses.replace(settings, seed=seed, seeds=1, out=None)
 
 
 def _scored_split(metrics: Mapping[str, Any]) -> str:
