@@ -16,8 +16,7 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
-from mutations import damaged
-
+from benchmarks.attack.damage import damaged
 from minibert.errors import InputError
 from tasks.classification.data import TextOptions, read_texts
 from tasks.ner.data import read_ner

@@ -28,8 +28,8 @@ from types import FrameType
 import torch
 from bundle_files import DATA, GOOD, MUTATIONS, block_of, mangled, place, table_of
 from conftest import GOLDEN
-from mutations import mutate
 
+from benchmarks.attack.damage import mutate
 from benchmarks.data_files import READERS as DATA_READERS
 from benchmarks.data_files import read_damaged
 from minibert.errors import InputError

@@ -11,14 +11,23 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from minibert.config import EncoderConfig
 from minibert.errors import InputError
 from minibert.files import read_json_object, write_atomically, write_json
 from minibert.formats.huggingface import family_of, name_table, open_weights
-from minibert.formats.names import NameTable, Readers, Slot, from_parameters, match_names, shorten
+from minibert.formats.names import (
+    MatchedNames,
+    NameTable,
+    Readers,
+    Slot,
+    check_layers,
+    from_parameters,
+    match_names,
+    shorten,
+)
 from minibert.formats.other_tools import FOREIGN, foreign_names
 from minibert.formats.sentence_transformers import mean_pooling
 from minibert.hub import resolve
@@ -242,6 +251,7 @@ class Checkpoint:
         return "it was trained with other labels"
 
 
+_REPLACED = ("classifier.", "crf.")  # the parameters of a head that is reset
 # Heads whose linear layer is called `classifier` in every file: tensor names cannot distinguish them. The first that a
 # class name ends with is meant.
 _MEAN_HEAD = "MeanForSequenceClassification"
@@ -267,6 +277,7 @@ def open_checkpoint(path_or_name: PathOrName, *, revision: str | None = None) ->
         config = EncoderConfig.from_dict(values | ({"model_type": family.name} if family else {}))
     except InputError as error:
         raise InputError(f"{path}: {str(error).removeprefix('config: ')}") from None
+    check_layers(config, len(tensors), path)
     named = values.get("architectures") or []
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise InputError(f"{path}: architectures must be a list of class names.")
@@ -299,14 +310,48 @@ def build_model(
     try:
         with on_meta_device():
             model = model_class(table.config)
+        found = match_names(table, tensors, source)
+        _check_sizes(model, table, found, source, reset_head_reason)
         buffers = dict(model.named_buffers())  # constants, computed on the CPU; to_empty would lose them
         model.to_empty(device="cpu")
     except (RuntimeError, TypeError, OverflowError):
         raise InputError(f"{source}: its {table.settings} describes a model that does not fit in memory.") from None
     for name, buffer in model.named_buffers():
         buffer.copy_(buffers[name])
-    report = _fill(model, table, tensors, source, reset_head_reason)
+    report = _fill(model, table, found, source, reset_head_reason)
     return model.eval(), report
+
+
+_MOST_NEW_NUMBERS = 1 << 24  # in a head that a file lacks; or as many as the file has
+
+
+def _check_sizes(
+    model: Pretrained, table: NameTable, found: MatchedNames, source: Path, reset_head_reason: str | None
+) -> None:
+    """Compares sizes with the file before memory is allocated: a tensor of each shape, and the numbers that are new."""
+    parameters = dict(model.named_parameters())
+    slots = {name: slot for name, slot in table.slots.items() if name in found.readers and slot.name in parameters}
+    if reset_head_reason:
+        slots = {name: slot for name, slot in slots.items() if not slot.name.startswith(_REPLACED)}
+    shapes = {slot.view(parameters[slot.name].data).shape: name for name, slot in reversed(slots.items())}
+    for shape, name in shapes.items():
+        _check_tensor(found.readers[name](), shape, f"{source}: {found.canonical_to_file[name]}", table.settings)
+    loaded = {slot.name for slot in slots.values()}
+    numbers = {name: parameter.numel() for name, parameter in parameters.items()}
+    new = sum(numbers[name] for name in numbers if name not in loaded and not name.startswith("encoder."))
+    if new > max(_MOST_NEW_NUMBERS, sum(numbers[name] for name in loaded)):
+        what = f"a head of {new:,} numbers, which the file lacks"
+        raise InputError(f"{source}: {table.settings} describes {what}; check the labels there.")
+
+
+def _check_tensor(values: Tensor, shape: torch.Size, place: str, settings: str) -> None:
+    if values.shape != shape:
+        raise InputError(
+            f"{place} has shape {tuple(values.shape)}, but {settings} requires {tuple(shape)}; they are not from the "
+            "same model."
+        )
+    if not values.is_floating_point() or values.layout != torch.strided:
+        raise InputError(f"{place} is not a plain floating-point tensor ({values.dtype}).")
 
 
 class _NoInitialValues(TorchFunctionMode):
@@ -329,10 +374,9 @@ def on_meta_device() -> Iterator[None]:
 
 
 def _fill(
-    model: Pretrained, table: NameTable, tensors: Readers, source: Path, reset_head_reason: str | None
+    model: Pretrained, table: NameTable, found: MatchedNames, source: Path, reset_head_reason: str | None
 ) -> LoadReport:
     parameters = dict(model.named_parameters())
-    found = match_names(table, tensors, source)
     loaded, filled = [], set()
     for name, slot in table.slots.items():
         if name not in found.readers:
@@ -340,17 +384,11 @@ def _fill(
         file_name = found.canonical_to_file[name]
         if slot.name not in parameters:
             found.ignored[file_name] = "this head does not use it"
-        elif reset_head_reason and slot.name.startswith(("classifier.", "crf.")):
+        elif reset_head_reason and slot.name.startswith(_REPLACED):
             found.ignored[file_name] = reset_head_reason
         else:
             values, block = found.readers[name](), slot.view(parameters[slot.name].data)
-            if values.shape != block.shape:
-                raise InputError(
-                    f"{source}: {file_name} has shape {tuple(values.shape)}, but {table.settings} requires "
-                    f"{tuple(block.shape)}; they are not from the same model."
-                )
-            if not values.is_floating_point() or values.layout != torch.strided:
-                raise InputError(f"{source}: {file_name} is not a plain floating-point tensor ({values.dtype}).")
+            _check_tensor(values, block.shape, f"{source}: {file_name}", table.settings)
             block.copy_(values)
             # The sum is a quick check; a sum of huge numbers may overflow, then every number is checked.
             if not block.sum().isfinite() and not block.isfinite().all():

@@ -5,7 +5,7 @@ All families are one encoder. What sets their configs apart (defaults, names of 
 """
 
 import dataclasses
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +46,14 @@ _POSITIVE_INTEGERS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
     "max_position_embeddings", "embedding_size", "num_hidden_groups", "inner_group_num", "task_type_vocab_size",
 )  # fmt: skip
+# Far above any encoder there is: larger sizes are refused before anything is made from them.
+_LARGEST = {
+    "vocab_size": 10_000_000, "hidden_size": 65_536, "num_hidden_layers": 1000, "num_attention_heads": 65_536,
+    "intermediate_size": 1_000_000, "max_position_embeddings": 1_000_000, "type_vocab_size": 1000,
+    "embedding_size": 65_536, "num_hidden_groups": 1000, "inner_group_num": 100, "task_type_vocab_size": 1000,
+}  # fmt: skip
+MOST_LABELS = 100_000
+_LARGEST_FLOAT = sys.float_info.max
 _RATES = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "qa_dropout", "summary_last_dropout",
 )  # fmt: skip
@@ -101,7 +109,11 @@ class EncoderConfig:
         for name in _POSITIVE_INTEGERS:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
-                raise InputError(f"config: {name} must be a whole number of 1 or more, not {value!r}.")
+                raise InputError(f"config: {name} must be a whole number of 1 or more, not {_brief(value)}.")
+        for name, largest in _LARGEST.items():
+            value = getattr(self, name)
+            if type(value) is int and value > largest:
+                raise InputError(f"config: {name} is {_brief(value)}, and no encoder has more than {largest:,}.")
         self._check_shape()
         self._check_constants()
         self._check_labels()
@@ -110,7 +122,7 @@ class EncoderConfig:
         if type(self.type_vocab_size) is not int or self.type_vocab_size < self._least_token_types:
             raise InputError(
                 f"config: type_vocab_size must be a whole number of {self._least_token_types} or more, not "
-                f"{self.type_vocab_size!r}."
+                f"{_brief(self.type_vocab_size)}."
             )
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
@@ -130,8 +142,8 @@ class EncoderConfig:
         ):
             if name not in self.family.own_fields and getattr(self, name) != only:
                 raise InputError(
-                    f"config: {name} is {getattr(self, name)!r}, but {self.family.title} has no such setting; its "
-                    f"value is always {only!r} here."
+                    f"config: {name} is {_brief(getattr(self, name))}, but {self.family.title} has no such setting; "
+                    f"its value is always {only!r} here."
                 )
         if self.max_length < 1:
             raise InputError(
@@ -141,32 +153,34 @@ class EncoderConfig:
     def _check_constants(self) -> None:
         if not isinstance(self.hidden_act, str) or self.hidden_act not in HIDDEN_ACTS:
             raise InputError(
-                f"config: hidden_act {self.hidden_act!r} is not supported; use one of {', '.join(HIDDEN_ACTS)}."
+                f"config: hidden_act {_brief(self.hidden_act)} is not supported; use one of {', '.join(HIDDEN_ACTS)}."
             )
         for name in _RATES:
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and 0 <= value < 1):
-                raise InputError(f"config: {name} must lie in [0, 1), not {value!r}.")
+                raise InputError(f"config: {name} must lie in [0, 1), not {_brief(value)}.")
         for name in ("layer_norm_eps", "initializer_range"):
             value = getattr(self, name)
             if not (_is_number(value) and value > 0):
-                raise InputError(f"config: {name} must be a positive number, not {value!r}.")
+                raise InputError(f"config: {name} must be a positive number, not {_brief(value)}.")
         if type(self.use_task_id) is not bool:
-            raise InputError(f"config: use_task_id must be true or false, not {self.use_task_id!r}.")
+            raise InputError(f"config: use_task_id must be true or false, not {_brief(self.use_task_id)}.")
         if type(self.pad_token_id) is not int or not 0 <= self.pad_token_id < self.vocab_size:
             raise InputError(
-                f"config: pad_token_id {self.pad_token_id!r} is not a row of the {self.vocab_size}-row embedding."
+                f"config: pad_token_id {_brief(self.pad_token_id)} is not a row of the {self.vocab_size}-row embedding."
             )
         for name in ("bos_token_id", "eos_token_id"):
             if getattr(self, name) is not None and type(getattr(self, name)) is not int:
-                raise InputError(f"config: {name} must be a whole number, not {getattr(self, name)!r}.")
+                raise InputError(f"config: {name} must be a whole number, not {_brief(getattr(self, name))}.")
 
     def _check_labels(self) -> None:
         if self.problem_type not in (None, *PROBLEM_TYPES):
             raise InputError(
-                f"config: problem_type {self.problem_type!r} is not one of {', '.join(PROBLEM_TYPES)}; leave it out "
-                "where the model is no sequence classifier."
+                f"config: problem_type {_brief(self.problem_type)} is not one of {', '.join(PROBLEM_TYPES)}; leave it "
+                "out where the model is no sequence classifier."
             )
+        if len(self.id2label) > MOST_LABELS:
+            raise InputError(f"config: id2label has {len(self.id2label):,} labels; {MOST_LABELS:,} is the most.")
         if sorted(self.id2label) != list(range(len(self.id2label))) or not self.id2label:
             raise InputError("config: id2label must number its labels 0, 1, 2, ... without gaps.")
         if len(set(self.id2label.values())) != len(self.id2label):
@@ -238,7 +252,7 @@ class EncoderConfig:
         for name, allowed in _REQUIRED_VALUES.items():
             if name in values and values[name] not in allowed:
                 raise InputError(
-                    f"config: {name} = {values[name]!r} is not supported; "
+                    f"config: {name} = {_brief(values[name])} is not supported; "
                     f"minibert computes {name} = {allowed[0]!r} only."
                 )
         names = {f.name: FAMILIES[model_type].config_names.get(f.name, f.name) for f in dataclasses.fields(cls)}
@@ -250,6 +264,8 @@ class EncoderConfig:
         if "id2label" in picked:
             picked["id2label"] = _labels(picked["id2label"])
         elif isinstance(values.get("num_labels"), int):
+            if values["num_labels"] > MOST_LABELS:
+                raise InputError(f"config: num_labels is {_brief(values['num_labels'])}; {MOST_LABELS:,} is the most.")
             picked["id2label"] = {i: f"LABEL_{i}" for i in range(values["num_labels"])}
         return cls(**picked)
 
@@ -267,12 +283,18 @@ class EncoderConfig:
 def _require_known(model_type: Any) -> None:
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise InputError(
-            f"config: model_type {model_type!r} is another kind of model; minibert computes {', '.join(FAMILIES)}."
+            f"config: model_type {_brief(model_type)} is another kind of model; minibert computes "
+            f"{', '.join(FAMILIES)}."
         )
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    """Whether a value is a number that a float can be; JSON's integers have any length."""
+    return type(value) in (int, float) and -_LARGEST_FLOAT <= value <= _LARGEST_FLOAT
+
+
+def _brief(value: Any) -> str:
+    return repr(value)[:80]
 
 
 def _labels(given: Any) -> dict[int, str]:

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from minibert.batch import to_device
+from minibert.errors import InputError
 
 Lengths = tuple[int, ...]
+_MOST_LABELS = 5000
 
 
 class LinearChainCRF(nn.Module):
@@ -30,6 +32,9 @@ class LinearChainCRF(nn.Module):
 
     Args:
         id2label: the labels by index, from 0.
+
+    Raises:
+        InputError: there are more than 5,000: time and memory grow with their square.
     """
 
     forbidden: Tensor
@@ -39,6 +44,8 @@ class LinearChainCRF(nn.Module):
     def __init__(self, id2label: Mapping[int, str]) -> None:
         super().__init__()
         count = len(id2label)
+        if count > _MOST_LABELS:
+            raise InputError(f"a CRF over {count:,} labels: {_MOST_LABELS:,} is the most; use the linear head.")
         self.transitions = nn.Parameter(torch.zeros(count, count))  # from row to column
         self.start = nn.Parameter(torch.zeros(count))
         self.end = nn.Parameter(torch.zeros(count))

@@ -1,13 +1,36 @@
 """The exceptions for what a person can correct."""
 
+from minibert.shown import shown
+
+_MOST = 2000  # characters of a message
+
 
 class InputError(ValueError):
     """Something given from outside (a file, a checkpoint, a setting) cannot be used.
 
-    The message is one or two plain sentences that name the file, line or setting and say what to do next. The
-    command line prints it as it is and exits with status 2.
+    The message is one or two plain sentences that name the file, line or setting and say what to do next. What it
+    quotes from files is made safe to show (:func:`~minibert.shown.shown`). The command line prints it as it is and
+    exits with status 2.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message, _MOST))
 
 
 class Diverged(InputError):
     """A run whose loss is no number any more; another seed or a lower rate may go well."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python or PyTorch (which need not be imported) ran out of memory.
+
+    Besides its own exception, PyTorch raises AcceleratorError where a kernel finds out, and RuntimeError on a CPU and
+    from CUDA's libraries.
+    """
+    if type(error).__name__ in ("MemoryError", "OutOfMemoryError"):
+        return True
+    message = str(error)
+    return isinstance(error, RuntimeError) and any(sign in message for sign in _OUT_OF_MEMORY)
+
+
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")

@@ -1,8 +1,9 @@
-"""Reading JSON files with clear errors, and writing files atomically."""
+"""Reading files of bounded size with clear errors, and writing files atomically."""
 
 import contextlib
 import json
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,50 @@ from safetensors import SafetensorError
 
 from minibert.errors import InputError
 
+_MOST_BYTES = 64 << 20  # of a JSON file; a tokenizer.json of 250,000 pieces has 17 MB
+_MOST_VALUES = 3_000_000  # in a JSON file: each takes up to 64 bytes in Python
 
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Reads a file with one JSON object; otherwise InputError names the file and the line."""
+
+def read_bytes(path: Path, *, most: int) -> bytes:
+    """The content of a regular file: anything else, such as a pipe or a device, might never end.
+
+    Raises:
+        InputError: there is no such file, it is not a regular one, or it has more than ``most`` bytes.
+    """
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
+        # A pipe would wait for a writer at open.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InputError(f"{path}: not a regular file; name the file itself.")
+            content = file.read(most + 1)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+    except ValueError as error:  # a null character in its name
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a file name ({error}).") from None
+    if len(content) > most:
+        raise InputError(f"{path}: has more than {most:,} bytes, too many for what it should be; check the file.")
+    return content
+
+
+def read_lines(path: Path, *, most: int) -> list[str]:
+    """The lines of a regular file in UTF-8, without line feeds; see :func:`read_bytes`."""
+    try:
+        return read_bytes(path, most=most).decode("utf-8-sig").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not valid UTF-8.") from None
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Reads a file with one JSON object; otherwise InputError names the file and the line."""
+    raw = read_bytes(path, most=_MOST_BYTES)
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _MOST_VALUES:
+        raise InputError(f"{path}: has more than {_MOST_VALUES:,} values, too many for what it should be.")
+    try:
+        values = json.loads(raw.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: not JSON ({error.msg}).") from None
     except UnicodeDecodeError as error:
@@ -37,21 +73,37 @@ def write_json(path: Path, values: object) -> None:
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def is_special(path: Path) -> bool:
+    """Whether a path is there and is neither a regular file nor a link to one: a pipe, a device, a folder."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Calls ``write`` with a temporary file in the same folder, syncs it to disk, and renames it to ``path``.
 
+    A link stays, and the file that it names is replaced. An old file's permissions are kept.
+
     Raises:
-        InputError: the disk is full or cannot be written; an old file at ``path`` is untouched.
+        InputError: the disk is full or cannot be written; an old file at ``path`` is untouched. Or ``path`` is a pipe,
+            a device or a folder, which is never replaced.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if is_special(path):
+        raise InputError(f"{path}: is not a regular file, so it is not replaced; name another file.")
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # the folder's default; some writers restrict it to the owner
+        temporary.unlink(missing_ok=True)  # of a killed process with the same number
+        temporary.touch(exist_ok=False)  # never through a link that someone else has put there
+        # Some writers restrict the mode to the owner; the folder's default is meant, or that of the old file.
+        mode = (target if target.exists() else temporary).stat().st_mode
         write(temporary)
-        temporary.chmod(mode)
+        temporary.chmod(stat.S_IMODE(mode))
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: cannot be written ({error}).") from None
     finally:

@@ -104,6 +104,9 @@ class Run:
     fingerprint_extra: Mapping[str, Any] = field(default_factory=dict)
 
     def start(self, *, resume: bool = False) -> list[dict[str, Any]]:
+        return self.trainer(resume=resume).fit()
+
+    def trainer(self, *, resume: bool = False) -> Trainer:
         given = {
             "epochs": 3, "batch_size": 8, "micro_batch_size": 3, "lr": 3e-3, "precision": "bf16", "ema": 0.9,
             "save_steps": 2, **self.settings,
@@ -115,7 +118,7 @@ class Run:
             callbacks=Callbacks(
                 on_best=self.on_best or self._keep_best, on_record=self.log.append, on_resume=self._cut_log
             ),
-        ).fit()  # fmt: skip
+        )  # fmt: skip
 
     def go_on(self, **changes: Any) -> "Run":
         """What the same command with ``--resume`` makes of what is left of this run, ready to be started."""

@@ -29,6 +29,8 @@ from minibert.families import FAMILIES, OWN_HEADS
 from minibert.formats.conversion import convert
 from minibert.formats.source import FORMATS, MODELS, ConversionSource, open_source
 from tasks.run.arguments import ArgumentParser
+from tasks.run.console import run_main
+from tasks.run.streams import say
 
 SCRIPT = "python tools/convert_weights.py"
 
@@ -53,14 +55,14 @@ def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
         report = convert(source, arguments.destination, to=arguments.to, tokenizer=not arguments.no_tokenizer)
         differences = verify(source, Path(report.destination)) if arguments.verify else None
     except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 2
     if arguments.json:
         print(json.dumps({**report.to_dict(), "verified": differences}, ensure_ascii=False))
     else:
-        print(report)
+        say(str(report))
         for name, difference in (differences or {}).items():
-            print(f"verified: {name} differ from transformers' by {difference:.1e} at most")
+            say(f"verified: {name} differ from transformers' by {difference:.1e} at most")
     return 0
 
 
@@ -188,4 +190,4 @@ def _our_outputs(output: Any) -> dict[str, Tensor]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(lambda: sys.exit(main()))

@@ -19,6 +19,8 @@ from minibert.errors import InputError
 from minibert.formats.source import open_any_tensors
 from minibert.hub import resolve
 from tasks.run.arguments import ArgumentParser
+from tasks.run.console import run_main
+from tasks.run.streams import say
 
 SCRIPT = "python tools/inspect_weights.py"
 
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
             return _list(arguments.path, as_json=arguments.json)
         return _compare(arguments.path, arguments.other, as_json=arguments.json)
     except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 2
 
 
@@ -49,10 +51,10 @@ def _list(path: str, *, as_json: bool) -> int:
         return 0
     width = max((len(name) for name in facts), default=0)
     for name, fact in facts.items():
-        print(f"{name:{width}}  {_line(fact)}")
+        say(f"{name:{width}}  {_line(fact)}")
     count = sum(fact["count"] for fact in facts.values())
     flagged = [name for name, fact in facts.items() if fact["nan"] or fact["inf"]]
-    print(f"{len(facts)} tensors, {count:,} numbers; NaN or infinity in {', '.join(flagged) or 'none'}")
+    say(f"{len(facts)} tensors, {count:,} numbers; NaN or infinity in {', '.join(flagged) or 'none'}")
     return 0
 
 
@@ -97,10 +99,10 @@ def _compare(path: str, other: str, *, as_json: bool) -> int:
     else:
         for folder, names in ((path, only_first), (other, only_second)):
             for name in names:
-                print(f"only in {folder}: {name}")
+                say(f"only in {folder}: {name}")
         for name, difference in differing.items():
-            print(f"differs: {name}: {difference}")
-        print(f"{equal} tensors equal bit by bit")
+            say(f"differs: {name}: {difference}")
+        say(f"{equal} tensors equal bit by bit")
     return int(bool(differing or only_first or only_second))
 
 
@@ -121,4 +123,4 @@ def _bytes(tensor: Tensor) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(lambda: sys.exit(main()))

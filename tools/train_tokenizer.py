@@ -17,6 +17,8 @@ from minibert import Tokenizer
 from minibert.errors import InputError
 from tasks.pretraining.corpus import read_corpus
 from tasks.run.arguments import ArgumentParser
+from tasks.run.console import run_main
+from tasks.run.streams import say
 from tasks.settings import check_encoding
 
 SCRIPT = "python tools/train_tokenizer.py"
@@ -43,9 +45,9 @@ def main(argv: Sequence[str] | None = None, *, program: str = SCRIPT) -> int:
         tokenizer = train(arguments.kind, arguments.corpus, arguments.vocab_size, arguments.encoding)
         tokenizer.save_pretrained(arguments.out)
     except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 2
-    print(f"{tokenizer.vocab_size:,} entries, saved to {arguments.out}")
+    say(f"{tokenizer.vocab_size:,} entries, saved to {arguments.out}")
     return 0
 
 
@@ -73,4 +75,4 @@ def train(kind: str, corpus: Sequence[str], vocab_size: int, encoding: str | Non
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(lambda: sys.exit(main()))

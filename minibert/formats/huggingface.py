@@ -12,9 +12,19 @@ from minibert.config import EncoderConfig
 from minibert.errors import InputError
 from minibert.families import FAMILIES, WORD_EMBEDDINGS, Family, Rows
 from minibert.files import read_json_object
-from minibert.formats.names import OTHER_HEAD, NameTable, Readers, Slot, encoder_prefix, expand, with_prefix
+from minibert.formats.names import (
+    OTHER_HEAD,
+    NameTable,
+    Readers,
+    Slot,
+    check_number,
+    encoder_prefix,
+    expand,
+    with_prefix,
+)
 from minibert.formats.other_tools import Weights, no_weights, refuse_other_layouts, unwrap, without_prefix
 from minibert.formats.torch_file import plain_tensors, read_torch_file
+from minibert.shown import shown
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
@@ -155,17 +165,18 @@ def _open_shards(index: Path) -> dict[str, Callable[[], Tensor]]:
     weight_map = read_json_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
         raise InputError(f"{index}: has no weight_map from tensor names to files.")
+    check_number(len(weight_map), index)
     shards: dict[str, Readers] = {}
     for shard in sorted(set(weight_map.values())):
         if Path(shard).name != shard:
-            raise InputError(f"{index}: the shard {shard!r} is not a plain file name.")
+            raise InputError(f"{index}: the shard {shown(shard)!r} is not a plain file name.")
         if not (index.parent / shard).is_file():
             raise InputError(f"{index.parent / shard}: missing, though {index.name} lists it; download this file too.")
         shards[shard] = _open_file(index.parent / shard).tensors
     tensors = {}
     for name, shard in weight_map.items():
         if name not in shards[shard]:
-            raise InputError(f"{index.parent / shard}: has no tensor {name!r}, though {index.name} lists it.")
+            raise InputError(f"{index.parent / shard}: has no tensor {shown(name)!r}, though {index.name} lists it.")
         tensors[name] = shards[shard][name]
     return tensors
 
@@ -173,10 +184,24 @@ def _open_shards(index: Path) -> dict[str, Callable[[], Tensor]]:
 def _open_file(path: Path) -> Weights:
     if path.suffix == ".safetensors":
         try:
+            _check_header(path)
             file = safe_open(path, framework="pt")
-            return Weights({name: partial(file.get_tensor, name) for name in file.keys()})  # noqa: SIM118
+            names = file.keys()
+            check_number(len(names), path)
+            return Weights({name: partial(file.get_tensor, name) for name in names})
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path}: not a readable safetensors file ({error}); download it again.") from None
     state, notes = unwrap(read_torch_file(path), path.name)
     state = plain_tensors(state, path)
     return Weights({name: partial(state.__getitem__, name) for name in state}, notes)
+
+
+_MOST_HEADER_BYTES = 8 << 20  # of 20,000 tensors with long names; the library would take 100 MB
+
+
+def _check_header(path: Path) -> None:
+    """Raises InputError if a safetensors file says that its header is larger than one of a model is."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > _MOST_HEADER_BYTES:
+        raise InputError(f"{path}: not a readable safetensors file (a header of {size:,} bytes); download it again.")

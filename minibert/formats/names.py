@@ -16,6 +16,7 @@ from torch import Tensor
 from minibert.config import EncoderConfig
 from minibert.errors import InputError
 from minibert.families import Rows
+from minibert.shown import shown
 
 Placeholders = Mapping[str, Sequence[tuple[str, str]]]  # letter -> its values in their names and in ours
 Readers = Mapping[str, Callable[[], Tensor]]  # name in a file -> a function that reads its tensor
@@ -93,6 +94,26 @@ class MatchedNames:
     ignored: dict[str, str]
 
 
+MOST_TENSORS = 20_000
+"""In a file; a BERT of 1,000 layers has 16,000."""
+
+
+def check_number(count: int, path: object) -> None:
+    """Raises InputError for a file with more tensors than a model has."""
+    if count > MOST_TENSORS:
+        raise InputError(f"{path}: has {count:,} tensors, and no model has more than {MOST_TENSORS:,}; check the file.")
+
+
+def check_layers(config: EncoderConfig, num_tensors: int, path: object) -> None:
+    """Raises InputError if settings have more layers than a file has tensors, before a table is made of them."""
+    layers = config.num_hidden_groups * config.inner_group_num
+    if layers > num_tensors:
+        raise InputError(
+            f"{path}: describes {layers:,} layers, but the weights are {num_tensors:,} tensors; they are not from the "
+            "same model."
+        )
+
+
 def match_names(table: NameTable, tensors: Readers, source: object) -> MatchedNames:
     """Looks up each name of a file in a table.
 
@@ -142,7 +163,7 @@ def match_names(table: NameTable, tensors: Readers, source: object) -> MatchedNa
 def shorten(names: Sequence[str], most: int = 6) -> str:
     """The first names of a list for a message, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return ", ".join(map(shown, names[:most])) + more
 
 
 def expand(rows: Rows, config: EncoderConfig, placeholders: Placeholders = _WEIGHT_AND_BIAS) -> dict[str, Slot | None]:

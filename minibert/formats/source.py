@@ -22,7 +22,7 @@ from minibert.files import read_json_object
 from minibert.formats import huggingface
 from minibert.formats.fairseq import checkpoint as fairseq
 from minibert.formats.google import checkpoint as google
-from minibert.formats.names import NameTable, Readers, Slot, encoder_prefix, match_names, shorten
+from minibert.formats.names import NameTable, Readers, Slot, check_layers, encoder_prefix, match_names, shorten
 from minibert.formats.other_tools import FOREIGN, foreign_names, no_weights
 from minibert.heads import (
     CrfTokenClassifier,
@@ -197,6 +197,7 @@ def _open_huggingface(folder: Path, hidden_act: str | None) -> ConversionSource:
         config = EncoderConfig.from_dict(settings)
     except InputError as error:
         raise InputError(f"{path}: {str(error).removeprefix('config: ')}") from None
+    check_layers(config, len(tensors), path)
     foreign = foreign_names(tensors, config.family)
     tensors = {name: read for name, read in tensors.items() if name not in foreign}
     head = huggingface.head_of(tensors, config.family, settings.get("architectures"), foreign)

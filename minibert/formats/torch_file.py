@@ -2,10 +2,14 @@
 
 ``torch.load(weights_only=True)`` does not run arbitrary code, but its allow list is longer than a checkpoint needs and
 includes calls that can allocate any amount of memory; and it trusts the sizes in the file. So the file is scanned
-first: which functions it would call, how deeply it is nested, and whether its archive is intact.
+first: which functions it would call, how deeply it is nested, and whether its archive is intact. What was scanned is
+what is read: the archive has the one layout that all readers read alike, and the pickle that torch finds in it is the
+scanned one.
 """
 
 import argparse
+import io
+import os
 import pickletools
 import re
 import zipfile
@@ -16,10 +20,14 @@ import torch
 from torch import Tensor
 
 from minibert.errors import InputError
+from minibert.formats.names import check_number
+from minibert.formats.zip_layout import check_entries, check_layout
 
 _ZIP_START = b"PK\x03\x04"  # of the zip archives that torch.save writes since torch 1.6
 _OLDER_PICKLES = 5  # an older file is a magic number, a version, a platform, the object, its storages' keys; then data
-_MOST_TUPLES = 50_000  # about 10,000 tensors; hashing tuples nested ten times deeper overflows Python's stack
+_MOST_CONTAINERS = 50_000  # about 10,000 tensors; hashing tuples nested ten times deeper overflows Python's stack
+_MOST_OPERATIONS = 600_000  # a tensor takes about 40
+_MOST_PICKLE_BYTES = 32 << 20
 
 _CALLS = {
     "collections OrderedDict",
@@ -27,6 +35,8 @@ _CALLS = {
     "torch._utils _rebuild_tensor",
     "torch._utils _rebuild_tensor_v2",
 }
+_CONTAINERS = {"EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET", "LIST", "DICT", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
+_LOOKUPS = {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"}
 _STORAGE = re.compile(r"torch [A-Z][A-Za-z0-9]*Storage")
 _NAMESPACE = "argparse Namespace"
 
@@ -42,15 +52,21 @@ def read_torch_file(path: Path, *, allow_namespace: bool = False) -> Any:
         InputError: it cannot be read, is damaged, or contains anything else. No code in it has run.
     """
     try:
+        if not path.is_file() and path.exists():  # a pipe would wait for ever
+            raise ValueError("it is not a regular file")
         with open(path, "rb") as file:
+            before = os.fstat(file.fileno())
             is_archive = file.read(len(_ZIP_START)) == _ZIP_START
             file.seek(0)
-            calls = _calls_of_archive(path) if is_archive else _calls_of_older_file(file)
+            calls = _calls_of_archive(path, file) if is_archive else _calls_of_older_file(file)
         allowed = _CALLS | ({_NAMESPACE} if allow_namespace else set())
         if odd := sorted(call for call in calls if call not in allowed and not _STORAGE.fullmatch(call)):
             raise ValueError(f"it contains {odd[0].replace(' ', '.')[:80]!r}")
         with torch.serialization.safe_globals([argparse.Namespace] if allow_namespace else []):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+        if _version(os.stat(path)) != _version(before):
+            raise ValueError("it changed while it was read")
+        return content
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
     except Exception as error:  # an untrusted file can make the readers raise anything
@@ -67,23 +83,35 @@ def read_torch_file(path: Path, *, allow_namespace: bool = False) -> Any:
         ) from None
 
 
-def _calls_of_archive(path: Path) -> set[str]:
-    """The names that an archive's pickles look up, after checking its sizes and every record's checksum."""
+def _version(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _calls_of_archive(path: Path, file: IO[bytes]) -> set[str]:
+    """The names that an archive's pickles look up, after checking its layout, its sizes and every record's checksum."""
+    check_layout(file)
     calls: set[str] = set()
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise ValueError("it is compressed, which torch.save never does")
-        if sum(entry.file_size for entry in entries) > path.stat().st_size:
-            raise ValueError("its records are larger than the file")
+        check_entries(entries, path)
         for entry in entries:
+            if entry.filename.lower().endswith(".pkl"):
+                if entry.file_size > _MOST_PICKLE_BYTES:
+                    raise ValueError(f"{entry.filename} has {entry.file_size:,} bytes")
+                pickle = archive.read(entry)
+                calls |= _calls_of_pickle(io.BytesIO(pickle))
+                if pickle != _as_torch_reads(path, entry.filename):
+                    raise ValueError("two readers read it differently")
             with archive.open(entry) as record:
                 while record.read(1 << 20):
                     pass  # reading to the end verifies the checksum, which memory-mapping does not
-            if entry.filename.lower().endswith(".pkl"):
-                with archive.open(entry) as record:
-                    calls |= _calls_of_pickle(record)
     return calls
+
+
+def _as_torch_reads(path: Path, name: str) -> bytes:
+    """A record as ``torch.load`` finds it."""
+    record: bytes = torch._C.PyTorchFileReader(str(path)).get_record(name.partition("/")[2])
+    return record
 
 
 def _calls_of_older_file(file: IO[bytes]) -> set[str]:
@@ -96,16 +124,18 @@ def _calls_of_older_file(file: IO[bytes]) -> set[str]:
 def _calls_of_pickle(file: IO[bytes]) -> set[str]:
     """All names (``module name``) that a pickle looks up, found without running it."""
     calls: set[str] = set()
-    tuples = 0
-    for opcode, argument, _ in pickletools.genops(file):
+    containers = 0
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if opcode.name == "GLOBAL":
             calls.add(str(argument))
-        elif opcode.name.startswith("TUPLE"):
-            tuples += 1
-            if tuples > _MOST_TUPLES:
+        elif opcode.name in _CONTAINERS:
+            containers += 1
+            if containers > _MOST_CONTAINERS:
                 raise ValueError("it is nested too deeply")
-        elif opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"):
+        elif opcode.name in _LOOKUPS:
             raise ValueError(f"it contains the pickle operation {opcode.name}")
+        if number > _MOST_OPERATIONS:
+            raise ValueError("its pickle is too long")
     return calls
 
 
@@ -117,6 +147,7 @@ def plain_tensors(state: Any, path: Path) -> dict[str, Tensor]:
     """
     if not isinstance(state, dict) or not all(type(name) is str and len(name) <= 300 for name in state):
         raise InputError(f"{path}: is not a dictionary of tensors.")
+    check_number(len(state), path)
     total = 0
     for name, value in state.items():
         if not (isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"):

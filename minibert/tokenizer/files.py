@@ -1,6 +1,7 @@
 """Builds the ``tokenizers`` library's tokenizers from the files that checkpoints ship."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,9 +11,12 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from minibert.errors import InputError
+from minibert.files import read_bytes, read_json_object, read_lines
+from minibert.tokenizer.allowed import check_charsmap, check_description, check_vocab, merges_of
 
 BERT_SPECIAL_TOKENS = {"cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "unk": "[UNK]", "mask": "[MASK]"}
 ROBERTA_SPECIAL_TOKENS = {"cls": "<s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
+_MOST_BYTES = 64 << 20  # of a vocabulary
 ALBERT_SPECIAL_TOKENS = {"cls": "[CLS]", "sep": "[SEP]", "pad": "<pad>", "unk": "<unk>", "mask": "[MASK]"}
 
 # A step that drops SentencePiece's space, "\u2581", before a character of a script that is written without spaces.
@@ -29,12 +33,13 @@ _NO_SPACE = {
 def load_backend(folder: Path, settings: Mapping[str, Any]) -> tuple[Backend, dict[str, str]]:
     """Returns the tokenizer of a folder and its special tokens by role; InputError if there is none."""
     if (folder / "tokenizer.json").is_file():
-        backend = Backend.from_file(str(folder / "tokenizer.json"))
+        description = check_description(read_json_object(folder / "tokenizer.json"))
+        backend = Backend.from_str(json.dumps(description, ensure_ascii=False))
         families = (BERT_SPECIAL_TOKENS, ROBERTA_SPECIAL_TOKENS, ALBERT_SPECIAL_TOKENS)
         known = [sum(backend.token_to_id(token) is not None for token in family.values()) for family in families]
         return backend, _special_tokens(families[known.index(max(known))], settings)
     if (folder / "vocab.txt").is_file():
-        lines = (folder / "vocab.txt").read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+        lines = read_lines(folder / "vocab.txt", most=_MOST_BYTES)
         vocab = {line.removesuffix("\r"): index for index, line in enumerate(lines)}
         special_tokens = _special_tokens(BERT_SPECIAL_TOKENS, settings)
         backend = wordpiece(
@@ -45,7 +50,8 @@ def load_backend(folder: Path, settings: Mapping[str, Any]) -> tuple[Backend, di
         )
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         special_tokens = _special_tokens(ROBERTA_SPECIAL_TOKENS, settings)
-        backend = byte_level(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+        vocab = check_vocab(read_json_object(folder / "vocab.json"))
+        backend = byte_level(models.BPE(vocab, merges_of(read_lines(folder / "merges.txt", most=_MOST_BYTES))))
     elif (folder / "spiece.model").is_file():
         special_tokens = _special_tokens(ALBERT_SPECIAL_TOKENS, settings)
         backend = _sentencepiece(folder / "spiece.model", settings)
@@ -107,15 +113,17 @@ def _sentencepiece(path: Path, settings: Mapping[str, Any]) -> Backend:
             f"{path}: reading a SentencePiece model needs two more packages: pip install -e "
             "'.[sentencepiece]' in minibert's folder."
         ) from None
-    proto = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
+    proto = sentencepiece_model_pb2.ModelProto.FromString(read_bytes(path, most=_MOST_BYTES))
     vocab = [(piece.piece, piece.score) for piece in proto.pieces]
+    if not all(piece and math.isfinite(score) for piece, score in vocab):
+        raise InputError(f"{path}: has a piece without characters or a score; take the file from another source.")
     steps: list[normalizers.Normalizer] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     if not settings.get("keep_accents", False):
         steps += [normalizers.NFKD(), normalizers.StripAccents()]
     if settings.get("do_lower_case", True):
         steps.append(normalizers.Lowercase())
     if charsmap := proto.normalizer_spec.precompiled_charsmap:
-        steps.append(normalizers.Precompiled(charsmap))
+        steps.append(normalizers.Precompiled(check_charsmap(charsmap)))
     return metaspace(models.Unigram(vocab, unk_id=proto.trainer_spec.unk_id, byte_fallback=False), steps)
 
 

@@ -20,6 +20,7 @@ from minibert.errors import InputError
 from minibert.families import FAMILIES
 from minibert.files import read_json_object, write_atomically, write_json
 from minibert.hub import resolve
+from minibert.tokenizer.allowed import refusing_panics
 from minibert.tokenizer.files import (
     ALBERT_SPECIAL_TOKENS,
     BERT_SPECIAL_TOKENS,
@@ -33,6 +34,8 @@ from minibert.tokenizer.training import train_byte_level, train_unigram, train_w
 
 # Embeddings may be padded to a multiple of 8, 64 or 128 rows, for speed on GPUs.
 _MAX_PADDING_ROWS = 128
+# What a tokenizer is tried on when it is read, so that one that fails is refused there.
+_TRIAL = "A na\u00efve (e\u0301) text, \u4e2d\u6587\uff0c 12.5 \u00df \ufb01 \U0001f600 \u3164\u200d x" + "y" * 120
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,11 @@ class Tokenizer:
             if (folder / name).is_file():
                 settings.update(read_json_object(folder / name))
         try:
-            return cls(*load_backend(folder, settings))
+            with refusing_panics():
+                tokenizer = cls(*load_backend(folder, settings))
+                tokenizer.encode(_TRIAL)
+                tokenizer.encode_words([_TRIAL.split()])
+            return tokenizer
         except InputError as error:
             raise InputError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from None
         except Exception as error:  # the tokenizers library raises bare Exception
@@ -164,7 +171,8 @@ class Tokenizer:
 
     def encode(self, text: str) -> Pieces:
         """Tokenizes running text; a token's offsets never include a space before a word."""
-        encoding = self._backend.encode(text, add_special_tokens=False)
+        with refusing_panics():
+            encoding = self._backend.encode(text, add_special_tokens=False)
         return Pieces(encoding.ids, [(start + text[start:end].startswith(" "), end) for start, end in encoding.offsets])
 
     def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[WordPieces]:
@@ -176,7 +184,8 @@ class Tokenizer:
         neighbours, so each distinct word is tokenized once.
         """
         words = list(dict.fromkeys(chain.from_iterable(sentences)))
-        encoding = self._word_backend.encode(words, is_pretokenized=True, add_special_tokens=False)
+        with refusing_panics():
+            encoding = self._word_backend.encode(words, is_pretokenized=True, add_special_tokens=False)
         pieces_of: dict[str, list[int]] = {word: [] for word in words}
         for index, word in zip(encoding.ids, encoding.word_ids, strict=True):
             assert word is not None, "only special tokens belong to no word"
@@ -204,7 +213,8 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids, special tokens included."""
-        return self._backend.decode([int(index) for index in ids], skip_special_tokens=False)
+        with refusing_panics():
+            return self._backend.decode([int(index) for index in ids], skip_special_tokens=False)
 
     def with_special_tokens(self, ids: Sequence[int], pair: Sequence[int] | None = None) -> tuple[list[int], list[int]]:
         """Adds the special tokens that the model expects around one or two segments.

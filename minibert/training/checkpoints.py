@@ -5,13 +5,14 @@ holds the sha256 of the others. It is written under a temporary name, the manife
 Reading it runs no code from it.
 """
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minibert.errors import InputError
+from minibert.files import is_special, read_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +51,15 @@ class Checkpoints:
     Args:
         folder: created when the first one is saved.
         keep: how many of the newest to keep.
+        find_damage: says what is wrong with the content of an intact one, or None.
     """
 
-    def __init__(self, folder: Path, *, keep: int) -> None:
+    def __init__(
+        self, folder: Path, *, keep: int, find_damage: Callable[[Snapshot], str | None] = lambda _: None
+    ) -> None:
         self.folder = folder
         self._keep = keep
+        self._find_damage = find_damage
 
     def save(self, step: int, snapshot: Snapshot, *, best_step: int | None) -> bool:
         """Writes a checkpoint, then removes old ones, except that of ``best_step``, and damaged newer ones.
@@ -114,8 +120,11 @@ class Checkpoints:
         if damage is None:
             try:
                 tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
-                return Snapshot(tensors=tensors, values=json.loads((path / _STATE).read_text(encoding="utf-8")))
-            except (OSError, ValueError, SafetensorError) as error:
+                snapshot = Snapshot(tensors=tensors, values=json.loads((path / _STATE).read_text(encoding="utf-8")))
+                damage = self._find_damage(snapshot)
+                if damage is None:
+                    return snapshot
+            except (OSError, ValueError, SafetensorError, RecursionError) as error:
                 damage = _reason(error)
         logger.warning("%s: not used, because it is damaged (%s).", path, damage)
         return None
@@ -163,6 +172,8 @@ def _manifest(folder: Path) -> bytes:
     hashes = {}
     for path in sorted(folder.iterdir()):
         if path.name != _MANIFEST:
+            if is_special(path):  # a pipe would wait for a writer
+                raise OSError(errno.EINVAL, "not a regular file", str(path))
             with open(path, "rb") as file:
                 hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return (json.dumps({"sha256": hashes}, indent=1) + "\n").encode()
@@ -171,9 +182,11 @@ def _manifest(folder: Path) -> bytes:
 def find_damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint, in a few words; None if it is intact."""
     try:
-        written = (folder / _MANIFEST).read_bytes()
+        written = read_bytes(folder / _MANIFEST, most=1 << 20)
         if written != _manifest(folder):
             return f"its files do not match its {_MANIFEST}"
+    except InputError as error:
+        return str(error).removesuffix(".")
     except OSError as error:
         return f"{error.filename}: {error.strerror}"
     return None

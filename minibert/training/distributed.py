@@ -6,6 +6,7 @@ process, every function returns its input.
 
 import contextlib
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +23,18 @@ from minibert.errors import InputError
 
 Value = TypeVar("Value")
 
+# What gloo says, which has no exception of its own.
+_PEER_LOST = re.compile(
+    "Connection (closed|reset|refused)|Broken pipe|gloo.*(Timed out|timeout|closure)|Socket Timeout"
+)
+
 _restarted = False
 _store: Store | None = None
 _STARTED = "started"
+
+
+class PeerLost(Exception):
+    """Another process of the group has died, or its host: this one cannot go on alone."""
 
 
 @contextlib.contextmanager
@@ -35,6 +45,7 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
 
     Raises:
         InputError: this host has more processes than GPUs, or ``device`` names one GPU for all of them.
+        PeerLost: an exchange with another process failed.
     """
     global _restarted, _store
     if "TORCHELASTIC_RUN_ID" not in os.environ:
@@ -64,6 +75,10 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         _restarted = all_reduce_sum([is_restart])[0] > 0
         yield device
         succeeded = True
+    except RuntimeError as error:
+        if not (isinstance(error, dist.DistError) or _PEER_LOST.search(str(error))):
+            raise
+        raise PeerLost("another process of this run has stopped, or cannot be reached") from None
     finally:
         _store = None
         # If this process alone failed, nccl would wait here for the others, which wait for this one.
@@ -184,14 +199,6 @@ def data_parallel(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def wait_for_all() -> None:
-    """Returns when every process has called it.
-
-    Raises:
-        InputError: another process has stopped.
-    """
-    if world_size() == 1:
-        return
-    try:
+    """Returns when every process has called it."""
+    if world_size() > 1:
         dist.barrier()
-    except RuntimeError:
-        raise InputError("another process has stopped; its own message says why.") from None

@@ -28,7 +28,8 @@ class CheckpointSaver:
 
     def __init__(self, state: RunState, folder: Path | None, settings: TrainingSettings) -> None:
         self._state = state
-        self._checkpoints = None if folder is None else Checkpoints(folder, keep=settings.keep_checkpoints)
+        keep = settings.keep_checkpoints
+        self._checkpoints = None if folder is None else Checkpoints(folder, keep=keep, find_damage=state.find_damage)
         self._save_steps, self._save_minutes = settings.save_steps, settings.save_minutes
         self._saved_at = time.monotonic()
         self.signals = SignalWatch(active=folder is not None)

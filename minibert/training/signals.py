@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT during a run: the first one stops it after the current step, the second one at once."""
+"""SIGTERM, SIGINT and SIGHUP during a run: the first stops it after the current step, the second at once."""
 
 import contextlib
 import signal
@@ -10,7 +10,8 @@ from typing import Any
 
 from minibert.training import distributed
 
-WATCHED = (signal.SIGTERM, signal.SIGINT)
+# SIGHUP comes when a terminal closes or a connection is lost; Windows has none.
+WATCHED = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGHUP") if name in signal.Signals.__members__)
 # torchrun forwards the Ctrl-C that the terminal has already sent to every process: that is one signal, not two.
 _ECHO_SECONDS = 1.0
 
@@ -19,7 +20,7 @@ class Interrupted(Exception):
     """A signal stopped a run between two steps.
 
     Attributes:
-        signal: SIGTERM or SIGINT.
+        signal: one of :data:`WATCHED`.
         checkpoint: the newest one to resume from; None if none could be written.
     """
 
@@ -31,12 +32,13 @@ class Interrupted(Exception):
 
     @property
     def exit_status(self) -> int:
-        """The exit status of a command that ends with this: 143 for SIGTERM, 130 for SIGINT."""
+        """The exit status of a command that ends with this: 143 for SIGTERM, 130 for SIGINT, 129 for SIGHUP."""
         return 128 + self.signal
 
 
 class SignalWatch:
-    """Within its ``with`` block, if ``active``, :attr:`received` is the first SIGTERM or SIGINT; 0 until one comes.
+    """Within its ``with`` block, if ``active``, :attr:`received` is the first signal of :data:`WATCHED`; 0 until one
+    comes.
 
     A second signal goes to the handler from outside the block, which ends the process. Signals that the process was
     started to ignore are not watched, and none are outside the main thread, where Python allows no handlers.

@@ -17,6 +17,14 @@ from minibert.errors import InputError
 from minibert.training import distributed
 from minibert.training.checkpoints import Snapshot
 from minibert.training.regularisation import Ema
+from minibert.training.schema import (
+    field_names,
+    form_damage,
+    moments_damage,
+    progress_damage,
+    random_damage,
+    tensors_damage,
+)
 
 
 @dataclass(kw_only=True)
@@ -117,8 +125,38 @@ class RunState:
             },
         )
 
+    def find_damage(self, snapshot: Snapshot) -> str | None:
+        """Why this run cannot take over a snapshot of its own, in a few words; None if it can, or if the snapshot is of
+        a run with another fingerprint."""
+        values, tensors = snapshot.values, snapshot.tensors
+        if not isinstance(values, dict) or values.keys() != {"fingerprint", "progress", "schedule", "scaler"}:
+            return "state.json has other fields"
+        if not isinstance(values["fingerprint"], dict):
+            return "state.json has no fingerprint"
+        if values["fingerprint"] != self.fingerprint:
+            return None
+        parameters = dict(self.model.named_parameters())
+        own: dict[str, Mapping[str, Tensor]] = {
+            "model": parameters,
+            **({} if self.ema is None else {"ema": self.ema.weights}),
+        }
+        if tensors.keys() != {*own, "optimizer", "random"}:
+            return "its files are others"
+        damage = (
+            progress_damage(values["progress"], field_names(Progress))
+            or form_damage(values["schedule"], self.schedule.state_dict(), "schedule")
+            or form_damage(values["scaler"], self.scaler.state_dict(), "scaler")
+            or next((found for name in own if (found := tensors_damage(tensors[name], own[name], name))), None)
+            or moments_damage(tensors["optimizer"], parameters)
+        )
+        if damage is None and values["schedule"]["last_epoch"] != values["progress"]["step"]:
+            return "its schedule is at another step"
+        ranks = {name.partition("/")[0] for name in tensors["random"]}
+        states = (random_damage(_of_rank(tensors["random"], rank), self.device) for rank in sorted(ranks))
+        return damage or next((found for found in states if found), None)
+
     def restore(self, snapshot: Snapshot) -> None:
-        """Takes over a snapshot.
+        """Takes over a snapshot in which :meth:`find_damage` finds none.
 
         Raises:
             InputError: it is of a run with another fingerprint; the message names the difference and both values.
@@ -144,10 +182,14 @@ class RunState:
         for name, value in snapshot.values["progress"].items():
             setattr(self.progress, name, value)
         self.progress.micro_batch_size = min(micro_batch_size, self.progress.micro_batch_size)
-        prefix = f"{distributed.rank()}/"
-        own = {k.removeprefix(prefix): v for k, v in snapshot.tensors["random"].items() if k.startswith(prefix)}
+        own = _of_rank(snapshot.tensors["random"], distributed.rank())
         if own:  # otherwise there are more processes than before, and this one continues from its seed
             set_random_state(own, self.device)
+
+
+def _of_rank(states: Mapping[str, Tensor], rank: object) -> dict[str, Tensor]:
+    prefix = f"{rank}/"
+    return {name.removeprefix(prefix): state for name, state in states.items() if name.startswith(prefix)}
 
 
 def best_weights(snapshot: Snapshot, device: torch.device) -> dict[str, Tensor]:

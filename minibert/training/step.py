@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from minibert.encoder import Encoder
-from minibert.errors import InputError
+from minibert.errors import InputError, is_out_of_memory
 from minibert.training import distributed
 from minibert.training.checks import check_finite
 from minibert.training.data import Examples, LabelledBatch
@@ -122,7 +122,17 @@ class OptimizerStep:
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), self._settings.max_grad_norm)
         if state.scaler.is_enabled():  # it handles overflows itself, by skipping the step
             norm = torch.zeros_like(norm)
-        state.scaler.step(state.optimizer)
+        try:
+            state.scaler.step(state.optimizer)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            # The update may be half done, so it cannot be tried again.
+            raise InputError(
+                "out of memory in the optimizer's step, which needs twice the memory of the weights besides them: give "
+                "a smaller model or another --device, or stop other programs; --resume goes on from the newest "
+                "checkpoint."
+            ) from None
         state.scaler.update()
         state.optimizer.zero_grad(set_to_none=True)
         state.schedule.step()
@@ -136,8 +146,10 @@ class OptimizerStep:
         while True:
             try:
                 return self._gradients(indices)
-            except torch.OutOfMemoryError:
-                pass  # the memory of the failed attempt is freed only after this block
+            except (MemoryError, RuntimeError) as error:  # of which torch.OutOfMemoryError is one
+                if not is_out_of_memory(error):
+                    raise
+            # Outside the block above, whose end frees the memory of the failed attempt.
             self._halve_micro_batch()
 
     def _gradients(self, indices: Sequence[int]) -> StepResult:

@@ -5,6 +5,7 @@ every label to train on, and k others to choose the best epoch. All methods get 
 same held-out texts. The smaller draws of a seed are parts of its larger ones.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -29,6 +30,7 @@ from tasks.run.grid import Cell, Results, new_grid_folder, run_cells, spread, wr
 from tasks.run.options import write_settings
 from tasks.run.splits import hold_out
 from tasks.run.start_model import StartingModel, load_starting_model
+from tasks.run.streams import say
 from tasks.run.task_file import save_model
 from tasks.settings import SETTINGS_FILE, RunSettings
 
@@ -72,29 +74,30 @@ def compare_shots(
     pool, test = _pool_and_test(first)
     draws = _draw_all(pool, [each for each in counts if each != "0"], settings)
     untrained = _untrained(type(first)(settings), pool, test)  # before anything is written, as it may be refused
-    folder = new_grid_folder(first, "shots", option="--shots", resume=resume, mark="data/test.jsonl")
-    (folder / "data").mkdir(exist_ok=True)
-    cells = _cells(methods, draws, _write(folder / "data" / "test.jsonl", test), folder, fixed_epochs)
-    rows = {}
-    if "0" in counts:
-        metrics = _score(untrained, test, folder / f"{name}-0", command)
-        rows["0"] = [_row("0", name, [metrics], runs=[f"{name}-0"])]
-    results = run_cells(cells, folder, command=command, resume=resume) if cells else Results()
-    for each in dict.fromkeys(each for each, _ in draws):
-        rows[each] = _rows(each, methods, results, [key for key in draws if key[0] == each])
-    content = {
-        "task": first.name,
-        "rows": [row for each in counts for row in rows[each]],
-        "train": {"path": pool.source, "sha256": pool.sha256, **first.describe(pool)},
-        "test": {"path": test.source, "sha256": test.sha256, **first.describe(test)},
-        "seeds": list(_seeds(settings)),
-    }
-    comparison = write_comparison(folder, settings, results, command=command, started=started, content=content)
-    report = write_shots_report(folder, comparison)
-    print("\n" + table(comparison))
-    print(f"saved to {folder}")
-    print(f"report {report}")
-    return folder
+    with contextlib.ExitStack() as held:
+        folder = new_grid_folder(first, "shots", option="--shots", resume=resume, held=held, mark="data/test.jsonl")
+        (folder / "data").mkdir(exist_ok=True)
+        cells = _cells(methods, draws, _write(folder / "data" / "test.jsonl", test), folder, fixed_epochs)
+        rows = {}
+        if "0" in counts:
+            metrics = _score(untrained, test, folder / f"{name}-0", command)
+            rows["0"] = [_row("0", name, [metrics], runs=[f"{name}-0"])]
+        results = run_cells(cells, folder, command=command, resume=resume) if cells else Results()
+        for each in dict.fromkeys(each for each, _ in draws):
+            rows[each] = _rows(each, methods, results, [key for key in draws if key[0] == each])
+        content = {
+            "task": first.name,
+            "rows": [row for each in counts for row in rows[each]],
+            "train": {"path": pool.source, "sha256": pool.sha256, **first.describe(pool)},
+            "test": {"path": test.source, "sha256": test.sha256, **first.describe(test)},
+            "seeds": list(_seeds(settings)),
+        }
+        comparison = write_comparison(folder, settings, results, command=command, started=started, content=content)
+        report = write_shots_report(folder, comparison)
+        say("\n" + table(comparison))
+        say(f"saved to {folder}")
+        say(f"report {report}")
+        return folder
 
 
 def _seeds(settings: RunSettings) -> range:
@@ -229,12 +232,12 @@ def _untrained(task: ClassificationTask, pool: Split[LabelledText], test: Split[
 def _score(untrained: _Untrained, test: Split[LabelledText], folder: Path, command: str) -> dict[str, float]:
     """Scores a model as it is, and saves it as a run that can predict; returns its metrics."""
     task, start = untrained.task, untrained.start
-    print(f"\n== {folder.name} ==\nmodel {start.line}", flush=True)
+    say(f"\n== {folder.name} ==\nmodel {start.line}")
     model = start.model.to(choose_device(task.settings.device))
     evaluation = evaluate(task, model, test.items, untrained.encoded, precision=task.settings.precision)
     metrics = task.compute_metrics(test.items, evaluation.outputs)
     details = task.details(test, evaluation.outputs, evaluation.losses)
-    print(f"\ntest: {test.source}, {details.title}\n\n{details.table}")
+    say(f"\ntest: {test.source}, {details.title}\n\n{details.table}")
     folder.mkdir(exist_ok=True)
     save_model(folder, task, model)
     start.tokenizer.save_pretrained(folder, token_types=start.model.config.type_vocab_size > 1)

@@ -11,6 +11,7 @@ from minibert.errors import InputError
 from tasks.cloze.settings import MASK
 from tasks.fill_mask.arguments import parser
 from tasks.run.start_model import require_trained_head
+from tasks.run.streams import say
 
 
 class Candidate(NamedTuple):
@@ -73,6 +74,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.top < 1:
         raise InputError(f"--top {options.top}: must be 1 or more.")
     for number, candidates in enumerate(fill(*load(options.run), options.text, top=options.top), start=1):
-        print(f"mask {number}")
+        say(f"mask {number}")
         for candidate in candidates:
-            print(f"  {candidate.probability:6.1%}  {candidate.text}")
+            say(f"  {candidate.probability:6.1%}  {candidate.text}")

@@ -6,9 +6,9 @@ keep the order of the input. Under ``torchrun`` the processes share the chunks.
 
 import contextlib
 import heapq
-import io
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
-from minibert.files import write_atomically
+from minibert.files import is_special, write_atomically
 from minibert.hub import resolve
 from minibert.training import choose_device, distributed
 from tasks.data import nonzero_counts
@@ -27,6 +27,7 @@ from tasks.read.stream import records
 from tasks.registry import TASKS, settings_class, task_class
 from tasks.run.options import read_settings, saved_task, taken_over
 from tasks.run.predictor import Predictor
+from tasks.run.streams import say
 from tasks.run.task_file import task_file
 from tasks.settings import SETTINGS_FILE, check_encoding, column_names
 
@@ -52,8 +53,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = None if options.out is None else Path(options.out)
     if options.encoding is not None:
         check_encoding(options.encoding)
+    if options.file == "-" and sys.stdin is None:
+        raise InputError("FILE: standard input is closed; name a file.")
     if out is not None:
         _check_output(out, options.file)
+    elif sys.stdout is None:
+        raise InputError("--out: needed, since standard output is closed.")
     with distributed.process_group(choose_device(options.device)) as device:
         if distributed.world_size() > 1:
             _check_shareable(out, options.file)
@@ -61,18 +66,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         reading = ReadOptions(encoding=options.encoding, columns=column_names(options.columns))
         numbered = enumerate(chunks(records(options.file, options.format, reading)))
         if out is None:
-            if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8, whatever the terminal's encoding
+            if hasattr(sys.stdout, "reconfigure"):  # JSON is UTF-8, whatever the terminal's encoding
                 sys.stdout.reconfigure(encoding="utf-8", newline="\n")
             write_answers(predictor, numbered, sys.stdout)
+        elif is_special(out):  # a pipe or a device, which is never replaced
+            _write(predictor, numbered, out)
         elif distributed.world_size() == 1:
-            write_atomically(out, lambda path: _write(predictor, numbered, path))
+            write_atomically(out, lambda path: _write_or_keep(predictor, numbered, path, out))
         else:
             _write_together(predictor, numbered, out)
 
 
 def _check_output(out: Path, file: str) -> None:
-    if not out.parent.is_dir():
-        raise InputError(f"--out {out}: there is no folder {out.parent}; make it first.")
+    folder = Path(os.path.realpath(out)).parent  # that of the file which a link names
+    if not folder.is_dir():
+        raise InputError(f"--out {out}: there is no folder {folder}; make it first.")
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; name a file in it.")
     if out.exists() and Path(file).exists() and out.samefile(file):
@@ -82,6 +90,8 @@ def _check_output(out: Path, file: str) -> None:
 def _check_shareable(out: Path | None, file: str) -> None:
     if out is None:
         raise InputError("--out: needed under torchrun, to join the parts of several processes.")
+    if is_special(out):
+        raise InputError(f"--out {out}: several processes need a regular file, to join their parts in.")
     if file == "-":
         raise InputError("FILE: several processes cannot share standard input; name a file.")
 
@@ -89,6 +99,7 @@ def _check_shareable(out: Path | None, file: str) -> None:
 def _write_together(predictor: Predictor, numbered: Iterable[tuple[int, Sequence[Record]]], out: Path) -> None:
     """Every process writes its share of the chunks to a part of its own; process 0 joins the parts."""
     rank, size = distributed.rank(), distributed.world_size()
+    out = Path(os.path.realpath(out))
     parts = [out.with_name(f".{out.name}.{number}-of-{size}.part") for number in range(size)]
     try:
         _write(predictor, itertools.islice(numbered, rank, None, size), parts[rank], numbers=True)
@@ -107,6 +118,20 @@ def _write(
 ) -> None:
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         write_answers(predictor, numbered, file, numbers=numbers)
+
+
+def _write_or_keep(
+    predictor: Predictor, numbered: Iterable[tuple[int, Sequence[Record]]], temporary: Path, out: Path
+) -> None:
+    """Writes all answers; if an input cannot be used, keeps those before it under another name."""
+    try:
+        _write(predictor, numbered, temporary)
+    except InputError as error:
+        if not temporary.stat().st_size:
+            raise
+        partial = Path(f"{os.path.realpath(out)}.partial")
+        os.replace(temporary, partial)
+        raise InputError(f"{error} The answers before it are in {partial}.") from None
 
 
 def load(run: str, *, device: str, precision: str, threshold: str | None = None) -> Predictor:
@@ -162,17 +187,27 @@ def _threshold(threshold: str, values: Mapping[str, Any], task: str) -> str:
 
 
 def chunks(inputs: Iterable[Record]) -> Iterator[list[Record]]:
-    """Cuts a stream into lists of at most 2,048 inputs and about a million characters."""
+    """Cuts a stream into lists of at most 2,048 inputs and about a million characters.
+
+    Raises:
+        InputError: an input cannot be read; those before it have been yielded.
+    """
     chunk: list[Record] = []
     size = 0
-    for record in inputs:
-        chunk.append(record)
-        size += sum(len(value) for value in record.fields.values() if isinstance(value, (str, list)))
-        if len(chunk) == _CHUNK or size >= _CHUNK_CHARACTERS:
-            yield chunk
-            chunk, size = [], 0
+    unreadable = None
+    try:
+        for record in inputs:
+            chunk.append(record)
+            size += sum(len(value) for value in record.fields.values() if isinstance(value, (str, list)))
+            if len(chunk) == _CHUNK or size >= _CHUNK_CHARACTERS:
+                yield chunk
+                chunk, size = [], 0
+    except InputError as error:
+        unreadable = error
     if chunk:
         yield chunk
+    if unreadable is not None:
+        raise unreadable
 
 
 def write_answers(
@@ -185,19 +220,36 @@ def write_answers(
         numbered: chunks of inputs with their numbers.
         file: to write to.
         numbers: begin each line with its chunk's number and a tab.
+
+    Raises:
+        InputError: an input cannot be used; the answers to those before it have been written.
     """
     started = time.perf_counter()
     count = 0
     for number, chunk in numbered:
-        answers = predictor.answer([predictor.task.parse_input(record.fields, record.where) for record in chunk])
-        for record, answer in zip(chunk, answers, strict=True):
+        items, unusable = _parsed(predictor, chunk)
+        answers = predictor.answer(items) if items else []
+        for record, answer in zip(chunk, answers, strict=unusable is None):
             line = json.dumps(with_input(record.fields, answer), ensure_ascii=False)
             file.write(f"{number}\t{line}\n" if numbers else f"{line}\n")
         file.flush()
+        if unusable is not None:
+            raise unusable
         count += len(chunk)
     seconds = time.perf_counter() - started
     speed = f"{count:,} inputs in {seconds:.1f} s, {count / seconds:,.0f} a second"
-    print("; ".join([speed, *nonzero_counts(predictor.notes)]), file=sys.stderr)
+    say("; ".join([speed, *nonzero_counts(predictor.notes)]), error=True)
+
+
+def _parsed(predictor: Predictor, chunk: Sequence[Record]) -> tuple[list[Any], InputError | None]:
+    """The items of a chunk up to the first that cannot be used, and the error that says why."""
+    items: list[Any] = []
+    for record in chunk:
+        try:
+            items.append(predictor.task.parse_input(record.fields, record.place))
+        except InputError as error:
+            return items, error
+    return items, None
 
 
 def with_input(fields: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:

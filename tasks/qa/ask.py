@@ -5,11 +5,13 @@ from pathlib import Path
 
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
+from minibert.shown import shown
 from tasks.qa.settings import QaSettings, ask_parser, question_parser
 from tasks.qa.task import QaTask
 from tasks.run.command import run_task
 from tasks.run.options import read_settings
 from tasks.run.predictor import Predictor
+from tasks.run.streams import say
 from tasks.run.task_file import task_file
 from tasks.settings import TASK_FILE
 
@@ -33,9 +35,9 @@ def ask(questions: Sequence[str], arguments: Sequence[str]) -> None:
     predictor = Predictor.load(task, open_checkpoint(options.weights), device=options.device)
     items = [task.parse_input({"text": question}, f"--ask {question}") for question in questions]
     for answer in predictor.answer(items):
-        print(f"{answer['question']}\n  -> {answer['label']}")
+        say(f"{shown(answer['question'])}\n  -> {shown(answer['label'])}")
         for best in answer["answers"]:
-            print(f"     {best['probability']:6.1%}  {best['label']}")
+            say(f"     {best['probability']:6.1%}  {shown(best['label'])}")
 
 
 def main(argv: Sequence[str] | None = None) -> Path | None:

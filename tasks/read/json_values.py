@@ -5,6 +5,7 @@ All of these hold the same records: ``{...}`` a line; ``[{...}, ...]``; objects 
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
@@ -121,6 +122,19 @@ def check_characters(file: TextFile, value: Value) -> Value:
         json.dumps(value.value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise file.error(value.line, r"an escape \uD800 to \uDFFF stands alone, which is not a character.") from None
+    return value
+
+
+def check_numbers(file: TextFile, value: Value) -> Value:
+    """The value; InputError if it has NaN or an infinite number, which JSON has not: an answer that passes it on would
+    be none."""
+    left = [value.value]
+    while left:
+        part = left.pop()
+        if isinstance(part, float) and not math.isfinite(part):
+            raise file.error(value.line, "has NaN or an infinite number, which is no JSON; write null, or a text.")
+        if isinstance(part, (list, dict)):
+            left += part.values() if isinstance(part, dict) else part
     return value
 
 

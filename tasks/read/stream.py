@@ -176,6 +176,7 @@ def _json(lines: Iterator[str], name: str) -> Iterator[Record]:
             file = TextFile(path=name, lines=[*held, *lines], sha256="", name="input.json")
             _, values = json_values.values(file, Notes(skip_invalid=None))
             for value in values:
+                json_values.check_numbers(file, value)
                 yield from objects(value, f"{name}, line {value.line}", name)
             return
     for number, line in enumerate(chain(held, lines), 1):
@@ -203,7 +204,7 @@ def _object(line: str) -> dict[str, Any] | None:
 
 def _objects_of_line(line: str, number: int, name: str) -> Iterator[Record]:
     file = TextFile(path=name, lines=[], sha256="")
-    value = json_values.Value(json_values.parse(file, line, number), number)
+    value = json_values.check_numbers(file, json_values.Value(json_values.parse(file, line, number), number))
     if "\\ud" in line.lower():
         json_values.check_characters(file, value)
     yield from objects(value, f"{name}, line {number}", name)

@@ -11,6 +11,7 @@ from tasks.report.comparison import write_comparison_report
 from tasks.report.export import write_tables
 from tasks.report.page import write_run_report
 from tasks.report.shots import write_shots_report
+from tasks.run.streams import say
 
 _RUN, _COMPARISON = "metrics.json", "comparison.json"
 
@@ -22,13 +23,23 @@ def main(argv: Sequence[str] | None = None) -> Path:
         InputError: the folder has no figures, or cannot be written.
     """
     folder = Path(parser().parse_args(argv).folder)
-    if (folder / _COMPARISON).is_file():
-        page = _comparison(folder)
-    elif (folder / _RUN).is_file():
-        page = _run(folder)
-    else:
-        raise InputError(f"{folder}: has neither {_RUN} nor {_COMPARISON}; name the folder of a run or a comparison.")
-    print(f"report {page}")
+    try:
+        if (folder / _COMPARISON).is_file():
+            page = _comparison(folder)
+        elif (folder / _RUN).is_file():
+            page = _run(folder)
+        else:
+            raise InputError(
+                f"{folder}: has neither {_RUN} nor {_COMPARISON}; name the folder of a run or a comparison."
+            )
+    except InputError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:  # a record may hold anything
+        raise InputError(
+            f"{folder}: its figures have another form than this version writes ({type(error).__name__}: {error}); draw "
+            "it with the version that made it, or repeat the run."
+        ) from None
+    say(f"report {page}")
     return page
 
 

@@ -5,16 +5,20 @@ Nothing here needs torch, so that help and refusals are instant.
 
 import contextlib
 import ctypes
-import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from minibert.errors import InputError
+from minibert.errors import InputError, is_out_of_memory
+from minibert.shown import shown
+from tasks.run.streams import safe_streams
+
+# SIGHUP comes when a terminal closes or a connection is lost; Windows has none.
+TERMINATING = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if name in signal.Signals.__members__)
 
 
 def program(module: str) -> str:
@@ -26,35 +30,43 @@ def program(module: str) -> str:
 
 def run_main(main: Callable[[], object]) -> None:
     """Runs a command; prints mistakes that a person can correct as one sentence, and exits with status 2."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show Chinese must not end a run
-            stream.reconfigure(errors="backslashreplace")
     _keep_freed_memory()
-    # Exit through the clean-up code that an exception would run; training handles the signal itself.
-    before = signal.signal(signal.SIGTERM, _stop)
+    with safe_streams(), _signals_raise():
+        try:
+            _check_arguments()
+            main()
+        except BrokenPipeError:  # the reader of the output, such as head, has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes
+            sys.exit(141)  # as shells report SIGPIPE
+        except (InputError, OSError) as error:
+            print(f"error: {shown(error, most=4000)}", file=sys.stderr)
+            sys.exit(2)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            print(
+                f"error: out of memory; lower --max-length, set micro_batch_size in a settings file, or stop other "
+                f"programs. {shown(error)}",
+                file=sys.stderr,
+            )
+            sys.exit(2)
+        except KeyboardInterrupt as stop:
+            print("stopped.", file=sys.stderr)
+            sys.exit(128 + int(stop.args[0] if stop.args else signal.SIGINT))
+
+
+@contextlib.contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Within the block, SIGTERM and SIGHUP exit through the clean-up code that an exception would run, unless the
+    process was started to ignore them, as by nohup. Training handles the signals itself."""
+    before = {
+        number: signal.signal(number, _stop) for number in TERMINATING if signal.getsignal(number) != signal.SIG_IGN
+    }
     try:
-        _check_arguments()
-        main()
-    except BrokenPipeError:  # the reader of the output, such as head, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes
-        sys.exit(141)  # as shells report SIGPIPE
-    except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        print(
-            f"error: out of memory; lower --max-length, set micro_batch_size in a settings file, or stop other "
-            f"programs. {error}",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    except KeyboardInterrupt as stop:
-        print("stopped.", file=sys.stderr)
-        sys.exit(128 + int(stop.args[0] if stop.args else signal.SIGINT))
+        yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _check_arguments() -> None:
@@ -67,12 +79,6 @@ def _check_arguments() -> None:
                 f"the argument {argument!r} is not {encoding}, the encoding of this terminal's locale; change it, or "
                 "set LC_ALL=C.UTF-8."
             ) from None
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether Python or PyTorch (which may not be imported) ran out of memory."""
-    named = type(error).__name__ in ("MemoryError", "OutOfMemoryError")
-    return named or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def _keep_freed_memory() -> None:

@@ -11,6 +11,7 @@ from tasks.run.folder import CHECKPOINTS, RunLog
 from tasks.run.options import write_settings
 from tasks.run.prepare import Run
 from tasks.run.score import score_items, training_sample
+from tasks.run.streams import say
 from tasks.run.task_file import save_model
 from tasks.run.tensorboard import TensorBoardWriter
 from tasks.settings import SETTINGS_FILE
@@ -79,16 +80,16 @@ class _Log:
         if self._tensorboard is not None:
             self._tensorboard.write(entry)
         if "train_loss" in entry:
-            print(_epoch_line(entry, self._run.task.metric_names[0]), flush=True)
+            say(_epoch_line(entry, self._run.task.metric_names[0]))
         elif "deterministic_slowdown" in entry:
-            print(f"deterministic algorithms take {entry['deterministic_slowdown']} times as long", flush=True)
+            say(f"deterministic algorithms take {entry['deterministic_slowdown']} times as long")
 
     def resume(self, progress: Progress) -> None:
         save_inputs(self._run)  # not before: only now is it certain that the folder holds this very run
         self._file.truncate(progress.num_records)
         if self._tensorboard is not None:
             self._tensorboard.resume(progress.step)
-        print(f"resumes after step {progress.step}, in epoch {progress.epoch}", flush=True)
+        say(f"resumes after step {progress.step}, in epoch {progress.epoch}")
 
 
 def _epoch_line(entry: Mapping[str, Any], main_metric: str) -> str:

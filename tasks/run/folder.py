@@ -5,7 +5,6 @@ import itertools
 import json
 import logging
 import platform
-import shutil
 import sys
 import tempfile
 import time
@@ -18,50 +17,74 @@ from typing import Any
 import torch
 
 from minibert.errors import InputError
-from minibert.files import write_atomically, write_json
+from minibert.files import read_json_object, write_atomically, write_json
+from tasks.run.lock import LOCK_FILE, has_content, locked
 from tasks.settings import SETTINGS_FILE
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 METRICS_FILE = "metrics.json"
+LOG_FILE = "train_log.jsonl"
 
 
-def new_run_folder(out: str | None, task: str, arch: str, *, resume: bool = False, mark: str = SETTINGS_FILE) -> Path:
-    """Makes the folder of a run: ``out``, or the next free ``runs/TASK-ARCH-N``.
+def new_run_folder(
+    out: str | None,
+    task: str,
+    arch: str,
+    *,
+    held: contextlib.ExitStack,
+    resume: bool = False,
+    mark: str = SETTINGS_FILE,
+) -> Path:
+    """Makes the folder of a run: ``out``, or the next free ``runs/TASK-ARCH-N``; locks it until ``held`` closes.
 
     Args:
         out: a folder to make or, with ``resume``, to continue in.
         task, arch: for the name.
+        held: when it closes, a folder that is new and still empty is removed.
         resume: ``out`` may contain a run.
         mark: a pattern for a file by which a run of this kind is recognised; it tells one run from several.
 
     Raises:
-        InputError: the folder has other content, or cannot be written.
+        InputError: the folder has other content, or cannot be written, or another run is using it.
     """
     folder = Path(out) if out is not None else Path("runs")
     try:
         if out is not None:
+            is_new = not folder.is_dir()
             folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()) and not resume:
-                resumable = "continue the run in it with --resume, or " if any(folder.glob(mark)) else ""
-                raise InputError(
-                    f"--out {folder}: is not empty; {resumable}name a new folder, so that nothing in it is lost."
-                )
-            remove_unfinished_files(folder)
-            if any(path.is_file() for path in folder.rglob("*")) and not any(folder.glob(mark)):
-                raise InputError(
-                    f"--out {folder}: contains no run of this kind; name the folder to --resume, with --seeds if "
-                    "it has several runs."
-                )
         else:
-            folder = _numbered(folder, f"{task}-{arch}")
+            folder, is_new = _numbered(folder, f"{task}-{arch}"), True
+        if is_new:
+            held.callback(_remove_if_empty, folder)
+        held.enter_context(locked(folder))
+        if has_content(folder) and not resume:
+            resumable = "continue the run in it with --resume, or " if any(folder.glob(mark)) else ""
+            raise InputError(
+                f"--out {folder}: is not empty; {resumable}name a new folder, so that nothing in it is lost."
+            )
+        remove_unfinished_files(folder)
+        if has_files(folder) and not any(folder.glob(mark)):
+            raise InputError(
+                f"--out {folder}: contains no run of this kind; name the folder to --resume, with --seeds if "
+                "it has several runs."
+            )
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"--out {folder}: cannot be written ({error}).") from None
     return folder
+
+
+def has_files(folder: Path) -> bool:
+    return any(path.is_file() and path.name != LOCK_FILE for path in folder.rglob("*"))
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # it has files in it
+        folder.rmdir()
 
 
 def _numbered(parent: Path, name: str) -> Path:
@@ -79,18 +102,25 @@ def remove_unfinished_files(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def no_folder_without_model(folder: Path) -> Iterator[None]:
-    """Removes a new folder if the block fails before it has saved a model or a checkpoint.
+# What a run writes before it has saved a model or a checkpoint.
+_FIRST_FILES = (SETTINGS_FILE, "tokenizer.json", "tokenizer_config.json", LOG_FILE, "tensorboard/events.out.*")
 
-    A folder that had content before stays.
+
+@contextlib.contextmanager
+def no_files_without_model(folder: Path) -> Iterator[None]:
+    """If the block fails before it has saved a model or a checkpoint, removes what a run writes first.
+
+    Other files, and a folder that had content before, stay as they are.
     """
-    was_empty = not any(folder.iterdir())
+    was_empty = not has_content(folder)
     try:
         yield
     except BaseException:
         if was_empty and not any((folder / name).exists() for name in ("model.safetensors", CHECKPOINTS)):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_unfinished_files(folder)
+            for path in [path for pattern in _FIRST_FILES for path in folder.glob(pattern)]:
+                path.unlink(missing_ok=True)
+            _remove_if_empty(folder / "tensorboard")
         raise
 
 
@@ -101,7 +131,7 @@ class RunLog:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "train_log.jsonl"
+        self._path = folder / LOG_FILE
         self._started = time.perf_counter()
         self._unwritten = b""
 
@@ -150,6 +180,35 @@ def now() -> str:
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     write_atomically(folder / METRICS_FILE, lambda path: write_json(path, metrics))
+
+
+# What is read again from a run's record, with its type.
+_RECORDED: dict[str, type] = {
+    "task": str, "arch": str, "origin": str, "seed": int, "settings": dict, "data": dict, "epochs": list, "final": dict,
+    "resources": dict, "collapsed": bool, "warnings": list,
+}  # fmt: skip
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The record of a run, as :func:`write_metrics` left it.
+
+    Raises:
+        InputError: it cannot be read, or is something else.
+    """
+    path = folder / METRICS_FILE
+    metrics = read_json_object(path)
+    wrong = [name for name, kind in _RECORDED.items() if not isinstance(metrics.get(name), kind)]
+    if not wrong:
+        described = metrics["data"].values()
+        hashed = all(isinstance(part, dict) and isinstance(part.get("sha256"), str) for part in described)
+        figures = bool(metrics["final"]) and all(isinstance(final, dict) for final in metrics["final"].values())
+        wrong = [*([] if hashed else ["data"]), *([] if figures else ["final"])]
+    if wrong:
+        raise InputError(
+            f"{path}: is not the record of a run, without a usable {wrong[0]}; move the file away, and --resume "
+            "finishes the run again."
+        )
+    return metrics
 
 
 def reset_peak_memory(device: torch.device) -> None:

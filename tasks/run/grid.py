@@ -9,18 +9,18 @@ import dataclasses
 import os
 import shlex
 import statistics
-import sys
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from minibert.errors import Diverged, InputError
-from minibert.files import read_json_object, write_atomically, write_json
+from minibert.files import write_atomically, write_json
 from minibert.training import Metric, choose_device
 from tasks.run import folder as run_folder
 from tasks.run.interrupts import resume_hint
 from tasks.run.prepare import AnyTask
+from tasks.run.streams import say
 from tasks.run.train import train
 from tasks.settings import SETTINGS_FILE, RunSettings
 
@@ -68,14 +68,23 @@ class Results:
         return [*self.failures, *of_runs]
 
 
-def new_grid_folder(task: AnyTask, name: str, *, option: str, resume: bool, mark: str = f"*/{SETTINGS_FILE}") -> Path:
-    """The folder of a grid: ``--out``, or a new one.
+def new_grid_folder(
+    task: AnyTask,
+    name: str,
+    *,
+    option: str,
+    resume: bool,
+    held: contextlib.ExitStack,
+    mark: str = f"*/{SETTINGS_FILE}",
+) -> Path:
+    """The folder of a grid: ``--out``, or a new one; it is this process's until ``held`` closes.
 
     Args:
         task: with the settings of the first cell.
         name: for a new folder.
         option: the option that asked for several runs.
         resume: the folder may hold a grid.
+        held: see :func:`~tasks.run.folder.new_run_folder`.
         mark: a pattern for a file by which a grid of this kind is recognised.
 
     Raises:
@@ -83,7 +92,7 @@ def new_grid_folder(task: AnyTask, name: str, *, option: str, resume: bool, mark
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(f"{option}: several runs under torchrun would share its processes; start them one by one.")
-    return run_folder.new_run_folder(task.settings.out, task.name, name, resume=resume, mark=mark)
+    return run_folder.new_run_folder(task.settings.out, task.name, name, held=held, resume=resume, mark=mark)
 
 
 def run_cells(cells: Sequence[Cell], folder: Path, *, command: str, resume: bool) -> Results:
@@ -100,7 +109,7 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, command: str, resume: bool
     """
     results = Results()
     for cell in cells:
-        print(f"\n== {cell.name} ==", flush=True)
+        say(f"\n== {cell.name} ==")
         target = folder / cell.name
         try:
             metrics = _run_cell(cell, target, results.baselines.get(cell.data), resume)
@@ -109,13 +118,11 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, command: str, resume: bool
             continues = isinstance(error, InputError if results.runs else Diverged)
             with contextlib.suppress(OSError):  # folders with files in them stay
                 target.rmdir()
-                if not continues:
-                    folder.rmdir()
             if isinstance(error, KeyboardInterrupt) and results.runs:
-                print(resume_hint(command, folder), file=sys.stderr)
+                say(resume_hint(command, folder), error=True)
             if not continues:
                 raise
-            print(f"failed: {error}")
+            say(f"failed: {error}")
             results.failures.append(f"{cell.name} failed: {error}")
         else:
             results.baselines[cell.data] = metrics["baseline"]
@@ -131,7 +138,7 @@ def _run_cell(cell: Cell, target: Path, baseline: dict[str, Any] | None, resume:
     run_folder.remove_unfinished_files(target)
     command = f"python -m tasks.{cell.task.name} --config {shlex.quote(str(target / SETTINGS_FILE))}"
     train(cell.task, command=command, folder=target, baseline=baseline, resume=resume)
-    return read_json_object(target / run_folder.METRICS_FILE)
+    return run_folder.read_metrics(target)
 
 
 def spread(values: Sequence[float], metric: Metric) -> dict[str, Any]:

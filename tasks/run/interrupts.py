@@ -8,8 +8,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from minibert.training import Interrupted
+from minibert.training import Interrupted, distributed
 from tasks.run.console import program
+from tasks.run.streams import say
 
 
 @contextlib.contextmanager
@@ -24,10 +25,19 @@ def explain_interruption(typed: str, *, levels: int) -> Iterator[None]:
         yield
     except Interrupted as stop:
         if os.environ.get("RANK", "0") == "0":  # set by torchrun; the process group is gone already
-            print(f"{stop}.", file=sys.stderr)
+            say(f"{stop}.", error=True)
             if stop.checkpoint is not None:
-                print(resume_hint(typed, stop.checkpoint.parents[levels]), file=sys.stderr)
+                say(resume_hint(typed, stop.checkpoint.parents[levels]), error=True)
         sys.exit(stop.exit_status)
+    except distributed.PeerLost as lost:
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # once on each node, since process 0 may be the one that is lost
+            nodes = "" if os.environ.get("GROUP_WORLD_SIZE", "1") == "1" else ", on every node, with its --rdzv options"
+            say(
+                f"error: {lost}. Checkpoints are whole: to go on from the newest one{nodes}, or from the start if "
+                f"there is none:\n{typed} --resume",
+                error=True,
+            )
+        sys.exit(1)
 
 
 def command_line(module: str, argv: Sequence[str] | None) -> str:

@@ -6,6 +6,7 @@ import difflib
 import json
 import math
 import os
+import reprlib
 import tomllib
 import types
 import typing
@@ -17,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from minibert.errors import InputError
 from minibert.files import read_json_object, write_atomically
+from minibert.shown import shown
 from minibert.training.settings import option_name
 from tasks.run.arguments import ArgumentParser
 from tasks.run.console import program
@@ -247,12 +249,18 @@ def read_settings(path: Path, settings_class: type[RunSettings], task: str) -> d
             continue
         if name == "task":
             if value != task:
-                raise InputError(f"{path}: has the settings of the task {value!r}; run {program(f'tasks.{value}')}.")
+                named = shown(reprlib.repr(value), 80)
+                run = (
+                    f"run {program(f'tasks.{value}')}"
+                    if isinstance(value, str) and value.isidentifier()
+                    else "correct it"
+                )
+                raise InputError(f"{path}: has the settings of the task {named}; {run}.")
             continue
         if name not in kinds:
-            near = difflib.get_close_matches(name, kinds, n=1)
+            near = difflib.get_close_matches(name[:80], kinds, n=1)
             advice = f"did you mean {near[0]}?" if near else f"{program(f'tasks.{task}')} --help lists the settings."
-            raise InputError(f"{path}: {given} is not a setting of this task; {advice}")
+            raise InputError(f"{path}: {shown(given)} is not a setting of this task; {advice}")
         settings[name] = _value(path, given, value, kinds[name])
     return settings
 
@@ -269,25 +277,37 @@ def _read(path: Path) -> dict[str, Any]:
     if path.suffix == ".json":
         return read_json_object(path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        with open(path, "rb") as file:  # which may be a pipe
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise InputError(f"{path}: has more than {_MOST_BYTES:,} bytes, too many for a settings file.")
+        return tomllib.loads(content.decode("utf-8-sig").replace("\r\n", "\n"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and days that do not exist
         raise InputError(f"{path}: not TOML ({error}).") from None
 
 
+_MOST_BYTES = 1 << 20  # of a settings file
+_MOST_NUMBER = 2**63
 _IN_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", tuple: "a list of texts"}
 
 
 def _value(path: Path, name: str, value: Any, kind: type) -> Any:
     if kind is tuple and isinstance(value, list) and all(isinstance(part, str) for part in value):
         return tuple(value)
+    if type(value) is int and abs(value) >= _MOST_NUMBER:
+        raise InputError(
+            f"{path}: {name} is a number of {len(hex(value)) - 2} hexadecimal digits, which is out of range."
+        )
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise InputError(f"{path}: {name} must be {_IN_WORDS[kind]}, not {value!r}.")
+        raise InputError(f"{path}: {name} must be {_IN_WORDS[kind]}, not {shown(reprlib.repr(value))}.")
     return value
 
 

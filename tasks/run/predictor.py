@@ -1,5 +1,6 @@
 """A trained run that answers new inputs."""
 
+import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -51,7 +52,7 @@ class Predictor:
         if untrained := report.newly_initialised:
             raise InputError(
                 f"{checkpoint.folder}: has no trained head for {task.name} ({', '.join(untrained)} missing); train "
-                f"one with python -m tasks.{task.name} --weights {checkpoint.folder}."
+                f"one with python -m tasks.{task.name} --weights {shlex.quote(str(checkpoint.folder))}."
             )
         checkpoint.require_whole_head(model, report)
         if precision == "auto" and task.settings.precision == "fp32":

@@ -16,6 +16,7 @@ from minibert.training.settings import TrainingSettings
 from tasks.data import Encoded, Split, nonzero_counts
 from tasks.run.splits import read_splits
 from tasks.run.start_model import StartingModel, load_starting_model
+from tasks.run.streams import say
 from tasks.settings import RunSettings
 from tasks.task import Task
 
@@ -158,11 +159,11 @@ def settings_line(settings: RunSettings) -> str:
 def dry_run(task: AnyTask) -> None:
     """Prints the data, the model, the settings and the first example; writes nothing."""
     prepared = prepare(task)
-    print("\n".join(data_lines(task, prepared)))
-    print(f"model {prepared.start.line}")
-    print(f"with  {settings_line(task.settings)}")
+    say("\n".join(data_lines(task, prepared)))
+    say(f"model {prepared.start.line}")
+    say(f"with  {settings_line(task.settings)}")
     example = prepared.encoded["train"].examples[0]
-    print(f"the first example: {prepared.splits['train'].items[0]}")
-    print(f"  tokens: {' '.join(prepared.start.tokenizer.convert_ids_to_tokens(example.ids))}")
+    say(f"the first example: {prepared.splits['train'].items[0]}")
+    say(f"  tokens: {' '.join(prepared.start.tokenizer.convert_ids_to_tokens(example.ids))}")
     for name, value in example._asdict().items():
-        print(f"  {name}: {np.asarray(value).tolist()}")
+        say(f"  {name}: {np.asarray(value).tolist()}")

@@ -1,6 +1,7 @@
 """The model and tokenizer that a run starts from."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -154,5 +155,5 @@ def _continued(settings: RunSettings, folder: Path, task: str) -> str:
     if other:
         said += f"; does not take over its {', '.join(other)}"
         if not Path(str(settings.weights)).is_dir():
-            said += f" (to do so, give --weights {folder})"
+            said += f" (to do so, give --weights {shlex.quote(str(folder))})"
     return said

@@ -5,7 +5,6 @@
 
 import contextlib
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from torch import Tensor
 
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
-from minibert.files import read_json_object
 from minibert.training import Interrupted, choose_device, choose_precision, distributed
 from minibert.training.checkpoints import Checkpoints
 from minibert.training.settings import option_name
@@ -25,14 +23,17 @@ from tasks.report.page import write_run_report
 from tasks.run import folder as run_folder
 from tasks.run.fit import fit, save_inputs
 from tasks.run.interrupts import stopped_by
+from tasks.run.lock import locked
+from tasks.run.options import read_settings
 from tasks.run.predictions import prediction_records, write_predictions, write_splits
 from tasks.run.prepare import AnyTask, Run, data_lines, prepare, settings_line
 from tasks.run.provenance import weights_record
 from tasks.run.record import metrics_record
 from tasks.run.score import Score, score
 from tasks.run.start_model import StartingModel
+from tasks.run.streams import say
 from tasks.run.task_file import write_task_file
-from tasks.settings import RunSettings
+from tasks.settings import SETTINGS_FILE, RunSettings
 
 
 def train(
@@ -58,11 +59,25 @@ def train(
         InputError: something that was given cannot be used.
         Interrupted: a signal stopped the training; a checkpoint was saved.
     """
+    with contextlib.ExitStack() as held:  # the folder's lock
+        return _train(task, command, folder, baseline, resume, held)
+
+
+def _train(
+    task: AnyTask,
+    command: str,
+    folder: Path | None,
+    baseline: dict[str, Any] | None,
+    resume: bool,
+    held: contextlib.ExitStack,
+) -> Path:
     with distributed.process_group(choose_device(task.settings.device)) as device:
-        run = _prepare(task, command, device, folder, resume)
-        if run.resume and distributed.broadcast_from_rank0(lambda: _is_complete(run)):
-            _say(f"{run.folder}: the run is already complete")
-            return run.folder
+        run = _prepare(task, command, device, folder, resume, held)
+        if run.resume:
+            if distributed.broadcast_from_rank0(lambda: _is_complete(run)):
+                _say(f"{run.folder}: the run is already complete")
+                return run.folder
+            distributed.broadcast_from_rank0(lambda: _require_same_settings(run))
         history = _fit(run)
         with _explain_interruption(run.folder):
             _load_best(run)
@@ -82,8 +97,15 @@ def train(
     return run.folder
 
 
-def _prepare(task: AnyTask, command: str, device: torch.device, folder: Path | None, resume: bool) -> Run:
-    """Reads everything, then chooses the run folder."""
+def _prepare(
+    task: AnyTask,
+    command: str,
+    device: torch.device,
+    folder: Path | None,
+    resume: bool,
+    held: contextlib.ExitStack,
+) -> Run:
+    """Reads everything, then chooses the run folder, which is this run's until ``held`` closes."""
     started = run_folder.now()
     if task.settings.out is None and folder is None and distributed.world_size() > 1:
         raise InputError("--out: needed under torchrun, so that a restarted process finds its run again.")
@@ -92,15 +114,20 @@ def _prepare(task: AnyTask, command: str, device: torch.device, folder: Path | N
     prepared = prepare(task)
     resume = resume or distributed.was_restarted()
     out, arch = task.settings.out, prepared.start.model.config.model_type
-    folder = distributed.broadcast_from_rank0(
-        lambda: folder or run_folder.new_run_folder(out, task.name, arch, resume=resume)
-    )
+
+    def take_folder() -> Path:
+        if folder is None:
+            return run_folder.new_run_folder(out, task.name, arch, held=held, resume=resume)
+        held.enter_context(locked(folder))
+        return folder
+
+    chosen = distributed.broadcast_from_rank0(take_folder)
     distributed.mark_started()
     processes = f", {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
     return Run(
         task=task,
         prepared=prepared,
-        folder=folder,
+        folder=chosen,
         device=device,
         device_name=run_folder.device_name(device) + processes,
         precision=precision,
@@ -118,12 +145,12 @@ def _weights(start: StartingModel, settings: RunSettings) -> dict[str, Any] | No
 
 
 def _fit(run: Run) -> list[dict[str, Any]]:
-    """Trains; a run that fails before it saved anything leaves no folder."""
+    """Trains; a run that fails before it saved anything leaves no files."""
     _say("\n".join(data_lines(run.task, run.prepared)))
     _say(f"model {run.prepared.start.line}")
     _say(f"with  {settings_line(run.task.settings)}")
     _say(f"run   {run.folder}: {run.precision} on {run.device_name}")
-    with run_folder.no_folder_without_model(run.folder) if distributed.is_rank0() else contextlib.nullcontext():
+    with run_folder.no_files_without_model(run.folder) if distributed.is_rank0() else contextlib.nullcontext():
         if distributed.is_rank0() and not run.resume:
             save_inputs(run)
         return fit(run)
@@ -151,20 +178,20 @@ def _report(
     """Prints the figures, then writes ``metrics.json``, the predictions and the page: a full disk does not lose the
     figures."""
     name, final = list(scores.items())[-1]
-    print(f"\n{name}: {final.split.source}, best epoch, {details[name].title}\n\n{details[name].table}")
-    print(_metrics_line(final.metrics, (*run.task.metric_names, "loss")))
+    say(f"\n{name}: {final.split.source}, best epoch, {details[name].title}\n\n{details[name].table}")
+    say(_metrics_line(final.metrics, (*run.task.metric_names, "loss")))
     for figure, (low, high) in list(metrics["final"][name]["intervals"].items())[:1]:
-        print(f"{figure.replace('_', ' ')}: 95 % interval {low:.4f} to {high:.4f} ({metrics['interval_method']})")
+        say(f"{figure.replace('_', ' ')}: 95 % interval {low:.4f} to {high:.4f} ({metrics['interval_method']})")
     if (baseline := metrics["baseline"]) is not None:
-        print(f"for comparison, {baseline['name']}: {_metrics_line(baseline[name], run.task.metric_names)}")
+        say(f"for comparison, {baseline['name']}: {_metrics_line(baseline[name], run.task.metric_names)}")
     for warning in metrics["warnings"]:
-        print(f"note: {warning}")
-    print(f"saved to {run.folder}")
+        say(f"note: {warning}")
+    say(f"saved to {run.folder}")
     run_folder.write_metrics(run.folder, metrics)
     write_splits(run.folder, run.prepared.splits)
     for split_name, of_split in records.items():
         write_predictions(run.folder, split_name, of_split)
-    print(f"report {write_run_report(run.folder, metrics, details)}")
+    say(f"report {write_run_report(run.folder, metrics, details)}")
 
 
 def _metrics_line(metrics: Mapping[str, float], names: Sequence[str]) -> str:
@@ -179,12 +206,23 @@ def _is_complete(run: Run) -> bool:
     """
     if not (run.folder / run_folder.METRICS_FILE).exists():
         return False
-    metrics = read_json_object(run.folder / run_folder.METRICS_FILE)
+    metrics = run_folder.read_metrics(run.folder)
     now = {**run.task.settings.fingerprint(), **run.file_hashes}
     before = {option_name(name): value for name, value in metrics["settings"].items() if option_name(name) in now}
     before |= {f"the {name} file": described["sha256"] for name, described in metrics["data"].items()}
     require_same_fingerprint(before, json.loads(json.dumps(now)))
     return (run.folder / "report.html").exists()
+
+
+def _require_same_settings(run: Run) -> None:
+    """Raises InputError if the run in the folder was started with other settings; a checkpoint, if there is one, is
+    compared when it is read."""
+    path = run.folder / SETTINGS_FILE
+    if not path.exists() or Checkpoints(run.folder / run_folder.CHECKPOINTS, keep=2).steps():
+        return
+    settings = run.task.settings
+    before = type(settings)(**read_settings(path, type(settings), run.task.name))
+    require_same_fingerprint(before.fingerprint(), settings.fingerprint())
 
 
 @contextlib.contextmanager
@@ -199,11 +237,11 @@ def _explain_interruption(folder: Path) -> Iterator[None]:
         newest = checkpoints.newest_path()
         if newest is not None:
             raise Interrupted(stopped_by(stop), checkpoints.steps()[0], newest) from None
-        print(f"{folder}: holds the trained model, but no figures and no report.", file=sys.stderr)
+        say(f"{folder}: holds the trained model, but no figures and no report.", error=True)
         raise
 
 
 def _say(line: str) -> None:
     """Prints, in process 0 only."""
     if distributed.is_rank0():
-        print(line, flush=True)
+        say(line)

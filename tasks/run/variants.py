@@ -1,5 +1,6 @@
 """Models side by side, or one model with several seeds: mean, deviation and worst of each, and a linear baseline."""
 
+import contextlib
 import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from tasks.report.export import write_tables
 from tasks.run import folder as run_folder
 from tasks.run.grid import Cell, Results, new_grid_folder, run_cells, spread, write_comparison
 from tasks.run.significance import TEST_METHOD, mean_intervals, paired_tests, read_answers
+from tasks.run.streams import say
 from tasks.settings import RunSettings
 from tasks.statistics import METHOD
 from tasks.task import Task
@@ -46,37 +48,40 @@ def compare_variants(
     names = [variant.arch or "run" for variant in variants]
     if len(set(names)) < len(names):  # several checkpoints of one architecture
         names = [f"{name}-{number}" for number, name in enumerate(names, 1)]
-    folder = new_grid_folder(first, name, option="--seeds", resume=resume)
-    cells = [
-        Cell(
-            name=f"{name}-{seed}",
-            row=name,
-            data=seed,
-            task=task_class(dataclasses.replace(variant, seed=seed, seeds=1, out=None)),
+    with contextlib.ExitStack() as held:
+        folder = new_grid_folder(first, name, option="--seeds", resume=resume, held=held)
+        cells = [
+            Cell(name=f"{name}-{seed}", row=name, data=seed, task=task_class(_alone(variant, seed)))
+            for name, variant in zip(names, variants, strict=True)
+            for seed in seeds
+        ]
+        results = run_cells(cells, folder, command=command, resume=resume)
+        runs = [run for of_row in results.runs.values() for run in of_row]
+        split = _scored_split(runs[-1])
+        content = {
+            "task": first.name,
+            "metric": first.metric.name,
+            "metric_higher_is_better": first.metric.higher_is_better,
+            "baseline": _baseline_row(list(results.baselines.values()), first.metric, split),
+            **_answers_compared(folder, cells, results, split, first.metric),
+            "interval_method": METHOD,
+            "test_method": TEST_METHOD,
+            "split": split,
+            "data": runs[-1]["data"],
+        }
+        comparison = write_comparison(
+            folder, first.settings, results, command=command, started=started, content=content
         )
-        for name, variant in zip(names, variants, strict=True)
-        for seed in seeds
-    ]
-    results = run_cells(cells, folder, command=command, resume=resume)
-    runs = [run for of_row in results.runs.values() for run in of_row]
-    split = _scored_split(runs[-1])
-    content = {
-        "task": first.name,
-        "metric": first.metric.name,
-        "metric_higher_is_better": first.metric.higher_is_better,
-        "baseline": _baseline_row(list(results.baselines.values()), first.metric, split),
-        **_answers_compared(folder, cells, results, split, first.metric),
-        "interval_method": METHOD,
-        "test_method": TEST_METHOD,
-        "split": split,
-        "data": runs[-1]["data"],
-    }
-    comparison = write_comparison(folder, first.settings, results, command=command, started=started, content=content)
-    write_tables(folder, comparison)
-    report = write_comparison_report(folder, comparison)
-    print("\n" + table(comparison))
-    print(f"report {report}")
-    return folder
+        write_tables(folder, comparison)
+        report = write_comparison_report(folder, comparison)
+        say("\n" + table(comparison))
+        say(f"report {report}")
+        return folder
+
+
+def _alone(settings: RunSettings, seed: int) -> RunSettings:
+    """The settings of one run of several."""
+    return dataclasses.replace(settings, seed=seed, seeds=1, out=None)
 
 
 def _scored_split(metrics: Mapping[str, Any]) -> str:

@@ -31,7 +31,7 @@ from minibert.formats.google.settings import (
     settings_to_write,
 )
 from minibert.formats.google.tensor_bundle import TensorBundle, write_bundle
-from minibert.formats.names import GetTensor, NameTable, Readers, encoder_prefix
+from minibert.formats.names import GetTensor, NameTable, Readers, check_layers, encoder_prefix
 from minibert.formats.other_tools import FOREIGN
 
 # The encoder, heads for pre-training, and everything in TensorFlow 2's files, whose names are paths of objects.
@@ -107,6 +107,7 @@ def open_google_checkpoint(prefix: Path, *, hidden_act: str | None = None) -> Go
         config = EncoderConfig.from_dict(settings)
     except InputError as error:
         raise InputError(f"{path}: {str(error).removeprefix('config: ')}") from None
+    check_layers(config, len(tensors), path)
     head = next((head for head, rows in HEADS.items() if any(name in tensors for name in rows)), "Model")
     if head == "ForSequenceClassification":
         shape = bundle.entry("output_weights").shape if "output_weights" in tensors else ()

@@ -24,7 +24,7 @@ def test_without_an_interval_nothing_is_saved(tmp_path: Path) -> None:
     assert saved_steps(tmp_path) == []
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("save_steps", [2, None])
 def test_a_signal_stops_the_run_after_the_step_and_a_save(
     tmp_path: Path, uninterrupted: Run, number: signal.Signals, status: int, save_steps: int | None

@@ -28,6 +28,18 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 SMALL = ["--weights", "random", "--epochs", "4", "--batch-size", "8", "--precision", "fp32", "--no-baseline"]
 
 
+# What is left of a kill before the first checkpoint: the settings of SMALL.
+LEFT = """
+weights = "random"
+epochs = 4
+batch_size = 8
+precision = "fp32"
+r_drop = 1.0
+baseline = false
+text_column = "text"
+"""
+
+
 @pytest.fixture(autouse=True)
 def _signals_as_before() -> Iterator[None]:
     """``run_main`` changes the handler of the whole process."""
@@ -177,7 +189,7 @@ def test_a_failed_run_takes_only_its_own_new_folder_away(train: str, tmp_path: P
         registry.run("classification", [*options, "--out", str(out)])
     assert not out.exists()
     out.mkdir()
-    (out / "settings.toml").touch()  # what is left of a kill before the first checkpoint
+    (out / "settings.toml").write_text(LEFT + f"train = {json.dumps(train)}\nlr = 1e30\n", encoding="utf-8")
     (out / ".model.safetensors.123.tmp").touch()
     (out / "notes.txt").touch()
     with pytest.raises(InputError, match="diverged"):

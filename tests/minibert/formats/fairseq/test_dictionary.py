@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import TOKENIZERS
 from fairseq_files import ARGS, CFG
-from mutations import mutate
 
+from benchmarks.attack.damage import mutate
 from minibert.errors import InputError
 from minibert.formats.fairseq.checkpoint import open_fairseq_checkpoint
 from minibert.formats.fairseq.dictionary import Vocabulary

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import torch
 from fairseq_files import ARGS, CFG, LAYER, Content, as_bytes, content_of, load, saved
-from mutations import mutate
 
+from benchmarks.attack.damage import mutate
 from minibert import SequenceClassifier
 from minibert.errors import InputError
+from minibert.formats import torch_file
 from minibert.formats.fairseq.checkpoint import open_fairseq_checkpoint
 
 
@@ -31,14 +32,17 @@ class Runs:
         return self.call
 
 
-@pytest.mark.parametrize("older", [False, True], ids=["archive", "older"])
-@pytest.mark.parametrize("place", ["model", "args", "inside", "beside", "whole"])
-@pytest.mark.parametrize("function", [os.mkdir, eval, open])
-def test_nothing_in_a_file_is_executed(
-    function: Callable[..., object], place: str, older: bool, tmp_path: Path
-) -> None:
-    marker = str(tmp_path / "marker")
-    arguments = {os.mkdir: (marker,), eval: (f"__import__('os').mkdir({marker!r})",), open: (marker, "w")}
+PLACES = ("model", "args", "inside", "beside", "whole")
+
+
+def bomb_file(function: Callable[..., object], place: str, older: bool, folder: Path) -> tuple[Path, Path]:
+    """A checkpoint that makes a marker where a reader calls what is in it; and the marker."""
+    marker = folder / "marker"
+    arguments = {
+        os.mkdir: (str(marker),),
+        eval: (f"__import__('os').mkdir({str(marker)!r})",),
+        open: (str(marker), "w"),
+    }
     bomb = Runs(function, *arguments[function])
     content: Any = content_of(ARGS)
     if place == "inside":
@@ -47,10 +51,47 @@ def test_nothing_in_a_file_is_executed(
         content = bomb
     else:
         content["extra_state" if place == "beside" else place] = bomb
-    folder = saved(content, tmp_path / "bomb", _use_new_zipfile_serialization=not older)
+    return saved(content, folder / "bomb", _use_new_zipfile_serialization=not older), marker
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["archive", "older"])
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("function", [os.mkdir, eval, open])
+def test_nothing_in_a_file_is_executed(
+    function: Callable[..., object], place: str, older: bool, tmp_path: Path
+) -> None:
+    folder, marker = bomb_file(function, place, older, tmp_path)
     with pytest.raises(InputError, match="Files that run code when read are refused"):
         open_fairseq_checkpoint(folder)
-    assert not (tmp_path / "marker").exists()
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["archive", "older"])
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("wall", ["scan", "weights_only"])
+def test_each_wall_stands_without_the_other(
+    wall: str, place: str, older: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the other wall down, the file must be refused by this one, before anything is called."""
+    folder, marker = bomb_file(os.mkdir, place, older, tmp_path)
+    load = torch.load
+    if wall == "weights_only":
+        monkeypatch.setattr(torch_file, "_calls_of_archive", lambda *_: set())
+        monkeypatch.setattr(torch_file, "_calls_of_older_file", lambda *_: set())
+        refusal = "Weights only load failed"
+    else:
+        monkeypatch.setattr(torch, "load", lambda *a, **options: load(*a, **{**options, "weights_only": False}))
+        refusal = "it contains '(posix|nt).mkdir'"
+    with pytest.raises(InputError, match=refusal):
+        open_fairseq_checkpoint(folder)
+    assert not marker.exists()
+
+
+def test_the_bombs_of_these_tests_go_off(tmp_path: Path) -> None:
+    """Where nothing stops them, so that the tests above can fail."""
+    folder, marker = bomb_file(os.mkdir, "beside", False, tmp_path)
+    torch.load(folder / "model.pt", weights_only=False)
+    assert marker.is_dir()
 
 
 def test_the_allowed_class_is_allowed_in_this_reader_alone() -> None:

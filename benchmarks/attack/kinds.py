@@ -1,0 +1,35 @@
+"""The kinds of hostile input: add one here.
+
+A kind writes a hostile input into an empty folder, from a seeded source of chance, and returns the function that reads
+it as a user's command would. Only InputError may come out of that.
+"""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.attack.settings import configs, states, toml
+from benchmarks.attack.texts import data, tokenizers
+from benchmarks.attack.weights import archives, bundles, fairseq, pickles, safetensors
+
+
+class Kind(NamedTuple):
+    """A kind of input, and its share of all inputs in percent."""
+
+    make: Callable[[Path, random.Random], Callable[[], object]]
+    share: int
+
+
+KINDS = {
+    "pickles": Kind(pickles, 20),
+    "archives": Kind(archives, 18),
+    "safetensors": Kind(safetensors, 18),
+    "bundles": Kind(bundles, 20),
+    "fairseq": Kind(fairseq, 4),
+    "configs": Kind(configs, 5),
+    "tokenizers": Kind(tokenizers, 6),
+    "toml": Kind(toml, 4),
+    "states": Kind(states, 2),
+    "data": Kind(data, 3),
+}
