@@ -3,6 +3,7 @@
 from minibert.shown import shown
 
 _MOST = 2000  # characters of a message
+_NEXT = "\n  "  # before an entry of a list; a line break in what is quoted can look no different, and stays indented
 
 
 class InputError(ValueError):
@@ -10,11 +11,12 @@ class InputError(ValueError):
 
     The message is one or two plain sentences that name the file, line or setting and say what to do next. What it
     quotes from files is made safe to show (:func:`~minibert.shown.shown`). The command line prints it as it is and
-    exits with status 2.
+    exits with status 2. A list may follow, each entry on an indented line of its own.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(shown(message, _MOST))
+        lines = message[: 2 * _MOST].split(_NEXT) if _NEXT in message else [message]
+        super().__init__(_NEXT.join(shown(line, _MOST) for line in lines))
 
 
 class Diverged(InputError):

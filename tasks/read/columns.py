@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from minibert.errors import InputError
+from minibert.shown import shown
 from tasks.read import tables
-from tasks.read.encodings import printable
 
 # Recognised names, in lower case. Names in one row have equal rank, so a file with two of them is ambiguous. Names in
 # an earlier row win over a later one: a label over an annotator's score, a text over its title.
@@ -139,4 +139,4 @@ class Columns:
 
     def _listed(self) -> str:
         """The names, shortened: what was read as a header may be a line of text."""
-        return ", ".join(printable(name, 40) for name in self.names[:20]) + (", ..." if len(self.names) > 20 else "")
+        return ", ".join(shown(name, 40) for name in self.names[:20]) + (", ..." if len(self.names) > 20 else "")

@@ -2,6 +2,8 @@
 
 import codecs
 
+from minibert.shown import shown
+
 # Of several names, the first that decodes: Windows has its own forms of Big5 and Shift JIS.
 _CANDIDATES = (("gb18030",), ("big5", "cp950", "big5hkscs"), ("shift_jis", "cp932"), ("cp1252",))
 _SHOWN = 60  # characters of a line
@@ -13,18 +15,12 @@ def codec_name(encoding: str | None) -> str:
     return "utf-8-sig" if name == "utf-8" else name
 
 
-def printable(text: str, most: int = _SHOWN) -> str:
-    """A text from a file for the terminal: in one line, cut, control characters escaped."""
-    cut = text[:most] + (" ..." if len(text) > most else "")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
-
-
 def advice(content: bytes, start: int) -> str:
     """How to read a file that is not UTF-8: the line of byte ``start`` in each encoding that decodes ``content``."""
     if content[:4] == b"PK\x03\x04" or content[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
         return "It is a spreadsheet or an archive; export it as CSV in UTF-8."
     found = [(name, line) for name in _candidates(content) if (line := _line(content, start, name)) is not None]
-    listed = "".join(f"\n  --encoding {name:<10} {printable(line)}" for name, line in found)
+    listed = "".join(f"\n  --encoding {name:<10} {shown(line, _SHOWN)}" for name, line in found)
     other = "Save the file as UTF-8, or give --encoding with the name of its encoding"
     if not found:
         return f"{other}, such as euc-kr."

@@ -107,7 +107,6 @@ def open_google_checkpoint(prefix: Path, *, hidden_act: str | None = None) -> Go
         config = EncoderConfig.from_dict(settings)
     except InputError as error:
         raise InputError(f"{path}: {str(error).removeprefix('config: ')}") from None
-    check_layers(config, len(tensors), path)
     head = next((head for head, rows in HEADS.items() if any(name in tensors for name in rows)), "Model")
     if head == "ForSequenceClassification":
         shape = bundle.entry("output_weights").shape if "output_weights" in tensors else ()
@@ -115,6 +114,7 @@ def open_google_checkpoint(prefix: Path, *, hidden_act: str | None = None) -> Go
             raise InputError(f"{prefix}: its classifier needs output_weights, a matrix of labels by widths.")
         labels = shape[0]
         config = config.with_labels({index: f"LABEL_{index}" for index in range(labels)})
+    check_layers(config, len(tensors), path)
     table = layout_name_table(config, head, layout)
     known = table.slots.keys() | table.ignored.keys()
     foreign = [name for name in tensors if name not in known and not _OF_GOOGLE.search(name)]

@@ -11,7 +11,6 @@ from minibert.errors import InputError
 from tasks.classification.data import TextOptions, read_texts
 from tasks.ner.data import read_ner
 from tasks.pretraining.corpus import read_corpus
-from tasks.read.encodings import printable
 from tasks.read.records import ReadOptions
 from tasks.read.stream import records
 from tasks.settings import check_encoding
@@ -41,7 +40,7 @@ def test_the_message_shows_the_line_in_each_encoding_and_the_option_reads_it(tmp
     others = {} if encoding == "utf-16" else by_name  # as one byte a character, it has no columns
     for name, text in others.items():  # what the message promises is what the option gives
         read = read_texts(str(path), TextOptions(read=ReadOptions(encoding=name)))
-        assert printable(f"{read.items[-1].text},{read.items[-1].label}") == text
+        assert shown(f"{read.items[-1].text},{read.items[-1].label}") == text
 
 
 def test_the_same_encoding_for_every_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +73,7 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path: Path) 
     with pytest.raises(InputError) as caught:
         read_corpus([str(path)])
     assert "\x1b" not in str(caught.value)
-    assert r"café \x1b[31mxxx" in str(caught.value)
+    assert r"café \u001b[31mxxx" in str(caught.value)
     assert max(map(len, str(caught.value).split("\n"))) < 300
 
 

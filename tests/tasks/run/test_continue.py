@@ -72,7 +72,9 @@ def test_a_crf_of_another_tool_is_found_by_its_tensors(tmp_path: Path) -> None:
     weights = ["--weights", str(tmp_path)]
     assert parse(NerSettings, weights, task="ner").settings.head == "crf"
     assert parse(NerSettings, [*weights, "--head", "linear"], task="ner").settings.head == "linear"
-    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"crf.transitions": "a.safetensors"}}')
+    (tmp_path / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"crf.transitions": "a", "crf.start": "a", "crf.end": "a"}}'
+    )
     (tmp_path / "model.safetensors").unlink()
     assert parse(NerSettings, weights, task="ner").settings.head == "crf"
     (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"classifier.weight": "a.safetensors"}}')

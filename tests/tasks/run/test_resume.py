@@ -31,6 +31,7 @@ SMALL = ["--weights", "random", "--epochs", "4", "--batch-size", "8", "--precisi
 # What is left of a kill before the first checkpoint: the settings of SMALL.
 LEFT = """
 weights = "random"
+pooling = "first"
 epochs = 4
 batch_size = 8
 precision = "fp32"
