@@ -10,6 +10,8 @@ from conftest import ALL_FAMILIES, largest_difference, scramble, tiny_config, wr
 from torch import Tensor
 
 from minibert import MultipleChoiceClassifier, Tokenizer
+from minibert.formats.conversion import convert
+from minibert.formats.source import open_source
 from minibert.training import class_divergence
 from tasks import registry
 from tasks.multiple_choice.data import Question
@@ -67,6 +69,11 @@ def test_scores_losses_and_gradients_are_transformers(family: str, tmp_path: Pat
     ours = model.encoder.embeddings.word_embeddings.weight.grad
     assert ours is not None
     assert largest_difference(ours, theirs.get_input_embeddings().weight.grad) <= 1e-5
+    theirs.save_pretrained(tmp_path / "theirs")
+    converted = convert(open_source(tmp_path / "theirs"), tmp_path / "out")
+    assert converted.architecture == type(theirs).__name__
+    again = MultipleChoiceClassifier.from_pretrained(tmp_path / "out")
+    assert torch.equal(batch.output_of(again), output)
 
 
 @pytest.fixture
