@@ -33,8 +33,8 @@ def test_the_message_shows_the_line_in_each_encoding_and_the_option_reads_it(tmp
     path.write_bytes(f"text,label\nplain,a\n{LINES[encoding]},b\n".encode(encoding))
     with pytest.raises(InputError) as caught:
         read_texts(str(path), TextOptions())
-    shown = [line.split(maxsplit=2) for line in str(caught.value).split("\n  ")[1:-1]]
-    by_name = {name: text for option, name, text in shown if option == "--encoding"}
+    listed = [line.split(maxsplit=2) for line in str(caught.value).split("\n  ")[1:-1]]
+    by_name = {name: text for option, name, text in listed if option == "--encoding"}
     assert by_name[encoding] == f"{LINES[encoding]},b"
     assert len(by_name) > 1 or "give --encoding with the name of its encoding" in str(caught.value)
     others = {} if encoding == "utf-16" else by_name  # as one byte a character, it has no columns
