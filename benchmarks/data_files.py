@@ -151,7 +151,7 @@ def _read_corpus(path: str, text: str, chance: random.Random) -> None:
 
 
 def _read(reader: str, path: str, skip: bool, chance: random.Random) -> tuple[Notes, list[Any]]:
-    names = chance.choice([(), (), (), ("O", "B-PER", "B-LOC"), ("x", "y")])
+    names = chance.choice([(), (), (), (), (), ("O", "B-PER", "B-LOC"), ("x", "y")])
     options = ReadOptions(skip_invalid=skip, label_names=names)
     if reader == "ner":
         split = read_ner(path, "auto", options, offsets=chance.choice(["auto", "auto", "utf16", "bytes", "characters"]))

@@ -1,6 +1,5 @@
 """Where spans stand in their text: offsets in characters, UTF-16 units or bytes, and spans with their own text."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import NamedTuple
@@ -97,9 +96,10 @@ def place_spans(each: SpannedText, unit: str, notes: Notes) -> list[Span]:
         InputError: a span is nowhere in the text.
     """
     text, line = each.text, each.record.line
+    places: dict[str, Place] = {}
     found: dict[Span, None] = {}
     for span in each.spans:
-        start, end = _characters(each, span, unit, notes)
+        start, end = _characters(each, span, unit, places, notes)
         if not 0 <= start < end <= len(text):
             raise each.record.error(f"the span {start}:{end} is outside the text of {len(text)} characters.")
         trimmed = _trimmed(text, start, end)
@@ -112,12 +112,14 @@ def place_spans(each: SpannedText, unit: str, notes: Notes) -> list[Span]:
     return sorted(found)
 
 
-def _characters(each: SpannedText, span: Span, unit: str, notes: Notes) -> tuple[int, int]:
+def _characters(each: SpannedText, span: Span, unit: str, places: dict[str, Place], notes: Notes) -> tuple[int, int]:
+    """Where a span stands; ``places`` keeps what was worked out for the text."""
     text, line = each.text, each.record.line
     own = None if span.text is None else _normal(span.text)
     for tried in dict.fromkeys((unit, *UNITS)) if own else (unit,):
-        place = _place(text, tried)
-        start, end = place(span.start), place(span.end)
+        if tried not in places:
+            places[tried] = _place(text, tried)
+        start, end = places[tried](span.start), places[tried](span.end)
         if start is None or end is None:
             continue
         if own is None or (0 <= start < end <= len(text) and _normal(text[start:end]) == own):
@@ -127,11 +129,8 @@ def _characters(each: SpannedText, span: Span, unit: str, notes: Notes) -> tuple
     if own is None or span.text is None:
         raise each.record.error(f"the span {span.start}:{span.end} does not end between two characters.")
     bare = span.text.strip()
-    nearest = min(
-        (match.start() for match in re.finditer(f"(?={re.escape(bare)})", text)),
-        key=lambda at: abs(at - span.start),
-        default=None,
-    )
+    around = (text.find(bare, max(0, span.start)), text.rfind(bare, 0, max(0, span.start - 1 + len(bare))))
+    nearest = min((at for at in around if at >= 0), key=lambda at: abs(at - span.start), default=None)
     if nearest is None:
         raise each.record.error(
             f"the span {span.start}:{span.end} has the text {bare[:40]!r}, which is not in the text."

@@ -181,10 +181,11 @@ def fasttext(numbered: Iterable[tuple[int, str]], path: str) -> Iterator[Record]
             continue
         labels: list[str] = []
         rest = line.strip(" \t")
-        while label := _FASTTEXT_LABEL(rest):
+        end = 0
+        while label := _FASTTEXT_LABEL(rest, end):
             labels.append(label[1])
-            rest = rest[label.end() :]
-        yield Record({"text": rest, "label": labels}, f"{path}, line {number}", number)
+            end = label.end()
+        yield Record({"text": rest[end:], "label": labels}, f"{path}, line {number}", number)
 
 
 def _counted(records: Iterable[Record], notes: Notes) -> Iterator[Record]:

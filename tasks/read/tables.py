@@ -71,10 +71,14 @@ def without_header(lines: Sequence[str], layout: Layout) -> Layout | None:
     as in THUCNews; None for any other."""
     if layout.delimiter != "\t" or layout.first != 2:
         return None
-    rows = [line.split("\t") for line in lines if line.strip()]
-    if rows and all(len(row) == 2 and row[1].isdecimal() and not row[0].strip().isdecimal() for row in rows):
-        return Layout("\t", list(TEXT_AND_NUMBER), 1)
-    return None
+    filled = (line for line in lines if line.strip())
+    fits = map(_is_text_and_number, filled)
+    return Layout("\t", list(TEXT_AND_NUMBER), 1) if next(fits, False) and all(fits) else None
+
+
+def _is_text_and_number(line: str) -> bool:
+    text, _, number = line.partition("\t")
+    return number.isdecimal() and bool(text.strip()) and not text.strip().isdecimal()
 
 
 def header(line: str, delimiter: str) -> list[str]:

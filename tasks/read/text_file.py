@@ -121,6 +121,8 @@ def decode(file: RawFile, encoding: str | None) -> TextFile:
             carriage return inside a line.
     """
     path, content = file.path, file.content
+    if file.suffix == ".spacy":
+        raise InputError(f"{path}: spaCy's binary format; write its documents as JSON lines with text and entities.")
     try:
         text = content.decode(codec_name(encoding))
     except UnicodeDecodeError as error:

@@ -81,17 +81,22 @@ def words_in_columns(
 
 
 def _format(file: TextFile, notes: Notes, word: int | None, tag: int | None) -> Format:
-    rows = [line for line in file.lines if line and not line.isspace() and not line.startswith((_DOCUMENT, "# "))]
-    by_tabs = bool(rows) and all("\t" in line for line in rows)
+    first = next(filter(_is_row, file.lines), None)
+    # The first line decides most files, of which some have millions.
+    by_tabs = first is not None and "\t" in first and all("\t" in line for line in file.lines if _is_row(line))
     form = Format(by_tabs, 0 if word is None else word, -1 if tag is None else tag)
     notes.facts["format"] = f"a word a line, {'tabs' if by_tabs else 'blanks'} between columns"
-    if word is None and rows and _counts_words(file, form):
+    if word is None and first and _counts_words(file, form):
         form = form._replace(word=1)
         notes.facts["text_column"] = "2 (the first one numbers the words)"
-    width = len(_cells(rows[0], form)) if rows else 0
+    width = len(_cells(first, form)) if first else 0
     if width > 2 or tag is not None:
         notes.facts["tag_column"] = f"{width if tag is None else tag + 1} of {width}"
     return form
+
+
+def _is_row(line: str) -> bool:
+    return bool(line) and not line.isspace() and not line.startswith((_DOCUMENT, "# "))
 
 
 def _counts_words(file: TextFile, form: Format) -> bool:
@@ -162,7 +167,7 @@ def other_tag_column(file: TextFile, line: int) -> int | None:
     """A column besides the last whose cells look like tags in the whole file, numbered from 1; for advice."""
     form = _format(file, Notes(), 0, None)
     width = len(_cells(file.lines[line - 1], form))
-    rows = [_cells(each, form) for each in file.lines if each.strip() and not each.startswith((_DOCUMENT, "# "))]
+    rows = [_cells(each, form) for each in file.lines if _is_row(each)]
     rows = [row for row in rows if len(row) == width]
     for column in range(width - 2, 0, -1):
         cells = {row[column] for row in rows}
