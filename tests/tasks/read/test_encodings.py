@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from minibert.errors import InputError
+from minibert.shown import shown
 from tasks.classification.data import TextOptions, read_texts
 from tasks.ner.data import read_ner
 from tasks.pretraining.corpus import read_corpus
