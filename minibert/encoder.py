@@ -19,9 +19,10 @@ from torch.utils.checkpoint import checkpoint
 from minibert.activations import ACTIVATIONS
 from minibert.attention import attend
 from minibert.batch import PackedBatch
-from minibert.checkpoint import Pretrained, initialise
+from minibert.checkpoint import Pretrained
 from minibert.config import EncoderConfig
 from minibert.dropout import Dropout
+from minibert.loading import initialise
 
 Rows = Tensor | slice  # of a pack: the numbers of some tokens (N,), or all
 ALL_ROWS = slice(None)

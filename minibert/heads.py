@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from minibert.activations import ACTIVATIONS
 from minibert.batch import PackedBatch
-from minibert.checkpoint import Pretrained, PretrainedClassifier, initialise
+from minibert.checkpoint import Pretrained, PretrainedClassifier
 from minibert.config import EncoderConfig
 from minibert.crf import LinearChainCRF
 from minibert.dropout import Dropout
 from minibert.encoder import Encoder
+from minibert.loading import initialise
 
 
 class Fp32Linear(nn.Linear):

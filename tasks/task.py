@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minibert import EncoderConfig, Tokenizer, pack
-from minibert.checkpoint import Checkpoint, LoadReport, Pretrained
+from minibert.checkpoint import Checkpoint, Pretrained
 from minibert.errors import InputError
+from minibert.loading import LoadReport
 from minibert.training import Divergence, LabelledBatch, Metric, class_divergence
 from tasks.data import Details, Encoded, ErrorCase, Example, Item, LabelPrediction, Output, Split, worst
 from tasks.settings import LOSS, RunSettings

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from minibert import PretrainingModel, SequenceClassifier
 from minibert.batch import PackedBatch, from_padded
-from minibert.checkpoint import LoadReport, Pretrained, build_model
+from minibert.checkpoint import Pretrained
 from minibert.formats.fairseq.checkpoint import open_fairseq_checkpoint
+from minibert.loading import LoadReport, build_model
 
 ARGS = GOLDEN / "fairseq_args"
 CFG = GOLDEN / "fairseq_cfg"

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minibert.checkpoint import Pretrained, on_meta_device
+from minibert.checkpoint import Pretrained
 from minibert.config import EncoderConfig
 from minibert.encoder import Encoder
 from minibert.errors import InputError
@@ -35,6 +35,7 @@ from minibert.heads import (
     TokenClassifier,
 )
 from minibert.hub import resolve
+from minibert.loading import on_meta_device
 
 FORMATS = ("huggingface", "google", "fairseq")
 

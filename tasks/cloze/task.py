@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from minibert import EncoderConfig, PackedBatch, PretrainingModel, Tokenizer
 from minibert.batch import to_device
-from minibert.checkpoint import LoadReport
 from minibert.errors import InputError
+from minibert.loading import LoadReport
 from minibert.tokenizer.tokenizer import Pieces
 from minibert.training import Divergence, LabelledBatch, class_divergence
 from tasks.classification.data import LabelledText

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from minibert import EncoderConfig, Tokenizer
-from minibert.checkpoint import LoadReport, Pretrained, open_checkpoint
+from minibert.checkpoint import Pretrained, open_checkpoint
 from minibert.errors import InputError
 from minibert.families import BERT, FAMILIES
+from minibert.loading import LoadReport
 from tasks.data import Split
 from tasks.run.local_weights import bundled, check_longest
 from tasks.run.options import taken_over

@@ -140,7 +140,6 @@ OPEN_ALL = """
 import resource, sys
 from pathlib import Path
 from minibert import PretrainingModel
-from minibert.checkpoint import build_model
 from minibert.errors import InputError
 from minibert.formats.fairseq.checkpoint import open_fairseq_checkpoint
 
