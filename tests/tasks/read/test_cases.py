@@ -84,7 +84,7 @@ TEXTS: list[tuple[str, dict[str, Any], tuple[int, Any, Any] | str]] = [
      (24, ("x", "y"), ("y",))),
     ("c13b_nan_label.csv", {}, (24, *GOOD)),
     ("c13b_nan_label.csv", {"read": ReadOptions(skip_invalid=True)}, (23, *GOOD)),
-    ("c27_two_headers.csv", {}, "line 20: repeats the header"),
+    ("c27_two_headers.csv", {}, "line 16: repeats the header"),
     ("c27_two_headers.csv", {"read": ReadOptions(skip_invalid=True)}, (24, *GOOD)),
     ("c34_label_newline.csv", {}, "line 2: .*line break inside; --kind multi"),
     ("c34_label_newline.csv", {"kind": "multi"}, (24, ("MM", "PR"), ("MM",))),
