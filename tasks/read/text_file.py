@@ -104,8 +104,8 @@ def _unzip(path: str, raw: bytes) -> tuple[str, bytes]:
             return names[0], archive.read(infos[0])
     except InputError:
         raise
-    # What zipfile raises for damage, for encryption and for unknown compression.
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, NotImplementedError) as error:
+    # Damage, encryption and unknown compression make zipfile raise errors of many types.
+    except Exception as error:
         raise InputError(f"{path}: cannot be unpacked ({str(error)[:80]}). {_SPREADSHEET}") from None
 
 
