@@ -22,11 +22,11 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "pickles": Kind(pickles, 20),
-    "archives": Kind(archives, 18),
-    "safetensors": Kind(safetensors, 18),
-    "bundles": Kind(bundles, 20),
-    "fairseq": Kind(fairseq, 4),
+    "pickles": Kind(pickles, 15),
+    "archives": Kind(archives, 12),
+    "safetensors": Kind(safetensors, 12),
+    "bundles": Kind(bundles, 38),
+    "fairseq": Kind(fairseq, 3),
     "configs": Kind(configs, 5),
     "tokenizers": Kind(tokenizers, 6),
     "toml": Kind(toml, 4),

@@ -133,7 +133,7 @@ def archives(folder: Path, chance: random.Random) -> Callable[[], object]:
     """Zip files with a false end, several directories, odd names, records that overlap or unpack to much."""
     small = b"\x80\x02}q\x00."
     others = [("archive/version", b"3\n"), ("archive/byteorder", b"little"), ("archive/data/0", bytes(64))]
-    bomb = bytes(chance.choice((1 << 16, 1 << 22)))
+    bomb = bytes(chance.choice((1 << 12, 1 << 16, 1 << 20)))
     names = ("archive/data.pkl", "archive/DATA.PKL", "a/data.pkl", "data.pkl", "archive/../data.pkl", "archive/\n.pkl")
     records = [("archive/data.pkl", small), *others]
     for _ in range(chance.randrange(3)):
@@ -167,7 +167,7 @@ def safetensors(folder: Path, chance: random.Random) -> Callable[[], object]:
         header = change(header, chance)
     if chance.random() < 0.2 and isinstance(header, dict):
         each: Any = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
-        header |= {f"{'x' * chance.choice((1, 200))}{i}": each for i in range(chance.choice((100, 25_000)))}
+        header |= {f"{'x' * chance.choice((1, 200))}{i}": each for i in range(chance.choice((100,) * 30 + (25_000,)))}
     if chance.random() < 0.3 and isinstance(header, dict) and header:
         entry = header[chance.choice(list(header))]
         if isinstance(entry, dict):

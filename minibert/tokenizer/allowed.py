@@ -5,7 +5,6 @@ text again and again. So a file is checked first, and the library is given what 
 """
 
 import base64
-import binascii
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -125,7 +124,9 @@ def _split(part: Mapping[str, Any]) -> None:
 def _precompiled(part: Mapping[str, Any]) -> None:
     try:
         check_charsmap(base64.b64decode(_text(part.get("precompiled_charsmap"), 0, 2 * _MOST_CHARSMAP), validate=True))
-    except (InputError, binascii.Error):
+    except _NotAllowed:
+        raise
+    except ValueError:  # of check_charsmap, or of the decoder
         raise _NotAllowed("a damaged precompiled_charsmap") from None
 
 

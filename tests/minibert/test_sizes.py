@@ -71,6 +71,20 @@ def test_the_most_of_each_size_is_still_a_model(folder: Path) -> None:
     assert model.config.num_labels == 2
 
 
+def test_layers_are_compared_with_the_tensors_first(folder: Path) -> None:
+    change(folder, CHANGES["as many layers as allowed"])
+    with pytest.raises(InputError, match=r"describes [\d,]+ layers, but the weights are \d+ tensors"):
+        open_checkpoint(folder)
+
+
+def test_layers_that_share_their_weights_have_a_bound(tmp_path: Path) -> None:
+    """No tensor says how often an ALBERT's layer is computed."""
+    TokenClassifier(tiny_config("albert")).save_pretrained(tmp_path)
+    change(tmp_path, {"num_hidden_layers": 1_000_000})
+    with pytest.raises(InputError, match="no encoder has more than 1,000"):
+        open_checkpoint(tmp_path)
+
+
 def header(names: int) -> bytes:
     entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
     return json.dumps({f"bert.encoder.layer.{number}.weight": entry for number in range(names)}).encode()
