@@ -71,7 +71,7 @@ WALLS = {
         f"{_SIZES}::test_layers_are_compared_with_the_tensors_first",
     ),
     "sizes before memory": Wall(
-        "minibert/checkpoint.py", "        _check_sizes(model, table, found, source, reset_head_reason)\n", "\n",
+        "minibert/loading.py", "        _check_sizes(model, table, found, source, reset_head_reason)\n", "\n",
         f"{_SIZES}::test_sizes_are_refused_before_memory_is_taken",
     ),
     "number of tensors": Wall(
