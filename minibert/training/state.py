@@ -142,7 +142,9 @@ class RunState:
         if values["fingerprint"] != self.fingerprint:
             return None
         parameters = dict(self.model.named_parameters())
-        own = {"model": parameters, **({} if self.ema is None else {"ema": self.ema.weights})}
+        own: dict[str, Mapping[str, Tensor]] = {"model": parameters}
+        if self.ema is not None:
+            own["ema"] = self.ema.weights
         if tensors.keys() != {*own, "optimizer", "random"}:
             return "its files are others"
         damage = (
