@@ -75,7 +75,7 @@ def _run(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Out
             starts = range(0, total, _BATCH)
             whole = Outcome()
             for outcome in pool.map(
-                lambda first, name=name, total=total: run_batch(  # type: ignore[misc]
+                lambda first, name=name, total=total: run_batch(
                     name, arguments.seed, first, min(first + _BATCH, total), folder
                 ),
                 starts,
