@@ -1,6 +1,7 @@
 """Reads a batch of hostile inputs in a process of its own, which may die, hang or take memory. POSIX only."""
 
 import contextlib
+import faulthandler
 import logging
 import os
 import random
@@ -96,6 +97,7 @@ def _count(outcome: Outcome, name: str, line: str) -> None:
 
 def _read_all(kind: str, seed: int, first: int, last: int, folder: Path, writer: int) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what the libraries print
+    faulthandler.disable()
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     called: list[str] = []

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,10 @@ from minibert.training.schema import (
     random_damage,
     tensors_damage,
 )
+
+logger = logging.getLogger(__name__)
+
+_SAVED = {"fingerprint", "progress", "schedule", "scaler"}
 
 
 @dataclass(kw_only=True)
@@ -122,6 +127,7 @@ class RunState:
                 "progress": dataclasses.asdict(self.progress),
                 "schedule": self.schedule.state_dict(),
                 "scaler": self.scaler.state_dict(),
+                "threads": torch.get_num_threads(),
             },
         )
 
@@ -129,17 +135,16 @@ class RunState:
         """Why this run cannot take over a snapshot of its own, in a few words; None if it can, or if the snapshot is of
         a run with another fingerprint."""
         values, tensors = snapshot.values, snapshot.tensors
-        if not isinstance(values, dict) or values.keys() != {"fingerprint", "progress", "schedule", "scaler"}:
+        if not isinstance(values, dict) or values.keys() - {"threads"} != _SAVED:
             return "state.json has other fields"
         if not isinstance(values["fingerprint"], dict):
             return "state.json has no fingerprint"
         if values["fingerprint"] != self.fingerprint:
             return None
         parameters = dict(self.model.named_parameters())
-        own: dict[str, Mapping[str, Tensor]] = {
-            "model": parameters,
-            **({} if self.ema is None else {"ema": self.ema.weights}),
-        }
+        own: dict[str, Mapping[str, Tensor]] = {"model": parameters}
+        if self.ema is not None:
+            own["ema"] = self.ema.weights
         if tensors.keys() != {*own, "optimizer", "random"}:
             return "its files are others"
         damage = (
@@ -174,6 +179,13 @@ class RunState:
             if self.ema is not None:
                 for key, average in self.ema.weights.items():
                     average.copy_(snapshot.tensors["ema"][key])
+        threads = snapshot.values.get("threads")  # older versions did not save it
+        if threads not in (None, torch.get_num_threads()) and self.device.type == "cpu":
+            logger.warning(
+                "the run was saved with %s threads and goes on with %d, which sum in another order: its figures may "
+                "differ in the last digits. OMP_NUM_THREADS sets the number.",
+                threads, torch.get_num_threads(),
+            )  # fmt: skip
         self.schedule.load_state_dict(snapshot.values["schedule"])
         for group, lr in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
             group["lr"] = lr

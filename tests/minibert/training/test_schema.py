@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,16 @@ def test_what_a_run_saves_has_the_schema(source: Path) -> None:
     trainer = Run(source).trainer(resume=True)
     assert trainer._saver.restore_newest()
     assert trainer._state.progress.step == saved_steps(source)[-1]
+
+
+@pytest.mark.parametrize(("threads", "warned"), [(1, False), (7, True), ("many", True), (None, False)])
+def test_another_number_of_threads_is_warned_of(
+    threads: Any, warned: bool, source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Sums in another order differ in the last bits; None stands for a checkpoint of an older version."""
+    newest = f"step-{saved_steps(source)[-1]:08}"
+    shutil.copytree(source / newest, tmp_path / newest)
+    values(threads=DELETED if threads is None else threads)(tmp_path / newest)
+    (tmp_path / newest / "manifest.json").write_bytes(_manifest(tmp_path / newest))
+    assert Run(tmp_path).trainer(resume=True)._saver.restore_newest()
+    assert ("OMP_NUM_THREADS" in caplog.text) is warned
