@@ -193,6 +193,8 @@ def _cells(
                 "out": None,
                 "test": test_file,
                 "test_share": None,
+                "encoding": None,  # of the given file; the examples are JSON lines in UTF-8
+                "columns": (),
                 **files,
             }
             if shots != ALL_SHOTS:
