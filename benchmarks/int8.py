@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.clock import in_turns
 from minibert.training import choose_device
-from tasks.predict.command import load
+from tasks.predict.loading import load_predictor
 from tasks.run.console import run_main
 from tasks.run.evaluate import evaluate
 from tasks.run.folder import device_name, now, versions
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(argv)
-    contenders = {name: load(options.run, device="cpu", precision=name) for name in ("auto", INT8)}
+    contenders = {name: load_predictor(options.run, device="cpu", precision=name) for name in ("auto", INT8)}
     task, config = contenders["auto"].task, contenders["auto"].model.config
     items = task.read(options.file).items[-options.items :]
     encoded = task.encode(items, contenders["auto"].tokenizer, config)

@@ -186,6 +186,10 @@ class Task(ABC, Generic[Item, Example, Output]):
     def check_loaded(self, report: LoadReport, weights: object) -> None:
         """Raises InputError where ``weights`` lacks what the task cannot start without."""
 
+    def untrained(self, report: LoadReport) -> Sequence[str]:
+        """The parameters that answers need and a checkpoint lacks."""
+        return report.newly_initialised
+
     # -- training ------------------------------------------------------------------------------------------------------
 
     def at_epoch(self, example: Example, epoch: int) -> Example:

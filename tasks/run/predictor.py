@@ -49,7 +49,8 @@ class Predictor:
         """
         model, report = checkpoint.load(task.model_class)
         load_calibration(checkpoint.folder, task)
-        if untrained := report.newly_initialised:
+        task.check_loaded(report, checkpoint.folder)
+        if untrained := task.untrained(report):
             raise InputError(
                 f"{checkpoint.folder}: has no trained head for {task.name} ({', '.join(untrained)} missing); train "
                 f"one with python -m tasks.{task.name} --weights {shlex.quote(str(checkpoint.folder))}."

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from minibert import PretrainingModel, SequenceClassifier, Tokenizer, pack
 from minibert.errors import InputError
 from tasks import registry
-from tasks.fill_mask import command as fill_mask
+from tasks.predict import load
 from tasks.run import local_weights
 from tasks.run.local_weights import bundled
 from tools import make_bundled_weights
@@ -63,10 +63,10 @@ def test_characters_are_tokens_in_text_and_as_words(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_word_is_told_from_what_stands_around_it(family: str) -> None:
     """Beside the frequent words that a model without context would name."""
-    loaded = fill_mask.load(str(bundled(family)))
+    answer = load(str(bundled(family)), device="cpu")
     for text, word in (("他出生於西元一九八五[MASK]。", "年"), ("He was born in New [MASK].", "York")):
-        ((*candidates,),) = fill_mask.fill(*loaded, text, top=5)
-        assert word in [candidate.text.strip() for candidate in candidates]
+        (mask,) = answer(text)["masks"]
+        assert word in [candidate["text"].strip() for candidate in mask["words"]]
 
 
 @pytest.mark.slow

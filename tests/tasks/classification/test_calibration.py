@@ -33,7 +33,7 @@ from tasks.classification.prediction import predictions_from_logits
 from tasks.classification.settings import ClassificationSettings
 from tasks.classification.task import ClassificationTask
 from tasks.classification.weighted import weighted_probability_figures
-from tasks.predict import command
+from tasks.predict.loading import load_predictor
 
 NAMES = ("a", "b", "c", "d")
 
@@ -286,7 +286,7 @@ def test_several_labels_answer_from_the_folder_as_they_were_scored(
 
     items = [LabelledText(row["text"], None, None, 1) for row in labelled[60:]]
     gold = [set(row["labels"]) for row in labelled[60:]]
-    answers = command.load(str(out), device="cpu", precision="fp32").answer(items)
+    answers = load_predictor(str(out), device="cpu", precision="fp32").answer(items)
     right = sum(len(set(answer["labels"]) & want) for answer, want in zip(answers, gold, strict=True))
     given = sum(len(answer["labels"]) for answer in answers)
     assert final["micro_f1"] == pytest.approx(2 * right / (given + sum(map(len, gold))), abs=1e-12)
@@ -295,11 +295,11 @@ def test_several_labels_answer_from_the_folder_as_they_were_scored(
         assert answer["labels"] == line["predicted"]
         assert list(answer["probabilities"].values()) == pytest.approx(list(line["probabilities"].values()), abs=2e-6)
 
-    lowest = command.load(str(out), device="cpu", precision="fp32", threshold="0").answer(items[:1])
+    lowest = load_predictor(str(out), device="cpu", precision="fp32", threshold="0").answer(items[:1])
     assert lowest[0]["labels"] == ["good", "rare"]
     for threshold, message in (("x", "give a probability"), ("2", "from 0 to 1")):
         with pytest.raises(InputError, match=message):
-            command.load(str(out), device="cpu", precision="fp32", threshold=threshold)
+            load_predictor(str(out), device="cpu", precision="fp32", threshold=threshold)
 
 
 def test_a_temperature_changes_probabilities_alone() -> None:

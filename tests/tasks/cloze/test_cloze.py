@@ -21,7 +21,6 @@ from tasks.cloze.few_shot import draw
 from tasks.cloze.settings import ClozeSettings
 from tasks.cloze.task import ClozeModel, ClozeTask, prompt
 from tasks.data import Split
-from tasks.fill_mask import command as fill_mask
 from tasks.run.evaluate import evaluate
 
 LINES = [
@@ -247,7 +246,7 @@ def test_its_runs_answer(compared: Path, tmp_path: Path, capsys: pytest.CaptureF
     shown = [json.loads(line)["probabilities"] for line in capsys.readouterr().out.splitlines()]
     expected = probabilities(str(compared.parent / "weights"), TEMPLATE, WORDS, texts)
     assert np.array([[row["0"], row["1"]] for row in shown]) == pytest.approx(expected, abs=1e-5)
-    fill_mask.load(str(compared / "prompt-8-42"))  # it is still a checkpoint of masked words
+    registry.run("fill_mask", [str(compared / "prompt-8-42"), "[MASK]"])  # it is still a checkpoint of masked words
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from conftest import FAMILIES, scramble, tiny_config
 from minibert import PretrainingModel, TokenClassifier, Tokenizer
 from minibert.errors import InputError
 from tasks import registry
-from tasks.fill_mask import command as fill_mask
+from tasks.predict import load
 
 LINES = ["臺北是臺灣的首都", "The cat sees the river", "the dogs like old houses", "老師看見一本書"] * 4
 
@@ -30,16 +30,48 @@ def checkpoint(family: str, folder: Path) -> Path:
 def test_words_and_probabilities_are_those_of_transformers(family: str, mask: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="transformers is the oracle of this test")
     folder = checkpoint(family, tmp_path)
-    model, tokenizer = fill_mask.load(str(folder))
-    filled = fill_mask.fill(model, tokenizer, f"臺北是{mask}的 the {mask}", top=4)
+    answer = load(str(folder), device="cpu", precision="fp32")
+    tokenizer = answer.predictor.tokenizer
+    text = f"臺北是{mask}的 the {mask}"
+    found, other = answer([{"text": text, "top_k": 4}, f"{mask}臺北"])
+    filled = found["masks"]
+    assert [text[each["start"] : each["end"]] for each in filled] == [mask, mask]
+    assert [len(other["masks"]), len(other["masks"][0]["words"])] == [1, 5]
     own = tokenizer.special_tokens["mask"]
     theirs = transformers.pipeline("fill-mask", model=str(folder), device="cpu")(f"臺北是{own}的 the {own}", top_k=20)
     assert len(filled) == len(theirs) == 2
     for ours, expected in zip(filled, theirs, strict=True):
         # Rows that only fill the embedding up have no token, and transformers shows them nevertheless.
         kept = [candidate for candidate in expected if candidate["token"] < tokenizer.vocab_size][:4]
-        assert [text for text, _ in ours] == [tokenizer.decode([candidate["token"]]) for candidate in kept]
-        assert [p for _, p in ours] == pytest.approx([candidate["score"] for candidate in kept], rel=1e-4)
+        words = ours["words"]
+        assert [word["token"] for word in words] == [candidate["token"] for candidate in kept]
+        assert [word["text"] for word in words] == [tokenizer.decode([candidate["token"]]) for candidate in kept]
+        assert [word["probability"] for word in words] == pytest.approx([each["score"] for each in kept], abs=2e-6)
+
+
+def test_targets_are_those_of_transformers(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is the oracle of this test")
+    folder = str(checkpoint("bert", tmp_path))
+    given = {"text": "The [MASK] sees", "targets": ["cat", "river", "dogs"], "top_k": 2}
+    (mask,) = load(folder, device="cpu", precision="fp32")(given)["masks"]
+    theirs = transformers.pipeline("fill-mask", model=folder, device="cpu")(
+        given["text"], targets=given["targets"], top_k=2
+    )
+    assert [word["token"] for word in mask["words"]] == [each["token"] for each in theirs]
+    assert [word["probability"] for word in mask["words"]] == pytest.approx([e["score"] for e in theirs], abs=2e-6)
+
+
+def test_wrong_fields_are_refused(tmp_path: Path) -> None:
+    answer = load(str(checkpoint("bert", tmp_path)), device="cpu", precision="fp32")
+    for fields, message in (
+        ({"text": 3}, "the input: needs text"),
+        ({"text": "[MASK]", "top_k": "2"}, "the input: top_k must be a whole number"),
+        ({"text": "[MASK]", "top_k": True}, "the input: top_k must be a whole number"),
+        ({"text": "[MASK]", "targets": "cat"}, "the input: targets must be a list of words"),
+        ({"text": "[MASK]", "targets": ["\u200b"]}, "the input: targets: .* has no token"),
+    ):
+        with pytest.raises(InputError, match=message):
+            answer(fields)
 
 
 def test_the_command_shows_each_mask_and_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,7 +94,7 @@ def test_the_command_shows_each_mask_and_says_what_is_wrong(tmp_path: Path, caps
 
 
 def test_the_model_is_not_left_in_training(tmp_path: Path) -> None:
-    model, tokenizer = fill_mask.load(str(checkpoint("albert", tmp_path)))
+    answer = load(str(checkpoint("albert", tmp_path)), device="cpu", precision="fp32")
     torch.manual_seed(1)
-    first = fill_mask.fill(model, tokenizer, "the [MASK]", top=3)
-    assert fill_mask.fill(model, tokenizer, "the [MASK]", top=3) == first
+    first = answer("the [MASK]")["masks"]
+    assert answer("the [MASK]")["masks"] == first

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tasks.predict.command import chunks
+from tasks.predict.chunks import chunks
 from tasks.read.stream import Record
 
 

@@ -9,7 +9,7 @@ from conftest import tiny_config
 from minibert import SequenceClassifier, TokenClassifier, Tokenizer
 from minibert.errors import InputError
 from tasks.ner.data import Sentence
-from tasks.predict.command import load
+from tasks.predict.loading import load_predictor
 
 WORDS = ["Ann", "went", "to", "Rome", "and", "saw", "Bob", "."]
 
@@ -31,11 +31,11 @@ def test_labels_that_are_no_tags_are_not_read_as_tags(tmp_path: Path, names: lis
     TokenClassifier(config).save_pretrained(tmp_path)
     Tokenizer.train([WORDS] * 2, model_type="bert", vocab_size=80).save_pretrained(tmp_path)
     if readable:
-        predictor = load(str(tmp_path), device="cpu", precision="fp32")
+        predictor = load_predictor(str(tmp_path), device="cpu", precision="fp32")
         assert {entity["type"] for entity in predictor.answer([Sentence(WORDS, [], 0)])[0]["entities"]} <= {"PER"}
         return
     with pytest.raises(InputError, match=f"{names[0]}.* are not O and tags such as B-PER"):
-        load(str(tmp_path), device="cpu", precision="fp32")
+        load_predictor(str(tmp_path), device="cpu", precision="fp32")
 
 
 def test_one_label_means_a_number_where_the_checkpoint_does_not_say(tmp_path: Path) -> None:
@@ -44,5 +44,5 @@ def test_one_label_means_a_number_where_the_checkpoint_does_not_say(tmp_path: Pa
     Tokenizer.train([WORDS], model_type="bert", vocab_size=80).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": 80}))
-    predictor = load(str(tmp_path), device="cpu", precision="fp32")
+    predictor = load_predictor(str(tmp_path), device="cpu", precision="fp32")
     assert predictor.task.settings.kind == "regression"

@@ -9,19 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from conftest import ROOT, scramble, tiny_config
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_runs import MODELS, TEXTS, WORDS, close, make_run
 
 from benchmarks import int8
 from minibert import (
     CrfTokenClassifier,
     Encoder,
-    SequenceClassifier,
-    SpanClassifier,
     TokenClassifier,
-    Tokenizer,
     inference,
 )
 from minibert.checkpoint import open_checkpoint
@@ -30,32 +27,11 @@ from minibert.training import distributed
 from tasks import registry
 from tasks.ner.settings import NerSettings
 from tasks.ner.task import NerTask
-from tasks.predict import command as predict
+from tasks.predict import chunks
+from tasks.predict.answerer import with_input
+from tasks.predict.loading import load_predictor
 from tasks.run import evaluate as inference_of_tasks
 from tasks.run.predictor import Predictor
-
-WORDS = ["Ann", "went", "to", "Rome", "and", "saw", "Bob", "."]
-TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
-TEXTS = [" ".join(WORDS[: 1 + (i * 5) % 8]) for i in range(60)]
-MODELS = {
-    "ner": (TokenClassifier, TAGS),
-    "crf": (CrfTokenClassifier, TAGS),
-    "classification": (SequenceClassifier, {0: "bad", 1: "good"}),
-    "span_qa": (SpanClassifier, None),
-}
-
-
-def make_run(folder: Path, name: str) -> str:
-    """An untrained model as another tool might have left it: without a run's settings."""
-    model_class, labels = MODELS[name]
-    tokenizer = Tokenizer.train([WORDS] * 2, model_type="bert", vocab_size=80)
-    config = tiny_config("bert", vocab_size=tokenizer.vocab_size, max_position_embeddings=40)
-    torch.manual_seed(3)
-    model = model_class(config if labels is None else config.with_labels(labels))
-    scramble(model.encoder)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder, for_words=name in ("ner", "crf"))
-    return str(folder)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +42,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def taggers(runs: dict[str, str]) -> dict[str, Predictor]:
     """Loaded once for all the texts that are drawn."""
-    return {name: predict.load(runs[name], device="cpu", precision="fp32") for name in ("ner", "crf")}
+    return {name: load_predictor(runs[name], device="cpu", precision="fp32") for name in ("ner", "crf")}
 
 
 def lines(text: str) -> list[dict[str, Any]]:
@@ -91,7 +67,7 @@ def test_answers_come_in_order_and_do_not_depend_on_the_cut(
     whole = answered(runs[name], path, capsys)
     assert [row["text"] for row in whole] == TEXTS
     assert all(row["milliseconds"] > 0 for row in whole)
-    monkeypatch.setattr(predict, "_CHUNK", 7)
+    monkeypatch.setattr(chunks, "_CHUNK", 7)
     in_chunks = answered(runs[name], path, capsys)
     monkeypatch.setitem(inference_of_tasks._BATCH_TOKENS, "cpu", 1)
     one_by_one = answered(runs[name], path, capsys)
@@ -100,25 +76,14 @@ def test_answers_come_in_order_and_do_not_depend_on_the_cut(
             assert close(row, expected)
 
 
-def close(row: Any, expected: Any) -> bool:
-    """Equal but for the last digit of numbers."""
-    if isinstance(row, float):
-        return abs(row - expected) <= 2e-6
-    if isinstance(row, dict):
-        return row.keys() == expected.keys() and all(close(row[key], expected[key]) for key in row)
-    if isinstance(row, list):
-        return len(row) == len(expected) and all(map(close, row, expected))
-    return bool(row == expected)
-
-
 def small_chunks(folder: Path) -> Path:
     """A script that predicts in chunks of 8 inputs, so that several processes have something to share."""
     script = folder / "small_chunks.py"
     script.write_text(
         "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
-        "from tasks.predict import command\n"
+        "from tasks.predict import chunks, command\n"
         "from tasks.run.console import run_main\n"
-        "command._CHUNK = 8\n"
+        "chunks._CHUNK = 8\n"
         "run_main(command.main)\n"
     )
     return script
@@ -132,7 +97,7 @@ def test_several_processes_write_what_one_writes(
     source.write_text("\n".join(json.dumps({"id": i, "text": text}) for i, text in enumerate(TEXTS)), encoding="utf-8")
     options = [runs["ner"], str(source), "--precision", "fp32", "--out"]
     with monkeypatch.context() as patch:
-        patch.setattr(predict, "_CHUNK", 8)
+        patch.setattr(chunks, "_CHUNK", 8)
         registry.run("predict", [*options, str(tmp_path / "out1.jsonl")])
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "3", str(small_chunks(tmp_path))]
     subprocess.run(
@@ -254,7 +219,7 @@ def test_an_entitys_offsets_are_characters_of_the_text(name: str, taggers: dict[
 
 
 def test_tokens_are_answered_with_places_in_the_laid_out_text(runs: dict[str, str]) -> None:
-    predictor = predict.load(runs["ner"], device="cpu", precision="fp32")
+    predictor = load_predictor(runs["ner"], device="cpu", precision="fp32")
     for tokens, text in (
         (WORDS, " ".join(WORDS)),
         (["北", "京", "and", "上", "海"], "北京 and 上海"),
@@ -268,7 +233,7 @@ def test_tokens_are_answered_with_places_in_the_laid_out_text(runs: dict[str, st
 
 def test_long_texts_are_read_in_windows_to_their_end(runs: dict[str, str]) -> None:
     """Far more words than positions; the plain forward pass over each window gives the same tags."""
-    predictor = predict.load(runs["ner"], device="cpu", precision="fp32")
+    predictor = load_predictor(runs["ner"], device="cpu", precision="fp32")
     text = " ".join(WORDS * 30)
     (answer,) = predictor.answer([predictor.task.parse_input({"text": text}, "here")])
     assert answer["entities"]
@@ -279,7 +244,7 @@ def test_what_was_cut_of_the_input_is_said(
     runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of 40 positions two are special tokens': each word here is one token. Counted over all chunks."""
-    monkeypatch.setattr(predict, "_CHUNK", 1)
+    monkeypatch.setattr(chunks, "_CHUNK", 1)
     (tmp_path / "in.txt").write_text("\n".join([" ".join(["Rome"] * 41), " ".join(["Ann"] * 45), "Bob 好"]) + "\n")
     registry.run("predict", [runs["classification"], str(tmp_path / "in.txt")])
     said = capsys.readouterr().err
@@ -290,8 +255,8 @@ def test_what_was_cut_of_the_input_is_said(
 
 
 def test_another_tools_crf_is_used(runs: dict[str, str]) -> None:
-    assert isinstance(predict.load(runs["crf"], device="cpu", precision="fp32").model, CrfTokenClassifier)
-    assert not isinstance(predict.load(runs["ner"], device="cpu", precision="fp32").model, CrfTokenClassifier)
+    assert isinstance(load_predictor(runs["crf"], device="cpu", precision="fp32").model, CrfTokenClassifier)
+    assert not isinstance(load_predictor(runs["ner"], device="cpu", precision="fp32").model, CrfTokenClassifier)
 
 
 def test_a_model_that_is_read_without_its_crf_is_warned_of(
@@ -349,14 +314,14 @@ def test_the_input_is_not_replaced_by_the_output(runs: dict[str, str], tmp_path:
 
 def test_folders_that_hold_no_run_are_refused(runs: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
-        predict.load(str(tmp_path / "none"), device="cpu", precision="auto")
+        load_predictor(str(tmp_path / "none"), device="cpu", precision="auto")
     (tmp_path / "several" / "bert-42").mkdir(parents=True)
     (tmp_path / "several" / "bert-42" / "settings.toml").write_text('task = "ner"\n')
     with pytest.raises(InputError, match=r"holds several runs; name one of them, such as .*bert-42"):
-        predict.load(str(tmp_path / "several"), device="cpu", precision="auto")
+        load_predictor(str(tmp_path / "several"), device="cpu", precision="auto")
     (tmp_path / "settings.toml").write_text('task = "poetry"\n')
     with pytest.raises(InputError, match=r"the task 'poetry' is not one of ner, classification, qa, span_qa"):
-        predict.load(str(tmp_path), device="cpu", precision="auto")
+        load_predictor(str(tmp_path), device="cpu", precision="auto")
     task = NerTask(NerSettings(head="crf"))
     with pytest.raises(InputError, match=r"has no trained head for ner \(crf"):
         Predictor.load(task, open_checkpoint(runs["ner"]), device="cpu")
@@ -374,4 +339,4 @@ def test_folders_that_hold_no_run_are_refused(runs: dict[str, str], tmp_path: Pa
 def test_what_an_input_holds_is_passed_through(
     fields: dict[str, Any], answer: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    assert predict.with_input(fields, answer) == expected
+    assert with_input(fields, answer) == expected

@@ -137,7 +137,7 @@ def test_bad_options_are_one_sentence(options: list[str], message: str) -> None:
 
 @pytest.mark.slow
 def test_saved_settings_hold_the_prompts_for_prediction(run: Path) -> None:
-    from tasks.predict.command import load
+    from tasks.predict.loading import load_predictor
 
-    predictor: Any = load(str(run), device="cpu", precision="auto")
+    predictor: Any = load_predictor(str(run), device="cpu", precision="auto")
     assert predictor.task.prompts == ("{question}", PROMPT)

@@ -15,7 +15,7 @@ from tasks import registry
 from tasks.classification.data import LabelledText
 from tasks.classification.settings import ClassificationSettings
 from tasks.ner.settings import NerSettings
-from tasks.predict import command
+from tasks.predict.loading import load_predictor
 from tasks.run import start_model
 from tasks.run.options import parse
 
@@ -135,7 +135,9 @@ def test_a_mean_goes_on_and_answers_from_its_folder(tmp_path: Path, capsys: pyte
         json.dumps({key: value for key, value in record_of(first).items() if key != "calibration"}), encoding="utf-8"
     )
     answers = [
-        command.load(str(folder), device="cpu", precision="fp32").answer([LabelledText("a fine thing", None, None, 1)])
+        load_predictor(str(folder), device="cpu", precision="fp32").answer(
+            [LabelledText("a fine thing", None, None, 1)]
+        )
         for folder in (first, bare)
     ]
     assert answers[0][0]["probabilities"] == answers[1][0]["probabilities"]
