@@ -63,6 +63,11 @@ COMMANDS = {
         check="tasks.predict.arguments:check_arguments",
         about="Answer from a trained run: one JSON line for each input.",
     ),
+    "serve": CommandEntry(
+        "tasks.serve.command:main",
+        check="tasks.serve.arguments:check_arguments",
+        about="Answer over HTTP from trained runs, with a page to try them on.",
+    ),
     "compare": CommandEntry(
         "tasks.compare.command:main",
         check="tasks.compare.arguments:check_arguments",

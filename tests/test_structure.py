@@ -21,6 +21,7 @@ LAYERS = (
     (
         "tasks.registry",
         "tasks.predict",
+        "tasks.serve",
         "tasks.compare",
         "tasks.fill_mask",
         "tasks.report.command",
