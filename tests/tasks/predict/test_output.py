@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
+import tasks.predict.chunks
 from minibert.errors import InputError
 from minibert.files import write_atomically
 from tasks.predict import command as predict
+from tasks.predict.answerer import Answerer
+from tasks.predict.chunks import chunks
 from tasks.read.stream import Record, records
 from tasks.run.console import run_main
 
@@ -38,9 +41,14 @@ class Upper:
         return [{"label": item.upper()} for item in items]
 
 
+def upper() -> Answerer:
+    predictor: Any = Upper()
+    return Answerer(predictor)
+
+
 @pytest.fixture(autouse=True)
 def _no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predict, "load", lambda *_, **__: Upper())
+    monkeypatch.setattr(predict, "load", lambda *_, **__: upper())
 
 
 @pytest.fixture
@@ -121,7 +129,7 @@ def test_a_temporary_name_that_someone_has_linked_is_not_followed(tmp_path: Path
 def test_a_bad_line_costs_no_answer_before_it(
     bad: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict, "_CHUNK", 2)
+    monkeypatch.setattr(tasks.predict.chunks, "_CHUNK", 2)
     source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text("\n".join([*(f'{{"text": "{letter}"}}' for letter in "abcde"), bad]), encoding="utf-8")
     with pytest.raises(InputError, match=r"in\.jsonl, line 6: "):
@@ -207,8 +215,7 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
             blocks.append(sys.getallocatedblocks())
 
     file: Any = SimpleNamespace(write=write, flush=lambda: None)
-    predictor: Any = Upper()
-    predict.write_answers(predictor, enumerate(predict.chunks(records(str(path)))), file)
+    predict.write_answers(upper(), enumerate(chunks(records(str(path)))), file)
     assert lines == 200_000
     assert max(blocks) - blocks[0] < 50_000  # each line that is kept takes two or more
 
@@ -218,7 +225,7 @@ def test_a_stream_that_breaks_yields_what_came_before() -> None:
         yield Record({"text": "a"}, "line 1")
         raise InputError("line 2: damaged.")
 
-    found = predict.chunks(broken())
+    found = chunks(broken())
     assert [record.fields for record in next(found)] == [{"text": "a"}]
     with pytest.raises(InputError, match="line 2"):
         next(found)
