@@ -121,7 +121,7 @@ def pickles(folder: Path, chance: random.Random) -> Callable[[], object]:
         path.write_bytes(magic + content if older else _zipped([("archive/data.pkl", content), *others]))
     else:
         path.write_bytes(mutate(_good(older), chance))
-    return lambda: _read_all(huggingface.open_weights(folder))
+    return lambda: _read_all(huggingface.open_weights(folder).tensors)
 
 
 def _read_all(readers: Any) -> None:
@@ -153,7 +153,7 @@ def archives(folder: Path, chance: random.Random) -> Callable[[], object]:
     if chance.random() < 0.1:
         data = b"PK\3\4" + bytes(chance.randrange(100)) + data
     (folder / "pytorch_model.bin").write_bytes(data)
-    return lambda: _read_all(huggingface.open_weights(folder))
+    return lambda: _read_all(huggingface.open_weights(folder).tensors)
 
 
 def safetensors(folder: Path, chance: random.Random) -> Callable[[], object]:
@@ -180,7 +180,7 @@ def safetensors(folder: Path, chance: random.Random) -> Callable[[], object]:
         text = mutate(text, chance)
     size = len(text) if chance.random() < 0.9 else chance.choice((0, 1, 2**31, 2**63, 2**64 - 1, 50 << 20))
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", size) + text + data)
-    return lambda: _read_all(huggingface.open_weights(folder))
+    return lambda: _read_all(huggingface.open_weights(folder).tensors)
 
 
 @cache

@@ -9,7 +9,7 @@ import pytest
 from conftest import SHARED
 
 from tasks.classification.baseline import linear_baseline
-from tasks.classification.data import LabelledText, read_texts
+from tasks.classification.data import LabelledText, TextOptions, read_texts
 
 DATA = SHARED / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not here")
@@ -108,7 +108,7 @@ def split(texts: Sequence[LabelledText], share: float, seed: int) -> tuple[list[
 @needs_data
 def test_taipei_qa_stands_where_it_was_measured() -> None:
     """Three seeds gave 82.1 to 83.1 %."""
-    texts = read_texts(str(DATA / "taipei_qa" / "Taipei_QA_new.txt"), kind="single", layout="label-first").items
+    texts = read_texts(str(DATA / "taipei_qa" / "Taipei_QA_new.txt"), TextOptions(layout="label-first")).items
     train, test = split(texts, 0.1, 0)
     assert 0.80 < figures(train, test, "single")["accuracy"] < 0.85
 
@@ -117,5 +117,5 @@ def test_taipei_qa_stands_where_it_was_measured() -> None:
 @needs_data
 def test_sarcasm_stands_where_it_was_measured() -> None:
     """Three seeds gave 87.9 to 88.4 %."""
-    train, test = split(read_texts(str(DATA / "sarcasm" / "sarcasm.jsonl.gz"), kind="single").items, 0.2, 0)
+    train, test = split(read_texts(str(DATA / "sarcasm" / "sarcasm.jsonl.gz"), TextOptions()).items, 0.2, 0)
     assert 0.86 < figures(train, test, "single")["accuracy"] < 0.90

@@ -83,7 +83,7 @@ def test_labels_and_the_items_held_out(tmp_path: Path) -> None:
     assert accuracy_score(gold, predicted) == pytest.approx(figures["accuracy"], abs=1e-12)
     assert f1_score(gold, predicted, average="macro") == pytest.approx(figures["macro_f1"], abs=1e-12)
     names = ["accuracy", *(f"{kind}_{name}" for kind in ("macro", "binary") for name in ("precision", "recall", "f1"))]
-    assert_intervals(run, "test", *names, "weighted_f1")
+    assert_intervals(run, "test", *names, "weighted_f1", "calibration_error")
     for record in records:
         assert record["probability"] == max(record["probabilities"].values())
         assert record["probabilities"][record["predicted"]] == record["probability"]
@@ -118,7 +118,8 @@ def test_several_labels_and_numbers(kind: str, tmp_path: Path) -> None:
         assert_intervals(run, "dev", "mse", "mae", "pearson", "spearman")
         assert pearsonr(gold, predicted).statistic == pytest.approx(final(run, "dev")["pearson"], abs=1e-9)
         return
-    assert_intervals(run, "dev", "micro_f1", "macro_f1", "subset_accuracy")
+    of_probabilities = ("calibration_error", "macro_average_precision", "macro_auc")
+    assert_intervals(run, "dev", "micro_f1", "macro_f1", "subset_accuracy", *of_probabilities)
     binary = MultiLabelBinarizer(classes=["a", "b"])
     found = f1_score(binary.fit_transform(gold), binary.transform(predicted), average="micro")
     assert found == pytest.approx(final(run, "dev")["micro_f1"], abs=1e-12)

@@ -42,6 +42,9 @@ def make_run(task: str, folder: Path) -> tuple[Path, str]:
         data = write(folder / "train.jsonl", questions(20))
         more = [*NEW, "--null-threshold", "-100", "--max-answer", "1", "--n-best", "2", "--max-question", "2"]
         inputs = questions(2)
+    elif task == "multiple_choice":
+        asked = [{"question": f"Is {i} odd?", "choices": ["yes", "no"], "label": i % 2} for i in range(40)]
+        data, more, inputs = write(folder / "train.jsonl", asked), [*NEW, "--max-length", "9"], asked[:2]
     else:
         labelled = [{**row, "is_good": [str(row["is_good"])]} if task == "classification" else row for row in rows(40)]
         data = write(folder / "train.jsonl", labelled)

@@ -142,6 +142,7 @@ from pathlib import Path
 from minibert import PretrainingModel
 from minibert.errors import InputError
 from minibert.formats.fairseq.checkpoint import open_fairseq_checkpoint
+from minibert.loading import build_model
 
 def load(path):
     checkpoint = open_fairseq_checkpoint(path)
