@@ -43,7 +43,7 @@ class Answerer:
         return self.predictor.notes
 
     @overload
-    def __call__(self, inputs: Input) -> Answer: ...  # type: ignore[overload-overlap]  # a text is no list of texts
+    def __call__(self, inputs: Input) -> Answer: ...  # type: ignore[overload-overlap]  # a str is an Iterable of str
 
     @overload
     def __call__(self, inputs: Iterable[Input]) -> list[Answer]: ...
