@@ -1,6 +1,7 @@
 """What several test files share: tiny models, ragged batches, and where the reference files lie."""
 
 import json
+import logging
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -56,6 +57,8 @@ def _one_thread() -> None:
 @pytest.fixture(autouse=True)
 def _same_start_for_every_test() -> None:
     torch.manual_seed(0)
+    logging.disable(logging.NOTSET)  # benchmarks that a test has called turn warnings off
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ WALLS = {
         f"{_OUTPUT}::test_a_link_stays_and_the_file_that_it_names_is_replaced",
     ),
     "answers before a bad line": Wall(
-        "tasks/predict/command.py", "    except InputError as error:\n        unreadable = error\n",
+        "tasks/predict/chunks.py", "    except InputError as error:\n        unreadable = error\n",
         "    except ZeroDivisionError as error:\n        unreadable = error\n",
         f"{_OUTPUT}::test_a_bad_line_costs_no_answer_before_it",
     ),
