@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from minibert.errors import InputError
+from tasks.run.streams import say
 from tasks.serve.arguments import parser
 from tasks.serve.limits import Limits
 from tasks.serve.models import load_models, names
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         timeout_graceful_shutdown=int(options.deadline) + 5,
         timeout_worker_healthcheck=60,  # a worker that computes may be slow to say that it lives
     )
-    print(f"loading {', '.join(called)}; then at {url}", flush=True)
+    say(f"loading {', '.join(called)}; then at {url}")
     if options.workers > 1:
         supervisor = Multiprocess(config, sockets=[listener])
         supervisor.run()
@@ -90,7 +91,7 @@ def make_app_of_worker(options: argparse.Namespace) -> "Starlette":
     try:
         return make_app(options)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         sys.exit(STARTUP_FAILURE)
 
 
