@@ -15,12 +15,7 @@ from minibert.config import EncoderConfig
 from minibert.errors import InputError
 from minibert.files import read_json_object, write_atomically, write_json
 from minibert.formats.huggingface import family_of, name_table, open_weights
-from minibert.formats.names import (
-    Readers,
-    check_layers,
-    from_parameters,
-    shorten,
-)
+from minibert.formats.names import Readers, check_layers, from_parameters, shorten
 from minibert.formats.other_tools import FOREIGN, foreign_names
 from minibert.formats.sentence_transformers import mean_pooling
 from minibert.hub import resolve

@@ -31,20 +31,20 @@ def gold_labels(items: Sequence[LabelledText]) -> list[Any]:
     return [item.label for item in items]
 
 
-def reliability_before_and_after(
-    kind: str, gold: Sequence[Any], outputs: Sequence[TextPrediction]
-) -> tuple[Bins, Bins]:
+def reliability_bins(
+    kind: str, gold: Sequence[Any], outputs: Sequence[TextPrediction], *, as_trained: bool = False
+) -> Bins:
     """:func:`~tasks.classification.calibration.reliability` of the likeliest label, or of each label of several: of the
-    probabilities as trained, and as they are given."""
-    names, logits = outputs[0].names, np.array([output.logits for output in outputs])
-
-    def bins(values: Floats) -> Bins:
-        if kind == "multi":
-            return reliability(values.ravel(), indicators(gold, names).ravel())
-        right = np.array([names[index] == label for index, label in zip(values.argmax(1), gold, strict=True)])
-        return reliability(values.max(1), right)
-
-    return bins(probabilities(logits, kind).mean(axis=1)), bins(np.array([output.mean for output in outputs]))
+    probabilities as they are given, or ``as_trained``, without the temperature."""
+    names = outputs[0].names
+    if as_trained:
+        values = probabilities(np.array([output.logits for output in outputs]), kind).mean(axis=1)
+    else:
+        values = np.array([output.mean for output in outputs])
+    if kind == "multi":
+        return reliability(values.ravel(), indicators(gold, names).ravel())
+    right = np.array([names[index] == label for index, label in zip(values.argmax(1), gold, strict=True)])
+    return reliability(values.max(1), right)
 
 
 def ranking_figures(gold: Sequence[Sequence[str]], outputs: Sequence[TextPrediction]) -> dict[str, dict[str, float]]:

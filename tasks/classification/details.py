@@ -10,7 +10,7 @@ from tasks.classification.curves import (
     gold_labels,
     precision_recall_chart,
     ranking_figures,
-    reliability_before_and_after,
+    reliability_bins,
     reliability_chart,
 )
 from tasks.classification.data import LabelledText
@@ -59,7 +59,7 @@ def text_details(
     if kind == "regression":
         return details
     temperature = outputs[0].calibration.temperature
-    bins = reliability_before_and_after(kind, gold, outputs)
+    bins = reliability_bins(kind, gold, outputs, as_trained=True), reliability_bins(kind, gold, outputs)
     charts = [reliability_chart(*bins, temperature)]
     if kind == "multi":
         charts = [*filter(None, [precision_recall_chart(gold, outputs)]), *charts]

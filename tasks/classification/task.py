@@ -29,7 +29,7 @@ from tasks.classification.calibration import (
 from tasks.classification.curves import (
     gold_labels,
     ranking_figures,
-    reliability_before_and_after,
+    reliability_bins,
 )
 from tasks.classification.data import LabelledText, count_oddities, parse_cleanups, read_texts, text_fields
 from tasks.classification.details import text_details
@@ -270,8 +270,7 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         metrics = text_metrics(kind, items, [output.prediction for output in outputs])
         if kind == "regression":
             return metrics
-        _, after = reliability_before_and_after(kind, gold, outputs)
-        metrics["calibration_error"] = expected_calibration_error(after)
+        metrics["calibration_error"] = expected_calibration_error(reliability_bins(kind, gold, outputs))
         if kind == "multi" and (ranking := ranking_figures(gold, outputs)):
             for name in ("average_precision", "auc"):
                 metrics[f"macro_{name}"] = float(np.mean([of_label[name] for of_label in ranking.values()]))

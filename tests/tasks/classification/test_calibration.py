@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import sklearn.calibration
 import torch
 import torch.nn.functional as F
 from conftest import rows, write
@@ -74,11 +75,10 @@ def test_the_temperature_is_the_likeliest_one(seed: int) -> None:
 
 
 def test_the_temperature_is_that_of_scikit_learn() -> None:
-    module = pytest.importorskip("sklearn.calibration")
-    if not hasattr(module, "_TemperatureScaling"):
-        pytest.skip("this scikit-learn has no temperature scaling")
+    if not hasattr(sklearn.calibration, "_TemperatureScaling"):
+        pytest.skip("this scikit-learn is older than 1.8, and has no temperature scaling")
     logits, gold = overconfident(7, count=2000)
-    theirs = module._TemperatureScaling().fit(logits.astype(np.float64), gold)
+    theirs = sklearn.calibration._TemperatureScaling().fit(logits.astype(np.float64), gold)
     assert fit_temperature(logits[:, None], gold, "single") == pytest.approx(1 / theirs.beta_, rel=1e-3)
 
 
