@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch._dynamo  # every optimizer needs it: imported once, before the forks
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +29,13 @@ FAMILIES = ("bert", "albert", "roberta")  # of the study; small models of them c
 ALL_FAMILIES = tuple(FAMILIES_BY_NAME)
 GOOD, BAD = ["fine", "lovely", "great"], ["awful", "poor", "dull"]
 CPU_BACKENDS = ("plain", "grouped", "padded")
+
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent / "without_plots"), str(ROOT)]),
+}
+"""Of a process that runs a command: on one thread, and without plots."""
 
 _SIZES = {
     "vocab_size": 90,
@@ -78,25 +87,10 @@ def _signals_as_in_a_terminal() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _plots_in_the_page_alone() -> Iterator[None]:
-    """Every plot is drawn into its page; its files (PNG, SVG, PDF), which cost a run two seconds, stay empty.
-
-    The tests of reports draw them all.
-    """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:  # an extra
-        yield
-        return
-    save = Figure.savefig
-
-    def save_for_page(figure: Figure, file: Any, *, format: str, **options: Any) -> None:
-        if format == "svg" and matplotlib.rcParams["svg.fonttype"] == "none":  # text stays text in a page
-            save(figure, file, format=format, **options)
-
+def _without_plots() -> Iterator[None]:
+    """Plots take longer than all else in most runs. The tests of reports draw them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", save_for_page)
+        patch.setitem(sys.modules, "matplotlib", None)  # what an import of a missing package meets
         yield
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+import torch._dynamo  # every optimizer needs it: imported once, before the forks
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn

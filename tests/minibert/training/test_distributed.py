@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ENVIRONMENT, ROOT
 from training_runs import ragged_items
 
 from minibert.errors import InputError
@@ -26,8 +26,7 @@ VARIANTS = ("albert", "bert", "fgm", "r_drop", "checkpointing", "ema", "tokens")
 
 
 def run(command: list[str]) -> None:
-    paths = os.pathsep.join([str(ROOT), str(WORKER.parent), os.environ.get("PYTHONPATH", "")])
-    values = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    values = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join([ENVIRONMENT["PYTHONPATH"], str(WORKER.parent)])}
     done = subprocess.run(command, capture_output=True, text=True, env=values, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
 

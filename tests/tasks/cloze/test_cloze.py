@@ -172,11 +172,9 @@ def test_each_label_has_its_k_examples_and_smaller_draws_are_parts_of_larger_one
 
 @pytest.fixture(autouse=True, scope="module")
 def _quickly() -> Iterator[None]:
-    """Without plots, and in fewer steps than is right."""
+    """In fewer steps than is right."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tasks.cloze.few_shot._LEAST_STEPS", 120)
-        patch.setattr("tasks.run.train.write_run_report", lambda folder, *_: (folder / "report.html").touch())
-        patch.setattr("tasks.report.parts.installed", lambda: False)
         yield
 
 

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, tiny_config
+from conftest import ENVIRONMENT, ROOT, tiny_config
 from ner_files import DEV, TRAIN, write
 from safetensors.torch import load_file
 
@@ -101,7 +100,6 @@ def test_transformers_reads_the_run_and_gives_the_same_logits(arch: str, files: 
 TWO_RUNS = """
 import sys
 
-sys.modules["matplotlib"] = None  # the plots would take longer than all the rest
 from tasks import registry
 
 for arch in ("bert", "roberta"):
@@ -117,7 +115,7 @@ def test_the_same_seed_gives_the_same_bytes(files: list[str], tmp_path: Path) ->
         command = [sys.executable, "-c", TWO_RUNS, str(folder), *files, *SMALL]
         # Threads that wait sleep: with more of them than cores, they would only be in each other's way.
         threads = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
-        environment = {**os.environ, **threads, "PYTHONHASHSEED": "random"}
+        environment = {**ENVIRONMENT, **threads, "PYTHONHASHSEED": "random"}
         subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env=environment)
     for arch in ("bert", "roberta"):
         one, other = (folder / arch for folder in folders)

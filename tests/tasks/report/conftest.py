@@ -6,8 +6,8 @@ import pytest
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _plots_in_the_page_alone() -> None:
-    """Not here: the files of plots are written, too."""
+def _without_plots() -> None:
+    """Not here."""
 
 
 @pytest.fixture

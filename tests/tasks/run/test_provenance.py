@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, rows, write
+from conftest import ENVIRONMENT, ROOT, rows, write
 from hub_server import Hub, write_small_checkpoint
 
 from minibert.errors import InputError
@@ -92,7 +91,7 @@ def test_a_revision_of_the_hub_is_loaded_and_recorded(tmp_path: Path) -> None:
     repository = hub.add("test/revised", files)
     repository.revisions["v2"] = files | {"vocab.txt": files["vocab.txt"].replace("一".encode(), "龍".encode())}
     data, out = write(tmp_path / "train.jsonl", rows(20)), tmp_path / "run"
-    environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
+    environment = {**ENVIRONMENT, "HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-m", "tasks.classification", "--train", data, "--out", str(out), *SMALL]
     done = subprocess.run(
         [*command, "--weights", "test/revised", "--revision", "v2"],

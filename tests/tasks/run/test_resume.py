@@ -1,7 +1,6 @@
 """The commands when something comes between: signals, kills, restarts, and more processes than one."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ENVIRONMENT
 from safetensors.torch import load_file
 
 from minibert.errors import InputError
@@ -24,7 +23,6 @@ from tasks.run import train as training
 from tasks.run.console import run_main
 from tasks.run.interrupts import command_line
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 SMALL = ["--weights", "random", "--epochs", "4", "--batch-size", "8", "--precision", "fp32", "--no-baseline"]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ENVIRONMENT as ON_ONE_THREAD
 
 pytestmark = [
     pytest.mark.slow,
@@ -20,7 +20,7 @@ pytestmark = [
         reason="needs Linux, and torch with gloo",
     ),
 ]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
+ENVIRONMENT = {**ON_ONE_THREAD, "GLOO_SOCKET_IFNAME": "lo"}
 
 
 def free_port() -> int:
