@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.attack.bodies import bodies
 from benchmarks.attack.settings import configs, states, toml
 from benchmarks.attack.texts import data, tokenizers
 from benchmarks.attack.weights import archives, bundles, fairseq, pickles, safetensors
@@ -25,11 +26,12 @@ KINDS = {
     "pickles": Kind(pickles, 15),
     "archives": Kind(archives, 12),
     "safetensors": Kind(safetensors, 12),
-    "bundles": Kind(bundles, 38),
+    "bundles": Kind(bundles, 34),
     "fairseq": Kind(fairseq, 3),
     "configs": Kind(configs, 5),
     "tokenizers": Kind(tokenizers, 6),
     "toml": Kind(toml, 4),
     "states": Kind(states, 2),
     "data": Kind(data, 3),
+    "bodies": Kind(bodies, 4),
 }
