@@ -91,6 +91,9 @@ class QaTask(ClassificationTask):
             lines += ["", f"with --unknown {self.settings.unknown:g}, {said}"]
         return dataclasses.replace(details, table="\n".join(lines))
 
+    def set_top_k(self, top_k: int) -> None:
+        self.settings = dataclasses.replace(self.settings, top_k=top_k)
+
     def format_answer(self, item: LabelledText, output: TextPrediction) -> dict[str, Any]:
         best = output.ranked()[: self.settings.top_k]
         label, probability = best[0]

@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import gzip
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -36,8 +38,32 @@ _WHOLE = (b"PK\x03\x04", b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
 _WHOLE_SUFFIXES = (".zip", ".parquet", ".arrow", ".feather")
 
 
+class Position:
+    """How far a file has been read.
+
+    Attributes:
+        file: set while it is read as a stream.
+    """
+
+    file: IO[bytes] | None = None
+
+    def share(self) -> float | None:
+        """The share of its bytes, 0 to 1; None where they do not say how much is left: in a pipe, or once all are read,
+        which is at the start for a file that is read as a whole."""
+        if self.file is None:
+            return None
+        file = self.file.fileobj if isinstance(self.file, gzip.GzipFile) else self.file
+        size = os.fstat(file.fileno()).st_size
+        return file.tell() / size if size and file.tell() < size else None
+
+
 def records(
-    path: str, format: str = "auto", options: ReadOptions = DEFAULT, *, keep_refused: bool = False
+    path: str,
+    format: str = "auto",
+    options: ReadOptions = DEFAULT,
+    *,
+    keep_refused: bool = False,
+    position: Position | None = None,
 ) -> Iterator[Record]:
     """Yields the inputs of a file; in plain text every line is one, blank or not.
 
@@ -52,17 +78,18 @@ def records(
         options: how to read the file; its rows are never left out.
         keep_refused: a line, a row or an object that cannot be read is a record, too, which says why, as long as it is
             certain where the next one begins.
+        position: is kept up to date.
 
     Raises:
         InputError: something cannot be read; names file and line.
     """
-    for record in _records(path, format, options):
+    for record in _records(path, format, options, position or Position()):
         if record.refused is not None and not keep_refused:
             raise record.refused
         yield record
 
 
-def _records(path: str, format: str, options: ReadOptions) -> Iterator[Record]:
+def _records(path: str, format: str, options: ReadOptions, position: Position) -> Iterator[Record]:
     if path != "-" and (Path(path).is_dir() or _is_whole(path)):
         source = open_source(path, options, is_header=is_header)
         found = source.records
@@ -76,7 +103,9 @@ def _records(path: str, format: str, options: ReadOptions) -> Iterator[Record]:
     with _input(path, name) as file:
         lines = _decoded(file, name, options.encoding)
         ending = Path(path.removesuffix(".gz")).suffix.lower()
+        position.file = file
         yield from _of_lines(lines, name, ending, format, options)
+        position.file = None
 
 
 def _is_whole(path: str) -> bool:
@@ -157,7 +186,7 @@ def _is_tagged_word(line: str) -> bool:
 def _input(path: str, name: str) -> Iterator[IO[bytes]]:
     if path == "-":
         # Detached, for whoever reads it in a thread: Python would close it at exit, and cannot while a thread waits.
-        yield sys.stdin.detach()  # type: ignore[attr-defined]  # as a TextIOWrapper has it
+        yield sys.stdin.detach()  # type: ignore[union-attr]  # a TextIOWrapper
         return
     with opened(path, name) as file:
         yield file

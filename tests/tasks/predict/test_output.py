@@ -19,6 +19,8 @@ from minibert.files import write_atomically
 from tasks.predict import command as predict
 from tasks.predict.answerer import Answerer
 from tasks.predict.chunks import chunks
+from tasks.predict.output import JsonLines
+from tasks.predict.writing import write_answers
 from tasks.read.stream import Record, records
 from tasks.run.console import run_main
 
@@ -215,7 +217,7 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
             blocks.append(sys.getallocatedblocks())
 
     file: Any = SimpleNamespace(write=write, flush=lambda: None)
-    predict.write_answers(upper(), enumerate(chunks(records(str(path)))), file)
+    write_answers(upper(), enumerate(chunks(records(str(path)))), JsonLines(file))
     assert lines == 200_000
     assert max(blocks) - blocks[0] < 50_000  # each line that is kept takes two or more
 
