@@ -48,12 +48,10 @@ def _unknown_characters(tokenizer: Tokenizer, text: str) -> list[tuple[int, int]
 
 def _unknown_words(tokenizer: Tokenizer, words: Sequence[str], text: str) -> Iterator[tuple[int, int]]:
     """The places in a text, where the words stand in order, of those that are unknown in whole or in part."""
-    (pieces,) = tokenizer.encode_words([words])
-    ends = [*pieces.starts[1:], len(pieces.ids)]
     at = 0
-    for word, first, end in zip(words, pieces.starts, ends, strict=True):
+    for word, pieces in zip(words, tokenizer.encode_words([[word] for word in words]), strict=True):
         at = text.index(word, at)
-        if word and tokenizer.unk_token_id in pieces.ids[first:end]:
+        if word and tokenizer.unk_token_id in pieces.ids:
             yield at, at + len(word)
         at += len(word)
 

@@ -74,8 +74,9 @@ def write_answers(
         progress.close()
     count, seconds = answered + skipped, time.perf_counter() - started
     speed = f"{count:,} inputs in {seconds:.1f} s, {count / seconds:,.0f} a second"
-    said = [speed, *([f"{skipped:,} skipped (the first: {first})"] if skipped else [])]
-    say("; ".join([*said, *nonzero_counts(answerer.notes)]), error=True)
+    say("; ".join([speed, *nonzero_counts(answerer.notes)]), error=True)
+    if skipped:
+        say(f"{skipped:,} skipped; the first: {first}", error=True)
     return Tally(answered, skipped, first)
 
 

@@ -104,8 +104,10 @@ def _records(path: str, format: str, options: ReadOptions, position: Position) -
         lines = _decoded(file, name, options.encoding)
         ending = Path(path.removesuffix(".gz")).suffix.lower()
         position.file = file
-        yield from _of_lines(lines, name, ending, format, options)
-        position.file = None
+        try:
+            yield from _of_lines(lines, name, ending, format, options)
+        finally:
+            position.file = None
 
 
 def _is_whole(path: str) -> bool:

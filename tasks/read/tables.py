@@ -174,7 +174,8 @@ def fields_of(line: int, row: list[str], layout: Layout, error: Error, notes: No
 
 def _tab_cells(lines: Iterable[str], width: int) -> Iterator[tuple[int, list[str]]]:
     """In TSV a quotation mark is usually a word, so a cell is unquoted only if it is quoted as a whole. A cell with
-    line breaks is recognised where it begins with a quotation mark, and joining lines gives ``width`` cells."""
+    line breaks is recognised where it begins with a quotation mark, and joining lines gives ``width`` cells; one with
+    tabs, where that gives ``width`` cells."""
     held: list[tuple[int, str]] = []  # lines that may be one row
     for number, line in enumerate(lines, 1):
         if held:
@@ -190,6 +191,8 @@ def _tab_cells(lines: Iterable[str], width: int) -> Iterator[tuple[int, list[str
         row = line.split("\t") if line else []
         if 0 < len(row) < width and row[-1].startswith('"') and _split_tabs(line) is None:
             held = [(number, line)]
+        elif len(row) > width and '"' in line and len(quoted := _split_tabs(line) or []) == width:
+            yield number, quoted
         else:
             yield number, _unquoted(row)
     yield from ((n, _unquoted(part.split("\t")) if part else []) for n, part in held)

@@ -12,40 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from upper_case import upper
 
 import tasks.predict.chunks
 from minibert.errors import InputError
 from minibert.files import write_atomically
 from tasks.predict import command as predict
-from tasks.predict.answerer import Answerer
 from tasks.predict.chunks import chunks
 from tasks.predict.output import JsonLines
 from tasks.predict.writing import write_answers
 from tasks.read.stream import Record, records
 from tasks.run.console import run_main
-
-
-class Task:
-    """Takes texts, and refuses those that are not one."""
-
-    def parse_input(self, fields: dict[str, Any], place: str) -> str:
-        if not isinstance(fields.get("text"), str):
-            raise InputError(f"{place}: needs a text.")
-        return fields["text"]
-
-
-class Upper:
-    """Stands for a predictor; its answer is the text in capitals."""
-
-    task, notes = Task(), dict[str, int]()
-
-    def answer(self, items: list[str]) -> list[dict[str, Any]]:
-        return [{"label": item.upper()} for item in items]
-
-
-def upper() -> Answerer:
-    predictor: Any = Upper()
-    return Answerer(predictor)
 
 
 @pytest.fixture(autouse=True)
