@@ -1,5 +1,7 @@
 """A model that answers at once, for tests of what is around it."""
 
+import io
+import os
 from typing import Any
 
 from minibert.errors import InputError
@@ -27,3 +29,11 @@ class Upper:
 def upper() -> Answerer:
     predictor: Any = Upper()
     return Answerer(predictor)
+
+
+def piped(content: bytes) -> io.TextIOWrapper:
+    """A standard input that is a pipe with some content, and ends."""
+    ours, theirs = os.pipe()
+    os.write(theirs, content)
+    os.close(theirs)
+    return io.TextIOWrapper(os.fdopen(ours, "rb"))

@@ -1,15 +1,13 @@
 """One bad input among many: it costs no other, and the line in its place says what is wrong."""
 
-import io
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tiny_runs import make_run
-from upper_case import Upper, upper
+from upper_case import Upper, piped, upper
 
 from minibert.errors import InputError
 from tasks import registry
@@ -115,10 +113,7 @@ def test_a_stream_goes_on_behind_a_broken_first_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Standard input that ends; the answers are the same however it is cut."""
-    ours, theirs = os.pipe()
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(open(ours, "rb")))
-    with open(theirs, "wb") as file:
-        file.write(b'{"text": "a\n{"text": "b"}\n\n{"text": "\xff"}\n')
+    monkeypatch.setattr(sys, "stdin", piped(b'{"text": "a\n{"text": "b"}\n\n{"text": "\xff"}\n'))
     predict.main(["run", "--on-error", "skip"])
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row.get("label", row.get("line")) for row in rows] == [1, "B", 4]

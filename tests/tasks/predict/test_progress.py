@@ -1,13 +1,12 @@
 """How far a prediction is, on a terminal alone."""
 
 import io
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from upper_case import upper
+from upper_case import piped, upper
 
 from tasks.predict import chunks
 from tasks.predict import command as predict
@@ -43,10 +42,7 @@ def test_a_terminal_shows_inputs_speed_share_and_time_left(
 def test_a_pipe_has_no_end_to_show(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    ours, theirs = os.pipe()
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(open(ours, "rb")))
-    with open(theirs, "wb") as file:
-        file.write(b"a\n" * 500)
+    monkeypatch.setattr(sys, "stdin", piped(b"a\n" * 500))
     predict.main(["run", "--out", str(tmp_path / "out.jsonl")])
     shown, _, said = terminal.getvalue().rpartition("\r")
     assert " a second" in shown

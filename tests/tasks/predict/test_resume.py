@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
 
 
 @pytest.fixture
-def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The output of a run that has stopped at line 21 of its input, in the third chunk."""
     monkeypatch.setattr(predict, "load", lambda *_, **__: upper())
     lines = [json.dumps({"text": f"text {number}"}) for number in range(30)]
@@ -101,7 +101,7 @@ def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with pytest.raises(InputError, match=r"line 21: .*The answers before it are in .*out\.jsonl\.partial"):
         predict.main(["run", str(tmp_path / "in.jsonl"), "--out", str(out)])
     assert (tmp_path / "out.jsonl.partial").read_text().count("\n") == 20
-    yield out
+    return out
 
 
 def test_a_bad_line_is_gone_on_behind(left: Path) -> None:

@@ -16,8 +16,8 @@ from tasks.predict.output import Part, join, make_sink
 from tasks.read.stream import records
 
 TEXTS = [
-    "plain", 'says "so"', '"all quoted"', "a, b; c", "two\nlines", "=1+1", "+1", "-1", "@SUM(A1)", "  blanks ", "臺北 😀",
-    "'", '"', "a\u2028b", "\u00a0", "tab\tinside", "NULL", "1e5",
+    "plain", 'says "so"', '"all quoted"', "a, b; c", "two\nlines", "=1+1", "+1", "-1", "@SUM(A1)", "  blanks ",
+    "臺北 😀", "'", '"', "a\u2028b", "\u00a0", "tab\tinside", "NULL", "1e5",
 ]  # fmt: skip
 
 
