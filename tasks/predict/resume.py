@@ -89,11 +89,12 @@ class PartialFile:
         try:
             if not self._origin_file.exists():
                 file.truncate(0)
+            self._has_chunk = self._size() > 0
             write_atomically(self._origin_file, lambda path: write_json(path, self._origin))
             yield file
             file.close()
             replace_whole(self._target, self.path)
-            self._origin_file.unlink()
+            self._origin_file.unlink(missing_ok=True)
         except BaseException as error:
             with contextlib.suppress(OSError):  # a disk that is full is so again
                 file.close()
@@ -189,11 +190,11 @@ def origin(file: str, run: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _input_state(path: Path) -> Any:
     """The size of a file, when it was changed, and how it begins; of anything else only what it is called."""
-    if not path.is_file():
-        return str(path)
-    with open(path, "rb") as file:
-        start = hashlib.sha256(file.read(_START)).hexdigest()
-    return {"bytes": path.stat().st_size, "changed": path.stat().st_mtime_ns, "sha256_of_start": start}
+    if path.is_file():
+        with contextlib.suppress(OSError), open(path, "rb") as file:  # said where it is read
+            start = hashlib.sha256(file.read(_START)).hexdigest()
+            return {"bytes": path.stat().st_size, "changed": path.stat().st_mtime_ns, "sha256_of_start": start}
+    return str(path)
 
 
 def _run_state(path: Path) -> Any:

@@ -1,8 +1,9 @@
 """Chunks of inputs become lines of answers, whatever is wrong with some of them."""
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from minibert.errors import InputError
 from tasks.data import nonzero_counts
@@ -10,15 +11,22 @@ from tasks.predict.answerer import Answer, Answerer, ParsedInput, with_input
 from tasks.predict.output import ERROR, LINE, Sink
 from tasks.predict.progress import Progress
 from tasks.read.records import Record
+from tasks.read.stream import Position
 from tasks.run.streams import say
 
 
-class Tally(NamedTuple):
+@dataclass
+class Tally:
     """How many inputs were answered and how many skipped, and why the first one of these was."""
 
-    answered: int
-    skipped: int
-    first: InputError | None
+    answered: int = 0
+    skipped: int = 0
+    first: InputError | None = None
+
+    @property
+    def count(self) -> int:
+        """All of them."""
+        return self.answered + self.skipped
 
     def require_answers(self) -> None:
         """Raises InputError if there were inputs, and none could be used."""
@@ -48,36 +56,33 @@ def write_answers(
         InputError: an input cannot be used; the answers to those before it have been written. Not with ``skip``.
     """
     started = time.perf_counter()
-    answered = skipped = 0
-    first: InputError | None = None
-    for number, chunk in numbered:
-        if progress is not None:
-            progress.show(answered + skipped)
-        lines: list[Answer] = []
-        unusable = None
-        for record, result in zip(chunk, _results(answerer, chunk, skip=skip), strict=False):
-            if not isinstance(result, InputError):
-                answered += 1
-                lines.append(_without_error(result) if skip else result)
-            elif skip:
-                skipped += 1
-                first = first or result
-                lines.append(with_input(record.fields, {ERROR: str(result), LINE: record.line}))
-            else:
-                unusable = result
-                break
-        sink.write(number, lines)
-        if unusable is not None:
-            raise unusable
+    tally = Tally()
+    with contextlib.closing(progress or Progress(Position(), shown=False)) as shown:
+        for number, chunk in numbered:
+            shown.show(tally.count)
+            lines: list[Answer] = []
+            unusable = None
+            for record, result in zip(chunk, _results(answerer, chunk, skip=skip), strict=False):
+                if not isinstance(result, InputError):
+                    tally.answered += 1
+                    lines.append(_without_error(result) if skip else result)
+                elif skip:
+                    tally.skipped += 1
+                    tally.first = tally.first or result
+                    lines.append(with_input(record.fields, {ERROR: str(result), LINE: record.line}))
+                else:
+                    unusable = result
+                    break
+            sink.write(number, lines)
+            if unusable is not None:
+                raise unusable
     sink.close()
-    if progress is not None:
-        progress.close()
-    count, seconds = answered + skipped, time.perf_counter() - started
-    speed = f"{count:,} inputs in {seconds:.1f} s, {count / seconds:,.0f} a second"
+    seconds = time.perf_counter() - started
+    speed = f"{tally.count:,} inputs in {seconds:.1f} s, {tally.count / seconds:,.0f} a second"
     say("; ".join([speed, *nonzero_counts(answerer.notes)]), error=True)
-    if skipped:
-        say(f"{skipped:,} skipped; the first: {first}", error=True)
-    return Tally(answered, skipped, first)
+    if tally.skipped:
+        say(f"{tally.skipped:,} skipped; the first: {tally.first}", error=True)
+    return tally
 
 
 def _results(answerer: Answerer, chunk: Sequence[Record], *, skip: bool) -> Iterator[Answer | InputError]:

@@ -74,6 +74,9 @@ def test_a_link_stays_and_the_file_that_it_names_is_replaced(source: str, tmp_pa
         predict.main(["run", source, "--out", str(link)])
         assert link.is_symlink()
         assert labels(target) == ["ONE", "TWO"]
+        write_atomically(link, lambda temporary: temporary.write_text("new"))
+        assert link.is_symlink()
+        assert target.read_text() == "new"
     assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == ["new.jsonl", "old.jsonl"]
 
 
@@ -91,6 +94,9 @@ def test_a_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:
     path.chmod(0o600)
     write_atomically(path, lambda temporary: temporary.write_text("new"))
     assert (path.read_text(encoding="utf-8"), stat.S_IMODE(path.stat().st_mode)) == ("new", 0o600)
+    (tmp_path / "in.txt").write_text("one\n", encoding="utf-8")
+    predict.main(["run", str(tmp_path / "in.txt"), "--out", str(path)])
+    assert (labels(path), stat.S_IMODE(path.stat().st_mode)) == (["ONE"], 0o600)
 
 
 def test_a_temporary_name_that_someone_has_linked_is_not_followed(tmp_path: Path) -> None:
