@@ -81,6 +81,19 @@ def is_special(path: Path) -> bool:
         return False
 
 
+def replace_whole(target: Path, written: Path) -> None:
+    """Syncs a file that is written to disk, and renames it to ``target``; an old file's permissions are kept.
+
+    Raises:
+        OSError: it cannot be done; an old file is untouched.
+    """
+    if target.exists():
+        written.chmod(stat.S_IMODE(target.stat().st_mode))
+    with open(written, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(written, target)
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Calls ``write`` with a temporary file in the same folder, syncs it to disk, and renames it to ``path``.
 
@@ -97,13 +110,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     try:
         temporary.unlink(missing_ok=True)  # of a killed process with the same number
         temporary.touch(exist_ok=False)  # never through a link that someone else has put there
-        # Some writers restrict the mode to the owner; the folder's default is meant, or that of the old file.
-        mode = (target if target.exists() else temporary).stat().st_mode
+        mode = temporary.stat().st_mode  # the folder's default: some writers restrict it to the owner
         write(temporary)
         temporary.chmod(stat.S_IMODE(mode))
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        replace_whole(target, temporary)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: cannot be written ({error}).") from None
     finally:

@@ -123,6 +123,10 @@ class Task(ABC, Generic[Item, Example, Output]):
         """The texts of an item as the tokenizer gets them."""
         return [_field(item, "text")]
 
+    def texts_as_given(self, item: Item) -> Sequence[str]:
+        """The same before anything was changed in them, such as by clean-ups."""
+        return self.texts(item)
+
     def labels_of(self, item: Item) -> Iterable[str]:
         """The labels in an item; training must contain each one that evaluation asks for."""
         label = _field(item, "label")
@@ -244,6 +248,14 @@ class Task(ABC, Generic[Item, Example, Output]):
         id2label = label_names(model)
         found: list[Any] = [LabelPrediction(id2label[index], value) for ((index, value),) in decoded]
         return found
+
+    def set_top_k(self, top_k: int) -> None:
+        """From now on, answers have the ``top_k`` likeliest of what the task chooses among, likeliest first.
+
+        Raises:
+            InputError: it does not choose. The default.
+        """
+        raise InputError(f"--top-k {top_k}: answers of {self.name} are not chosen from a ranking; leave it out.")
 
     def calibrate(self, items: Sequence[Item], outputs: Sequence[Output]) -> Sequence[Output]:
         """Fits on dev what answers need besides the best weights, and keeps it; returns the outputs with it.

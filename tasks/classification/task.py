@@ -77,6 +77,7 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         super().__init__(settings)
         self._cleanups = parse_cleanups(settings.clean)
         self.calibration = Calibration()
+        self._top_k = _SHOWN_LABELS
         self._label_weights: Weights | None = None
         self._weight_tensor: Tensor | None = None
         self._separator: str | None = None  # of several labels: that of the file which is read first, the training data
@@ -123,6 +124,9 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
 
     def texts(self, item: LabelledText) -> list[str]:
         return [item.text] if item.pair is None else [item.text, item.pair]
+
+    def texts_as_given(self, item: LabelledText) -> list[str]:
+        return [text for text in item.as_given if text is not None]
 
     # -- model -------------------------------------------------------------------------------------------------------
 
@@ -336,9 +340,14 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         )
         return LabelledText(text, pair, None, 0).cleaned(self._cleanups)
 
+    def set_top_k(self, top_k: int) -> None:
+        if self.settings.kind == "regression":
+            raise InputError(f"--top-k {top_k}: this model's answer is a number; leave it out.")
+        self._top_k = top_k
+
     def format_answer(self, item: LabelledText, output: TextPrediction) -> dict[str, Any]:
         """The text as it was given, before clean-ups; the prediction, and the probabilities of the labels, or of the
-        likeliest if there are many."""
+        likeliest if there are many, likeliest first."""
         kind = self.settings.kind
         text, pair = item.as_given
         given: dict[str, Any] = {"text": text} if pair is None else {"text": text, "pair": pair}
@@ -348,7 +357,7 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
             given |= {"label": output.prediction, "probability": output.probability}
         else:
             given["labels"] = list(output.prediction)
-        return {**given, "probabilities": dict(output.ranked()[:_SHOWN_LABELS])}
+        return {**given, "probabilities": dict(output.ranked()[: self._top_k])}
 
 
 def cut_to_fit(first: list[int], second: list[int] | None, room: int) -> tuple[list[int], list[int] | None]:

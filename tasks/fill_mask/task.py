@@ -13,8 +13,10 @@ from minibert.batch import IntSequence
 from minibert.errors import InputError
 from minibert.loading import LoadReport
 from minibert.training import LabelledBatch
+from minibert.training.settings import setting
 from tasks.cloze.settings import MASK
 from tasks.data import Encoded, Split
+from tasks.read.tables import find
 from tasks.run.start_model import require_trained_head
 from tasks.settings import LOSS, RunSettings
 from tasks.task import Task
@@ -26,6 +28,8 @@ _TOP = 5
 class FillMaskSettings(RunSettings):
     about = "Fill masks by a pre-trained model."
     metric_names = (LOSS,)
+
+    text_column: str | None = setting(None, "name of the text's column or field (default: text)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,8 @@ class FillMaskTask(Task[MaskedText, MaskedExample, list[list[Word]]]):
     settings_class = FillMaskSettings
     model_class = PretrainingModel
     unit = "mask"
+    settings: FillMaskSettings
+    _top_k = _TOP
 
     def read(self, path: str) -> Split[MaskedText]:
         raise InputError(f"{path}: this task learns nothing; train with python -m tasks.pretraining.")
@@ -148,7 +154,8 @@ class FillMaskTask(Task[MaskedText, MaskedExample, list[list[Word]]]):
     def parse_input(self, record: Mapping[str, Any], place: str) -> MaskedText:
         """``text``, and perhaps ``top_k`` (words for each mask, 5 by default) and ``targets`` (a list of words whose
         probabilities are asked for)."""
-        text, top_k, targets = record.get("text"), record.get("top_k", _TOP), record.get("targets", [])
+        text = record.get(find(list(record), [(self.settings.text_column or "text").lower()]) or "")
+        top_k, targets = record.get("top_k", self._top_k), record.get("targets", [])
         if not isinstance(text, str):
             raise InputError(f"{place}: needs text.")
         if not MASK.search(text):
@@ -158,6 +165,10 @@ class FillMaskTask(Task[MaskedText, MaskedExample, list[list[Word]]]):
         if not isinstance(targets, list) or not all(isinstance(word, str) for word in targets):
             raise InputError(f"{place}: targets must be a list of words.")
         return MaskedText(text=text, place=place, top_k=top_k, targets=tuple(targets))
+
+    def set_top_k(self, top_k: int) -> None:
+        """For inputs that do not say it themselves."""
+        self._top_k = top_k
 
     def format_answer(self, item: MaskedText, output: list[list[Word]]) -> dict[str, Any]:
         """The masks by characters of the text, with their words."""

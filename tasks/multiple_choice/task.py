@@ -35,6 +35,7 @@ class MultipleChoiceTask(Task[Question, GroupExample, Floats]):
     settings_class = MultipleChoiceSettings
     model_class = MultipleChoiceClassifier
     _first_number: int | None = None  # of the choices in the file that is read first, the training data
+    _top_k: int | None = None
 
     def read(self, path: str) -> Split[Question]:
         split = read_choices(path, read_options(self.settings), first_number=self._first_number)
@@ -109,7 +110,15 @@ class MultipleChoiceTask(Task[Question, GroupExample, Floats]):
     def parse_input(self, record: Mapping[str, Any], place: str) -> Question:
         return parse_question(record, place)
 
+    def set_top_k(self, top_k: int) -> None:
+        self._top_k = top_k
+
     def format_answer(self, item: Question, output: Floats) -> dict[str, Any]:
-        chosen = int(output.argmax())
-        answer = {"answer": item.choices[chosen], "label": chosen, "probability": float(output[chosen])}
-        return {**answer, "probabilities": output.tolist()}
+        """The likeliest choice, and the probabilities of all in their order; or the ``top_k`` likeliest."""
+        ranked = [
+            {"answer": item.choices[choice], "label": choice, "probability": float(output[choice])}
+            for choice in np.argsort(-output, kind="stable").tolist()
+        ]
+        if self._top_k is not None:
+            return {**ranked[0], "answers": ranked[: self._top_k]}
+        return {**ranked[0], "probabilities": output.tolist()}

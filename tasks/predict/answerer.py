@@ -8,12 +8,17 @@ from typing import Any, NamedTuple, TypeAlias, overload
 from minibert.errors import InputError
 from tasks.predict.chunks import chunks
 from tasks.predict.loading import load_predictor
+from tasks.predict.unknown import UNKNOWN, unknown_parts
+from tasks.read.columns import near
+from tasks.read.tables import find
 from tasks.run.predictor import Predictor
 
 Input: TypeAlias = str | Mapping[str, Any]
 """A text, or the fields of an input by name, such as ``question`` and ``context``."""
 Answer: TypeAlias = dict[str, Any]
 """What a JSON line of ``python -m tasks.predict`` holds."""
+_TEXT_NAMES = ("text", "question")
+"""Under which an answer repeats the text that it is about."""
 
 
 class ParsedInput(NamedTuple):
@@ -31,10 +36,17 @@ class Answerer:
 
     Attributes:
         predictor: the task, its model and its tokenizer.
+
+    Args:
+        predictor: see above.
+        text_column: the field that must have the text, in upper or lower case; its answer has it under this name alone.
+        unknown: answers also say what the tokenizer does not know; see :func:`~tasks.predict.unknown.unknown_parts`.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, *, text_column: str | None = None, unknown: bool = False) -> None:
         self.predictor = predictor
+        self._text_column = text_column
+        self._unknown = unknown
         self._lock = threading.Lock()
 
     @property
@@ -79,12 +91,15 @@ class Answerer:
             InputError: it cannot be used; the message begins with ``place``.
         """
         if isinstance(given, str):
-            given = {"text": given}
+            given = {self._text_column or "text": given}
         if not isinstance(given, Mapping):
             raise InputError(f"{place}: is a {type(given).__name__}; give a text or a mapping of fields.")
         for name, value in given.items():
             if isinstance(value, (str, list)):
                 _check_characters(value, f"{place}: {name}")
+        if self._text_column is not None and self._text_name(given) is None:
+            hint = near(self._text_column, given) or "."
+            raise InputError(f"{place}: has no --text-column {self._text_column[:40]}{hint}")
         return ParsedInput(given, self.predictor.task.parse_input(given, place))
 
     def answer(self, parsed: Sequence[ParsedInput]) -> list[Answer]:
@@ -93,10 +108,37 @@ class Answerer:
             return []
         with self._lock:
             answers = self.predictor.answer([each.item for each in parsed])
-        return [with_input(each.fields, answer) for each, answer in zip(parsed, answers, strict=True)]
+        return [self._completed(each, answer) for each, answer in zip(parsed, answers, strict=True)]
+
+    def _completed(self, parsed: ParsedInput, answer: dict[str, Any]) -> Answer:
+        """An answer with the fields of its input, and what the tokenizer does not know."""
+        if self._unknown:
+            predictor = self.predictor
+            if parts := unknown_parts(predictor.task, predictor.tokenizer, parsed.item, parsed.fields, answer):
+                answer = {**answer, UNKNOWN: parts}
+        own = None if self._text_column is None else self._text_name(parsed.fields)
+        if own is not None:
+            again = {name for name in _TEXT_NAMES if name != own and answer.get(name) == parsed.fields[own]}
+            answer = {name: value for name, value in answer.items() if name not in again}
+        return with_input(parsed.fields, answer)
+
+    def _text_name(self, fields: Mapping[str, Any]) -> str | None:
+        """The name of the ``text_column`` as an input has it; None if it has none."""
+        assert self._text_column is not None
+        return self._text_column if self._text_column in fields else find(list(fields), [self._text_column.lower()])
 
 
-def load(run: str, *, device: str = "auto", precision: str = "auto", threshold: str | float | None = None) -> Answerer:
+def load(
+    run: str,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    threshold: str | float | None = None,
+    text_column: str | None = None,
+    top_k: int | None = None,
+    unknown: bool = False,
+    batch_tokens: int | None = None,
+) -> Answerer:
     """Loads what answers: the folder of a run, or a checkpoint that another tool has fine-tuned, whose head then
     decides on the task. A pre-trained model answers with words for ``[MASK]``.
 
@@ -105,12 +147,27 @@ def load(run: str, *, device: str = "auto", precision: str = "auto", threshold: 
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32``, ``bf16``, ``fp16``, or ``int8`` (on a CPU).
         threshold: of several labels, give those with this probability, in place of the run's own threshold.
+        text_column: the field of an input that has the text, if it is called otherwise; the answer keeps this name.
+        top_k: give this many labels, spans, choices or words, likeliest first.
+        unknown: also give the parts of a text that the tokenizer does not know, by character, as ``unknown``.
+        batch_tokens: in a batch at most: fewer take less memory. None for what is fastest on the device.
 
     Raises:
         InputError: it is neither, or cannot be used.
     """
-    given = None if threshold is None else str(threshold)
-    return Answerer(load_predictor(str(run), device=device, precision=precision, threshold=given))
+    for name, number in (("--top-k", top_k), ("--batch-tokens", batch_tokens)):
+        if number is not None and number < 1:
+            raise InputError(f"{name} {number}: must be 1 or more.")
+    predictor = load_predictor(
+        str(run),
+        device=device,
+        precision=precision,
+        threshold=None if threshold is None else str(threshold),
+        text_column=text_column,
+        top_k=top_k,
+        batch_tokens=batch_tokens,
+    )
+    return Answerer(predictor, text_column=text_column, unknown=unknown)
 
 
 def with_input(fields: Mapping[str, Any], answer: Mapping[str, Any]) -> Answer:

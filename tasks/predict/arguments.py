@@ -1,12 +1,16 @@
 """The arguments of ``python -m tasks.predict``."""
 
+import argparse
 from collections.abc import Sequence
 
+from minibert.errors import InputError
 from minibert.training.settings import PRECISIONS
 from tasks.read.stream import FORMATS
 from tasks.run.arguments import ArgumentParser
 from tasks.run.console import program
 from tasks.settings import INT8
+
+STOP, SKIP = "stop", "skip"
 
 
 def parser() -> ArgumentParser:
@@ -20,6 +24,21 @@ def parser() -> ArgumentParser:
         "file", metavar="FILE", nargs="?", default="-",
         help="text (an input a line), JSON, CSV, TSV, parquet, Arrow, a folder; also .gz, .zip; - is standard input",
     )  # fmt: skip
+    _add_input_options(parser)
+    _add_answer_options(parser)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--precision", choices=(*PRECISIONS, INT8), default="auto",
+        help="int8: on a CPU, in 8-bit integers, which is faster and a little less exact (default: auto)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--batch-tokens", type=int, metavar="N",
+        help="tokens in a batch at most; fewer take less memory (default: what is fastest on the device)",
+    )  # fmt: skip
+    return parser
+
+
+def _add_input_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=FORMATS, default="auto", help="of the input (default: by ending and content)"
     )
@@ -27,20 +46,57 @@ def parser() -> ArgumentParser:
     parser.add_argument(
         "--columns", nargs="+", default=[], help="names of the columns of a table without a header, such as id,text"
     )
-    parser.add_argument("--out", metavar="FILE", help="write here, whole or not at all (default: standard output)")
+    parser.add_argument(
+        "--text-column", metavar="NAME",
+        help="name of the text's column or field; answers keep it (default: as in training, or recognised)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--on-error", choices=(STOP, SKIP), default=STOP,
+        help="what a bad input does: stop ends the command; skip writes why in its place, and goes on (default: stop)",
+    )  # fmt: skip
+
+
+def _add_answer_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", metavar="FILE",
+        help="write here, whole or not at all; a table if it ends in .csv or .tsv (default: standard output)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--resume", action="store_true", help="go on behind the answers that a killed run left of --out"
+    )
     parser.add_argument(
         "--threshold",
         metavar="X",
         help="of several labels: give those with this probability (default: as the run chose)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
-        "--precision", choices=(*PRECISIONS, INT8), default="auto",
-        help="int8: on a CPU, in 8-bit integers, which is faster and a little less exact (default: auto)",
-    )  # fmt: skip
-    return parser
+        "--top-k",
+        type=int,
+        metavar="N",
+        help="give the N likeliest labels, spans, choices or words (default: the run's)",
+    )
+    parser.add_argument(
+        "--unknown", action="store_true", help="also say what the tokenizer does not know, by character"
+    )
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments, by default those of the process.
+
+    Raises:
+        InputError: they contradict each other.
+    """
+    options = parser().parse_args(argv)
+    for name, number in (("--top-k", options.top_k), ("--batch-tokens", options.batch_tokens)):
+        if number is not None and number < 1:
+            raise InputError(f"{name} {number}: must be 1 or more.")
+    if options.resume and options.out is None:
+        raise InputError("--resume: goes on with a file; name it with --out.")
+    if options.resume and options.file == "-":
+        raise InputError("--resume: standard input cannot be read again from its start; name a file.")
+    return options
 
 
 def check_arguments(argv: Sequence[str]) -> None:
     """Shows the help, or refuses."""
-    parser().parse_args(argv)
+    parse(argv)

@@ -19,22 +19,36 @@ class HasFields(Protocol):
 Given = TypeVar("Given", bound=HasFields)
 
 
-def chunks(inputs: Iterable[Given]) -> Iterator[list[Given]]:
-    """Cuts a stream into lists of at most 2,048 inputs and about a million characters.
+class Chunk(list[Given]):
+    """Inputs that are answered together: at most 2,048, and about a million characters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._characters = 0
+
+    def append(self, given: Given) -> None:
+        super().append(given)
+        self._characters += sum(len(value) for value in given.fields.values() if isinstance(value, (str, list)))
+
+    @property
+    def is_full(self) -> bool:
+        return len(self) >= _CHUNK or self._characters >= _CHUNK_CHARACTERS
+
+
+def chunks(inputs: Iterable[Given]) -> Iterator[Chunk[Given]]:
+    """Cuts a stream into full chunks, and a last one.
 
     Raises:
         InputError: an input cannot be read; those before it have been yielded.
     """
-    chunk: list[Given] = []
-    size = 0
+    chunk: Chunk[Given] = Chunk()
     unreadable = None
     try:
         for given in inputs:
             chunk.append(given)
-            size += sum(len(value) for value in given.fields.values() if isinstance(value, (str, list)))
-            if len(chunk) == _CHUNK or size >= _CHUNK_CHARACTERS:
+            if chunk.is_full:
                 yield chunk
-                chunk, size = [], 0
+                chunk = Chunk()
     except InputError as error:
         unreadable = error
     if chunk:

@@ -1,12 +1,13 @@
 """The task, model and tokenizer of a run folder, or of a checkpoint that another tool has fine-tuned."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from minibert.checkpoint import Checkpoint, open_checkpoint
 from minibert.errors import InputError
 from minibert.hub import resolve
-from tasks.fill_mask.task import FillMaskSettings, FillMaskTask
+from tasks.fill_mask.task import FillMaskTask
 from tasks.registry import TASKS, settings_class, task_class
 from tasks.run.options import read_settings, saved_task, taken_over
 from tasks.run.predictor import Predictor
@@ -24,18 +25,48 @@ _TASK_OF_HEAD = {
 }
 
 
-def load_predictor(run: str, *, device: str, precision: str, threshold: str | None = None) -> Predictor:
+def load_predictor(
+    run: str,
+    *,
+    device: str,
+    precision: str,
+    threshold: str | None = None,
+    text_column: str | None = None,
+    top_k: int | None = None,
+    batch_tokens: int | None = None,
+) -> Predictor:
     """A run's task with its settings, model and tokenizer, from the model's folder alone; for a checkpoint of another
     tool, its head decides. A pre-trained model fills masks.
 
     Args:
         run: its folder, or a name on the hub.
-        device, precision: as in :meth:`~tasks.run.predictor.Predictor.load`.
+        device, precision, batch_tokens: as in :meth:`~tasks.run.predictor.Predictor.load`.
         threshold: in place of that of the run, for several labels.
+        text_column: the field that has the text, in place of that of the run.
+        top_k: see :meth:`~tasks.task.Task.set_top_k`.
 
     Raises:
         InputError: it is not a run, or cannot be used.
     """
+    checkpoint, name, values = _open(run)
+    if threshold is not None:
+        values["threshold"] = _threshold(threshold, values, name)
+    class_ = FillMaskTask if name == FillMaskTask.name else task_class(name)
+    if text_column is not None:
+        if "text_column" not in [field.name for field in dataclasses.fields(class_.settings_class)]:
+            raise InputError(
+                f"--text-column {text_column[:40]}: inputs of {name} have other fields than a text; leave it out, and "
+                "give the fields the names that the task knows."
+            )
+        values["text_column"] = text_column
+    task = class_(class_.settings_class(**values))
+    if top_k is not None:
+        task.set_top_k(top_k)
+    return Predictor.load(task, checkpoint, device=device, precision=precision, batch_tokens=batch_tokens)
+
+
+def _open(run: str) -> tuple[Checkpoint, str, dict[str, Any]]:
+    """What answers: its checkpoint, the name of its task, and the settings that it comes with."""
     folder = resolve(run)
     file = task_file(folder)
     if file is not None:
@@ -44,31 +75,19 @@ def load_predictor(run: str, *, device: str, precision: str, threshold: str | No
             raise InputError(f"{file}: the task {name!r} is not one of {', '.join(TASKS)}.")
         values = read_settings(file, settings_class(name), name)
         checkpoint = open_checkpoint(folder)
-        if not task_class(name).answers_inputs:
-            return _fill_mask(checkpoint, threshold, device=device, precision=precision)
-    elif several := sorted(folder.glob(f"*/{SETTINGS_FILE}")):
+        return (checkpoint, name, values) if task_class(name).answers_inputs else (checkpoint, FillMaskTask.name, {})
+    if several := sorted(folder.glob(f"*/{SETTINGS_FILE}")):
         raise InputError(f"{run}: holds several runs; name one of them, such as {several[0].parent}.")
-    else:
-        checkpoint = open_checkpoint(folder)
-        classes = checkpoint.architectures
-        names = [_TASK_OF_HEAD[head] for head in _TASK_OF_HEAD if any(class_.endswith(head) for class_ in classes)]
-        if not names:
-            raise InputError(f"{run}: is no run of a task, and its config.json names no head; name a run folder.")
-        name = names[0]
-        if name == FillMaskTask.name:
-            return _fill_mask(checkpoint, threshold, device=device, precision=precision)
-        values = task_class(name).settings_from_checkpoint(checkpoint)
-        values |= taken_over(folder, settings_class(name), name)  # its CRF, if it has one
-    if threshold is not None:
-        values["threshold"] = _threshold(threshold, values, name)
-    task = task_class(name)(settings_class(name)(**values))
-    return Predictor.load(task, checkpoint, device=device, precision=precision)
-
-
-def _fill_mask(checkpoint: Checkpoint, threshold: str | None, *, device: str, precision: str) -> Predictor:
-    if threshold is not None:
-        _threshold(threshold, {}, FillMaskTask.name)
-    return Predictor.load(FillMaskTask(FillMaskSettings()), checkpoint, device=device, precision=precision)
+    checkpoint = open_checkpoint(folder)
+    classes = checkpoint.architectures
+    names = [_TASK_OF_HEAD[head] for head in _TASK_OF_HEAD if any(class_.endswith(head) for class_ in classes)]
+    if not names:
+        raise InputError(f"{run}: is no run of a task, and its config.json names no head; name a run folder.")
+    name = names[0]
+    if name == FillMaskTask.name:
+        return checkpoint, name, {}
+    values = task_class(name).settings_from_checkpoint(checkpoint)
+    return checkpoint, name, values | taken_over(folder, settings_class(name), name)  # its CRF, if it has one
 
 
 def _threshold(threshold: str, values: Mapping[str, Any], task: str) -> str:

@@ -30,6 +30,10 @@ class QaTask(ClassificationTask):
     settings_class = QaSettings
     settings: QaSettings
 
+    def __init__(self, settings: Any) -> None:
+        super().__init__(settings)
+        self._top_k = settings.top_k
+
     @property
     def prompts(self) -> tuple[str, ...]:
         """The bare question, and the templates."""
@@ -92,7 +96,7 @@ class QaTask(ClassificationTask):
         return dataclasses.replace(details, table="\n".join(lines))
 
     def format_answer(self, item: LabelledText, output: TextPrediction) -> dict[str, Any]:
-        best = output.ranked()[: self.settings.top_k]
+        best = output.ranked()[: self._top_k]
         label, probability = best[0]
         return {
             "question": item.as_given[0],

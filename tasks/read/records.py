@@ -68,12 +68,14 @@ class Record(NamedTuple):
         place: file and line, with which messages begin.
         line: where it starts; in a folder or a binary table, the number of the file or row.
         path: in a JSON document, such as ``data[3].paragraphs[0].qas[2]``.
+        refused: why it cannot be read, for a reader that goes on behind it; it has no fields then.
     """
 
     fields: Mapping[str, Any]
     place: str
     line: int = 0
     path: str = ""
+    refused: InputError | None = None
 
     @property
     def where(self) -> str:

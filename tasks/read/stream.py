@@ -2,11 +2,14 @@
 
 import contextlib
 import dataclasses
+import gzip
 import json
 import logging
+import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,7 +26,6 @@ from tasks.read.records import (
     fasttext_start,
     objects,
     open_source,
-    table_records,
 )
 from tasks.read.text_file import TextFile, opened
 
@@ -36,18 +38,58 @@ _WHOLE = (b"PK\x03\x04", b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
 _WHOLE_SUFFIXES = (".zip", ".parquet", ".arrow", ".feather")
 
 
-def records(path: str, format: str = "auto", options: ReadOptions = DEFAULT) -> Iterator[Record]:
+class Position:
+    """How far a file has been read.
+
+    Attributes:
+        file: set while it is read as a stream.
+    """
+
+    file: IO[bytes] | None = None
+
+    def share(self) -> float | None:
+        """The share of its bytes, 0 to 1; None where they do not say how much is left: in a pipe, or once all are read,
+        which is at the start for a file that is read as a whole."""
+        if self.file is None:
+            return None
+        file = self.file.fileobj if isinstance(self.file, gzip.GzipFile) else self.file
+        size = os.fstat(file.fileno()).st_size
+        return file.tell() / size if size and file.tell() < size else None
+
+
+def records(
+    path: str,
+    format: str = "auto",
+    options: ReadOptions = DEFAULT,
+    *,
+    keep_refused: bool = False,
+    position: Position | None = None,
+) -> Iterator[Record]:
     """Yields the inputs of a file; in plain text every line is one, blank or not.
 
+    Nothing waits for a second line where the first one says what the file is, so that a pipe can be answered line by
+    line. (An object that could be a whole table, a cell or a JSON document over several lines, and UTF-16 do wait.)
+
     Args:
-        path: ``-`` for standard input; a file in any layout of :mod:`tasks.read`, or a folder of texts.
+        path: ``-`` for standard input, which is then this reader's alone; a file in any layout of :mod:`tasks.read`, or
+            a folder of texts.
         format: one of :data:`FORMATS`; ``auto`` goes by the suffix, then by the first line. Tables are split as in
             training, at commas, semicolons or tabs.
         options: how to read the file; its rows are never left out.
+        keep_refused: a line, a row or an object that cannot be read is a record, too, which says why, as long as it is
+            certain where the next one begins.
+        position: is kept up to date.
 
     Raises:
         InputError: something cannot be read; names file and line.
     """
+    for record in _records(path, format, options, position or Position()):
+        if record.refused is not None and not keep_refused:
+            raise record.refused
+        yield record
+
+
+def _records(path: str, format: str, options: ReadOptions, position: Position) -> Iterator[Record]:
     if path != "-" and (Path(path).is_dir() or _is_whole(path)):
         source = open_source(path, options, is_header=is_header)
         found = source.records
@@ -61,7 +103,11 @@ def records(path: str, format: str = "auto", options: ReadOptions = DEFAULT) -> 
     with _input(path, name) as file:
         lines = _decoded(file, name, options.encoding)
         ending = Path(path.removesuffix(".gz")).suffix.lower()
-        yield from _of_lines(lines, name, ending, format, options)
+        position.file = file
+        try:
+            yield from _of_lines(lines, name, ending, format, options)
+        finally:
+            position.file = None
 
 
 def _is_whole(path: str) -> bool:
@@ -100,11 +146,14 @@ def _of_lines(lines: Iterator[str], name: str, ending: str, format: str, options
     whole = chain([first], lines)
     if format == "jsonl":
         yield from _json(whole, name)
-    elif format == "fasttext":
-        yield from fasttext(enumerate(whole, 1), name)
-    elif format == "text":
+    elif format in ("fasttext", "text"):
         for number, line in enumerate(whole, 1):
-            yield Record({"text": line}, f"{name}, line {number}", number)
+            if isinstance(line, _Undecoded):
+                yield Record({}, f"{name}, line {number}", number, refused=line.error)
+            elif format == "fasttext":
+                yield from fasttext([(number, line)], name)
+            else:
+                yield Record({"text": line}, f"{name}, line {number}", number)
     else:
         yield from _rows(whole, name, f".{format}", options)
 
@@ -138,10 +187,21 @@ def _is_tagged_word(line: str) -> bool:
 @contextlib.contextmanager
 def _input(path: str, name: str) -> Iterator[IO[bytes]]:
     if path == "-":
-        yield sys.stdin.buffer
+        # Detached, for whoever reads it in a thread: Python would close it at exit, and cannot while a thread waits.
+        yield sys.stdin.detach()  # type: ignore[union-attr]  # a TextIOWrapper
         return
     with opened(path, name) as file:
         yield file
+
+
+class _Undecoded(str):
+    """A line in another encoding: its ASCII, so that cells are where they are, and half a surrogate pair for each other
+    byte; and the error that says so."""
+
+    error: InputError
+
+
+_UNDECODED = re.compile("[\udc80-\udcff]").search
 
 
 def _decoded(file: IO[bytes], name: str, encoding: str | None) -> Iterator[str]:
@@ -159,7 +219,10 @@ def _decoded(file: IO[bytes], name: str, encoding: str | None) -> Iterator[str]:
         except UnicodeDecodeError as error:
             byte = f"byte {error.start} of the line (0x{raw[error.start]:02x})"
             told = f"not {encoding}; give another --encoding." if encoding else f"not UTF-8. {advice(raw, error.start)}"
-            raise InputError(f"{name}, line {number}: {byte} is {told}") from None
+            line = _Undecoded(raw.decode("ascii", "surrogateescape").removesuffix("\n").removesuffix("\r"))
+            line.error = InputError(f"{name}, line {number}: {byte} is {told}")
+            yield line
+            continue
         yield line.removesuffix("\n").removesuffix("\r")
 
 
@@ -168,20 +231,45 @@ def _json(lines: Iterator[str], name: str) -> Iterator[Record]:
     held = _until_filled(lines)
     if not held:
         return
-    first = _object(held[-1])
-    if first is None or json_values.is_wrapper(first):
-        second = _until_filled(lines)
-        held += second
-        if first is None or not (second and second[-1].strip()) or _object(second[-1]) is None:
-            file = TextFile(path=name, lines=[*held, *lines], sha256="", name="input.json")
-            _, values = json_values.values(file, Notes(skip_invalid=None))
-            for value in values:
-                json_values.check_numbers(file, value)
-                yield from objects(value, f"{name}, line {value.line}", name)
-            return
+    if not _are_lines(held, lines):
+        whole = [*held, *lines]
+        if (odd := next((line for line in whole if isinstance(line, _Undecoded)), None)) is not None:
+            raise odd.error
+        file = TextFile(path=name, lines=whole, sha256="", name="input.json")
+        _, values = json_values.values(file, Notes(skip_invalid=None))
+        for value in values:
+            yield from _of_value(value, file)
+        return
+    file = TextFile(path=name, lines=[], sha256="")
     for number, line in enumerate(chain(held, lines), 1):
         if line.strip():
-            yield from _objects_of_line(line, number, name)
+            yield from _of_line(line, number, file)
+
+
+def _are_lines(held: list[str], lines: Iterator[str]) -> bool:
+    """Whether JSON is an object a line, by its first line that is not blank, the last of ``held``. Where that may also
+    be the start of something else, it takes the lines up to the next one that is not blank, and adds them."""
+    line = held[-1]
+    first = _object(line)
+    if not _may_go_on(line) if first is None else not json_values.is_wrapper(first):
+        return True
+    held += _until_filled(lines)
+    second = held[-1]
+    if second is line or _object(second) is None:
+        return False
+    return first is not None or not _may_go_on(f"{line}\n{second}")
+
+
+def _may_go_on(text: str) -> bool:
+    """Whether a text that is no object may be the start of other JSON, or be other JSON."""
+    text = text.strip()
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except json.JSONDecodeError as error:
+        return not text.startswith("{") or error.pos >= len(text)
+    except (ValueError, RecursionError):
+        return True
+    return True if not text.startswith("{") else text[end:].lstrip()[:1] in (",", "{")
 
 
 def _until_filled(lines: Iterator[str]) -> list[str]:
@@ -202,18 +290,55 @@ def _object(line: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _objects_of_line(line: str, number: int, name: str) -> Iterator[Record]:
-    file = TextFile(path=name, lines=[], sha256="")
-    value = json_values.check_numbers(file, json_values.Value(json_values.parse(file, line, number), number))
-    if "\\ud" in line.lower():
-        json_values.check_characters(file, value)
-    yield from objects(value, f"{name}, line {number}", name)
+def _of_line(line: str, number: int, file: TextFile) -> Iterator[Record]:
+    """The records of a line; one that says why, if it cannot be read."""
+    try:
+        if isinstance(line, _Undecoded):
+            raise line.error
+        value = json_values.Value(json_values.parse(file, line, number), number)
+        if "\\ud" in line.lower():
+            json_values.check_characters(file, value)
+    except InputError as error:
+        yield Record({}, f"{file.path}, line {number}", number, refused=error)
+        return
+    yield from _of_value(value, file)
 
 
-def _rows(lines: Iterable[str], name: str, suffix: str, options: ReadOptions) -> Iterator[Record]:
-    lines = iter(lines)
-    start = [line for line in (next(lines, None), next(lines, None)) if line is not None]
+def _of_value(value: json_values.Value, file: TextFile) -> Iterator[Record]:
+    """The records in a value of a JSON file; one that says why, if there are none."""
+    place = f"{file.path}, line {value.line}"
+    try:
+        yield from list(objects(json_values.check_numbers(file, value), place, file.path))
+    except InputError as error:
+        yield Record({}, place, value.line, value.path, refused=error)
+
+
+def _rows(lines: Iterator[str], name: str, suffix: str, options: ReadOptions) -> Iterator[Record]:
+    start = list(islice(lines, 1))
+    if start and tables.names_delimiter(start[0]):
+        start += islice(lines, 1)
+    if not options.columns and isinstance(start[-1], _Undecoded):
+        raise start[-1].error
     file = TextFile(path=name, lines=start, sha256="")
     layout = tables.layout_of(start, suffix, options.columns)
-    numbered = tables.cells(chain(start, lines), layout, file.error)
-    yield from (row for row in table_records(numbered, file, layout, Notes(skip_invalid=None)) if row.fields)
+    undecoded: list[InputError] = []
+    notes = Notes(skip_invalid=None)
+    for line, row in tables.cells(_noted(chain(start, lines), undecoded), layout, file.error):
+        place = f"{name}, line {line}"
+        try:
+            if undecoded and any(map(_UNDECODED, row)):
+                raise undecoded.pop(0)
+            fields = tables.fields_of(line, row, layout, file.error, notes)
+        except InputError as error:
+            yield Record({}, place, line, refused=error)
+            continue
+        if fields:
+            yield Record(fields, place, line)
+
+
+def _noted(lines: Iterable[str], undecoded: list[InputError]) -> Iterator[str]:
+    """The lines; the errors of those in another encoding are added to a list, since the cells of a row have none."""
+    for line in lines:
+        if isinstance(line, _Undecoded):
+            undecoded.append(line.error)
+        yield line

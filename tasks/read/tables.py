@@ -42,13 +42,13 @@ def layout_of(lines: Sequence[str], suffix: str, columns: Sequence[str] = ()) ->
     """How a table is written, by its first lines.
 
     Args:
-        lines: at least two, if it has as many. Excel's ``sep=;`` may come first.
+        lines: the first one; two, if that is Excel's ``sep=;``.
         suffix: of the file.
         columns: the names of the columns of a table without a header.
     """
     first = 1
     delimiter = None
-    if lines and lines[0].lower().startswith("sep=") and len(lines[0]) == 5:
+    if lines and names_delimiter(lines[0]):
         delimiter, first = lines[0][4], 2
     line = lines[first - 1] if len(lines) >= first else ""
     delimiter = delimiter or delimiter_of(line, suffix)
@@ -60,6 +60,11 @@ def layout_of(lines: Sequence[str], suffix: str, columns: Sequence[str] = ()) ->
     while len(names) > 1 and not names[-1]:  # a blank cell at the line's end
         names.pop()
     return Layout(delimiter, names, first + 1)
+
+
+def names_delimiter(line: str) -> bool:
+    """Whether a first line is Excel's ``sep=;``, so that the second one has the names."""
+    return line.lower().startswith("sep=") and len(line) == 5
 
 
 def _is_toutiao(row: Sequence[str]) -> bool:
@@ -137,29 +142,40 @@ def rows(
     Raises:
         InputError: made by ``error``, if a row has more or fewer cells than there are columns.
     """
-    names = layout.names
-    lowered = [name.lower() for name in names]
     for line, row in numbered:
-        if not row:
-            yield line, {}
+        try:
+            fields = fields_of(line, row, layout, error, notes)
+        except InputError as problem:
+            notes.refuse(problem, line)
             continue
-        notes.rows += 1
-        if len(row) > len(names) and not any(row[len(names) :]):
-            row = row[: len(names)]
-            notes.repair("blank cells at the end of a line dropped", line)
-        if layout.first > 1 and len(row) > 1 and [cell.strip().lower() for cell in row] == lowered:
-            notes.refuse(error(line, "repeats the header; remove it."), line)
-            continue
-        if len(row) != len(names):
-            named = "the header names" if layout.first > 1 else "--columns names"
-            notes.refuse(error(line, f"{len(row)} cells, but {named} {len(names)} columns."), line)
-            continue
-        yield line, dict(zip(names, row, strict=True))
+        yield line, fields
+
+
+def fields_of(line: int, row: list[str], layout: Layout, error: Error, notes: Notes) -> dict[str, str]:
+    """One of the :func:`rows`.
+
+    Raises:
+        InputError: made by ``error``; the next row can be read all the same.
+    """
+    if not row:
+        return {}
+    names = layout.names
+    notes.rows += 1
+    if len(row) > len(names) and not any(row[len(names) :]):
+        row = row[: len(names)]
+        notes.repair("blank cells at the end of a line dropped", line)
+    if layout.first > 1 and len(row) > 1 and [cell.strip().lower() for cell in row] == [n.lower() for n in names]:
+        raise error(line, "repeats the header; remove it.")
+    if len(row) != len(names):
+        named = "the header names" if layout.first > 1 else "--columns names"
+        raise error(line, f"{len(row)} cells, but {named} {len(names)} columns.")
+    return dict(zip(names, row, strict=True))
 
 
 def _tab_cells(lines: Iterable[str], width: int) -> Iterator[tuple[int, list[str]]]:
     """In TSV a quotation mark is usually a word, so a cell is unquoted only if it is quoted as a whole. A cell with
-    line breaks is recognised where it begins with a quotation mark, and joining lines gives ``width`` cells."""
+    line breaks is recognised where it begins with a quotation mark, and joining lines gives ``width`` cells; one with
+    tabs, where that gives ``width`` cells."""
     held: list[tuple[int, str]] = []  # lines that may be one row
     for number, line in enumerate(lines, 1):
         if held:
@@ -175,6 +191,8 @@ def _tab_cells(lines: Iterable[str], width: int) -> Iterator[tuple[int, list[str
         row = line.split("\t") if line else []
         if 0 < len(row) < width and row[-1].startswith('"') and _split_tabs(line) is None:
             held = [(number, line)]
+        elif len(row) > width and '"' in line and len(quoted := _split_tabs(line) or []) == width:
+            yield number, quoted
         else:
             yield number, _unquoted(row)
     yield from ((n, _unquoted(part.split("\t")) if part else []) for n, part in held)

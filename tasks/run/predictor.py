@@ -25,6 +25,7 @@ class Predictor:
 
     Attributes:
         task, model, tokenizer, precision: of the run.
+        batch_tokens: in a batch at most; None for what is fastest on the device.
         notes: counts over all inputs so far, such as ``cut_texts``.
     """
 
@@ -32,17 +33,25 @@ class Predictor:
     model: Pretrained
     tokenizer: Tokenizer
     precision: str
+    batch_tokens: int | None = None
     notes: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def load(
-        cls, task: Task[Any, Any, Any], checkpoint: Checkpoint, *, device: str, precision: str = "auto"
+        cls,
+        task: Task[Any, Any, Any],
+        checkpoint: Checkpoint,
+        *,
+        device: str,
+        precision: str = "auto",
+        batch_tokens: int | None = None,
     ) -> "Predictor":
         """Loads the model of a run folder (or a fine-tuned checkpoint).
 
         Args:
             precision: as in training, or int8 (on a CPU only). ``auto`` is fp32 for a model whose settings ask for
                 fp32.
+            batch_tokens: in a batch at most; None for what is fastest on the device.
 
         Raises:
             InputError: it or what was fitted with it cannot be used, or it has no trained head for this task.
@@ -62,14 +71,18 @@ class Predictor:
         int8 = precision == INT8
         precision = choose_precision("auto" if int8 else precision, place)
         ready = for_inference(model.to(place), DTYPES[precision], int8=int8)
-        return cls(task=task, model=ready, tokenizer=checkpoint.tokenizer, precision=precision)
+        return cls(
+            task=task, model=ready, tokenizer=checkpoint.tokenizer, precision=precision, batch_tokens=batch_tokens
+        )
 
     def answer(self, items: Sequence[Any]) -> list[dict[str, Any]]:
         """The answer to each item, as a JSON object, with the mean time per item in ``milliseconds``."""
         started = time.perf_counter()
         encoded = self.task.encode(items, self.tokenizer, self.model.config)
         self.notes.update(encoded.notes)
-        given = evaluate(self.task, self.model, items, encoded, precision=self.precision)
+        given = evaluate(
+            self.task, self.model, items, encoded, precision=self.precision, batch_tokens=self.batch_tokens
+        )
         lines = [self.task.format_answer(item, output) for item, output in zip(items, given.outputs, strict=True)]
         per_item = 1000 * (time.perf_counter() - started) / max(1, len(items))
         return [_rounded({**line, "milliseconds": per_item}) for line in lines]

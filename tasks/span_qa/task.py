@@ -89,6 +89,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
     model_class = SpanClassifier
     unit = "answer"
     settings: SpanQaSettings
+    _top_k: int | None = None
 
     # -- data --------------------------------------------------------------------------------------------------------
 
@@ -326,6 +327,11 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
             raise InputError(f"{place}: the context is empty.")
         return Question(place, question, context, [], [], False, 0, "")
 
+    def set_top_k(self, top_k: int) -> None:
+        """The run's ``n_best`` are compared all the same: the probabilities do not depend on how many are shown."""
+        self._top_k = top_k
+        self.settings = dataclasses.replace(self.settings, n_best=max(top_k, self.settings.n_best))
+
     def format_answer(self, item: Question, output: Spans) -> dict[str, Any]:
         """The answer (empty and without offsets for no answer), and the best spans. Probabilities are relative to each
         other and, if the run knows impossible questions, to no answer."""
@@ -348,7 +354,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
             "end": None if chosen is None else chosen.end,
             "probability": probabilities[0 if chosen is not None else -1] if probabilities else 0.0,
             "null_score": output.null,
-            "n_best": best,
+            "n_best": best[: self._top_k],
         }
 
 

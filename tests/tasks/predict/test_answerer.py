@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -135,3 +137,24 @@ def test_the_readme_shows_what_works(
     names: dict[str, Any] = {}
     exec(example, names)
     assert isinstance(names["answer"], Answerer)
+
+
+@pytest.mark.slow
+def test_the_readmes_actor_of_ray_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="ray is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    page = (ROOT / "tasks" / "predict" / "README.md").read_text(encoding="utf-8")
+    example = page.partition("In Ray Data:\n\n```python\n")[2].partition("```")[0]
+    run = make_run(tmp_path / "runs" / "my-ner", "ner")
+    rows = [{"id": number, "text": text} for number, text in enumerate(TEXTS)]
+    (tmp_path / "texts.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    ray.init(num_cpus=4, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}})
+    try:
+        exec(example.replace("runs/my-ner", run).replace('"answers"', repr(str(tmp_path / "answers"))), {})
+    finally:
+        ray.shutdown()
+    found = sorted(parquet.read_table(tmp_path / "answers").to_pylist(), key=lambda row: row["id"])
+    expected = load(run, device="cpu")(TEXTS)
+    assert [row["text"] for row in found] == TEXTS
+    assert all(close(json.loads(row["entities"]), each["entities"]) for row, each in zip(found, expected, strict=True))

@@ -12,38 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from upper_case import upper
 
 import tasks.predict.chunks
 from minibert.errors import InputError
 from minibert.files import write_atomically
 from tasks.predict import command as predict
-from tasks.predict.answerer import Answerer
 from tasks.predict.chunks import chunks
+from tasks.predict.output import JsonLines
+from tasks.predict.writing import write_answers
 from tasks.read.stream import Record, records
 from tasks.run.console import run_main
-
-
-class Task:
-    """Takes texts, and refuses those that are not one."""
-
-    def parse_input(self, fields: dict[str, Any], place: str) -> str:
-        if not isinstance(fields.get("text"), str):
-            raise InputError(f"{place}: needs a text.")
-        return fields["text"]
-
-
-class Upper:
-    """Stands for a predictor; its answer is the text in capitals."""
-
-    task, notes = Task(), dict[str, int]()
-
-    def answer(self, items: list[str]) -> list[dict[str, Any]]:
-        return [{"label": item.upper()} for item in items]
-
-
-def upper() -> Answerer:
-    predictor: Any = Upper()
-    return Answerer(predictor)
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +74,9 @@ def test_a_link_stays_and_the_file_that_it_names_is_replaced(source: str, tmp_pa
         predict.main(["run", source, "--out", str(link)])
         assert link.is_symlink()
         assert labels(target) == ["ONE", "TWO"]
+        write_atomically(link, lambda temporary: temporary.write_text("new"))
+        assert link.is_symlink()
+        assert target.read_text() == "new"
     assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == ["new.jsonl", "old.jsonl"]
 
 
@@ -112,6 +94,9 @@ def test_a_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:
     path.chmod(0o600)
     write_atomically(path, lambda temporary: temporary.write_text("new"))
     assert (path.read_text(encoding="utf-8"), stat.S_IMODE(path.stat().st_mode)) == ("new", 0o600)
+    (tmp_path / "in.txt").write_text("one\n", encoding="utf-8")
+    predict.main(["run", str(tmp_path / "in.txt"), "--out", str(path)])
+    assert (labels(path), stat.S_IMODE(path.stat().st_mode)) == (["ONE"], 0o600)
 
 
 def test_a_temporary_name_that_someone_has_linked_is_not_followed(tmp_path: Path) -> None:
@@ -215,7 +200,7 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
             blocks.append(sys.getallocatedblocks())
 
     file: Any = SimpleNamespace(write=write, flush=lambda: None)
-    predict.write_answers(upper(), enumerate(chunks(records(str(path)))), file)
+    write_answers(upper(), enumerate(chunks(records(str(path)))), JsonLines(file))
     assert lines == 200_000
     assert max(blocks) - blocks[0] < 50_000  # each line that is kept takes two or more
 

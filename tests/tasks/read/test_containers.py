@@ -193,7 +193,8 @@ class Endless(io.RawIOBase):
 
 def records_of(file: Any) -> Any:
     class Stdin:
-        buffer = file
+        def detach(self) -> Any:
+            return file
 
     patch: Callable[..., None] = pytest.MonkeyPatch().setattr
     patch(sys, "stdin", Stdin())

@@ -10,7 +10,8 @@ import pytest
 
 from minibert.errors import InputError
 from tasks.classification.data import TextOptions, read_texts
-from tasks.read.stream import records
+from tasks.read.records import ReadOptions
+from tasks.read.stream import Position, records
 
 
 def fields(path: Path, format: str = "auto") -> list[dict[str, object]]:
@@ -32,8 +33,8 @@ def test_json_lines_by_ending_and_by_content_and_csv_with_line_breaks(tmp_path: 
         assert fields(tmp_path / name) == rows
     (tmp_path / "a.csv").write_text('id,text\n1,"two\nlines"\n\n2,"say ""hi"""\n', encoding="utf-8")
     assert fields(tmp_path / "a.csv") == [{"id": "1", "text": "two\nlines"}, {"id": "2", "text": 'say "hi"'}]
-    (tmp_path / "a.tsv").write_text("text\tid\na b\t1\n", encoding="utf-8")
-    assert fields(tmp_path / "a.tsv") == [{"text": "a b", "id": "1"}]
+    (tmp_path / "a.tsv").write_text('text\tid\na b\t1\n"c\td ""e"""\t2\n', encoding="utf-8")
+    assert fields(tmp_path / "a.tsv") == [{"text": "a b", "id": "1"}, {"text": 'c\td "e"', "id": "2"}]
     assert fields(tmp_path / "a.csv", "text")[0] == {"text": "id,text"}
 
 
@@ -141,3 +142,95 @@ def test_inputs_come_before_the_file_is_read_to_its_end(tmp_path: Path) -> None:
     path.write_bytes(b"good\n" * 100_000 + b"\xff\n")
     stream = records(str(path))
     assert next(stream).fields == {"text": "good"}
+
+
+REFUSED: dict[str, tuple[bytes, list[object]]] = {
+    "a.txt": (b"a\n\xff\nb\n", ["a", "line 2: byte 0 of the line (0xff) is not UTF-8", "b"]),
+    "a.jsonl": (
+        b'{"text": "a\n{"text": "b"}\n{"text": "\xff"}\n["c"]\n{"text": "\\ud800"}\n{"n": NaN}\n{"text": "e"}\n',
+        ["line 1: not JSON", "b", "line 3: byte", "line 4: not a JSON", "line 5: an escape", "line 6: has NaN", "e"],
+    ),
+    "first.jsonl": (b'{"text": "a"\n{"text": "b"}\n', ["line 1: not JSON", "b"]),
+    "array.json": (b'[{"text": "a"},\n7,\n{"text": "b"}]\n', ["a", "not a JSON object", "b"]),
+    "a.csv": (
+        b'id,text\n1,a\n2,b,c\n3,\xff\nid,text\n4,"two\nlines\xff"\n5,b\n',
+        ["a", "line 3: 3 cells", "line 4: byte 2", "line 5: repeats the header", "line 7: byte 5", "b"],
+    ),
+    "a.tsv": (b"text\tid\na\t1\nb\nc\t2\n", ["a", "line 3: 1 cells, but the header names 2", "c"]),
+    "ft.txt": (b"__label__x a\n__label__x \xff\n__label__y b\n", ["a", "line 2: byte", "b"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_read_is_kept_in_its_place_and_costs_no_other(tmp_path: Path, name: str) -> None:
+    content, expected = REFUSED[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    found = list(records(str(path), keep_refused=True))
+    assert len(found) == len(expected)
+    for record, wanted in zip(found, expected, strict=True):
+        if record.refused is None:
+            assert record.fields["text"] == wanted
+        else:
+            assert str(wanted) in str(record.refused)
+            assert not record.fields
+            assert record.line > 0
+    with pytest.raises(InputError) as error:
+        list(records(str(path)))
+    assert str(error.value) == str(next(record.refused for record in found if record.refused is not None))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "before"),
+    [
+        ("a.txt.gz", gzip.compress(b"abc\n" * 1000)[:-12], 1),
+        ("b.csv", b'id,text\n1,a\n2,"b\n3,c\n', 1),  # a cell that never ends
+        ("a.json", b'[{"text": "a"},', 0),
+    ],
+)
+def test_where_nothing_says_what_comes_next_the_file_ends(
+    name: str, content: bytes, before: int, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    stream = records(str(tmp_path / name), keep_refused=True)
+    assert [next(stream).refused for _ in range(before)] == [None] * before
+    with pytest.raises(InputError):
+        list(stream)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"text": "a"},\n{"text": "b"}', '[\n{"text": "a"}\n,{"text": "b"}]', '{\n"text": "a"}\n{"text": "b"}',
+     '{"text": "a"} {"text": "b"}', '{"data": [\n{"text": "a"}\n, {"text": "b"}]}', '{"text":\n"a"}\n{"text": "b"}'],
+)  # fmt: skip
+def test_a_first_line_that_is_no_object_may_be_the_start_of_one(content: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(content, encoding="utf-8")
+    assert fields(tmp_path / "a.json") == [{"text": "a"}, {"text": "b"}]
+
+
+def test_the_position_in_a_file(tmp_path: Path) -> None:
+    path, packed, array = tmp_path / "a.txt", tmp_path / "a.txt.gz", tmp_path / "a.json"
+    lines = [f"{number} {number**7}\n".encode() for number in range(50_000)]
+    path.write_bytes(b"".join(lines))
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    array.write_text(json.dumps([{"text": "a"}] * 1000), encoding="utf-8")
+    for file in (path, packed):
+        position = Position()
+        stream = records(str(file), position=position)
+        for _ in range(25_000):
+            next(stream)
+        assert position.share() == pytest.approx(0.5, abs=0.1)
+        list(stream)
+        assert position.share() is None
+    position = Position()
+    stream = records(str(array), position=position)
+    next(stream)
+    assert position.share() is None
+
+
+def test_a_table_without_a_header_needs_no_second_line(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("1,a\n", encoding="utf-8")
+    options = ReadOptions(columns=["id", "text"])
+    assert [record.fields for record in records(str(tmp_path / "a.csv"), "auto", options)] == [{"id": "1", "text": "a"}]
+    (tmp_path / "a.csv").write_text("sep=;\nid;text\n1;a\n", encoding="utf-8")
+    assert fields(tmp_path / "a.csv") == [{"id": "1", "text": "a"}]
