@@ -31,7 +31,7 @@ def _good(chance: random.Random) -> Any:
 
 def body(chance: random.Random) -> bytes:
     """A body: an answerable one, or one with hostile values or damage."""
-    how = chance.randrange(8)
+    how = chance.randrange(11)
     if how == 0:
         return chance.randbytes(chance.choice((0, 1, 5, 3000)))
     if how == 1:
@@ -46,7 +46,7 @@ def body(chance: random.Random) -> bytes:
     good = _good(chance)
     if how == 5:
         return damaged(dumped(good, chance), chance)
-    return dumped(change(good, chance) if isinstance(good, (dict, list)) else good, chance)
+    return dumped(change(good, chance) if how < 8 and isinstance(good, (dict, list)) else good, chance)
 
 
 def hostile_body(chance: random.Random) -> tuple[bytes, bytes]:

@@ -3,8 +3,9 @@
     python -m benchmarks.serving --tokenizer bert-base-chinese --lengths msra_uncut_test_lengths.txt
 
 The speed is that of BERT-base in fp32 with random weights, on random Chinese texts of the given lengths (at most 510
-characters); all else is tried on the bundled small model, as words for a mask. Prints a table, then one JSON line; exits
-with status 1 if an answer is lost or wrong, a stop leaves a request without its answer, or a client does harm. Linux only.
+characters); all else is tried on the bundled small model, as words for a mask. Prints a table, then one JSON line;
+exits with status 1 if an answer is lost or wrong, a stop leaves a request without its answer, or a client does harm.
+Linux only.
 """
 
 import argparse

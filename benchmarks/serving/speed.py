@@ -26,8 +26,8 @@ def write_model(folder: Path, tokenizer: str, size: str) -> None:
     """A BERT for named entities with random weights, large enough for decided tags, which transformers reads too."""
     torch.manual_seed(0)
     ours = Tokenizer.from_pretrained(tokenizer)
-    shape = {**SIZES["bert"][size], "vocab_size": ours.vocab_size}
-    model = TokenClassifier(EncoderConfig(model_type="bert", **shape).with_labels(LABELS))
+    shape: dict[str, Any] = {"model_type": "bert", **SIZES["bert"][size], "vocab_size": ours.vocab_size}
+    model = TokenClassifier(EncoderConfig(**shape).with_labels(LABELS))
     with torch.no_grad():
         model.classifier.weight.mul_(50)
     model.save_pretrained(folder)

@@ -93,7 +93,7 @@ def hostile(run: str, *, number: int, clients: int, seed: int) -> Mapping[str, A
 
         def ask_well() -> None:
             while not ended.is_set():
-                good[ask_all(server.port, [b'"Ann went to Rome."'], 1, path="/answer")[0].status] += 1
+                good[ask_all(server.port, [b'"Ann [MASK] to Rome."'], 1, path="/answer")[0].status] += 1
 
         asking = threading.Thread(target=ask_well)
         asking.start()

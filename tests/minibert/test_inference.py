@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from minibert import CrfTokenClassifier, Encoder, PretrainingModel, SequenceClassifier, TokenClassifier, pack
 from minibert import inference as module
 from minibert.attention import attention_backend
+from minibert.encoder import EncoderOutput
 from minibert.errors import InputError
 from minibert.inference import for_inference
 
@@ -292,3 +293,56 @@ def test_heads_that_need_few_rows_give_the_same_as_from_all(family: str) -> None
     if pairs is not None:
         assert largest_difference(pairs, all_pairs) <= 1e-12
         assert largest_difference(pairs, model.pair(model.encoder(batch).pooler_output)) <= 1e-12
+
+
+# -- few numbers of rows ----------------------------------------------------------------------------------------------
+
+
+def test_round_numbers_are_few_and_near() -> None:
+    rounded = [module.rounded_up(count) for count in range(1, 5000)]
+    assert all(0 <= number / count - 1 < 1 / 16 for count, number in enumerate(rounded, 1))
+    assert all(number / count - 1 < 1 / 32 for count, number in enumerate(rounded, 1) if count >= 1024)
+    assert [module.rounded_up(number) for number in rounded] == rounded
+    assert len(set(rounded)) < 200
+
+
+@pytest.mark.parametrize("head", [Encoder, TokenClassifier, SequenceClassifier, PretrainingModel])
+@torch.inference_mode()
+def test_linear_maps_meet_few_numbers_of_rows_and_outputs_are_the_same(
+    head: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not module._can_pack(torch.float32):
+        pytest.skip("this PyTorch has no packed linear maps")
+    model = head(tiny_config("bert")).eval()
+    scramble(model)
+    ready = for_inference(model, torch.float32)
+    seen = set()
+    compute = torch.ops.mkldnn._linear_pointwise
+
+    def watched(x: Tensor, *rest: Any) -> Tensor:
+        seen.add(len(x))
+        output: Tensor = compute(x, *rest)
+        return output
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", watched)
+    for count in range(1, 150, 7):
+        batch = pack(ragged_ids([1 + (number * count) % 20 for number in range(count)], 90))
+        for right, output in zip(outputs_of(model(batch)), outputs_of(ready(batch)), strict=True):
+            torch.testing.assert_close(output, right, rtol=0, atol=2e-5)
+    assert seen
+    assert all(module.rounded_up(count) == count for count in seen)
+
+
+def outputs_of(output: Any) -> list[Tensor]:
+    if isinstance(output, EncoderOutput):
+        output = (output.last_hidden_state, output.pooler_output)
+    return [part for part in (output if isinstance(output, tuple) else (output,)) if part is not None]
+
+
+@torch.inference_mode()
+def test_all_hidden_states_are_those_of_the_batch() -> None:
+    model = Encoder(tiny_config("bert")).eval()
+    batch = pack(ragged_ids([20, 20, 3], 90))
+    right, output = (each(batch, output_hidden_states=True) for each in (model, for_inference(model, torch.float32)))
+    for state, expected in zip(output.hidden_states, right.hidden_states, strict=True):
+        torch.testing.assert_close(state, expected, rtol=0, atol=2e-5)
