@@ -24,8 +24,9 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ from minibert.training import (
     Trainer,
     TrainingSettings,
     choose_device,
+    distributed,
     predict,
 )
 from minibert.training.checkpoints import Checkpoints
@@ -171,8 +173,8 @@ def random_items(count: int, seed: int) -> list[Item]:
     return [(ids.tolist(), np.where(rng.random(len(ids)) < 0.8, ids % 3, -100).tolist()) for ids in rows]
 
 
-def train(folder: Path, device_name: str, pipe: int) -> None:
-    """Starts or resumes the run in ``folder``; writes to ``pipe`` when a save begins and ends."""
+def train(folder: Path, device_name: str, mark: Callable[[bytes], object]) -> None:
+    """Starts or resumes the run in ``folder``; calls ``mark`` when a save begins and ends."""
     folder.mkdir(exist_ok=True)
     device = choose_device(device_name)
     torch.manual_seed(0)
@@ -202,9 +204,9 @@ def train(folder: Path, device_name: str, pipe: int) -> None:
     save = Checkpoints.save
 
     def marked_save(self: Checkpoints, *args: Any, **kwargs: Any) -> bool:
-        os.write(pipe, SAVING)
+        mark(SAVING)
         saved = save(self, *args, **kwargs)
-        os.write(pipe, SAVED)
+        mark(SAVED)
         return saved
 
     Checkpoints.save = marked_save  # type: ignore[method-assign]
@@ -213,8 +215,9 @@ def train(folder: Path, device_name: str, pipe: int) -> None:
         metric=Metric("accuracy"), settings=SETTINGS, device=device, checkpoints=folder / "checkpoints", resume=True,
         callbacks=Callbacks(on_best=lambda: model.save_pretrained(folder), on_record=record, on_resume=cut_log),
     ).fit()  # fmt: skip
-    save_file({name: tensor.cpu() for name, tensor in model.state_dict().items()}, folder / "last.safetensors")
-    (folder / "history.json").write_text(json.dumps(history), encoding="utf-8")
+    if distributed.is_rank0():
+        save_file({name: tensor.cpu() for name, tensor in model.state_dict().items()}, folder / "last.safetensors")
+        (folder / "history.json").write_text(json.dumps(history), encoding="utf-8")
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -267,7 +270,7 @@ def run_once(
     pid = os.fork()
     if pid == 0:
         try:
-            train(folder, device, writer)
+            train(folder, device, partial(os.write, writer))
         except BaseException:
             traceback.print_exc()
             os._exit(1)
