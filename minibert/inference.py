@@ -45,7 +45,7 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
     Raises:
         InputError: ``int8`` is not supported here.
     """
-    on_cpu = next(model.parameters()).device.type == "cpu"
+    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
     if int8 and not (on_cpu and _can_quantize()):
         raise InputError("--precision int8: needs a CPU that multiplies 8-bit integers (VNNI); use auto.")
     packed = on_cpu and (int8 or _can_pack(dtype)) and any(_is_packable(part) for part in model.modules())

@@ -9,6 +9,7 @@ from minibert.errors import InputError
 from tasks.predict.chunks import chunks
 from tasks.predict.loading import load_predictor
 from tasks.run.predictor import Predictor
+from tasks.settings import TORCH
 
 Input: TypeAlias = str | Mapping[str, Any]
 """A text, or the fields of an input by name, such as ``question`` and ``context``."""
@@ -96,7 +97,14 @@ class Answerer:
         return [with_input(each.fields, answer) for each, answer in zip(parsed, answers, strict=True)]
 
 
-def load(run: str, *, device: str = "auto", precision: str = "auto", threshold: str | float | None = None) -> Answerer:
+def load(
+    run: str,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    threshold: str | float | None = None,
+    engine: str = TORCH,
+) -> Answerer:
     """Loads what answers: the folder of a run, or a checkpoint that another tool has fine-tuned, whose head then
     decides on the task. A pre-trained model answers with words for ``[MASK]``.
 
@@ -105,12 +113,13 @@ def load(run: str, *, device: str = "auto", precision: str = "auto", threshold: 
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32``, ``bf16``, ``fp16``, or ``int8`` (on a CPU).
         threshold: of several labels, give those with this probability, in place of the run's own threshold.
+        engine: ``torch``, or ``onnx`` for ONNX Runtime on the CPU and a folder that ``tools/export.py`` has written.
 
     Raises:
         InputError: it is neither, or cannot be used.
     """
     given = None if threshold is None else str(threshold)
-    return Answerer(load_predictor(str(run), device=device, precision=precision, threshold=given))
+    return Answerer(load_predictor(str(run), device=device, precision=precision, threshold=given, engine=engine))
 
 
 def with_input(fields: Mapping[str, Any], answer: Mapping[str, Any]) -> Answer:

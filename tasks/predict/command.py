@@ -25,7 +25,7 @@ from tasks.predict.chunks import chunks
 from tasks.read.records import ReadOptions, Record
 from tasks.read.stream import records
 from tasks.run.streams import say
-from tasks.settings import check_encoding, column_names
+from tasks.settings import ONNX, check_encoding, column_names
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -44,10 +44,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         _check_output(out, options.file)
     elif sys.stdout is None:
         raise InputError("--out: needed, since standard output is closed.")
-    with distributed.process_group(choose_device(options.device)) as device:
+    wanted = "cpu" if options.engine == ONNX and options.device == "auto" else options.device
+    with distributed.process_group(choose_device(wanted)) as device:
         if distributed.world_size() > 1:
             _check_shareable(out, options.file)
-        answerer = load(options.run, device=str(device), precision=options.precision, threshold=options.threshold)
+        answerer = load(
+            options.run,
+            device=str(device),
+            precision=options.precision,
+            threshold=options.threshold,
+            engine=options.engine,
+        )
         reading = ReadOptions(encoding=options.encoding, columns=column_names(options.columns))
         numbered = enumerate(chunks(records(options.file, options.format, reading)))
         if out is None:

@@ -58,7 +58,7 @@ def evaluate(
             gets all outputs.
     """
     started = time.perf_counter()
-    device = next(model.parameters()).device
+    device = model.device
     batches = batches_by_length(encoded.lengths, _BATCH_TOKENS[device.type])
     mine = [[encoded.examples[i] for i in indices] for indices in (distributed.shard(batches) if together else batches)]
     done = []

@@ -10,6 +10,7 @@ from typing import Any
 from minibert import Tokenizer
 from minibert.checkpoint import Checkpoint, Pretrained
 from minibert.errors import InputError
+from minibert.export.session import load_onnx_model
 from minibert.inference import for_inference
 from minibert.training import choose_device, choose_precision
 from minibert.training.precision import DTYPES
@@ -47,15 +48,7 @@ class Predictor:
         Raises:
             InputError: it or what was fitted with it cannot be used, or it has no trained head for this task.
         """
-        model, report = checkpoint.load(task.model_class)
-        load_calibration(checkpoint.folder, task)
-        task.check_loaded(report, checkpoint.folder)
-        if untrained := task.untrained(report):
-            raise InputError(
-                f"{checkpoint.folder}: has no trained head for {task.name} ({', '.join(untrained)} missing); train "
-                f"one with python -m tasks.{task.name} --weights {shlex.quote(str(checkpoint.folder))}."
-            )
-        checkpoint.require_whole_head(model, report)
+        model = trained_model(task, checkpoint)
         if precision == "auto" and task.settings.precision == "fp32":
             precision = "fp32"
         place = choose_device(device)
@@ -63,6 +56,26 @@ class Predictor:
         precision = choose_precision("auto" if int8 else precision, place)
         ready = for_inference(model.to(place), DTYPES[precision], int8=int8)
         return cls(task=task, model=ready, tokenizer=checkpoint.tokenizer, precision=precision)
+
+    @classmethod
+    def load_export(
+        cls, task: Task[Any, Any, Any], checkpoint: Checkpoint, *, device: str, precision: str = "auto"
+    ) -> "Predictor":
+        """Loads the graph of an exported folder (:func:`~minibert.export.session.open_export`) into ONNX Runtime.
+
+        Args:
+            precision: ``auto`` and ``fp32``, or int8 if the folder has that graph.
+
+        Raises:
+            InputError: it cannot be used, or not in this precision or on this device.
+        """
+        if choose_device("cpu" if device == "auto" else device).type != "cpu":
+            raise InputError(f"--device {device}: --engine onnx computes on the CPU; leave it out.")
+        if precision not in ("auto", "fp32", INT8):
+            raise InputError(f"--precision {precision}: --engine onnx computes in fp32 or int8; leave it out.")
+        load_calibration(checkpoint.folder, task)
+        model = load_onnx_model(checkpoint, int8=precision == INT8)
+        return cls(task=task, model=model, tokenizer=checkpoint.tokenizer, precision="fp32")
 
     def answer(self, items: Sequence[Any]) -> list[dict[str, Any]]:
         """The answer to each item, as a JSON object, with the mean time per item in ``milliseconds``."""
@@ -73,6 +86,24 @@ class Predictor:
         lines = [self.task.format_answer(item, output) for item, output in zip(items, given.outputs, strict=True)]
         per_item = 1000 * (time.perf_counter() - started) / max(1, len(items))
         return [_rounded({**line, "milliseconds": per_item}) for line in lines]
+
+
+def trained_model(task: Task[Any, Any, Any], checkpoint: Checkpoint) -> Pretrained:
+    """A checkpoint's model in fp32 on the CPU; the task gets what was fitted with it.
+
+    Raises:
+        InputError: one of them cannot be used, or it has no trained head for this task.
+    """
+    model, report = checkpoint.load(task.model_class)
+    load_calibration(checkpoint.folder, task)
+    task.check_loaded(report, checkpoint.folder)
+    if untrained := task.untrained(report):
+        raise InputError(
+            f"{checkpoint.folder}: has no trained head for {task.name} ({', '.join(untrained)} missing); train "
+            f"one with python -m tasks.{task.name} --weights {shlex.quote(str(checkpoint.folder))}."
+        )
+    checkpoint.require_whole_head(model, report)
+    return model
 
 
 def _rounded(value: Any) -> Any:
