@@ -166,9 +166,7 @@ class Encoder(Pretrained):
         pooled: Tensor = self.pooler(first).tanh()
         return pooled
 
-    def forward(
-        self, batch: Batch, *, rows: Tensor | None = None, output_hidden_states: bool = False
-    ) -> EncoderOutput:
+    def forward(self, batch: Batch, *, rows: Tensor | None = None, output_hidden_states: bool = False) -> EncoderOutput:
         """Encodes a packed batch.
 
         Args:

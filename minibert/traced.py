@@ -145,8 +145,8 @@ class GriddedBatch:
 
 
 def bias_of(mask: Tensor) -> Tensor:
-    """What is added to the scores ``(B, 1, 1, S)``: next to minus infinity at padding, so that a row that is all padding
-    gets no NaN."""
+    """What is added to the scores ``(B, 1, 1, S)``: next to minus infinity at padding, so that a row which is all
+    padding gets no NaN."""
     return torch.where(mask, 0.0, torch.finfo(torch.float32).min)[:, None, None]
 
 

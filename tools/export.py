@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from minibert.errors import InputError
-from minibert.export.files import FORMATS, Format, Opened, Run, quantize, require_onnx
+from minibert.export.files import FORMATS, Format, Run, quantize, require_onnx
 from minibert.export.graphs import Graph, PackedGraph, PaddedGraph, random_batch
 from minibert.export.session import load_onnx_model, open_export, save_model_without_weights
 from tasks.predict.loading import open_run

@@ -20,6 +20,7 @@ if len(session.get_inputs()) == 3:
     inputs["token_type_ids"] = [row.type_ids for row in rows]
 (logits,) = session.run(None, {name: np.array(values, dtype=np.int64) for name, values in inputs.items()})
 powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-labels = json.load(open(f"{folder}/config.json", encoding="utf-8"))["id2label"]
+with open(f"{folder}/config.json", encoding="utf-8") as file:
+    labels = json.load(file)["id2label"]
 for text, row in zip(texts, powers / powers.sum(axis=1, keepdims=True), strict=True):
     print(text, labels[str(row.argmax())], f"{row.max():.6f}", sep="\t")

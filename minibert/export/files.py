@@ -72,7 +72,8 @@ def write_onnx(graph: Graph, path: Path) -> None:
 
 def write_program(graph: Graph, path: Path) -> None:
     """Writes a graph as a program of ``torch.export``."""
-    with _quiet(), torch.no_grad(), symbolic_shapes.patch(backed_size_oblivious=True):  # a batch of 1 is like others
+    any_size = symbolic_shapes.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]  # 1 is like others
+    with _quiet(), torch.no_grad(), any_size:
         program = torch.export.export(
             graph,
             args=(),

@@ -79,7 +79,8 @@ class Graph(nn.Module):
 
     def _outputs(self, batch: Batch, positions: Tensor | None) -> tuple[Tensor, ...]:
         if isinstance(self.model, PretrainingModel):
-            return (self.model(batch, positions)[0],)
+            output = self.model(batch, positions)
+            return output[:1] if isinstance(output, tuple) else (output,)
         logits: Tensor = self.model(batch)
         return logits.unbind(-1) if isinstance(self.model, SpanClassifier) else (logits,)
 
@@ -111,8 +112,8 @@ class PaddedGraph(Graph):
 
 class PackedGraph(Graph):
     """From sequences end to end: ids, positions and types ``(T,)``, ``cu_seqlens (B + 1,)`` and two grids
-    (:func:`~minibert.export.inputs.packed_inputs` makes them). Outputs of tokens are ``(T, ...)``, those of sequences ``(B, ...)``. A model of
-    masked words takes ``positions (N,)`` in the pack, and returns ``(N, V)``."""
+    (:func:`~minibert.export.inputs.packed_inputs` makes them). Outputs of tokens are ``(T, ...)``, those of sequences
+    ``(B, ...)``. A model of masked words takes ``positions (N,)`` in the pack, and returns ``(N, V)``."""
 
     name = "packed"
 
@@ -154,7 +155,7 @@ class PackedGraph(Graph):
 
 
 def example_batch(config: EncoderConfig) -> PackedBatch:
-    """A small batch to trace with. No size is 1, and no two are equal, which a tracer could take for more than chance."""
+    """A small batch to trace with: no size of an input is 1, which a tracer could take for fixed."""
     lengths = [min(length, config.max_length) for length in (9, 8, 3, 2)]
     return random_batch(lengths, config)
 

@@ -40,13 +40,12 @@ class OnnxModel(Pretrained):
     def device(self) -> torch.device:
         return torch.device("cpu")
 
-    def forward(self, batch: PackedBatch, positions: Tensor | None = None) -> Any:
-        """What the head returns; the pair's logits of a model of masked words are left out."""
+    def forward(self, batch: PackedBatch, positions: Tensor | None = None) -> Tensor:
+        """What the model's head returns; of masked words, ``(N, V)`` at ``positions (N,)``."""
         outputs = run_session(self._session, packed_inputs(batch, positions))
         if len(outputs) == 2:  # start and end
             return torch.stack(outputs, dim=-1)
-        takes_positions = any(each.name == "positions" for each in self._session.get_inputs())
-        return (outputs[0], None) if takes_positions else outputs[0]
+        return outputs[0]
 
 
 def save_model_without_weights(model: Pretrained, folder: Path) -> None:
@@ -66,7 +65,8 @@ def open_export(folder: Path) -> Checkpoint:
     """
     if not (folder / GRAPH).is_file():
         raise InputError(
-            f"{folder}: holds no {GRAPH}; make a folder that does with python tools/export.py {folder} OUT, and name OUT."
+            f"{folder}: holds no {GRAPH}; make a folder that does with python tools/export.py {folder} OUT, and name "
+            "OUT."
         )
     values = read_json_object(folder / "config.json")
     return Checkpoint(

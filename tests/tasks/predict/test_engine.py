@@ -21,7 +21,10 @@ from tasks.run.predictor import trained_model
 from tasks.run.task_file import write_task_file
 
 INPUTS: dict[str, list[Any]] = {
-    "span_qa": [{"question": "Ann", "context": "Bob saw Ann ."}, {"question": "to Rome", "context": "Ann went to Rome"}],
+    "span_qa": [
+        {"question": "Ann", "context": "Bob saw Ann ."},
+        {"question": "to Rome", "context": "Ann went to Rome"},
+    ],
     "fill_mask": ["Ann [MASK] to Rome", "[MASK] saw [MASK] ."],
 }
 TEXTS = ["Ann went to Rome and saw Bob .", "Bob", "Rome saw Ann"]
