@@ -23,4 +23,4 @@ powers = np.exp(logits - logits.max(axis=1, keepdims=True))
 with open(f"{folder}/config.json", encoding="utf-8") as file:
     labels = json.load(file)["id2label"]
 for text, row in zip(texts, powers / powers.sum(axis=1, keepdims=True), strict=True):
-    print(text, labels[str(row.argmax())], f"{row.max():.6f}", sep="\t")
+    print(json.dumps({"text": text, "label": labels[str(row.argmax())], "probability": float(row.max())}))

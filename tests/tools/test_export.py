@@ -94,9 +94,9 @@ def test_the_example_answers_without_torch_and_minibert(run: str, exported: Path
         capture_output=True, text=True, encoding="utf-8", check=True,
     )  # fmt: skip
     for line, text, answer in zip(done.stdout.splitlines(), texts, load(run, precision="fp32")(texts), strict=True):
-        given, label, probability = line.split("\t")
-        assert (given, label) == (text, answer["label"])
-        assert float(probability) == pytest.approx(answer["probability"], abs=1e-5)
+        found = json.loads(line)
+        assert (found["text"], found["label"]) == (text, answer["label"])
+        assert found["probability"] == pytest.approx(answer["probability"], abs=1e-5)
     lines = [line for line in example.read_text("utf-8").split('"""')[2].splitlines() if line.strip()]
     assert len(lines) <= 20
 
