@@ -14,7 +14,10 @@ from tasks.run.folder import device_name, now, versions
 
 Contender = TypeVar("Contender")
 
-_FORMATS = {"utilisation": ".0%", "error": ".1e", "speedup_of_ours": ".2f", "part_of_transformers": ".2f"}
+_FORMATS = {
+    "utilisation": ".0%", "error": ".1e", "speedup_of_ours": ".2f", "part_of_transformers": ".2f",
+    "times_padded": ".2f",
+}  # fmt: skip
 
 
 def available(names: Sequence[str], make: Callable[[str], Contender]) -> list[Contender]:

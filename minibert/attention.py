@@ -15,11 +15,12 @@ from torch import Tensor
 from minibert.batch import PackedBatch
 from minibert.dropout import drop
 from minibert.grids import Grid, grid_layout
+from minibert.traced import Batch
 
 _forced: str | None = None
 
 
-def attend(qkv: Tensor, batch: PackedBatch, dropout: float = 0.0) -> Tensor:
+def attend(qkv: Tensor, batch: Batch, dropout: float = 0.0) -> Tensor:
     """Scaled dot-product attention in which a token sees all tokens of its own sequence and no others.
 
     ``softmax(Q K^T / sqrt(D)) V`` per head (Vaswani et al. 2017, section 3.2.1), with ``dropout`` on the
@@ -33,6 +34,8 @@ def attend(qkv: Tensor, batch: PackedBatch, dropout: float = 0.0) -> Tensor:
     Returns:
         ``(T, H, D)``.
     """
+    if not isinstance(batch, PackedBatch):  # a graph is being exported
+        return batch.attend(qkv)
     return BACKENDS[_forced or choose_backend(qkv)](qkv, batch, dropout)
 
 

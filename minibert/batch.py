@@ -45,6 +45,11 @@ class PackedBatch:
         return max(self.lengths)
 
     @property
+    def first_tokens(self) -> Tensor:
+        """``(B,)``, each sequence's first token."""
+        return self.cu_seqlens[:-1]
+
+    @property
     def device(self) -> torch.device:
         return self.input_ids.device
 
@@ -58,9 +63,21 @@ class PackedBatch:
             lengths=self.lengths,
         )
 
+    def mean(self, x: Tensor) -> Tensor:
+        """The mean over the tokens of each sequence, summed in fp32 or better: ``(T, C)`` -> ``(B, C)``."""
+        return mean_of_sequences(x, self.position_ids, self.cu_seqlens)
+
     def unpack(self, values: Tensor) -> list[Tensor]:
         """Cuts ``values (T, ...)`` into B tensors ``(length, ...)``, as views."""
         return list(values.split(self.lengths))
+
+
+def mean_of_sequences(x: Tensor, position_ids: Tensor, cu_seqlens: Tensor) -> Tensor:
+    """The mean over the tokens of each sequence, summed in fp32 or better: ``(T, C)`` -> ``(B, C)``."""
+    sequence = (position_ids == 0).cumsum(0) - 1  # (T,): the sequence of each token
+    x = x if x.dtype == torch.float64 else x.float()
+    sums = x.new_zeros(cu_seqlens.shape[0] - 1, x.shape[-1]).index_add(0, sequence, x)
+    return sums / cu_seqlens.diff()[:, None]
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
+import torch
 from safetensors.torch import save_file
 from torch import nn
 
@@ -37,6 +38,11 @@ class Pretrained(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.parameters()).device
 
     @classmethod
     def from_pretrained(cls: type["Model"], path_or_name: PathOrName) -> "Model":

@@ -18,11 +18,11 @@ from torch.utils.checkpoint import checkpoint
 
 from minibert.activations import ACTIVATIONS
 from minibert.attention import attend
-from minibert.batch import PackedBatch
 from minibert.checkpoint import Pretrained
 from minibert.config import EncoderConfig
 from minibert.dropout import Dropout
 from minibert.loading import initialise
+from minibert.traced import Batch
 
 Rows = Tensor | slice  # of a pack: the numbers of some tokens (N,), or all
 ALL_ROWS = slice(None)
@@ -47,7 +47,7 @@ class Embeddings(nn.Module):
         self.projection = nn.Linear(width, config.hidden_size) if config.has_projection else nn.Identity()
         self.position_offset = config.position_offset
 
-    def forward(self, batch: PackedBatch) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
         x = self.word_embeddings(batch.input_ids)  # (T, E)
         if self.token_type_embeddings is not None:
             types = batch.token_type_ids
@@ -70,8 +70,8 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)  # query, key and value, one above the other
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, x: Tensor, batch: PackedBatch, rows: Rows = ALL_ROWS) -> Tensor:
-        qkv = self.qkv(x).view(len(x), 3, self.num_heads, -1)  # (T, 3, H, D)
+    def forward(self, x: Tensor, batch: Batch, rows: Rows = ALL_ROWS) -> Tensor:
+        qkv = self.qkv(x).unflatten(1, (3, self.num_heads, -1))  # (T, 3, H, D)
         mixed = attend(qkv, batch, self.probs_dropout if self.training else 0.0)  # (T, H, D)
         return self.output(mixed.reshape(x.shape)[rows])
 
@@ -104,7 +104,7 @@ class Layer(nn.Module):
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.attention_dropout = self.dropout if config.family.attention_output_dropout else nn.Identity()
 
-    def forward(self, x: Tensor, batch: PackedBatch, rows: Rows = ALL_ROWS) -> Tensor:
+    def forward(self, x: Tensor, batch: Batch, rows: Rows = ALL_ROWS) -> Tensor:
         x = self.attention_norm(x[rows] + self.attention_dropout(self.attention(x, batch, rows)))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
@@ -166,9 +166,7 @@ class Encoder(Pretrained):
         pooled: Tensor = self.pooler(first).tanh()
         return pooled
 
-    def forward(
-        self, batch: PackedBatch, *, rows: Tensor | None = None, output_hidden_states: bool = False
-    ) -> EncoderOutput:
+    def forward(self, batch: Batch, *, rows: Tensor | None = None, output_hidden_states: bool = False) -> EncoderOutput:
         """Encodes a packed batch.
 
         Args:
@@ -198,6 +196,6 @@ class Encoder(Pretrained):
                 hidden_states.append(x)
         return EncoderOutput(
             last_hidden_state=x,
-            pooler_output=self.pool(x[batch.cu_seqlens[:-1]]) if self.pooler is not None and rows is None else None,
+            pooler_output=self.pool(x[batch.first_tokens]) if self.pooler is not None and rows is None else None,
             hidden_states=tuple(hidden_states) if output_hidden_states else None,
         )

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minibert.activations import ACTIVATIONS
-from minibert.batch import PackedBatch
 from minibert.checkpoint import Pretrained, PretrainedClassifier
 from minibert.config import EncoderConfig
 from minibert.crf import LinearChainCRF
 from minibert.dropout import Dropout
 from minibert.encoder import Encoder
 from minibert.loading import initialise
+from minibert.traced import Batch
 
 
 class Fp32Linear(nn.Linear):
@@ -41,7 +41,7 @@ class TokenClassifier(PretrainedClassifier):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         initialise(self.classifier, config)
 
-    def forward(self, batch: PackedBatch) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
         logits: Tensor = self.classifier(self.dropout(self.encoder(batch).last_hidden_state))
         return logits
 
@@ -80,8 +80,8 @@ class SequenceClassifier(PretrainedClassifier):
         if self.dense is not None:
             initialise(self.dense, config)
 
-    def forward(self, batch: PackedBatch) -> Tensor:
-        first = self.encoder(batch, rows=batch.cu_seqlens[:-1]).last_hidden_state  # (B, C)
+    def forward(self, batch: Batch) -> Tensor:
+        first = self.encoder(batch, rows=batch.first_tokens).last_hidden_state  # (B, C)
         if self.summary is None or self.dense is None:
             x = self.encoder.pool(first)
         else:
@@ -107,18 +107,10 @@ class MeanSequenceClassifier(PretrainedClassifier):
         self.classifier = Fp32Linear(config.hidden_size, config.num_labels)
         initialise(self.classifier, config)
 
-    def forward(self, batch: PackedBatch) -> Tensor:
-        mean = mean_of_sequences(self.encoder(batch).last_hidden_state, batch)
+    def forward(self, batch: Batch) -> Tensor:
+        mean = batch.mean(self.encoder(batch).last_hidden_state)
         logits: Tensor = self.classifier(self.dropout(mean))
         return logits
-
-
-def mean_of_sequences(x: Tensor, batch: PackedBatch) -> Tensor:
-    """The mean over the tokens of each sequence, summed in fp32 or better: ``(T, C)`` -> ``(B, C)``."""
-    sequence = (batch.position_ids == 0).cumsum(0) - 1  # (T,): the sequence of each token
-    x = x if x.dtype == torch.float64 else x.float()
-    sums = x.new_zeros(batch.num_sequences, x.shape[-1]).index_add(0, sequence, x)
-    return sums / batch.cu_seqlens.diff()[:, None]
 
 
 class MultipleChoiceClassifier(SequenceClassifier):
@@ -133,7 +125,7 @@ class MultipleChoiceClassifier(SequenceClassifier):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config.with_labels({0: "LABEL_0"}))
 
-    def forward(self, batch: PackedBatch) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
         return super().forward(batch).squeeze(-1)
 
 
@@ -152,7 +144,7 @@ class SpanClassifier(Pretrained):
         self.classifier = nn.Linear(config.hidden_size, 2)
         initialise(self.classifier, config)
 
-    def forward(self, batch: PackedBatch) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
         logits: Tensor = self.classifier(self.dropout(self.encoder(batch).last_hidden_state))
         return logits
 
@@ -191,11 +183,11 @@ class PretrainingModel(Pretrained):
         if self.pair is not None:
             initialise(self.pair, config)
 
-    def forward(self, batch: PackedBatch, positions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        firsts = batch.cu_seqlens[:-1]
+    def forward(self, batch: Batch, positions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        firsts = batch.first_tokens
         rows = None if positions is None else torch.cat([positions, firsts])
         x = self.encoder(batch, rows=rows).last_hidden_state
-        x, first = (x, x[firsts]) if positions is None else x.tensor_split([len(positions)])
+        x, first = (x, x[firsts]) if positions is None else (x[: positions.shape[0]], x[positions.shape[0] :])
         words = self.mlm(x, self.encoder.embeddings.word_embeddings.weight)
         return words, None if self.pair is None else self.pair(self.pair_dropout(self.encoder.pool(first)))
 
@@ -217,7 +209,7 @@ class ReplacedTokenDetector(Pretrained):
         initialise(self.dense, config)
         initialise(self.classifier, config)
 
-    def forward(self, batch: PackedBatch) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
         x = self.activation(self.dense(self.encoder(batch).last_hidden_state))
         logits: Tensor = self.classifier(x).squeeze(-1)
         return logits

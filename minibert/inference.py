@@ -19,6 +19,7 @@ from minibert.crf import LinearChainCRF
 from minibert.encoder import Encoder, EncoderOutput, FeedForward, Layer
 from minibert.errors import InputError
 from minibert.heads import Fp32Linear
+from minibert.traced import Batch
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -51,7 +52,7 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
     Raises:
         InputError: ``int8`` is not supported here.
     """
-    on_cpu = next(model.parameters()).device.type == "cpu"
+    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
     if int8 and not (on_cpu and _can_quantize()):
         raise InputError("--precision int8: needs a CPU that multiplies 8-bit integers (VNNI); use auto.")
     packed = on_cpu and (int8 or _can_pack(dtype)) and any(_is_packable(part) for part in model.modules())
@@ -115,9 +116,8 @@ def with_tail(batch: PackedBatch, longest: int) -> PackedBatch:
 class _RoundingEncoder(Encoder):
     """An encoder that computes a round number of tokens, and leaves the others out of its output."""
 
-    def forward(
-        self, batch: PackedBatch, *, rows: Tensor | None = None, output_hidden_states: bool = False
-    ) -> EncoderOutput:
+    def forward(self, batch: Batch, *, rows: Tensor | None = None, output_hidden_states: bool = False) -> EncoderOutput:
+        assert isinstance(batch, PackedBatch), "packed linear maps cannot be traced"
         output = super().forward(
             with_tail(batch, self.config.max_length), rows=rows, output_hidden_states=output_hidden_states
         )

@@ -27,6 +27,8 @@ CRF = "crf"
 """The ``--head`` that predicts the best sequence of labels."""
 INT8 = "int8"
 """The ``--precision`` that only prediction has."""
+ENGINES = (TORCH, ONNX) = ("torch", "onnx")
+"""What computes a model's answers; ONNX Runtime needs a folder that ``tools/export.py`` has written."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,11 +27,11 @@ MODELS = {
 }
 
 
-def make_run(folder: Path, name: str) -> str:
-    """An untrained model as another tool might have left it: without a run's settings."""
+def make_run(folder: Path, name: str, **changes: Any) -> str:
+    """An untrained model as another tool might have left it: without a run's settings. ``changes`` are of its shape."""
     model_class, labels = MODELS[name]
     tokenizer = Tokenizer.train([WORDS] * 2, model_type="bert", vocab_size=80)
-    config = tiny_config("bert", vocab_size=tokenizer.vocab_size, max_position_embeddings=40)
+    config = tiny_config("bert", vocab_size=tokenizer.vocab_size, max_position_embeddings=40, **changes)
     torch.manual_seed(3)
     model = model_class(config if labels is None else config.with_labels(labels))
     scramble(model.encoder)

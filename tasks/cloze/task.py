@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minibert import EncoderConfig, PackedBatch, PretrainingModel, Tokenizer
+from minibert import EncoderConfig, PretrainingModel, Tokenizer
 from minibert.batch import to_device
 from minibert.errors import InputError
 from minibert.loading import LoadReport
 from minibert.tokenizer.tokenizer import Pieces
+from minibert.traced import Batch
 from minibert.training import Divergence, LabelledBatch, class_divergence
 from tasks.classification.data import LabelledText
 from tasks.classification.task import ClassificationTask, Floats, TextExample
@@ -40,7 +41,7 @@ class ClozeModel(PretrainingModel):
             if unused is not None:
                 unused.requires_grad_(False)
 
-    def forward(self, batch: PackedBatch, positions: Tensor | None = None) -> Any:
+    def forward(self, batch: Batch, positions: Tensor | None = None) -> Any:
         states = self.encoder(batch, rows=positions).last_hidden_state
         return self.mlm(states, self.encoder.embeddings.word_embeddings.weight)
 

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minibert import EncoderConfig, PretrainingModel, Tokenizer, pack
+from minibert import EncoderConfig, Tokenizer, pack
 from minibert.batch import IntSequence
 from minibert.errors import InputError
 from minibert.loading import LoadReport
 from minibert.training import LabelledBatch
 from minibert.training.settings import setting
 from tasks.cloze.settings import MASK
+from tasks.cloze.task import ClozeModel
 from tasks.data import Encoded, Split
 from tasks.read.tables import find
 from tasks.run.start_model import require_trained_head
@@ -72,7 +73,7 @@ class FillMaskTask(Task[MaskedText, MaskedExample, list[list[Word]]]):
 
     name = "fill_mask"
     settings_class = FillMaskSettings
-    model_class = PretrainingModel
+    model_class = ClozeModel
     unit = "mask"
     settings: FillMaskSettings
     _top_k = _TOP
@@ -122,12 +123,12 @@ class FillMaskTask(Task[MaskedText, MaskedExample, list[list[Word]]]):
         return torch.zeros(batch.inputs.num_sequences)
 
     def decode(
-        self, model: nn.Module, logits: Any, batch: LabelledBatch, examples: Sequence[MaskedExample]
+        self, model: nn.Module, logits: Tensor, batch: LabelledBatch, examples: Sequence[MaskedExample]
     ) -> list[list[list[tuple[int, float]]]]:
         """For each text and mask, tokens with their probabilities."""
         # An embedding may have more rows than the tokenizer has tokens.
         size = self._tokenizer.vocab_size
-        of_masks = logits[0].float().softmax(-1)[:, :size].split([len(example.masks) for example in examples])
+        of_masks = logits.float().softmax(-1)[:, :size].split([len(example.masks) for example in examples])
         decoded = []
         for probabilities, example in zip(of_masks, examples, strict=True):
             if example.targets:

@@ -137,14 +137,14 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
 
     def losses(self, model: nn.Module, logits: Tensor, batch: LabelledBatch) -> Tensor:
         """Cross-entropy over the tokens that carry a tag, or the CRF's negative log-likelihood of their tags."""
-        if isinstance(model, CrfTokenClassifier):
+        if (crf := _trained_crf(model)) is not None:
             kept = batch.target_positions
-            return -model.crf.log_likelihood(logits[kept], batch.targets[kept], batch.target_counts)
+            return -crf.log_likelihood(logits[kept], batch.targets[kept], batch.target_counts)
         each = F.cross_entropy(logits.float(), batch.targets, ignore_index=IGNORE_INDEX, reduction="none")
         return _sum_by_sequence(each, batch)
 
     def divergence(self, model: nn.Module) -> Divergence | None:
-        return None if isinstance(model, CrfTokenClassifier) else class_divergence
+        return None if _trained_crf(model) is not None else class_divergence
 
     def decode(self, model: nn.Module, logits: Tensor, batch: LabelledBatch, examples: Sequence[Window]) -> list[Any]:
         """For tags, which are decoded as whole sentences, the logits of each window's words; for other labels, the
@@ -176,7 +176,7 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
             some = filled[start : start + _DECODING_BATCH]
             logits = torch.cat([part for index in some for part in decoded[index]]).to(crf.transitions.device)
             lengths = tuple(len(items[index].words) for index in some)
-            if isinstance(model, CrfTokenClassifier):
+            if _trained_crf(model) is not None:
                 paths, probabilities = crf.viterbi(logits, lengths), crf.marginals(logits, lengths)
             else:
                 paths, probabilities = crf.viterbi(logits.log_softmax(-1), lengths), logits.softmax(-1)
@@ -198,11 +198,16 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
         return None  # the default's accuracy would be that of whole sentences
 
 
+def _trained_crf(model: nn.Module) -> LinearChainCRF | None:
+    """The CRF of a model that has one, whichever engine computes its emissions."""
+    return getattr(model, "crf", None)
+
+
 def _sequence_model(model: nn.Module) -> LinearChainCRF | None:
     """What decodes a model's sentences: its CRF; for tags, one without trained scores, which allows well-formed
     sequences alone; None if each word is decoded by itself."""
-    if isinstance(model, CrfTokenClassifier):
-        return model.crf
+    if (crf := _trained_crf(model)) is not None:
+        return crf
     id2label = label_names(model)
     return LinearChainCRF(id2label) if is_begin_marked(id2label.values()) else None
 

@@ -12,6 +12,7 @@ from tasks.predict.unknown import UNKNOWN, unknown_parts
 from tasks.read.columns import near
 from tasks.read.tables import find
 from tasks.run.predictor import Predictor
+from tasks.settings import TORCH
 
 Input: TypeAlias = str | Mapping[str, Any]
 """A text, or the fields of an input by name, such as ``question`` and ``context``."""
@@ -138,6 +139,7 @@ def load(
     top_k: int | None = None,
     unknown: bool = False,
     batch_tokens: int | None = None,
+    engine: str = TORCH,
 ) -> Answerer:
     """Loads what answers: the folder of a run, or a checkpoint that another tool has fine-tuned, whose head then
     decides on the task. A pre-trained model answers with words for ``[MASK]``.
@@ -151,6 +153,7 @@ def load(
         top_k: give this many labels, spans, choices or words, likeliest first.
         unknown: also give the parts of a text that the tokenizer does not know, by character, as ``unknown``.
         batch_tokens: in a batch at most: fewer take less memory. None for what is fastest on the device.
+        engine: ``torch``, or ``onnx`` for ONNX Runtime on the CPU and a folder that ``tools/export.py`` has written.
 
     Raises:
         InputError: it is neither, or cannot be used.
@@ -166,6 +169,7 @@ def load(
         text_column=text_column,
         top_k=top_k,
         batch_tokens=batch_tokens,
+        engine=engine,
     )
     return Answerer(predictor, text_column=text_column, unknown=unknown)
 

@@ -8,7 +8,7 @@ from minibert.training.settings import PRECISIONS
 from tasks.read.stream import FORMATS
 from tasks.run.arguments import ArgumentParser
 from tasks.run.console import program
-from tasks.settings import INT8
+from tasks.settings import ENGINES, INT8, TORCH
 
 STOP, SKIP = "stop", "skip"
 
@@ -30,6 +30,10 @@ def parser() -> ArgumentParser:
     parser.add_argument(
         "--precision", choices=(*PRECISIONS, INT8), default="auto",
         help="int8: on a CPU, in 8-bit integers, which is faster and a little less exact (default: auto)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--engine", choices=ENGINES, default=TORCH,
+        help="onnx: ONNX Runtime, for a folder that tools/export.py has written (default: torch)",
     )  # fmt: skip
     parser.add_argument(
         "--batch-tokens", type=int, metavar="N",

@@ -26,12 +26,12 @@ from tasks.predict.resume import Numbered, PartialFile, origin
 from tasks.predict.writing import Tally, write_answers
 from tasks.read.records import ReadOptions
 from tasks.read.stream import Position, records
-from tasks.settings import check_encoding, column_names
+from tasks.settings import ONNX, check_encoding, column_names
 
 # Options that decide what the answers are, or how they are written.
 _ANSWER_OPTIONS = (
     "format", "encoding", "columns", "text_column", "threshold", "top_k", "unknown", "device", "precision",
-    "batch_tokens",
+    "batch_tokens", "engine",
 )  # fmt: skip
 
 Write = Callable[[Numbered, Sink], Tally]
@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _check_output(out, options)
     elif sys.stdout is None:
         raise InputError("--out: needed, since standard output is closed.")
-    with distributed.process_group(choose_device(options.device)) as device:
+    wanted = "cpu" if options.engine == ONNX and options.device == "auto" else options.device
+    with distributed.process_group(choose_device(wanted)) as device:
         if distributed.world_size() > 1:
             _check_shareable(out, options)
         answerer = load(
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             top_k=options.top_k,
             unknown=options.unknown,
             batch_tokens=options.batch_tokens,
+            engine=options.engine,
         )
         position = Position()
         progress = _progress(out, position)

@@ -1,18 +1,21 @@
 """The task, model and tokenizer of a run folder, or of a checkpoint that another tool has fine-tuned."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from minibert.checkpoint import Checkpoint, open_checkpoint
 from minibert.errors import InputError
+from minibert.export.session import open_export
 from minibert.hub import resolve
 from tasks.fill_mask.task import FillMaskTask
 from tasks.registry import TASKS, settings_class, task_class
 from tasks.run.options import read_settings, saved_task, taken_over
 from tasks.run.predictor import Predictor
 from tasks.run.task_file import task_file
-from tasks.settings import SETTINGS_FILE
+from tasks.settings import ONNX, SETTINGS_FILE, TORCH
+from tasks.task import Task
 
 # For a checkpoint that another tool has fine-tuned.
 _TASK_OF_HEAD = {
@@ -34,9 +37,9 @@ def load_predictor(
     text_column: str | None = None,
     top_k: int | None = None,
     batch_tokens: int | None = None,
+    engine: str = TORCH,
 ) -> Predictor:
-    """A run's task with its settings, model and tokenizer, from the model's folder alone; for a checkpoint of another
-    tool, its head decides. A pre-trained model fills masks.
+    """A run's task with its settings, model and tokenizer, from the model's folder alone.
 
     Args:
         run: its folder, or a name on the hub.
@@ -44,11 +47,37 @@ def load_predictor(
         threshold: in place of that of the run, for several labels.
         text_column: the field that has the text, in place of that of the run.
         top_k: see :meth:`~tasks.task.Task.set_top_k`.
+        engine: ``torch``, or ``onnx`` for a folder that ``tools/export.py`` has written.
 
     Raises:
         InputError: it is not a run, or cannot be used.
     """
-    checkpoint, name, values = _open(run)
+    open_model = open_export if engine == ONNX else open_checkpoint
+    task, checkpoint = open_run(run, threshold=threshold, text_column=text_column, open_model=open_model)
+    if top_k is not None:
+        task.set_top_k(top_k)
+    load = Predictor.load_export if engine == ONNX else Predictor.load
+    return load(task, checkpoint, device=device, precision=precision, batch_tokens=batch_tokens)
+
+
+def open_run(
+    run: str,
+    *,
+    threshold: str | None = None,
+    text_column: str | None = None,
+    open_model: Callable[[Path], Checkpoint] = open_checkpoint,
+) -> tuple[Task[Any, Any, Any], Checkpoint]:
+    """A run's task with its settings, and its checkpoint; for a checkpoint of another tool, its head decides. A
+    pre-trained model fills masks.
+
+    Args:
+        run, threshold, text_column: as in :func:`load_predictor`.
+        open_model: opens the folder.
+
+    Raises:
+        InputError: it is not a run, or cannot be used.
+    """
+    checkpoint, name, values = _open(run, open_model)
     if threshold is not None:
         values["threshold"] = _threshold(threshold, values, name)
     class_ = FillMaskTask if name == FillMaskTask.name else task_class(name)
@@ -59,13 +88,10 @@ def load_predictor(
                 "give the fields the names that the task knows."
             )
         values["text_column"] = text_column
-    task = class_(class_.settings_class(**values))
-    if top_k is not None:
-        task.set_top_k(top_k)
-    return Predictor.load(task, checkpoint, device=device, precision=precision, batch_tokens=batch_tokens)
+    return class_(class_.settings_class(**values)), checkpoint
 
 
-def _open(run: str) -> tuple[Checkpoint, str, dict[str, Any]]:
+def _open(run: str, open_model: Callable[[Path], Checkpoint]) -> tuple[Checkpoint, str, dict[str, Any]]:
     """What answers: its checkpoint, the name of its task, and the settings that it comes with."""
     folder = resolve(run)
     file = task_file(folder)
@@ -74,11 +100,11 @@ def _open(run: str) -> tuple[Checkpoint, str, dict[str, Any]]:
         if name not in TASKS:
             raise InputError(f"{file}: the task {name!r} is not one of {', '.join(TASKS)}.")
         values = read_settings(file, settings_class(name), name)
-        checkpoint = open_checkpoint(folder)
+        checkpoint = open_model(folder)
         return (checkpoint, name, values) if task_class(name).answers_inputs else (checkpoint, FillMaskTask.name, {})
     if several := sorted(folder.glob(f"*/{SETTINGS_FILE}")):
         raise InputError(f"{run}: holds several runs; name one of them, such as {several[0].parent}.")
-    checkpoint = open_checkpoint(folder)
+    checkpoint = open_model(folder)
     classes = checkpoint.architectures
     names = [_TASK_OF_HEAD[head] for head in _TASK_OF_HEAD if any(class_.endswith(head) for class_ in classes)]
     if not names:

@@ -60,7 +60,7 @@ def evaluate(
         batch_tokens: in a batch at most; None for what is fastest on the device.
     """
     started = time.perf_counter()
-    device = next(model.parameters()).device
+    device = model.device
     batches = batches_by_length(encoded.lengths, batch_tokens or _BATCH_TOKENS[device.type])
     mine = [[encoded.examples[i] for i in indices] for indices in (distributed.shard(batches) if together else batches)]
     done = []

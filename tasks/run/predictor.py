@@ -10,6 +10,7 @@ from typing import Any
 from minibert import Tokenizer
 from minibert.checkpoint import Checkpoint, Pretrained
 from minibert.errors import InputError
+from minibert.export.session import load_onnx_model
 from minibert.inference import for_inference
 from minibert.training import choose_device, choose_precision
 from minibert.training.precision import DTYPES
@@ -56,15 +57,7 @@ class Predictor:
         Raises:
             InputError: it or what was fitted with it cannot be used, or it has no trained head for this task.
         """
-        model, report = checkpoint.load(task.model_class)
-        load_calibration(checkpoint.folder, task)
-        task.check_loaded(report, checkpoint.folder)
-        if untrained := task.untrained(report):
-            raise InputError(
-                f"{checkpoint.folder}: has no trained head for {task.name} ({', '.join(untrained)} missing); train "
-                f"one with python -m tasks.{task.name} --weights {shlex.quote(str(checkpoint.folder))}."
-            )
-        checkpoint.require_whole_head(model, report)
+        model = trained_model(task, checkpoint)
         if precision == "auto" and task.settings.precision == "fp32":
             precision = "fp32"
         place = choose_device(device)
@@ -74,6 +67,33 @@ class Predictor:
         return cls(
             task=task, model=ready, tokenizer=checkpoint.tokenizer, precision=precision, batch_tokens=batch_tokens
         )
+
+    @classmethod
+    def load_export(
+        cls,
+        task: Task[Any, Any, Any],
+        checkpoint: Checkpoint,
+        *,
+        device: str,
+        precision: str = "auto",
+        batch_tokens: int | None = None,
+    ) -> "Predictor":
+        """Loads the graph of an exported folder (:func:`~minibert.export.session.open_export`) into ONNX Runtime.
+
+        Args:
+            precision: ``auto`` and ``fp32``, or int8 if the folder has that graph.
+            batch_tokens: in a batch at most; None for what is fastest.
+
+        Raises:
+            InputError: it cannot be used, or not in this precision or on this device.
+        """
+        if choose_device("cpu" if device == "auto" else device).type != "cpu":
+            raise InputError(f"--device {device}: --engine onnx computes on the CPU; leave it out.")
+        if precision not in ("auto", "fp32", INT8):
+            raise InputError(f"--precision {precision}: --engine onnx computes in fp32 or int8; leave it out.")
+        load_calibration(checkpoint.folder, task)
+        model = load_onnx_model(checkpoint, int8=precision == INT8)
+        return cls(task=task, model=model, tokenizer=checkpoint.tokenizer, precision="fp32", batch_tokens=batch_tokens)
 
     def answer(self, items: Sequence[Any]) -> list[dict[str, Any]]:
         """The answer to each item, as a JSON object, with the mean time per item in ``milliseconds``."""
@@ -86,6 +106,24 @@ class Predictor:
         lines = [self.task.format_answer(item, output) for item, output in zip(items, given.outputs, strict=True)]
         per_item = 1000 * (time.perf_counter() - started) / max(1, len(items))
         return [_rounded({**line, "milliseconds": per_item}) for line in lines]
+
+
+def trained_model(task: Task[Any, Any, Any], checkpoint: Checkpoint) -> Pretrained:
+    """A checkpoint's model in fp32 on the CPU; the task gets what was fitted with it.
+
+    Raises:
+        InputError: one of them cannot be used, or it has no trained head for this task.
+    """
+    model, report = checkpoint.load(task.model_class)
+    load_calibration(checkpoint.folder, task)
+    task.check_loaded(report, checkpoint.folder)
+    if untrained := task.untrained(report):
+        raise InputError(
+            f"{checkpoint.folder}: has no trained head for {task.name} ({', '.join(untrained)} missing); train "
+            f"one with python -m tasks.{task.name} --weights {shlex.quote(str(checkpoint.folder))}."
+        )
+    checkpoint.require_whole_head(model, report)
+    return model
 
 
 def _rounded(value: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from minibert.errors import InputError
 from minibert.training.settings import PRECISIONS
 from tasks.run.console import program
-from tasks.settings import INT8
+from tasks.settings import ENGINES, INT8, TORCH
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=8000, help="0 for any free one (default: 8000)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", choices=(*PRECISIONS, INT8), default="auto", help="as of tasks.predict")
+    parser.add_argument("--engine", choices=ENGINES, default=TORCH, help="as of tasks.predict")
     parser.add_argument("--workers", type=int, default=1, help="processes, each with all models (default: 1)")
     parser.add_argument("--batch-tokens", type=int, default=4096, help="about this many in a batch (default: 4096)")
     parser.add_argument("--queue", type=int, default=1024, help="most texts that wait for a model (default: 1024)")

@@ -9,6 +9,7 @@ from typing import Any
 
 from tasks.predict.answerer import Answerer, load
 from tasks.serve.huggingface import MASKS, SPANS, kind_of
+from tasks.settings import TORCH
 
 logger = logging.getLogger(__name__)
 
@@ -16,13 +17,16 @@ _MOST_EXAMPLES = 8
 _LONGEST_EXAMPLE = 2000
 
 
-def load_models(runs: Sequence[str], *, device: str, precision: str) -> dict[str, Answerer]:
+def load_models(runs: Sequence[str], *, device: str, precision: str, engine: str = TORCH) -> dict[str, Answerer]:
     """Loads the models of runs, by :func:`names`.
 
     Raises:
         InputError: one cannot be used.
     """
-    return {name: load(run, device=device, precision=precision) for name, run in zip(names(runs), runs, strict=True)}
+    return {
+        name: load(run, device=device, precision=precision, engine=engine)
+        for name, run in zip(names(runs), runs, strict=True)
+    }
 
 
 def names(runs: Sequence[str]) -> list[str]:

@@ -24,7 +24,6 @@ from minibert.errors import InputError
 from minibert.families import FAMILIES
 from minibert.formats.conversion import convert
 from minibert.formats.source import open_source
-from minibert.heads import mean_of_sequences
 from tools import convert_weights
 
 LABELS = {0: "bad", 1: "fair", 2: "good"}
@@ -70,7 +69,7 @@ def test_logits_and_gradients_are_those_of_the_mean_of_transformers_states(famil
 def test_half_precision_adds_up_in_fp32(dtype: torch.dtype) -> None:
     """A sum of 2,000 ones stays at 256 in bf16, and at 2,000 in fp32."""
     batch = pack([[5] * 2000, [5]])
-    mean = mean_of_sequences(torch.ones(2001, 3, dtype=dtype), batch)
+    mean = batch.mean(torch.ones(2001, 3, dtype=dtype))
     assert mean.dtype == torch.float32
     assert mean.tolist() == [[1.0] * 3] * 2
 

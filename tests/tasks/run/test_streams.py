@@ -20,7 +20,7 @@ from tasks.run.streams import say
 
 # JSON for programs, the help, and the module that all else goes through.
 PRINTING = {"tasks/__main__.py", "tasks/run/streams.py", "tasks/run/console.py", "tools/convert_weights.py"}
-PRINTING |= {"tools/inspect_weights.py"}
+PRINTING |= {"tools/inspect_weights.py", "tools/onnx_example.py"}
 
 
 def fails(error: BaseException) -> Callable[[], None]:
