@@ -73,6 +73,7 @@ ARCHIVES: dict[str, Callable[[], bytes]] = {
     "a backslash": lambda: zipped([("archive/data.pkl", PICKLE), ("archive\\data.pkl", b"x"), *OTHERS]),
     "30,000 records": many_records,
     "nested lists": lambda: of_pickle(b"\x80\x02" + b"]" * 2_000_000 + b"a" * 1_999_999 + b"."),
+    "nested lists in a short pickle": lambda: of_pickle(b"\x80\x02" + b"]" * 60_000 + b"a" * 59_999 + b"."),
     "two million numbers": lambda: of_pickle(b"\x80\x02" + b"N0" * 1_000_000 + b"N."),
     "a huge pickle": lambda: of_pickle(bytes(40 << 20)),
 }
