@@ -1,5 +1,5 @@
-"""Files in ONNX Runtime: every family, head and graph at least once; with ``EXPORT_MATRIX=1`` each with each, which takes
-ten minutes."""
+"""Files in ONNX Runtime: every family, head and graph at least once; with ``EXPORT_MATRIX=1`` each with each, in ten
+minutes."""
 
 import itertools
 import os
