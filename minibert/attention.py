@@ -14,7 +14,7 @@ from torch import Tensor
 
 from minibert.batch import PackedBatch
 from minibert.dropout import drop
-from minibert.grids import Grid, grid_layout
+from minibert.grids import Grid, grid_layout, one_grid
 from minibert.traced import Batch
 
 _forced: str | None = None
@@ -83,9 +83,11 @@ def _grouped(qkv: Tensor, batch: PackedBatch, dropout: float) -> Tensor:
     lengths, several times in the backward pass. With dropout, which that kernel lacks, they serve any
     precision.
     """
-    layout = grid_layout(batch, qkv.shape[2], by_length=True)
     half = qkv.dtype in (torch.bfloat16, torch.float16)
     formula = _attend_by_products if half or dropout else _attend_by_kernel
+    if batch.num_sequences == 1:
+        return formula(one_grid(qkv), dropout)[0].transpose(0, 1)
+    layout = grid_layout(batch, qkv.shape[2], by_length=True)
     return layout.from_grids([formula(grid, dropout) for grid in layout.to_grids(qkv)])
 
 

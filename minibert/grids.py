@@ -54,6 +54,12 @@ class Grid(NamedTuple):
     mask: Tensor
 
 
+def one_grid(qkv: Tensor) -> Grid:
+    """The query, key and value ``(s, 3, H, D)`` of a single sequence as a grid, where they lie."""
+    query, key, value = qkv.permute(1, 2, 0, 3).unsqueeze(1).unbind(0)
+    return Grid(query, key, value, qkv.new_ones((1, 1, 1, len(qkv)), dtype=torch.bool))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RowMap:
     """How N rows become M rows. Each of the N has at most one place among the M that is its own.

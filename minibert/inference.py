@@ -52,6 +52,8 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
     Raises:
         InputError: ``int8`` is not supported here.
     """
+    if getattr(model, "_weights_ready_in", None) == dtype:
+        return model  # such a copy; going through its modules would take as long as a short text
     on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
     if int8 and not (on_cpu and _can_quantize()):
         raise InputError("--precision int8: needs a CPU that multiplies 8-bit integers (VNNI); use auto.")
@@ -68,6 +70,7 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
     ready = copy.deepcopy(model, copies).eval()  # as deepcopy's memo, `copies` replaces these parameters
     if packed:
         _pack(ready, dtype, int8=int8)
+    object.__setattr__(ready, "_weights_ready_in", dtype)
     return ready
 
 

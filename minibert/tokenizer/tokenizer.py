@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ class Tokenizer:
         """The ids of all special tokens."""
         return (self.cls_token_id, self.sep_token_id, self.pad_token_id, self.unk_token_id, self.mask_token_id)
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
         """The number of ids, added tokens included."""
         return max(self._backend.get_vocab(with_added_tokens=True).values()) + 1

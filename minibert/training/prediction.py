@@ -20,8 +20,9 @@ def predict(
     Computes with the copy that :func:`~minibert.inference.for_inference` makes. To call this often, make the copy once
     and pass it as ``model``.
     """
-    model.eval()
     ready = for_inference(model, DTYPES[choose_precision(precision, device)])
+    if ready.training:
+        ready.eval()
     for batch in batches:
         on_device = batch.to(device)
         yield on_device, on_device.output_of(ready)

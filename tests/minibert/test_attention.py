@@ -36,7 +36,7 @@ def masked_softmax_attention(qkv: list[Tensor], lengths: tuple[int, ...]) -> Ten
     return (scores.softmax(-1) @ value).transpose(0, 1)
 
 
-@pytest.mark.parametrize("lengths", [LENGTHS, UNLIKE_LENGTHS])
+@pytest.mark.parametrize("lengths", [LENGTHS, UNLIKE_LENGTHS, (23,)])
 @pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_attention_is_a_block_diagonal_softmax(backend: str, lengths: tuple[int, ...]) -> None:
     batch = pack(ragged_ids(lengths, 50))
@@ -46,7 +46,7 @@ def test_attention_is_a_block_diagonal_softmax(backend: str, lengths: tuple[int,
     assert largest_difference(output, masked_softmax_attention(qkv, lengths)) <= 1e-12
 
 
-@pytest.mark.parametrize("lengths", [LENGTHS, UNLIKE_LENGTHS])
+@pytest.mark.parametrize("lengths", [LENGTHS, UNLIKE_LENGTHS, (23,)])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("backend", [name for name in CPU_BACKENDS if name != "plain"])
 def test_backends_equal_plain_in_values_and_gradients(
