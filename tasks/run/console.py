@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from minibert.errors import InputError, is_out_of_memory
 from minibert.shown import shown
+from tasks.run.processors import set_up_threads
 from tasks.run.streams import safe_streams
 
 # SIGHUP comes when a terminal closes or a connection is lost; Windows has none.
@@ -31,6 +32,7 @@ def program(module: str) -> str:
 def run_main(main: Callable[[], object]) -> None:
     """Runs a command; prints mistakes that a person can correct as one sentence, and exits with status 2."""
     _keep_freed_memory()
+    set_up_threads()
     with safe_streams(), _signals_raise():
         try:
             _check_arguments()

@@ -1,0 +1,39 @@
+"""How many threads compute, and how long they wait for each other; both are read by OpenMP when torch is imported."""
+
+import math
+import os
+from pathlib import Path
+
+_SPINS = 2000
+"""Rounds of libgomp's busy waiting, a few microseconds. By default it waits for milliseconds, in which a thread of a
+busy machine keeps the thread that it waits for from running."""
+
+
+def set_up_threads(groups: Path = Path("/sys/fs/cgroup")) -> None:
+    """Lets threads wait briefly, and starts no more of them than a container may use processors, unless the
+    environment says otherwise.
+
+    Args:
+        groups: where the system keeps the limits of this process's group.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(_SPINS))
+    quota = processor_quota(groups)
+    if quota is not None and quota < (os.cpu_count() or 1):
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, math.floor(quota))))
+
+
+def processor_quota(groups: Path) -> float | None:
+    """How many processors' time the group of this process gets (Linux, cgroup 2 and 1), as of ``docker --cpus``; None
+    where there is no limit."""
+    try:
+        if (file := groups / "cpu.max").is_file():
+            quota, period = file.read_text(encoding="ascii").split()
+        else:
+            quota, period = (
+                (groups / "cpu" / f"cpu.cfs_{name}_us").read_text(encoding="ascii").strip()
+                for name in ("quota", "period")
+            )
+        return None if quota in ("max", "-1") else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
