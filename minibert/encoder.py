@@ -24,8 +24,10 @@ from minibert.config import EncoderConfig
 from minibert.dropout import Dropout
 from minibert.loading import initialise
 
-Rows = Tensor | slice  # of a pack: the numbers of some tokens (N,), or all
-ALL_ROWS = slice(None)
+
+def chosen_rows(x: Tensor, rows: Tensor | None) -> Tensor:
+    """The rows of ``x`` with these numbers ``(N,)``; None chooses all of them, at no cost."""
+    return x if rows is None else x[rows]
 
 
 class Embeddings(nn.Module):
@@ -70,10 +72,10 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)  # query, key and value, one above the other
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, x: Tensor, batch: PackedBatch, rows: Rows = ALL_ROWS) -> Tensor:
+    def forward(self, x: Tensor, batch: PackedBatch, rows: Tensor | None = None) -> Tensor:
         qkv = self.qkv(x).view(len(x), 3, self.num_heads, -1)  # (T, 3, H, D)
         mixed = attend(qkv, batch, self.probs_dropout if self.training else 0.0)  # (T, H, D)
-        return self.output(mixed.reshape(x.shape)[rows])
+        return self.output(chosen_rows(mixed.reshape(x.shape), rows))
 
 
 class FeedForward(nn.Module):
@@ -104,8 +106,8 @@ class Layer(nn.Module):
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.attention_dropout = self.dropout if config.family.attention_output_dropout else nn.Identity()
 
-    def forward(self, x: Tensor, batch: PackedBatch, rows: Rows = ALL_ROWS) -> Tensor:
-        x = self.attention_norm(x[rows] + self.attention_dropout(self.attention(x, batch, rows)))
+    def forward(self, x: Tensor, batch: PackedBatch, rows: Tensor | None = None) -> Tensor:
+        x = self.attention_norm(chosen_rows(x, rows) + self.attention_dropout(self.attention(x, batch, rows)))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
 
@@ -189,7 +191,7 @@ class Encoder(Pretrained):
         hidden_states = [x]
         layers = self.layers()
         for number, layer in enumerate(layers, start=1):
-            wanted = ALL_ROWS if rows is None or number < len(layers) else rows
+            wanted = rows if number == len(layers) else None
             if self.activation_checkpointing and self.training:
                 x = checkpoint(layer, x, batch, wanted, use_reentrant=False)
             else:
