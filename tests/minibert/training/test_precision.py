@@ -1,5 +1,7 @@
 """Devices, number formats and deterministic algorithms."""
 
+import os
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,7 @@ from minibert.training import (
     choose_precision,
     predict,
 )
+from minibert.training.precision import determinism
 
 
 def test_deterministic_algorithms_are_used_only_during_the_run_and_their_cost_is_recorded() -> None:
@@ -28,10 +31,79 @@ def test_deterministic_algorithms_are_used_only_during_the_run_and_their_cost_is
     measured, plain = tiny_model(0.2), tiny_model(0.2)
     records = train(measured, loss=watched, epochs=1, deterministic=True)
     assert records[0]["deterministic_slowdown"] > 0
-    assert all(used[-3:])
+    assert used == [False, True] * 4 + [True] * 3  # measured with and without, then three steps
     assert not torch.are_deterministic_algorithms_enabled()
     train(plain, epochs=1)
     assert torch.equal(weights(measured), weights(plain))  # measuring leaves no trace, and a CPU knows one way only
+
+
+@pytest.mark.parametrize("outer", [True, False])
+@pytest.mark.parametrize("inner", [True, False])
+def test_determinism_is_on_or_off_within_the_block_and_as_before_after_it(outer: bool, inner: bool) -> None:
+    with determinism(outer):
+        with determinism(inner):
+            assert torch.are_deterministic_algorithms_enabled() is inner
+        assert torch.are_deterministic_algorithms_enabled() is outer
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_plain_run_leaves_the_algorithms_as_they_are() -> None:
+    """Here: warned about where they are not deterministic, for all of a person's program."""
+    used: list[tuple[bool, bool]] = []
+
+    def watched(model: nn.Module, batch: LabelledBatch) -> Tensor:
+        used.append(settings())
+        return loss(model, batch)
+
+    def settings() -> tuple[bool, bool]:
+        return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        train(tiny_model(), loss=watched, epochs=1)
+        assert set(used) == {(True, True)}
+        with determinism(True):
+            assert settings() == (True, False)
+        assert settings() == (True, True)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
+    """As PyTorch tells of them; returns the devices that were made the current one."""
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # restored after the test
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    return chosen
+
+
+def test_a_numbered_gpu_becomes_the_current_one(two_gpus: list[torch.device]) -> None:
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    assert two_gpus == [torch.device("cuda:1")]
+    assert choose_device("cuda") == choose_device("auto") == torch.device("cuda")
+    assert len(two_gpus) == 1
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda", "cuda:0"])
+def test_cublas_is_ready_for_a_deterministic_run_before_its_first_product(
+    two_gpus: list[torch.device], name: str
+) -> None:
+    choose_device(name)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+def test_a_cpu_leaves_cublas_alone_and_so_does_a_choice_of_ones_own(
+    two_gpus: list[torch.device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose_device("cpu")
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    choose_device("cuda")
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
 
 
 def test_albert_sums_the_gradients_of_its_shared_layer_in_fp32() -> None:
