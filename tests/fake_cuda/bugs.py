@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minibert import attention, encoder
-from minibert.batch import PackedBatch
 from minibert.training.data import LabelledBatch
 from tasks.ner.task import NerTask
 
@@ -20,13 +19,14 @@ Planted = Callable[[], AbstractContextManager[Any]]
 
 def _bounds(change: Callable[[Tensor], Tensor]) -> Planted:
     """The bounds of the sequences, on the device, are changed."""
-    to = PackedBatch.to
+    to = LabelledBatch.to
 
-    def changed(batch: PackedBatch, device: torch.device) -> PackedBatch:
+    def changed(batch: LabelledBatch, device: torch.device) -> LabelledBatch:
         moved = to(batch, device)
-        return dataclasses.replace(moved, cu_seqlens=change(moved.cu_seqlens))
+        inputs = dataclasses.replace(moved.inputs, cu_seqlens=change(moved.inputs.cu_seqlens))
+        return dataclasses.replace(moved, inputs=inputs)
 
-    return lambda: mock.patch.object(PackedBatch, "to", changed)
+    return lambda: mock.patch.object(LabelledBatch, "to", changed)
 
 
 def _qkv(change: Callable[[Tensor], Tensor]) -> Planted:

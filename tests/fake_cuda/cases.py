@@ -156,7 +156,7 @@ def base_step() -> dict[str, Any]:
 
 
 def _facts(log: Log) -> dict[str, Any]:
-    return {"operators": dict(log.operators), "flash_calls": log.flash_calls}
+    return {"operators": dict(log.operators), "flash_calls": log.flash_calls, "sent": log.sent}
 
 
 def _devices(model: nn.Module) -> list[str]:

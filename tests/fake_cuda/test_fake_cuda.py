@@ -18,7 +18,7 @@ PRECISIONS = ("bf16", "fp16", "fp32")
 OPTIONS = ("r_drop", "several labels", "fgm", "ema", "token budget", "deterministic")
 SYNCHRONISATIONS = ("DataDependentOutputException", "DynamicOutputShapeException")
 # What PyTorch's notes on reproducibility list as never deterministic on CUDA, of what a model might use.
-NOT_DETERMINISTIC = {"scatter_add", "scatter_reduce", "put_", "bincount", "histc", "kthvalue", "median", "nll_loss2d"}
+NOT_DETERMINISTIC = {"put_", "bincount", "histc", "kthvalue", "median", "adaptive_avg_pool2d"}
 REASONS = {
     "bounds on the host": "cum_seq_q is on cpu",
     "bounds of 64 bits": "cum_seq_q is torch.int64",
@@ -27,7 +27,7 @@ REASONS = {
     "strided last dimension": "query has the stride 2 in its last dimension",
     "heads of 12": "query has heads of width 12",
     "heads of 264": "query has heads of width 264",
-    "batch on the host": "convert all Tensors to FakeTensors",
+    "batch on the host": "FakeTensorDeviceMismatchError",
     "rows by a mask": SYNCHRONISATIONS[1],
     "item": SYNCHRONISATIONS[0],
     "length from the device": SYNCHRONISATIONS[0],
@@ -35,8 +35,8 @@ REASONS = {
 }
 GROUPS = {
     "sample": ["train/words/bert/bf16", "predict/words/bert/bf16"],
-    "bugs": [f"bug/{name}" for name in REASONS],
-    "options": [
+    "others": [
+        *(f"bug/{name}" for name in REASONS),
         *(f"option/{name}" for name in OPTIONS), "option/checkpointing", "option/micro-batches", "option/old device",
         "option/narrow heads", "option/out of memory", "option/snapshot and restore", "option/base step",
     ],
@@ -68,21 +68,27 @@ def traced(group: str, case: str) -> dict[str, Any]:
 
 
 def option(name: str) -> dict[str, Any]:
-    result = traced("options", f"option/{name}")
+    result = traced("others", f"option/{name}")
     assert "raised" not in result, result
     return result
 
 
 def assert_on_device(case: str, result: dict[str, Any]) -> None:
-    """It went through without a synchronisation, by flash attention in half precision, and its results are there."""
+    """It went through without a synchronisation, by flash attention in half precision, and its results are there.
+
+    Runs that are deterministic can do all of it.
+    """
     assert "raised" not in result, result
     assert result["flash_calls"] == (0 if case.endswith("fp32") else 2)  # layers
     assert result["devices"] == ["cuda:0"]
+    assert not NOT_DETERMINISTIC & result["operators"].keys()
 
 
 @pytest.mark.parametrize("case", GROUPS["sample"])
 def test_a_run_and_a_prediction_stay_on_the_device(case: str) -> None:
-    assert_on_device(case, traced("sample", case))
+    result = traced("sample", case)
+    assert_on_device(case, result)
+    assert result["sent"] == 1  # ids, positions, types, bounds and targets travel together
 
 
 @pytest.mark.slow
@@ -95,11 +101,6 @@ def test_every_head_stays_on_the_device(family: str, case: str) -> None:
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_stay_on_the_device(name: str) -> None:
     assert option(name)["flash_calls"] == (4 if name == "fgm" else 2)
-
-
-@pytest.mark.slow
-def test_deterministic_runs_use_operators_that_can_be() -> None:
-    assert not NOT_DETERMINISTIC & option("deterministic")["operators"].keys()
 
 
 @pytest.mark.slow
@@ -131,7 +132,7 @@ def test_a_checkpoint_is_copied_to_the_host_and_back() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", REASONS)
 def test_a_planted_bug_is_caught(bug: str) -> None:
-    result = traced("bugs", f"bug/{bug}")
+    result = traced("others", f"bug/{bug}")
     assert "raised" in result, "it went through"
     assert REASONS[bug] in f"{result['raised']}: {result['message']}"
 
@@ -140,4 +141,5 @@ def test_a_planted_bug_is_caught(bug: str) -> None:
 def test_a_step_of_bert_base_launches_few_kernels() -> None:
     """Of 32 short sentences, in bf16; what launches how many is estimated in ``launches.py``."""
     result = option("base step")
-    assert result["total"] <= 864, result["launches"]
+    assert "slice_backward" not in result["launches"]  # of rows that are all rows
+    assert result["total"] <= 811, result["launches"]
