@@ -22,6 +22,7 @@ from minibert.batch import PackedBatch
 from minibert.checkpoint import Pretrained
 from minibert.config import EncoderConfig
 from minibert.dropout import Dropout
+from minibert.linear import Linear
 from minibert.loading import initialise
 
 
@@ -46,7 +47,7 @@ class Embeddings(nn.Module):
         self.task_type_embeddings = nn.Embedding(config.task_type_vocab_size, width) if config.use_task_id else None
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
-        self.projection = nn.Linear(width, config.hidden_size) if config.has_projection else nn.Identity()
+        self.projection = Linear(width, config.hidden_size) if config.has_projection else nn.Identity()
         self.position_offset = config.position_offset
 
     def forward(self, batch: PackedBatch) -> Tensor:
@@ -69,8 +70,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.num_heads = config.num_attention_heads
         self.probs_dropout = config.attention_probs_dropout_prob
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)  # query, key and value, one above the other
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+        self.qkv = Linear(config.hidden_size, 3 * config.hidden_size)  # query, key and value, one above the other
+        self.output = Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, x: Tensor, batch: PackedBatch, rows: Tensor | None = None) -> Tensor:
         qkv = self.qkv(x).view(len(x), 3, self.num_heads, -1)  # (T, 3, H, D)
@@ -83,9 +84,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.intermediate = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.intermediate = Linear(config.hidden_size, config.intermediate_size)
         self.activation = ACTIVATIONS[config.hidden_act]
-        self.output = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.output = Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.output(self.activation(self.intermediate(x)))
@@ -153,7 +154,7 @@ class Encoder(Pretrained):
             nn.ModuleList(Layer(config) for _ in range(config.inner_group_num)) for _ in range(config.num_hidden_groups)
         )
         pools = add_pooling_layer and config.family.has_pooler
-        self.pooler = nn.Linear(config.hidden_size, config.hidden_size) if pools else None
+        self.pooler = Linear(config.hidden_size, config.hidden_size) if pools else None
         initialise(self, config)
 
     def layers(self) -> list[Layer]:
