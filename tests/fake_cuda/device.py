@@ -15,9 +15,13 @@ import torch
 from fake_cuda.guard import Unavailable
 from fake_cuda.launches import launches_of
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
+
+try:
+    from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+except ImportError as error:
+    raise Unavailable(f"this PyTorch has other names: {error}") from error
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -33,7 +37,7 @@ class Log(TorchDispatchMode):
         operators: how often each operator took or gave a tensor on the device.
         launches: of kernels, estimated, by operator.
         flash_calls: forward passes of flash attention.
-        sent: copies from the host.
+        sent: copies between host and device.
     """
 
     def __init__(self) -> None:

@@ -62,7 +62,7 @@ def load_guard() -> None:
     """Loads the guard and the hooks, compiled at the first time (seconds) and kept in the folder for temporary files.
 
     Raises:
-        Unavailable: there is no g++, or it cannot compile against this PyTorch.
+        Unavailable: there is no g++, or this PyTorch is another one than the source above is for.
     """
     assert "torch" not in sys.modules, "PyTorch has asked for its CUDA hooks already"
     spec = importlib.util.find_spec("torch")
@@ -78,7 +78,10 @@ def load_guard() -> None:
     compiled = _own_folder() / f"{key}.so"
     if not compiled.exists():
         _compile(torch, compiled)
-    ctypes.CDLL(str(compiled))
+    try:
+        ctypes.CDLL(str(compiled))
+    except OSError as error:
+        raise Unavailable(f"what g++ has compiled does not fit this PyTorch: {error}") from error
 
 
 def _own_folder() -> Path:
