@@ -3,15 +3,18 @@
 Shapes in this project: B sequences, T tokens in total, C hidden width, H heads, D head width.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 IntSequence = Sequence[int] | npt.NDArray[np.integer]
+_ALIGNMENT = 16  # bytes: no type of numbers has more
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,13 +58,13 @@ class PackedBatch:
 
     def to(self, device: torch.device | str) -> "PackedBatch":
         """The same batch on ``device``."""
-        return PackedBatch(
-            input_ids=to_device(self.input_ids, device),
-            position_ids=to_device(self.position_ids, device),
-            token_type_ids=to_device(self.token_type_ids, device),
-            cu_seqlens=to_device(self.cu_seqlens, device),
-            lengths=self.lengths,
-        )
+        moved: dict[str, Any] = all_to_device(self.tensors(), device)
+        return replace(self, **moved)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a copy to another device has to move, by attribute."""
+        names = ("input_ids", "position_ids", "token_type_ids", "cu_seqlens")
+        return {name: getattr(self, name) for name in names}
 
     def mean(self, x: Tensor) -> Tensor:
         """The mean over the tokens of each sequence, summed in fp32 or better: ``(T, C)`` -> ``(B, C)``."""
@@ -85,6 +88,28 @@ def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
     if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def all_to_device(tensors: Mapping[str, Tensor], device: torch.device | str) -> dict[str, Tensor]:
+    """``tensors`` on ``device``. From the CPU to CUDA they travel as one: a small copy takes as long as a large one."""
+    if torch.device(device).type != "cuda" or any(tensor.device.type != "cpu" for tensor in tensors.values()):
+        return {name: tensor.to(device) for name, tensor in tensors.items()}
+    return unjoined(to_device(joined(tensors), device), tensors)
+
+
+def joined(tensors: Mapping[str, Tensor]) -> Tensor:
+    """The bytes of all ``tensors``, one after the other."""
+    parts = [tensor.contiguous().flatten().view(torch.uint8) for tensor in tensors.values()]
+    return torch.cat([F.pad(part, (0, -len(part) % _ALIGNMENT)) for part in parts])
+
+
+def unjoined(joined: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose bytes :func:`joined` has put together, as views; ``like`` has their shapes and types."""
+    parts = joined.split([-(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT for tensor in like.values()])
+    return {
+        name: part[: tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        for (name, tensor), part in zip(like.items(), parts, strict=True)
+    }
 
 
 def pack(sequences: Sequence[IntSequence], token_type_ids: Sequence[IntSequence] | None = None) -> PackedBatch:

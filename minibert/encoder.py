@@ -21,11 +21,14 @@ from minibert.attention import attend
 from minibert.checkpoint import Pretrained
 from minibert.config import EncoderConfig
 from minibert.dropout import Dropout
+from minibert.linear import Linear
 from minibert.loading import initialise
 from minibert.traced import Batch
 
-Rows = Tensor | slice  # of a pack: the numbers of some tokens (N,), or all
-ALL_ROWS = slice(None)
+
+def chosen_rows(x: Tensor, rows: Tensor | None) -> Tensor:
+    """The rows of ``x`` with these numbers ``(N,)``; None chooses all of them, at no cost."""
+    return x if rows is None else x[rows]
 
 
 class Embeddings(nn.Module):
@@ -44,7 +47,7 @@ class Embeddings(nn.Module):
         self.task_type_embeddings = nn.Embedding(config.task_type_vocab_size, width) if config.use_task_id else None
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
-        self.projection = nn.Linear(width, config.hidden_size) if config.has_projection else nn.Identity()
+        self.projection = Linear(width, config.hidden_size) if config.has_projection else nn.Identity()
         self.position_offset = config.position_offset
 
     def forward(self, batch: Batch) -> Tensor:
@@ -67,13 +70,13 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.num_heads = config.num_attention_heads
         self.probs_dropout = config.attention_probs_dropout_prob
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)  # query, key and value, one above the other
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+        self.qkv = Linear(config.hidden_size, 3 * config.hidden_size)  # query, key and value, one above the other
+        self.output = Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, x: Tensor, batch: Batch, rows: Rows = ALL_ROWS) -> Tensor:
+    def forward(self, x: Tensor, batch: Batch, rows: Tensor | None = None) -> Tensor:
         qkv = self.qkv(x).unflatten(1, (3, self.num_heads, -1))  # (T, 3, H, D)
         mixed = attend(qkv, batch, self.probs_dropout if self.training else 0.0)  # (T, H, D)
-        return self.output(mixed.reshape(x.shape)[rows])
+        return self.output(chosen_rows(mixed.reshape(x.shape), rows))
 
 
 class FeedForward(nn.Module):
@@ -81,9 +84,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.intermediate = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.intermediate = Linear(config.hidden_size, config.intermediate_size)
         self.activation = ACTIVATIONS[config.hidden_act]
-        self.output = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.output = Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.output(self.activation(self.intermediate(x)))
@@ -104,8 +107,8 @@ class Layer(nn.Module):
         self.dropout = Dropout(config.hidden_dropout_prob)
         self.attention_dropout = self.dropout if config.family.attention_output_dropout else nn.Identity()
 
-    def forward(self, x: Tensor, batch: Batch, rows: Rows = ALL_ROWS) -> Tensor:
-        x = self.attention_norm(x[rows] + self.attention_dropout(self.attention(x, batch, rows)))
+    def forward(self, x: Tensor, batch: Batch, rows: Tensor | None = None) -> Tensor:
+        x = self.attention_norm(chosen_rows(x, rows) + self.attention_dropout(self.attention(x, batch, rows)))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
 
@@ -151,7 +154,7 @@ class Encoder(Pretrained):
             nn.ModuleList(Layer(config) for _ in range(config.inner_group_num)) for _ in range(config.num_hidden_groups)
         )
         pools = add_pooling_layer and config.family.has_pooler
-        self.pooler = nn.Linear(config.hidden_size, config.hidden_size) if pools else None
+        self.pooler = Linear(config.hidden_size, config.hidden_size) if pools else None
         initialise(self, config)
 
     def layers(self) -> list[Layer]:
@@ -187,7 +190,7 @@ class Encoder(Pretrained):
         hidden_states = [x]
         layers = self.layers()
         for number, layer in enumerate(layers, start=1):
-            wanted = ALL_ROWS if rows is None or number < len(layers) else rows
+            wanted = rows if number == len(layers) else None
             if self.activation_checkpointing and self.training:
                 x = checkpoint(layer, x, batch, wanted, use_reentrant=False)
             else:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from minibert.batch import IntSequence, PackedBatch, to_device
+from minibert.batch import IntSequence, PackedBatch, all_to_device
 
 Example = TypeVar("Example")
 
@@ -52,17 +52,11 @@ class LabelledBatch:
 
     def to(self, device: torch.device) -> "LabelledBatch":
         """The same batch on ``device``."""
-
-        def moved(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else to_device(tensor, device)
-
-        return dataclasses.replace(
-            self,
-            inputs=self.inputs.to(device),
-            targets=to_device(self.targets, device),
-            positions=moved(self.positions),
-            target_positions=moved(self.target_positions),
-        )
+        own = {"targets": self.targets, "positions": self.positions, "target_positions": self.target_positions}
+        given = {name: tensor for name, tensor in own.items() if tensor is not None}
+        moved: dict[str, Any] = all_to_device({**self.inputs.tensors(), **given}, device)
+        inputs = {name: moved.pop(name) for name in self.inputs.tensors()}
+        return dataclasses.replace(self, inputs=dataclasses.replace(self.inputs, **inputs), **moved)
 
     def output_of(self, module: nn.Module) -> Any:
         """The output of a model, or of its wrapper for several processes, for this batch."""

@@ -166,7 +166,7 @@ class Trainer:
         """
         settings = self.settings
         with (
-            determinism(settings.deterministic),
+            determinism(True) if settings.deterministic else contextlib.nullcontext(),
             activation_checkpointing(self.model, settings.activation_checkpointing),
             self._saver.signals,
         ):

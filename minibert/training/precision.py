@@ -18,11 +18,13 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 def choose_device(name: str = "auto") -> torch.device:
     """The device of that name; ``auto`` is CUDA if available, else the CPU.
 
+    A CUDA device with a number becomes the current one: pinned memory, and questions about bf16, belong to that one.
+
     Raises:
         InputError: there is no such device.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -31,6 +33,10 @@ def choose_device(name: str = "auto") -> torch.device:
         raise InputError(f"--device {name}: minibert runs on cpu and cuda.")
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         raise InputError(f"--device {name}: no such CUDA device here; use --device cpu.")
+    if device.type == "cuda":
+        _fix_workspace_of_cublas()  # a deterministic run may come after others
+        if device.index is not None:
+            torch.cuda.set_device(device)
     return device
 
 
@@ -56,8 +62,8 @@ def choose_precision(name: str, device: torch.device) -> str:
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The context for a forward pass in ``precision`` (fp32, bf16 or fp16); weights stay fp32.
 
-    Without a cache, weights are cast at each use. With one cast copy, the gradients of ALBERT's shared layers would add
-    up in half precision. Other weights are used once per pass, so this costs nothing.
+    Without a cache, weights are cast at each use, but for those of :func:`~minibert.linear.weights_cast_once`. With one
+    copy cast by autocast, the gradients of ALBERT's shared layers would add up in half precision.
     """
     half = precision != "fp32"
     return torch.autocast(device.type, dtype=DTYPES[precision if half else "bf16"], enabled=half, cache_enabled=False)
@@ -65,20 +71,24 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 @contextlib.contextmanager
 def determinism(on: bool) -> Iterator[None]:
-    """Within the block, if ``on``, torch uses only deterministic algorithms, or raises."""
-    if not on:
-        yield
-        return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first call
+    """Within the block, torch uses only deterministic algorithms, or raises; if not ``on``, it uses the fastest."""
+    if on:
+        _fix_workspace_of_cublas()
     options: Any = torch.utils.deterministic
-    before, fills = torch.are_deterministic_algorithms_enabled(), options.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
+    before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = options.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(on)
     options.fill_uninitialized_memory = False  # a debugging aid that costs time
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before, warn_only=warns)
         options.fill_uninitialized_memory = fills
+
+
+def _fix_workspace_of_cublas() -> None:
+    """Lets cuBLAS be deterministic. It reads this at its first product."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def cost_of_determinism(work: Callable[[], object], device: torch.device, *, repeats: int = 3) -> float:

@@ -14,10 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from minibert.encoder import Encoder
 from minibert.errors import InputError, is_out_of_memory
+from minibert.linear import weights_cast_once
 from minibert.training import distributed
 from minibert.training.checks import check_finite
 from minibert.training.data import Examples, LabelledBatch
-from minibert.training.precision import autocast
+from minibert.training.precision import DTYPES, autocast
 from minibert.training.regularisation import adversarial_embeddings
 from minibert.training.settings import TrainingSettings
 from minibert.training.state import Progress, RunState
@@ -169,11 +170,12 @@ class OptimizerStep:
         batches = [dataclasses.replace(batch, targets_per_sequence=num_targets / len(indices)) for batch in batches]
         # DistributedDataParallel takes the mean over processes, but the loss is a sum.
         scale = weight * distributed.world_size() / max(1.0, num_targets)
-        loss_sum = weight * self._backward(batches, scale)
-        if self._settings.fgm is not None:
-            encoder = cast(Encoder, self._state.model.encoder)
-            with adversarial_embeddings(encoder.embeddings.word_embeddings.weight, self._settings.fgm):
-                self._backward(batches, scale)
+        with self._weights_in_precision():
+            loss_sum = weight * self._backward(batches, scale)
+            if self._settings.fgm is not None:
+                encoder = cast(Encoder, self._state.model.encoder)
+                with adversarial_embeddings(encoder.embeddings.word_embeddings.weight, self._settings.fgm):
+                    self._backward(batches, scale)
         return StepResult(
             loss_and_norm=torch.stack([loss_sum, torch.zeros_like(loss_sum)]),
             num_targets=int(num_targets),
@@ -192,6 +194,11 @@ class OptimizerStep:
                 state.scaler.scale(objective * scale).backward()
             loss_sum += batch_loss.detach()
         return loss_sum
+
+    def _weights_in_precision(self) -> contextlib.AbstractContextManager[None]:
+        if self._precision == "fp32":
+            return contextlib.nullcontext()
+        return weights_cast_once(self._state.model, DTYPES[self._precision])
 
     def _without_exchange(self) -> contextlib.AbstractContextManager[None]:
         """Within it, gradients stay in this process; a later backward pass exchanges them."""

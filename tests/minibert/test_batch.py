@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from minibert.batch import PackedBatch, from_padded, pack
+from minibert.batch import PackedBatch, from_padded, joined, pack, unjoined
 
 ids = st.integers(min_value=0, max_value=2**31)
 sequences = st.lists(st.lists(ids, min_size=1, max_size=9), min_size=1, max_size=7)
@@ -86,3 +86,28 @@ def test_from_padded_refuses_a_row_without_a_real_token() -> None:
 def test_from_padded_refuses_a_mask_of_other_rows() -> None:
     with pytest.raises(ValueError, match=r"."):
         from_padded(torch.ones(2, 3, dtype=torch.long), torch.ones(3, 3))
+
+
+def test_tensors_of_all_types_travel_as_one_and_arrive_unchanged() -> None:
+    """Also those whose bytes would not be aligned, and empty ones."""
+    tensors = {
+        "bytes": torch.tensor([1, 2, 3], dtype=torch.uint8),
+        "ids": torch.tensor([2**40, -1]),
+        "none": torch.zeros(0, dtype=torch.int64),
+        "bounds": torch.tensor([0, 3, 7], dtype=torch.int32),
+        "table": torch.randn(3, 2)[:, :1],
+        "scalar": torch.tensor(0.1, dtype=torch.float64),
+    }
+    together = joined(tensors)
+    arrived = unjoined(together, tensors)
+    assert list(arrived) == list(tensors)
+    for name, tensor in tensors.items():
+        assert arrived[name].dtype == tensor.dtype
+        assert torch.equal(arrived[name], tensor)
+        assert arrived[name].untyped_storage().data_ptr() == together.untyped_storage().data_ptr()
+
+
+def test_a_batch_that_stays_on_the_cpu_is_not_copied() -> None:
+    batch = pack([[1, 2], [3]])
+    moved = batch.to("cpu")
+    assert all(tensor is moved.tensors()[name] for name, tensor in batch.tensors().items())

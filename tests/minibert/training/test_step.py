@@ -92,7 +92,19 @@ def test_a_nan_or_infinite_value_names_the_lines_of_its_step(bad: str) -> None:
     assert f"It comes from the examples at lines {lines}." in str(caught.value)
 
 
-def test_out_of_memory_halves_the_micro_batch_and_makes_the_same_steps(caplog: pytest.LogCaptureFixture) -> None:
+OUT_OF_MEMORY = {
+    "allocator": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+    "kernel": torch.AcceleratorError("CUDA error: out of memory"),
+    "cuBLAS": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    "CPU": RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: 8 bytes."),
+    "Python": MemoryError(),
+}
+
+
+@pytest.mark.parametrize("which", OUT_OF_MEMORY)
+def test_out_of_memory_halves_the_micro_batch_and_makes_the_same_steps(
+    which: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """A device on which 8 sequences fail, 4 the second time, with a gradient already there, and 2 go on to the end."""
     sizes: list[int] = []
 
@@ -100,7 +112,7 @@ def test_out_of_memory_halves_the_micro_batch_and_makes_the_same_steps(caplog: p
         sizes.append(batch.inputs.num_sequences)
         value = loss(model, batch)
         if sizes[-1] == 8 or (sizes.count(4) == 2 and sizes[-1] == 4):
-            raise torch.OutOfMemoryError
+            raise OUT_OF_MEMORY[which]
         return value
 
     ours, whole = tiny_model().double(), tiny_model().double()
@@ -120,6 +132,15 @@ def test_out_of_memory_with_a_single_sequence_is_an_error() -> None:
 
     with pytest.raises(InputError, match="out of memory with micro-batches of 1: give a smaller --max-length or model"):
         train(tiny_model(), loss=no_device)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), torch.AcceleratorError("CUDA error: device assert")])
+def test_other_errors_of_a_device_are_not_taken_for_a_lack_of_memory(error: RuntimeError) -> None:
+    def failing(model: nn.Module, batch: LabelledBatch) -> Tensor:
+        raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        train(tiny_model(), loss=failing)
 
 
 def test_a_step_without_any_target_changes_no_gradient() -> None:
