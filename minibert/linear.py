@@ -24,22 +24,28 @@ class Linear(nn.Linear):
         if self.cast_weights is None:
             return super().forward(x)
         weight, bias = self.cast_weights
-        return cast(Tensor, _CastLinear.apply(x.to(weight.dtype), self.weight, self.bias, weight, bias))
+        return cast(Tensor, _CastLinear.apply(x, self.weight, self.bias, weight, bias))
 
 
 class _CastLinear(torch.autograd.Function):
-    """Computes with copies of a weight ``(C', C)`` and a bias ``(C',)`` in half precision. The originals get their
-    gradients in fp32, so that those of several uses (ALBERT) add up in fp32."""
+    """Computes with copies of a weight ``(C', C)`` and a bias ``(C',)`` in half precision.
+
+    The originals get their gradients in fp32, so that those of several uses (ALBERT) add up in fp32. An input
+    ``(T, C)`` gets one of its own type.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, cast_weight: Tensor, cast_bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, cast_weight)
-        return nn.functional.linear(x, cast_weight, cast_bias)
+        cast_x = x.to(cast_weight.dtype)
+        ctx.save_for_backward(cast_x, cast_weight)
+        ctx.product = _product_in_fp32 if x.dtype == torch.float32 else torch.mm
+        return nn.functional.linear(cast_x, cast_weight, cast_bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         x, weight = ctx.saved_tensors
-        return gradient @ weight, _product_in_fp32(gradient.t(), x), gradient.sum(0, dtype=torch.float32), None, None
+        of_weight, of_bias = _product_in_fp32(gradient.t(), x), gradient.sum(0, dtype=torch.float32)
+        return ctx.product(gradient, weight), of_weight, of_bias, None, None
 
 
 def _product_in_fp32(a: Tensor, b: Tensor) -> Tensor:

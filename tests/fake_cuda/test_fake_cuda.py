@@ -142,4 +142,4 @@ def test_a_step_of_bert_base_launches_few_kernels() -> None:
     """Of 32 short sentences, in bf16; what launches how many is estimated in ``launches.py``."""
     result = option("base step")
     assert "slice_backward" not in result["launches"]  # of rows that are all rows
-    assert result["total"] <= 624, result["launches"]
+    assert result["total"] <= 600, result["launches"]
