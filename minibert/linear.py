@@ -30,8 +30,8 @@ class Linear(nn.Linear):
 class _CastLinear(torch.autograd.Function):
     """Computes with copies of a weight ``(C', C)`` and a bias ``(C',)`` in half precision.
 
-    The originals get their gradients in fp32, so that those of several uses (ALBERT) add up in fp32. An input ``(T, C)``
-    gets one of its own type.
+    The originals get their gradients in fp32, so that those of several uses (ALBERT) add up in fp32. An input
+    ``(T, C)`` gets one of its own type.
     """
 
     @staticmethod
