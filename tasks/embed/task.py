@@ -59,8 +59,7 @@ class EmbedTask(Task[str, PlainExample, Vector]):
         room = (self.settings.max_length or config.max_length) - tokenizer.num_special_tokens()
         examples = []
         notes: Counter[str] = Counter()
-        for text in items:
-            ids = tokenizer.encode(text).ids
+        for ids in tokenizer.encode_batch(items):
             lost = max(0, len(ids) - room)
             whole, _ = tokenizer.with_special_tokens(ids[:room])
             notes.update(cut_texts=lost > 0, cut_tokens=lost, unknown_tokens=whole.count(tokenizer.unk_token_id))
