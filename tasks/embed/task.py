@@ -62,7 +62,9 @@ class EmbedTask(Task[str, PlainExample, Vector]):
         for ids in tokenizer.encode_batch(items):
             lost = max(0, len(ids) - room)
             whole, _ = tokenizer.with_special_tokens(ids[:room])
-            notes.update(cut_texts=lost > 0, cut_tokens=lost, unknown_tokens=whole.count(tokenizer.unk_token_id))
+            notes["cut_texts"] += lost > 0
+            notes["cut_tokens"] += lost
+            notes["unknown_tokens"] += whole.count(tokenizer.unk_token_id)
             examples.append(PlainExample(np.array(whole, np.int32), 0, 0))
         return Encoded(examples=examples, counts=[1] * len(examples), notes=notes)
 

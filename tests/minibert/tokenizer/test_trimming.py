@@ -75,7 +75,7 @@ def check(tokenizer: Tokenizer, corpus: Sequence[str], texts: Sequence[str]) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10**6),
     corpus=st.lists(st.text(ALPHABET, max_size=20), min_size=1, max_size=6),
