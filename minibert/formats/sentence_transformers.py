@@ -25,7 +25,7 @@ class SentenceSettings:
             name just one.
         normalize: whether vectors have length 1.
         max_length: tokens of a text at most, special tokens included; None for as many as the model takes.
-        others: the modules that come after these, and that minibert does not have.
+        others: the modules that minibert does not have.
     """
 
     pooling: str | None

@@ -56,7 +56,7 @@ class EmbedTask(Task[str, PlainExample, Vector]):
 
     def encode(self, items: Sequence[str], tokenizer: Tokenizer, config: EncoderConfig) -> Encoded[PlainExample]:
         """The notes count unknown tokens, texts that were cut to fit, and the tokens cut off."""
-        room = (self.settings.max_length or config.max_length) - tokenizer.num_special_tokens()
+        room = max(0, (self.settings.max_length or config.max_length) - tokenizer.num_special_tokens())
         examples = []
         notes: Counter[str] = Counter()
         for ids in tokenizer.encode_batch(items):

@@ -127,9 +127,11 @@ def test_a_folder_of_sentence_transformers_says_how(
 def test_the_length_of_newer_folders_is_the_tokenizers(tmp_path: Path) -> None:
     folder = make_sentence_transformer(tmp_path, MEAN)
     settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    for length, read in ((9, 9), (10**30, 40)):
+    for length, read in ((9, 9), (10**30, 40), (1, 1)):
         (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "model_max_length": length}))
-        assert load(str(folder), device="cpu").settings.max_length == read
+        embed = load(str(folder), device="cpu")
+        assert embed.settings.max_length == read
+    assert np.array_equal(embed("Ann saw Bob"), embed(""))  # the special tokens alone
 
 
 @pytest.mark.parametrize(
