@@ -18,7 +18,7 @@ from minibert.files import read_json_object, write_atomically, write_json
 from minibert.formats.huggingface import family_of, name_table, open_weights
 from minibert.formats.names import Readers, check_layers, from_parameters, shorten
 from minibert.formats.other_tools import FOREIGN, foreign_names
-from minibert.formats.sentence_transformers import mean_pooling
+from minibert.formats.sentence_transformers import MEAN, SentenceSettings, sentence_settings
 from minibert.hub import resolve
 from minibert.loading import LoadReport, build_model
 from minibert.tokenizer import Tokenizer
@@ -131,7 +131,17 @@ class Checkpoint:
         """
         if self.has_head(_MEAN_HEAD):
             return True
-        return mean_pooling(self.folder) and not any("pooler." in name for name in self.tensors)
+        settings = self.sentence_settings
+        return settings is not None and settings.pooling == MEAN and not any("pooler." in name for name in self.tensors)
+
+    @cached_property
+    def sentence_settings(self) -> SentenceSettings | None:
+        """How a folder of sentence-transformers makes a text's vector; None for any other folder.
+
+        Raises:
+            InputError: a settings file of sentence-transformers cannot be read.
+        """
+        return sentence_settings(self.folder)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

@@ -26,6 +26,7 @@ TOOLS = {
     "convert": Tool("tools.convert_weights", "Convert a checkpoint between Hugging Face, Google and fairseq formats."),
     "export": Tool("tools.export", "Export a run as ONNX or torch.export graphs for other run times."),
     "inspect": Tool("tools.inspect_weights", "List the tensors of a checkpoint, or compare two checkpoints."),
+    "trim_vocabulary": Tool("tools.trim_vocabulary", "Cut a model's vocabulary to what a corpus needs."),
     "train_tokenizer": Tool("tools.train_tokenizer", "Train a tokenizer on plain text, for pre-training."),
 }
 

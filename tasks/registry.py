@@ -63,6 +63,11 @@ COMMANDS = {
         check="tasks.predict.arguments:check_arguments",
         about="Answer from a trained run: one JSON line for each input.",
     ),
+    "embed": CommandEntry(
+        "tasks.embed.command:main",
+        check="tasks.embed.arguments:check_arguments",
+        about="Write the vector of each text, as sentence-transformers does.",
+    ),
     "serve": CommandEntry(
         "tasks.serve.command:main",
         check="tasks.serve.arguments:check_arguments",

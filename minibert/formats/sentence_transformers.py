@@ -1,32 +1,83 @@
 """What a folder of sentence-transformers says beside the encoder's own files: how a text's vector is made."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from minibert.errors import InputError
 from minibert.files import read_json_object
 
 MODULES = "modules.json"
+MEAN, FIRST = "mean", "first"
+POOLINGS = (MEAN, FIRST)
+_KNOWN = ("Transformer", "Pooling", "Normalize")
+_OWN_NAMES = {"mean_tokens": MEAN, "cls_token": FIRST, "cls": FIRST}  # of sentence-transformers' poolings
 
 
-def mean_pooling(folder: Path) -> bool:
-    """Whether ``modules.json`` names a pooling that takes the mean of all tokens, and nothing else.
+@dataclass(frozen=True, kw_only=True)
+class SentenceSettings:
+    """How a folder makes a text's vector.
+
+    Attributes:
+        pooling: :data:`MEAN` of all tokens, :data:`FIRST` token, or what else the folder names; None where it does not
+            name just one.
+        normalize: whether vectors have length 1.
+        max_length: tokens of a text at most, special tokens included; None for as many as the model takes.
+        others: the modules that minibert does not have.
+    """
+
+    pooling: str | None
+    normalize: bool = False
+    max_length: int | None = None
+    others: tuple[str, ...] = ()
+
+
+def sentence_settings(folder: Path) -> SentenceSettings | None:
+    """What a folder says; None where it has no ``modules.json``.
 
     Raises:
-        InputError: the file, or the settings of its pooling, cannot be read.
+        InputError: one of its settings files cannot be read.
     """
     path = folder / MODULES
     if not path.is_file():
-        return False
+        return None
     try:
         modules = json.loads(path.read_text(encoding="utf-8"))
-        poolings = [str(module["path"]) for module in modules if str(module["type"]).endswith(".Pooling")]
+        named = [(str(module["type"]).rpartition(".")[2], str(module["path"])) for module in modules]
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
             f"{path}: does not list the modules of sentence-transformers; remove the file to have the encoder alone."
         ) from None
-    if len(poolings) != 1 or Path(poolings[0]).name != poolings[0]:
-        return False
-    settings = read_json_object(folder / poolings[0] / "config.json")
-    modes = [name for name, value in settings.items() if name.startswith("pooling_mode_") and value is True]
-    return modes == ["pooling_mode_mean_tokens"] or settings.get("pooling_mode") == "mean"
+    kinds = [kind for kind, _ in named]
+    poolings = [place for kind, place in named if kind == "Pooling"]
+    is_single = len(poolings) == 1 and Path(poolings[0]).name == poolings[0]
+    return SentenceSettings(
+        pooling=_pooling(read_json_object(folder / poolings[0] / "config.json")) if is_single else None,
+        normalize="Normalize" in kinds,
+        max_length=_max_length(folder),
+        others=tuple(kind for kind in kinds if kind not in _KNOWN),
+    )
+
+
+def _pooling(settings: Mapping[str, Any]) -> str | None:
+    """The only pooling that is switched on, in the form of today's versions or of older ones."""
+    modes = [
+        name.removeprefix("pooling_mode_") for name, value in settings.items() if value is True and "_mode_" in name
+    ]
+    if isinstance(mode := settings.get("pooling_mode"), str):
+        modes = [mode]
+    return _OWN_NAMES.get(modes[0], modes[0]) if len(modes) == 1 else None
+
+
+def _max_length(folder: Path) -> int | None:
+    """As older versions write it, else that of the tokenizer, as newer ones do."""
+    for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
+        path = folder / name
+        length = read_json_object(path).get(key) if path.is_file() else None
+        if type(length) is int and length < 1:
+            raise InputError(f"{path}: {key} is {length}; it must be 1 or more.")
+        if type(length) is int:
+            return length
+    return None

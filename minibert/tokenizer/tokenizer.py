@@ -3,6 +3,7 @@
 The ``tokenizers`` library does the work.
 """
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +32,7 @@ from minibert.tokenizer.files import (
     special_token_ids,
 )
 from minibert.tokenizer.training import train_byte_level, train_unigram, train_wordpiece
+from minibert.tokenizer.trimming import pieces_before_unknown, trimmed
 
 # Embeddings may be padded to a multiple of 8, 64 or 128 rows, for speed on GPUs.
 _MAX_PADDING_ROWS = 128
@@ -175,6 +177,11 @@ class Tokenizer:
             encoding = self._backend.encode(text, add_special_tokens=False)
         return Pieces(encoding.ids, [(start + text[start:end].startswith(" "), end) for start, end in encoding.offsets])
 
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of running texts, as :meth:`encode` gives them, computed on all cores."""
+        with refusing_panics():
+            return [encoding.ids for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=False)]
+
     def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[WordPieces]:
         """Tokenizes sentences of words (or of characters), keeping track of each word's first token.
 
@@ -234,6 +241,30 @@ class Tokenizer:
     def num_special_tokens(self, *, pair: bool = False) -> int:
         """The number of tokens that :meth:`with_special_tokens` adds."""
         return len(self.with_special_tokens([], [] if pair else None)[0])
+
+    def trimmed(self, keep: Iterable[int]) -> tuple["Tokenizer", list[int]]:
+        """A tokenizer with fewer pieces, which cuts texts of those that are left as this one does.
+
+        Args:
+            keep: the ids to keep. Those of special and added tokens are kept, too, and what else
+                :mod:`minibert.tokenizer.trimming` needs.
+
+        Returns:
+            The tokenizer, and the id here of each of its ids, in rising order.
+        """
+        description, old_ids = trimmed(json.loads(self._backend.to_str()), {*keep, *self.all_special_ids})
+        return Tokenizer(Backend.from_str(json.dumps(description)), self.special_tokens), old_ids
+
+    def pieces_before_unknown(self, texts: Iterable[str]) -> set[int]:
+        """The ids of the pieces that WordPiece finds in the words of texts before one that is unknown; a trimmed
+        tokenizer needs them to find the same words unknown. None for the other kinds, which need nothing."""
+        description = json.loads(self._backend.to_str())
+        if description["model"]["type"] != "WordPiece":
+            return set()
+        normalizer, splitter = self._backend.normalizer, self._backend.pre_tokenizer
+        normal = (text if normalizer is None else normalizer.normalize_str(text) for text in texts)
+        words = {word for text in normal for word, _ in (splitter.pre_tokenize_str(text) if splitter else [(text, ())])}
+        return {index for word in words for index in pieces_before_unknown(description, word)}
 
     @classmethod
     def train(

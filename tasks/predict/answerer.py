@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, overload
 
+import numpy as np
+
 from minibert.errors import InputError
 from tasks.predict.chunks import chunks
 from tasks.predict.loading import load_predictor
@@ -184,7 +186,7 @@ def with_input(fields: Mapping[str, Any], answer: Mapping[str, Any]) -> Answer:
     for name, value in fields.items():
         if name not in answer:
             passed[name] = value
-        elif answer[name] != value:
+        elif isinstance(answer[name], np.ndarray) or answer[name] != value:  # no input is an array
             new = f"input_{name}"
             while new in taken:
                 new = f"input_{new}"

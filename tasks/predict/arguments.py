@@ -20,16 +20,23 @@ def parser() -> ArgumentParser:
         description="Answers from a trained run: one JSON line for each input, in the input's order.",
     )
     parser.add_argument("run", metavar="RUN", help="run folder, or a fine-tuned checkpoint's folder or hub name")
-    parser.add_argument(
-        "file", metavar="FILE", nargs="?", default="-",
-        help="text (an input a line), JSON, CSV, TSV, parquet, Arrow, a folder; also .gz, .zip; - is standard input",
-    )  # fmt: skip
-    _add_input_options(parser)
+    add_input_options(parser)
     _add_answer_options(parser)
+    add_device_options(parser, precision="auto")
+    return parser
+
+
+def add_device_options(parser: ArgumentParser, *, precision: str) -> None:
+    """Where and how to compute.
+
+    Args:
+        parser: to add to.
+        precision: the default.
+    """
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
-        "--precision", choices=(*PRECISIONS, INT8), default="auto",
-        help="int8: on a CPU, in 8-bit integers, which is faster and a little less exact (default: auto)",
+        "--precision", choices=(*PRECISIONS, INT8), default=precision,
+        help="int8: on a CPU, in 8-bit integers, which is faster and a little less exact (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--engine", choices=ENGINES, default=TORCH,
@@ -39,10 +46,14 @@ def parser() -> ArgumentParser:
         "--batch-tokens", type=int, metavar="N",
         help="tokens in a batch at most; fewer take less memory (default: what is fastest on the device)",
     )  # fmt: skip
-    return parser
 
 
-def _add_input_options(parser: ArgumentParser) -> None:
+def add_input_options(parser: ArgumentParser) -> None:
+    """The file of the inputs, and how to read it."""
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", default="-",
+        help="text (an input a line), JSON, CSV, TSV, parquet, Arrow, a folder; also .gz, .zip; - is standard input",
+    )  # fmt: skip
     parser.add_argument(
         "--format", choices=FORMATS, default="auto", help="of the input (default: by ending and content)"
     )

@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import itertools
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,15 +17,12 @@ from minibert.files import is_special, write_atomically
 from minibert.training import choose_device, distributed
 from tasks.predict.answerer import load
 from tasks.predict.arguments import SKIP, parse
-from tasks.predict.chunks import chunks
-from tasks.predict.output import Part, Sink, delimiter_of, join, make_sink
-from tasks.predict.paused import chunks_as_they_come, may_pause
-from tasks.predict.progress import Progress
+from tasks.predict.inputs import check_given, numbered_chunks, shown_progress
+from tasks.predict.output import Part, Sink, delimiter_of, join, make_sink, standard_output
 from tasks.predict.resume import Numbered, PartialFile, origin
 from tasks.predict.writing import Tally, write_answers
-from tasks.read.records import ReadOptions
-from tasks.read.stream import Position, records
-from tasks.settings import ONNX, check_encoding, column_names
+from tasks.read.stream import Position
+from tasks.settings import ONNX
 
 # Options that decide what the answers are, or how they are written.
 _ANSWER_OPTIONS = (
@@ -45,14 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     options = parse(argv)
     out = None if options.out is None else Path(options.out)
-    if options.encoding is not None:
-        check_encoding(options.encoding)
-    if options.file == "-" and sys.stdin is None:
-        raise InputError("FILE: standard input is closed; name a file.")
+    check_given(options)
     if out is not None:
         _check_output(out, options)
-    elif sys.stdout is None:
-        raise InputError("--out: needed, since standard output is closed.")
     wanted = "cpu" if options.engine == ONNX and options.device == "auto" else options.device
     with distributed.process_group(choose_device(wanted)) as device:
         if distributed.world_size() > 1:
@@ -69,12 +60,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             engine=options.engine,
         )
         position = Position()
-        progress = _progress(out, position)
+        progress = shown_progress(options, position)
 
         def write(numbered: Numbered, sink: Sink) -> Tally:
             return write_answers(answerer, numbered, sink, skip=options.on_error == SKIP, progress=progress)
 
-        numbered = _numbered(options, position)
+        numbered = numbered_chunks(options, position)
         if distributed.world_size() > 1:
             assert out is not None
             _write_together(write, numbered, out, options)
@@ -82,29 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             _write_alone(write, numbered, out, options).require_answers()
 
 
-def _numbered(options: argparse.Namespace, position: Position) -> Numbered:
-    """The chunks of the input. Those of a file are full, whatever the time it takes, so that its answers are the same
-    each time, and processes can share them by number."""
-    reading = ReadOptions(encoding=options.encoding, columns=column_names(options.columns))
-    paused = distributed.world_size() == 1 and may_pause(options.file)
-    inputs = records(options.file, options.format, reading, keep_refused=options.on_error == SKIP, position=position)
-    return enumerate(chunks_as_they_come(inputs) if paused else chunks(inputs))
-
-
-def _progress(out: Path | None, position: Position) -> Progress:
-    """Shown once, and not among answers on the same terminal."""
-    elsewhere = out is not None or not sys.stdout.isatty()
-    return Progress(position, shown=distributed.is_rank0() and elsewhere)
-
-
 def _check_output(out: Path, options: argparse.Namespace) -> None:
-    folder = Path(os.path.realpath(out)).parent  # that of the file which a link names
-    if not folder.is_dir():
-        raise InputError(f"--out {out}: there is no folder {folder}; make it first.")
-    if out.is_dir():
-        raise InputError(f"--out {out}: is a folder; name a file in it.")
-    if out.exists() and Path(options.file).exists() and out.samefile(options.file):
-        raise InputError(f"--out {out}: is the input itself, which the answers would replace; name another file.")
     if is_special(out):
         if options.resume:
             raise InputError(f"--resume: {out} is no regular file, and keeps nothing to go on with.")
@@ -136,9 +105,7 @@ def _partial_file(out: Path, options: argparse.Namespace) -> PartialFile:
 def _write_alone(write: Write, numbered: Numbered, out: Path | None, options: argparse.Namespace) -> Tally:
     kind = {"skip": options.on_error == SKIP, "unknown": options.unknown}
     if out is None:
-        if hasattr(sys.stdout, "reconfigure"):  # JSON is UTF-8, whatever the terminal's encoding
-            sys.stdout.reconfigure(encoding="utf-8", newline="\n")
-        return write(numbered, make_sink(sys.stdout, out, **kind))
+        return write(numbered, make_sink(standard_output(), out, **kind))
     if is_special(out):  # a pipe or a device, which is never replaced
         with open(out, "w", encoding="utf-8", newline="") as file:
             return write(numbered, make_sink(file, out, **kind))

@@ -4,6 +4,7 @@ import csv
 import heapq
 import itertools
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -114,6 +115,13 @@ def _cell(value: Any) -> str:
 def delimiter_of(out: Path | None) -> str | None:
     """Between the cells of a table, by the name of its file; None for JSON lines."""
     return None if out is None else _DELIMITERS.get(out.suffix.lower())
+
+
+def standard_output() -> IO[str]:
+    """Standard output in UTF-8, which JSON is in, whatever the terminal's encoding."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+    return sys.stdout
 
 
 def make_sink(file: IO[str], out: Path | None, *, skip: bool, unknown: bool, columns: Sequence[str] = ()) -> Sink:

