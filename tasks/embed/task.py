@@ -75,10 +75,7 @@ class EmbedTask(Task[str, PlainExample, Vector]):
     ) -> list[Vector]:
         """The vectors of a batch, of an encoder's output."""
         states, inputs = logits.last_hidden_state, batch.inputs
-        if self.settings.pooling == MEAN:
-            vectors = inputs.mean(states)
-        else:
-            vectors = states[inputs.first_tokens].float()
+        vectors = inputs.mean(states) if self.settings.pooling == MEAN else states[inputs.first_tokens].float()
         if self.settings.normalize:
             vectors = F.normalize(vectors)
         return list(vectors.cpu().numpy())
