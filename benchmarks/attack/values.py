@@ -29,7 +29,7 @@ def nested(depth: int, chance: random.Random) -> Any:
 def _places(value: Any, limit: int = 4000) -> list[tuple[Any, Any]]:
     """Every container in a structure with each of its keys, as far as a limit."""
     found: list[tuple[Any, Any]] = []
-    queue = [value]
+    queue = [value] if isinstance(value, (dict, list)) else []
     while queue and len(found) < limit:
         part = queue.pop()
         keys = list(part)[:200] if isinstance(part, dict) else range(min(len(part), 50))
