@@ -231,18 +231,27 @@ def open_checkpoint(path_or_name: PathOrName, *, revision: str | None = None) ->
     except InputError as error:
         raise InputError(f"{path}: {str(error).removeprefix('config: ')}") from None
     check_layers(config, len(tensors), path)
-    named = values.get("architectures") or []
-    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
-        raise InputError(f"{path}: architectures must be a list of class names.")
     foreign = foreign_names(tensors, config.family)
     return Checkpoint(
         folder=folder,
         config=config,
-        architectures=tuple(named),
+        architectures=class_names(values, path),
         tensors={name: read for name, read in tensors.items() if name not in foreign},
         foreign=foreign,
         notes=notes,
     )
+
+
+def class_names(values: Mapping[str, object], path: Path) -> tuple[str, ...]:
+    """The names of the classes that a ``config.json`` lists; none where it does not.
+
+    Raises:
+        InputError: it has something else in their place.
+    """
+    named = values.get("architectures") or []
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise InputError(f"{path}: architectures must be a list of class names.")
+    return tuple(named)
 
 
 def save_model(model: Pretrained, folder: PathOrName) -> None:

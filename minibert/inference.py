@@ -125,10 +125,11 @@ class _RoundingEncoder(Encoder):
             with_tail(batch, self.config.max_length), rows=rows, output_hidden_states=output_hidden_states
         )
         pooled, states = output.pooler_output, output.hidden_states
+        last = output.last_hidden_state[: batch.num_tokens if rows is None else len(rows)]
         return EncoderOutput(
-            last_hidden_state=output.last_hidden_state[: batch.num_tokens],
+            last_hidden_state=last,
             pooler_output=None if pooled is None else pooled[: batch.num_sequences],
-            hidden_states=None if states is None else tuple(state[: batch.num_tokens] for state in states),
+            hidden_states=None if states is None else (*(state[: batch.num_tokens] for state in states[:-1]), last),
         )
 
 

@@ -11,7 +11,6 @@ rounding, the exit status is 2, and nothing is written. weights/README.md descri
 import argparse
 import math
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from minibert.errors import InputError
 from minibert.export.files import FORMATS, Format, Run, quantize, require_onnx
 from minibert.export.graphs import Graph, PackedGraph, PaddedGraph, random_batch
 from minibert.export.session import load_onnx_model, open_export, save_model_without_weights
+from minibert.files import new_folder
 from tasks.predict.loading import open_run
 from tasks.registry import TASKS
 from tasks.run.arguments import ArgumentParser
@@ -69,16 +69,12 @@ def export(arguments: argparse.Namespace) -> None:
     Raises:
         InputError: the run, an option or the folder cannot be used, or a graph differs from its model.
     """
+    _check(arguments)
     out = Path(arguments.out)
-    _check(arguments, out)
-    task, checkpoint = open_run(arguments.run)
-    items = task.read(arguments.data).items if arguments.data else []
-    model = trained_model(task, checkpoint)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a killed process
-    unfinished.mkdir()
-    try:
+    with new_folder(out) as unfinished:
+        task, checkpoint = open_run(arguments.run)
+        items = task.read(arguments.data).items if arguments.data else []
+        model = trained_model(task, checkpoint)
         save_model_without_weights(model, unfinished)
         types = model.config.type_vocab_size > 1
         checkpoint.tokenizer.save_pretrained(unfinished, for_words=task.for_words, token_types=types)
@@ -92,22 +88,15 @@ def export(arguments: argparse.Namespace) -> None:
                 say(f"{path.name}: {_megabytes(path)}")
         if arguments.int8:
             _say_cost(task, unfinished, items)
-        if out.exists():
-            out.rmdir()
-        unfinished.rename(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     answers = f"; minibert predict --engine onnx {shlex.quote(str(out))} answers from it"
     say(f"{out}: written{answers if arguments.format == 'onnx' else ''}")
 
 
-def _check(arguments: argparse.Namespace, out: Path) -> None:
+def _check(arguments: argparse.Namespace) -> None:
     if arguments.int8 and arguments.format != "onnx":
         raise InputError("--int8: only --format onnx has it; leave one of them out.")
     if arguments.data and not arguments.int8:
         raise InputError("--data: measures the cost of --int8; give that, too.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: is not an empty folder; name a new one, so that nothing in it is lost.")
     if arguments.format == "onnx":
         require_onnx()
 

@@ -11,7 +11,6 @@ nothing is written.
 """
 
 import argparse
-import os
 import re
 import shutil
 import sys
@@ -29,10 +28,10 @@ from torch import Tensor
 from minibert import EncoderConfig, Tokenizer
 from minibert.checkpoint import Checkpoint, open_checkpoint
 from minibert.errors import InputError
-from minibert.files import read_json_object, write_atomically, write_json
+from minibert.files import new_folder, read_json_object, write_atomically, write_json
 from minibert.formats.huggingface import name_table
 from minibert.formats.names import shorten
-from minibert.formats.sentence_transformers import MODULES
+from minibert.formats.sentence_transformers import MODULES, module_folders
 from minibert.tokenizer.tokenizer import split_words
 from tasks.pretraining.corpus import read_corpus
 from tasks.run.arguments import ArgumentParser
@@ -49,7 +48,6 @@ _COPIED = (
     MODULES,
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
-    "1_Pooling/config.json",
 )
 _WORDS = "embeddings.word_embeddings.weight"
 _BIAS = "mlm.bias"
@@ -191,9 +189,7 @@ def save(checkpoint: Checkpoint, trimmed: Tokenizer, old_ids: Sequence[int], fol
         InputError: the disk is full, or a tensor cannot be read.
         OSError: the folder cannot be written.
     """
-    staging = folder.absolute().with_name(f".{folder.name}.{os.getpid()}.tmp")
-    staging.mkdir(parents=True)
-    try:
+    with new_folder(folder) as staging:
         tensors = dict(_cut_tensors(checkpoint, torch.tensor(old_ids)))
         write_atomically(
             staging / "model.safetensors", lambda path: save_file(tensors, path, metadata={"format": "pt"})
@@ -205,11 +201,9 @@ def save(checkpoint: Checkpoint, trimmed: Tokenizer, old_ids: Sequence[int], fol
         _save_tokenizer(trimmed, checkpoint.folder, staging, token_types=checkpoint.config.type_vocab_size > 1)
         for name in _COPIED:
             if (checkpoint.folder / name).is_file():
-                (staging / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(checkpoint.folder / name, staging / name)
-        os.replace(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        for place in module_folders(checkpoint.folder):
+            shutil.copytree(checkpoint.folder / place, staging / place)
 
 
 def _special_ids(settings: Mapping[str, Any]) -> dict[str, int]:
@@ -218,21 +212,33 @@ def _special_ids(settings: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _cut_tensors(checkpoint: Checkpoint, rows: Tensor) -> Iterable[tuple[str, Tensor]]:
-    """The tensors of a checkpoint, those with a row for each token cut, and without those that repeat another."""
-    cut, repeated = _names_by_token(checkpoint.config)
+    """The tensors of a checkpoint, those with a row for each token cut, and without those that repeat another.
+
+    Raises:
+        InputError: a tensor has not as many rows as there are tokens.
+    """
+    cut, tied = _names_by_token(checkpoint.config)
     canonical = name_table(checkpoint.config, "Model").canonical
+    held = {spelling for name in checkpoint.tensors for spelling in (name, canonical(name))}
     for name, read in checkpoint.tensors.items():
-        if name in repeated:
+        if tied.get(name) in held:
             continue
         tensor = read()
-        yield name, (tensor[rows] if {name, canonical(name)} & cut else tensor).contiguous()
+        if {name, canonical(name), tied.get(name)} & cut:
+            if len(tensor) != checkpoint.config.vocab_size:
+                raise InputError(
+                    f"{checkpoint.folder}: {name} has {len(tensor):,} rows, and config.json a vocabulary of "
+                    f"{checkpoint.config.vocab_size:,}; they are not from the same model."
+                )
+            tensor = tensor[rows]
+        yield name, tensor.contiguous()
 
 
-def _names_by_token(config: EncoderConfig) -> tuple[set[str], set[str]]:
-    """The names of the tensors with a row for each token, and of those that repeat one of them."""
+def _names_by_token(config: EncoderConfig) -> tuple[set[str], dict[str, str]]:
+    """The names of the tensors with a row for each token; and names that repeat the tensor of another, with that."""
     tables = [name_table(config, head) for head in ("Model", *config.family.heads)]
     cut = {name for table in tables for name, slot in table.slots.items() if slot.name.endswith((_WORDS, _BIAS))}
-    return cut, {name for table in tables for name in table.tied}
+    return cut, {name: target for table in tables for name, target in table.tied.items()}
 
 
 def _save_tokenizer(tokenizer: Tokenizer, source: Path, folder: Path, *, token_types: bool) -> None:

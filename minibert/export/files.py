@@ -90,7 +90,7 @@ def quantize(path: Path, to: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _quiet():
-        quantize_dynamic(path, to, per_channel=True, weight_type=QuantType.QInt8)
+        quantize_dynamic(path, to, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
 
 
 def open_onnx(path: Path) -> Opened:

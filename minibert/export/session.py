@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minibert.batch import PackedBatch
-from minibert.checkpoint import Checkpoint, Pretrained
+from minibert.checkpoint import Checkpoint, Pretrained, class_names
 from minibert.config import EncoderConfig
 from minibert.crf import LinearChainCRF
 from minibert.errors import InputError
@@ -68,11 +68,16 @@ def open_export(folder: Path) -> Checkpoint:
             f"{folder}: holds no {GRAPH}; make a folder that does with python tools/export.py {folder} OUT, and name "
             "OUT."
         )
-    values = read_json_object(folder / "config.json")
+    path = folder / "config.json"
+    values = read_json_object(path)
+    try:
+        config = EncoderConfig.from_dict(values)
+    except InputError as error:
+        raise InputError(f"{path}: {str(error).removeprefix('config: ')}") from None
     return Checkpoint(
         folder=folder,
-        config=EncoderConfig.from_dict(values),
-        architectures=tuple(values.get("architectures") or ()),
+        config=config,
+        architectures=class_names(values, path),
         tensors={},
     )
 

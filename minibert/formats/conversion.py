@@ -18,7 +18,7 @@ from torch import Tensor
 
 from minibert.config import EncoderConfig
 from minibert.errors import InputError
-from minibert.files import read_json_object, write_json
+from minibert.files import new_folder, read_json_object, write_json
 from minibert.formats import huggingface
 from minibert.formats.fairseq import checkpoint as fairseq
 from minibert.formats.fairseq import names as fairseq_names
@@ -98,23 +98,14 @@ def convert(
         OSError: the folder cannot be written.
     """
     destination = Path(destination).absolute()
-    if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
-        raise InputError(f"{destination}: exists and is not an empty folder; choose another.")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    staging = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
-    staging.mkdir()
     try:
-        table = _table(source, to)
-        report = _report(source, destination, table, to)
-        _write(source, staging, table, to)
-        written = _write_tokenizer(source, staging, to) if tokenizer else []
-        if destination.is_dir():
-            destination.rmdir()
-        os.replace(staging, destination)
+        with new_folder(destination) as staging:
+            table = _table(source, to)
+            report = _report(source, destination, table, to)
+            _write(source, staging, table, to)
+            written = _write_tokenizer(source, staging, to) if tokenizer else []
     except SafetensorError as error:
         raise InputError(f"{destination}: cannot be written ({error}).") from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     notes = report.notes if tokenizer else [*report.notes, "the tokenizer was left out, as asked; add its files"]
     return replace(report, tokenizer=written, notes=notes)
 

@@ -34,22 +34,39 @@ class SentenceSettings:
     others: tuple[str, ...] = ()
 
 
+def module_folders(folder: Path) -> list[str]:
+    """The folders inside of a folder of sentence-transformers that have the settings and weights of its modules.
+
+    Raises:
+        InputError: its ``modules.json`` cannot be read.
+    """
+    places = [place for _, place in _modules(folder) or [] if place and Path(place).name == place]
+    return [place for place in places if (folder / place).is_dir()]
+
+
+def _modules(folder: Path) -> list[tuple[str, str]] | None:
+    """The kind and the place of each module; None where there is no ``modules.json``."""
+    path = folder / MODULES
+    if not path.is_file():
+        return None
+    try:
+        modules = json.loads(path.read_text(encoding="utf-8"))
+        return [(str(module["type"]).rpartition(".")[2], str(module["path"])) for module in modules]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{path}: does not list the modules of sentence-transformers; remove the file to have the encoder alone."
+        ) from None
+
+
 def sentence_settings(folder: Path) -> SentenceSettings | None:
     """What a folder says; None where it has no ``modules.json``.
 
     Raises:
         InputError: one of its settings files cannot be read.
     """
-    path = folder / MODULES
-    if not path.is_file():
+    named = _modules(folder)
+    if named is None:
         return None
-    try:
-        modules = json.loads(path.read_text(encoding="utf-8"))
-        named = [(str(module["type"]).rpartition(".")[2], str(module["path"])) for module in modules]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{path}: does not list the modules of sentence-transformers; remove the file to have the encoder alone."
-        ) from None
     kinds = [kind for kind, _ in named]
     poolings = [place for kind, place in named if kind == "Pooling"]
     is_single = len(poolings) == 1 and Path(poolings[0]).name == poolings[0]

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import overload
 
 import numpy as np
 
@@ -34,12 +33,6 @@ class Embedder:
     def notes(self) -> Counter[str]:
         """Counts over all texts so far, such as ``cut_texts``."""
         return self.answerer.notes
-
-    @overload
-    def __call__(self, inputs: Input) -> Vector: ...
-
-    @overload
-    def __call__(self, inputs: Iterable[Input]) -> Vector: ...
 
     def __call__(self, inputs: Input | Iterable[Input]) -> Vector:
         """The vector of one text, ``(C,)``, or those of N texts in order, ``(N, C)``, in fp32.

@@ -23,6 +23,10 @@ def parser() -> ArgumentParser:
     add_input_options(parser)
     _add_answer_options(parser)
     add_device_options(parser, precision="auto")
+    parser.add_argument(
+        "--engine", choices=ENGINES, default=TORCH,
+        help="onnx: ONNX Runtime, for a folder that tools/export.py has written (default: torch)",
+    )  # fmt: skip
     return parser
 
 
@@ -37,10 +41,6 @@ def add_device_options(parser: ArgumentParser, *, precision: str) -> None:
     parser.add_argument(
         "--precision", choices=(*PRECISIONS, INT8), default=precision,
         help="int8: on a CPU, in 8-bit integers, which is faster and a little less exact (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--engine", choices=ENGINES, default=TORCH,
-        help="onnx: ONNX Runtime, for a folder that tools/export.py has written (default: torch)",
     )  # fmt: skip
     parser.add_argument(
         "--batch-tokens", type=int, metavar="N",

@@ -129,11 +129,12 @@ def _write_together(write: Write, numbered: Numbered, out: Path, options: argpar
 
     try:
         with open(parts[rank], "w", encoding="utf-8", newline="\n") as file:
-            write(itertools.islice(numbered, rank, None, size), Part(file))
-        distributed.wait_for_all()
+            mine = write(itertools.islice(numbered, rank, None, size), Part(file))
+        total = Tally.of(distributed.all_gather([mine]))
         if distributed.is_rank0():
             write_atomically(target, join_into)
         distributed.wait_for_all()
+        total.require_answers()
     finally:
         for part in parts:  # the others' too, because torchrun kills them when this process fails
             with contextlib.suppress(OSError):

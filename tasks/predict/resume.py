@@ -28,7 +28,7 @@ except ImportError:  # Windows
 _START = 1 << 20  # bytes of the input that are compared
 _MODEL_FILES = (
     "task.json", "settings.toml", "config.json", "tokenizer*", "vocab*", "merges.txt", "spiece.model", "*.safetensors",
-    "*.bin",
+    "*.bin", "*.onnx*",
 )  # fmt: skip
 
 Numbered = Iterable[tuple[int, Chunk[Record]]]

@@ -28,6 +28,12 @@ class Tally:
         """All of them."""
         return self.answered + self.skipped
 
+    @classmethod
+    def of(cls, parts: Sequence["Tally"]) -> "Tally":
+        """The sum of several, such as those of all processes."""
+        first = next((part.first for part in parts if part.first is not None), None)
+        return cls(sum(part.answered for part in parts), sum(part.skipped for part in parts), first)
+
     def require_answers(self) -> None:
         """Raises InputError if there were inputs, and none could be used."""
         if self.skipped and not self.answered:
@@ -65,7 +71,7 @@ def write_answers(
             for record, result in zip(chunk, _results(answerer, chunk, skip=skip), strict=False):
                 if not isinstance(result, InputError):
                     tally.answered += 1
-                    lines.append(_without_error(result) if skip else result)
+                    lines.append(_without_error(result))
                 elif skip:
                     tally.skipped += 1
                     tally.first = tally.first or result

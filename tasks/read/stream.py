@@ -50,11 +50,15 @@ class Position:
     def share(self) -> float | None:
         """The share of its bytes, 0 to 1; None where they do not say how much is left: in a pipe, or once all are read,
         which is at the start for a file that is read as a whole."""
-        if self.file is None:
+        file = self.file
+        if file is None:
             return None
-        file = self.file.fileobj if isinstance(self.file, gzip.GzipFile) else self.file
-        size = os.fstat(file.fileno()).st_size
-        return file.tell() / size if size and file.tell() < size else None
+        try:
+            raw = file.fileobj if isinstance(file, gzip.GzipFile) else file
+            size, done = os.fstat(raw.fileno()).st_size, raw.tell()
+        except (OSError, ValueError, AttributeError):  # a pipe; or the thread that reads has just closed it
+            return None
+        return done / size if size and done < size else None
 
 
 def records(

@@ -11,7 +11,7 @@ busy machine keeps the thread that it waits for from running."""
 
 def set_up_threads(groups: Path = Path("/sys/fs/cgroup")) -> None:
     """Lets threads wait briefly, and starts no more of them than a container may use processors, unless the
-    environment says otherwise.
+    environment says otherwise. Where torch is imported already, this is for the processes that are started from here.
 
     Args:
         groups: where the system keeps the limits of this process's group.

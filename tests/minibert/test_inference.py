@@ -346,3 +346,16 @@ def test_all_hidden_states_are_those_of_the_batch() -> None:
     right, output = (each(batch, output_hidden_states=True) for each in (model, for_inference(model, torch.float32)))
     for state, expected in zip(output.hidden_states, right.hidden_states, strict=True):
         torch.testing.assert_close(state, expected, rtol=0, atol=2e-5)
+
+
+@torch.inference_mode()
+def test_rows_that_are_asked_for_are_those_of_the_batch() -> None:
+    """Also where they and the first tokens are more than the batch has tokens."""
+    model = PretrainingModel(tiny_config("bert")).eval()
+    scramble(model)
+    batch = pack(ragged_ids([20, 17, 3], 90))
+    positions = torch.arange(batch.num_tokens)
+    words, pairs = for_inference(model, torch.float32)(batch, positions)
+    expected_words, expected_pairs = model(batch, positions)
+    torch.testing.assert_close(words, expected_words, rtol=0, atol=2e-5)
+    torch.testing.assert_close(pairs, expected_pairs, rtol=0, atol=2e-5)

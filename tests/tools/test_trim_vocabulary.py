@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import ALL_FAMILIES, scramble, tiny_config
+from safetensors.torch import load_file, save_file
 
 from minibert import Encoder, PretrainingModel, ReplacedTokenDetector, SequenceClassifier, Tokenizer, pack
 from minibert.checkpoint import Pretrained, open_checkpoint
@@ -224,3 +225,25 @@ def test_a_corpus_has_lines_and_words(corpus: Path) -> None:
     found = Corpus.read([str(corpus)])
     assert list(found.lines) == [line for line in TEXT.split("\n") if line]
     assert set(found.words) == {"ab", "cab", "北", "京", "。", "bad", "ace", ",", "dab", "大", "学", "bead"}
+
+
+def test_a_tied_name_that_stands_alone_is_cut_and_kept(corpus: Path, tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model", "bert")
+    tensors = load_file(model / "model.safetensors")
+    tensors["cls.predictions.decoder.bias"] = tensors.pop("cls.predictions.bias")
+    save_file(tensors, model / "model.safetensors")
+    trimmed = trim(model, corpus)
+    bias = load_file(trimmed / "model.safetensors")["cls.predictions.decoder.bias"]
+    assert torch.equal(bias, tensors["cls.predictions.decoder.bias"][old_ids_of(model, trimmed)])
+
+
+def test_an_embedding_of_another_size_is_refused(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_model(tmp_path / "model", "bert")
+    tensors = load_file(model / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("word_embeddings.weight"))
+    save_file({**tensors, name: tensors[name][:20].clone()}, model / "model.safetensors")
+    assert main([str(model), str(tmp_path / "out"), "--corpus", str(corpus)]) == 2
+    assert "has 20 rows, and config.json a vocabulary of" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
