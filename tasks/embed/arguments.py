@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minibert.errors import InputError
 from minibert.formats.sentence_transformers import POOLINGS
-from tasks.predict.arguments import add_device_options, add_input_options
+from tasks.predict.arguments import add_device_options, add_input_options, require_positive
 from tasks.run.arguments import ArgumentParser
 from tasks.run.console import program
 
@@ -45,8 +45,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser().parse_args(argv)
     if options.out is not None and Path(options.out).suffix.lower() != NPY:
         raise InputError(f"--out {options.out}: must end in {NPY}; without --out, JSON lines go to standard output.")
-    if options.batch_tokens is not None and options.batch_tokens < 1:
-        raise InputError(f"--batch-tokens {options.batch_tokens}: must be 1 or more.")
+    require_positive("--batch-tokens", options.batch_tokens)
     return options
 
 

@@ -10,6 +10,7 @@ from minibert.errors import InputError
 from minibert.formats.sentence_transformers import MEAN, MODULES, POOLINGS
 from tasks.embed.task import VECTOR, EmbedSettings, EmbedTask, Vector
 from tasks.predict.answerer import Answerer, Input
+from tasks.predict.arguments import require_positive
 from tasks.run.predictor import Predictor
 
 
@@ -83,8 +84,7 @@ def load(
     checkpoint = open_checkpoint(str(model))
     if pooling is not None and pooling not in POOLINGS:
         raise InputError(f"--pooling {pooling}: use one of {', '.join(POOLINGS)}.")
-    if batch_tokens is not None and batch_tokens < 1:
-        raise InputError(f"--batch-tokens {batch_tokens}: must be 1 or more.")
+    require_positive("--batch-tokens", batch_tokens)
     own = checkpoint.sentence_settings
     longest = checkpoint.config.max_length
     settings = EmbedSettings(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias, overload
 import numpy as np
 
 from minibert.errors import InputError
+from tasks.predict.arguments import require_positive
 from tasks.predict.chunks import chunks
 from tasks.predict.loading import load_predictor
 from tasks.predict.unknown import UNKNOWN, unknown_parts
@@ -160,9 +161,8 @@ def load(
     Raises:
         InputError: it is neither, or cannot be used.
     """
-    for name, number in (("--top-k", top_k), ("--batch-tokens", batch_tokens)):
-        if number is not None and number < 1:
-            raise InputError(f"{name} {number}: must be 1 or more.")
+    require_positive("--top-k", top_k)
+    require_positive("--batch-tokens", batch_tokens)
     predictor = load_predictor(
         str(run),
         device=device,

@@ -102,14 +102,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         InputError: they contradict each other.
     """
     options = parser().parse_args(argv)
-    for name, number in (("--top-k", options.top_k), ("--batch-tokens", options.batch_tokens)):
-        if number is not None and number < 1:
-            raise InputError(f"{name} {number}: must be 1 or more.")
+    require_positive("--top-k", options.top_k)
+    require_positive("--batch-tokens", options.batch_tokens)
     if options.resume and options.out is None:
         raise InputError("--resume: goes on with a file; name it with --out.")
     if options.resume and options.file == "-":
         raise InputError("--resume: standard input cannot be read again from its start; name a file.")
     return options
+
+
+def require_positive(name: str, number: int | None) -> None:
+    """Raises InputError for an option that is given and below 1."""
+    if number is not None and number < 1:
+        raise InputError(f"{name} {number}: must be 1 or more.")
 
 
 def check_arguments(argv: Sequence[str]) -> None:
