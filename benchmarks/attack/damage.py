@@ -16,6 +16,8 @@ def mutate(data: bytes, chance: random.Random) -> bytes:
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:
+    if not data:
+        return b"\0"
     changed = bytearray(data)
     start = chance.randrange(len(changed))
     length = min(len(changed) - start, 2 ** chance.randrange(12))
