@@ -23,6 +23,8 @@ from tasks.settings import LOSS, RunSettings
 from tasks.task import Task
 
 _TOP = 5
+_MOST_WORDS = 2_000
+"""In an answer: each takes ten microseconds, and others wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +165,11 @@ class FillMaskTask(Task[MaskedText, MaskedExample, list[list[Word]]]):
             raise InputError(f"{place}: holds no [MASK] to fill; write it where a word is missing.")
         if type(top_k) is not int or top_k < 1:
             raise InputError(f"{place}: top_k must be a whole number of 1 or more.")
+        if top_k > 1 and top_k * len(MASK.findall(text)) > _MOST_WORDS:
+            raise InputError(
+                f"{place}: top_k {top_k:,} for {len(MASK.findall(text)):,} masks asks for more than {_MOST_WORDS:,} "
+                "words; lower it."
+            )
         if not isinstance(targets, list) or not all(isinstance(word, str) for word in targets):
             raise InputError(f"{place}: targets must be a list of words.")
         return MaskedText(text=text, place=place, top_k=top_k, targets=tuple(targets))

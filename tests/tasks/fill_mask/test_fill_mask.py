@@ -66,6 +66,8 @@ def test_wrong_fields_are_refused(tmp_path: Path) -> None:
     for fields, message in (
         ({"text": 3}, "the input: needs text"),
         ({"text": "[MASK]", "top_k": "2"}, "the input: top_k must be a whole number"),
+        ({"text": "[MASK] " * 5, "top_k": 401}, "the input: top_k 401 for 5 masks asks for more than 2,000 words"),
+        ({"text": "[MASK]", "top_k": 10**9}, "asks for more than 2,000 words; lower it"),
         ({"text": "[MASK]", "top_k": True}, "the input: top_k must be a whole number"),
         ({"text": "[MASK]", "targets": "cat"}, "the input: targets must be a list of words"),
         ({"text": "[MASK]", "targets": ["\u200b"]}, "the input: targets: .* has no token"),
