@@ -139,9 +139,10 @@ class BatchQueue:
         try:
             answers = self.answerer.answer([item.parsed for item in batch])
         except BaseException as error:  # even a panic of a native extension, which is no Exception, ends no thread
-            if len(batch) > 1:  # one of them must not cost the others their answers
-                for item in batch:
-                    self._answer([item])
+            if len(batch) > 1:  # one of them must not cost the others their answers, nor much time
+                middle = len(batch) // 2
+                self._answer(batch[:middle])
+                self._answer(batch[middle:])
                 return
             _settle(batch, [self._refusal_for(error)])
             return
