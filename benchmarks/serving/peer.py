@@ -1,12 +1,12 @@
 """The server that many people write: FastAPI with a pipeline of transformers, here with a queue that fills batches.
 
-Speaks Hugging Face's protocol for token classification, as ours does: ``python -m benchmarks.serving.peer RUN PORT
-BATCH_SIZE``.
+Speaks Hugging Face's protocol for token classification, as ours does: ``python -m benchmarks.serving.peer RUN --port
+PORT --batch-size N``.
 """
 
+import argparse
 import asyncio
 import queue
-import sys
 import threading
 from typing import Any
 
@@ -49,4 +49,9 @@ def main(run: str, port: int, batch_size: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--batch-size", type=int, required=True)
+    given = parser.parse_args()
+    main(given.run, given.port, given.batch_size)

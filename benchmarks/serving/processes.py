@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -33,7 +32,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def started(module: str, run: str, *arguments: str, port_option: bool = True) -> Iterator[Server]:
+def started(module: str, run: str, *arguments: str) -> Iterator[Server]:
     """A server while the ``with`` block runs; it listens when the block begins.
 
     Raises:
@@ -41,10 +40,8 @@ def started(module: str, run: str, *arguments: str, port_option: bool = True) ->
     """
     with bind("127.0.0.1", 0) as probe:
         port = probe.getsockname()[1]
-    where = ["--port", str(port)] if port_option else [str(port)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, run, *where, *arguments], stdout=subprocess.DEVNULL, env={**os.environ}
-    )
+    command = [sys.executable, "-m", module, run, "--port", str(port), *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         end = time.monotonic() + _PATIENCE
         while not _is_up(port):

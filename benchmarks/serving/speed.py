@@ -49,7 +49,8 @@ def throughput(run: str, texts: Sequence[str], *, clients: int, rounds: int, bat
         servers = {OURS: stack.enter_context(started("tasks.serve", run, "--precision", "fp32"))}
         for size in batch_sizes:
             name = f"FastAPI with a pipeline, batches of {size}"
-            servers[name] = stack.enter_context(started("benchmarks.serving.peer", run, str(size), port_option=False))
+            peer = started("benchmarks.serving.peer", run, "--batch-size", str(size))
+            servers[name] = stack.enter_context(peer)
         seconds: dict[str, list[float]] = {name: [] for name in servers}
         replies: dict[str, list[Reply]] = {}
         names = list(servers)

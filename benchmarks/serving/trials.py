@@ -15,7 +15,8 @@ from benchmarks.attack.bodies import hostile_body
 from benchmarks.serving.processes import Reply, Server, ask_all, started
 from tasks.predict import load
 
-_TOLERANCE = 2e-6 + 1e-9  # fp32 gives 1e-6 in another batch; answers are rounded to six decimals
+_REFUSALS = ("503", "504")  # the queue is full, or the deadline over
+_TOLERANCE = 1e-6 + 1e-9  # answers are rounded to six decimals
 
 
 def endurance(run: str, texts: Sequence[str], *, requests: int, clients: int) -> Mapping[str, Any]:
@@ -50,7 +51,7 @@ def without_time(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def close(value: Any, expected: Any) -> bool:
-    """Equal, with numbers equal to 2e-6."""
+    """Equal, with numbers equal to 1e-6."""
     if isinstance(value, float):
         return abs(value - expected) <= _TOLERANCE
     if isinstance(value, dict):
@@ -121,7 +122,9 @@ def hostile(run: str, *, number: int, clients: int, seed: int) -> Mapping[str, A
     return {
         "bodies": number,
         "statuses": dict(sorted(statuses.items())),
-        "server_errors": statuses["500"],
+        "server_errors": sum(
+            count for status, count in statuses.items() if status.startswith("5") and status not in _REFUSALS
+        ),
         "alive": alive,
         "others_answered": good[200],
         "others_refused": sum(good.values()) - good[200],

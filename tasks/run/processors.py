@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 _SPINS = 2000
-"""Rounds of libgomp's busy waiting, a few microseconds. By default it waits for milliseconds, in which a thread of a
-busy machine keeps the thread that it waits for from running."""
+"""Rounds of libgomp's busy waiting, 300,000 by default, in which a thread of a busy machine keeps the thread that it
+waits for from running."""
 
 
 def set_up_threads(groups: Path = Path("/sys/fs/cgroup")) -> None:

@@ -45,7 +45,7 @@ def test_what_must_not_happen_is_a_failure() -> None:
 def test_answers_are_compared_to_the_last_decimal() -> None:
     right = {"masks": [{"start": 0, "words": [{"text": "a", "probability": 0.25}]}]}
     assert trials.close({"masks": [{"start": 0, "words": [{"text": "a", "probability": 0.250001}]}]}, right)
-    for wrong in ({"text": "b", "probability": 0.25}, {"text": "a", "probability": 0.250004}, {"text": "a"}):
+    for wrong in ({"text": "b", "probability": 0.25}, {"text": "a", "probability": 0.250003}, {"text": "a"}):
         assert not trials.close({"masks": [{"start": 0, "words": [wrong]}]}, right)
 
 

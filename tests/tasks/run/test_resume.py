@@ -21,7 +21,6 @@ from tasks import registry
 from tasks.run import folder
 from tasks.run import train as training
 from tasks.run.console import run_main
-from tasks.run.interrupts import command_line
 
 SMALL = ["--weights", "random", "--epochs", "4", "--batch-size", "8", "--precision", "fp32", "--no-baseline"]
 
@@ -61,16 +60,6 @@ def figures(out: Path) -> Any:
     times = ("train_seconds", "tokens_per_second")
     epochs = [{key: value for key, value in epoch.items() if key not in times} for epoch in metrics["epochs"]]
     return metrics["final"], epochs
-
-
-def test_to_go_on_names_the_launcher_and_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    argv = ["--out", "a b", "--resume"]
-    assert command_line("tasks.ner", argv) == "python -m tasks.ner --out 'a b'"
-    for name, value in {"TORCHELASTIC_RUN_ID": "x", "GROUP_WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "2"}.items():
-        monkeypatch.setenv(name, value)
-    assert command_line("tasks.ner", argv) == "torchrun --nproc-per-node 2 -m tasks.ner --out 'a b'"
-    monkeypatch.setenv("GROUP_WORLD_SIZE", "3")
-    assert command_line("tasks.ner", argv).startswith("torchrun --nnodes 3 --nproc-per-node 2 -m tasks.ner")
 
 
 def same_weights(a: Path, b: Path) -> bool:
