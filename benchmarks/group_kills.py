@@ -102,8 +102,8 @@ def member(folder: Path, device: str, plan: Sequence[Kill]) -> None:
     """One process of the group. Process 0 marks when it starts, and when a save begins and ends."""
     attempt, rank = int(os.environ["TORCHELASTIC_RESTART_COUNT"]), int(os.environ["RANK"])
     kill = plan[attempt] if attempt < len(plan) and plan[attempt].rank == rank else None
-    # The kernel ends the process, whatever it is doing: at its alarm, and when the agent stops the others. For forks the
-    # agent sets a handler, which a process that waits for its peer in C++ never runs; torchrun's processes have none.
+    # The system ends the process, whatever it is doing: at its alarm, and when the agent stops the others. In forks the
+    # agent sets a handler, which never runs while a process waits for its peer in C++; torchrun's processes have none.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if kill is not None and kill.save is None:

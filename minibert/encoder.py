@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from minibert.activations import ACTIVATIONS
+from minibert.add_norm import AddNorm, HiddenStates
 from minibert.attention import attend
 from minibert.checkpoint import Pretrained
 from minibert.config import EncoderConfig
@@ -100,16 +101,17 @@ class Layer(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
+        width, eps, dropout = config.hidden_size, config.layer_norm_eps, config.hidden_dropout_prob
         self.attention = SelfAttention(config)
-        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention_norm = AddNorm(
+            width, eps=eps, dropout=dropout if config.family.attention_output_dropout else 0.0
+        )
         self.feed_forward = FeedForward(config)
-        self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout_prob)
-        self.attention_dropout = self.dropout if config.family.attention_output_dropout else nn.Identity()
+        self.feed_forward_norm = AddNorm(width, eps=eps, dropout=dropout)
 
-    def forward(self, x: Tensor, batch: Batch, rows: Tensor | None = None) -> Tensor:
-        x = self.attention_norm(chosen_rows(x, rows) + self.attention_dropout(self.attention(x, batch, rows)))
-        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+    def forward(self, x: HiddenStates, batch: Batch, rows: Tensor | None = None) -> HiddenStates:
+        x = self.attention_norm.add(self.attention(x.rounded, batch, rows), residual=chosen_rows(x.full, rows))
+        return self.feed_forward_norm.add(self.feed_forward(x.rounded), residual=x.full)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,8 +188,9 @@ class Encoder(Pretrained):
                 f"a sequence of {batch.max_seqlen} tokens does not fit: this encoder has positions for "
                 f"{self.config.max_length} tokens. Cut the text into windows first."
             )
-        x = self.embeddings(batch)
-        hidden_states = [x]
+        embedded = self.embeddings(batch)
+        x = HiddenStates(embedded, embedded)
+        hidden_states = [embedded]
         layers = self.layers()
         for number, layer in enumerate(layers, start=1):
             wanted = rows if number == len(layers) else None
@@ -196,9 +199,10 @@ class Encoder(Pretrained):
             else:
                 x = layer(x, batch, wanted)
             if output_hidden_states:
-                hidden_states.append(x)
+                hidden_states.append(x.full)
+        last = x.full
         return EncoderOutput(
-            last_hidden_state=x,
-            pooler_output=self.pool(x[batch.first_tokens]) if self.pooler is not None and rows is None else None,
+            last_hidden_state=last,
+            pooler_output=self.pool(last[batch.first_tokens]) if self.pooler is not None and rows is None else None,
             hidden_states=tuple(hidden_states) if output_hidden_states else None,
         )

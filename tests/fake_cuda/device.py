@@ -97,7 +97,9 @@ def fake_cuda(capability: tuple[int, int] = (9, 0)) -> Iterator[Log]:
     Raises:
         Unavailable: this PyTorch has other names for what is replaced here.
     """
-    properties = SimpleNamespace(major=capability[0], minor=capability[1], name="fake", total_memory=2**37)
+    properties = SimpleNamespace(
+        major=capability[0], minor=capability[1], name="fake", total_memory=2**37, multi_processor_count=132
+    )
     replaced: dict[str, Callable[..., Any]] = {
         "torch.cuda.is_available": lambda: True,
         "torch.cuda.device_count": lambda: 1,

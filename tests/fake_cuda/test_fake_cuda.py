@@ -140,6 +140,7 @@ def test_a_planted_bug_is_caught(bug: str) -> None:
 @pytest.mark.slow
 def test_a_step_of_bert_base_launches_few_kernels() -> None:
     """Of 32 short sentences, in bf16; what launches how many is estimated in ``launches.py``."""
+    pytest.importorskip("triton", reason="Triton, which fuses kernels, is not installed")
     result = option("base step")
     assert "slice_backward" not in result["launches"]  # of rows that are all rows
-    assert result["total"] <= 600, result["launches"]
+    assert result["total"] <= 460, result["launches"]
