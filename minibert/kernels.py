@@ -201,7 +201,8 @@ def _backward_kernel(
     w = tl.load(weight + columns, mask=inside, other=0.0).to(tl.float32)
     of_weight = tl.zeros([BLOCK], tl.float32)
     of_bias = tl.zeros([BLOCK], tl.float32)
-    for row in range(first, count, step):
+    row = first
+    while row < count:
         places = tl.cast(row, tl.int64) * width + columns
         gradient = tl.zeros([BLOCK], tl.float32)
         if FULL:
@@ -220,6 +221,7 @@ def _backward_kernel(
         if DROPS:
             of_sum = tl.where(_kept(seed, row, threshold, BLOCK), of_sum * (65536 / (65536 - threshold)), 0.0)
         tl.store(of_branch + places, of_sum, mask=inside)
+        row += step
     part = parts + first * 2 * width + columns
     tl.store(part, of_weight, mask=inside)
     tl.store(part + width, of_bias, mask=inside)
