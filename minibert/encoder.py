@@ -188,9 +188,19 @@ class Encoder(Pretrained):
                 f"a sequence of {batch.max_seqlen} tokens does not fit: this encoder has positions for "
                 f"{self.config.max_length} tokens. Cut the text into windows first."
             )
+        states = self.run_layers(batch, rows, keep_all=output_hidden_states)
+        last = states[-1]
+        return EncoderOutput(
+            last_hidden_state=last,
+            pooler_output=self.pool(last[batch.first_tokens]) if self.pooler is not None and rows is None else None,
+            hidden_states=tuple(states) if output_hidden_states else None,
+        )
+
+    def run_layers(self, batch: Batch, rows: Tensor | None, *, keep_all: bool = False) -> list[Tensor]:
+        """The last hidden state, ``(T, C)`` or of N rows; with ``keep_all`` the embeddings' and each layer's output."""
         embedded = self.embeddings(batch)
         x = HiddenStates(embedded, embedded)
-        hidden_states = [embedded]
+        states = [embedded]
         layers = self.layers()
         for number, layer in enumerate(layers, start=1):
             wanted = rows if number == len(layers) else None
@@ -198,11 +208,5 @@ class Encoder(Pretrained):
                 x = checkpoint(layer, x, batch, wanted, use_reentrant=False)
             else:
                 x = layer(x, batch, wanted)
-            if output_hidden_states:
-                hidden_states.append(x.full)
-        last = x.full
-        return EncoderOutput(
-            last_hidden_state=last,
-            pooler_output=self.pool(last[batch.first_tokens]) if self.pooler is not None and rows is None else None,
-            hidden_states=tuple(hidden_states) if output_hidden_states else None,
-        )
+            states = [*states, x.full] if keep_all else [x.full]
+        return states

@@ -15,7 +15,7 @@ class Linear(nn.Linear):
     """:class:`torch.nn.Linear` with a bias, ``(T, C)`` -> ``(T, C')``.
 
     Attributes:
-        cast_weights: weight and bias in half precision to compute with, within :func:`weights_cast_once`.
+        cast_weights: weight and bias in half precision to compute with, within :meth:`WeightCopies.used`.
     """
 
     cast_weights: tuple[Tensor, Tensor] | None = None
@@ -53,18 +53,22 @@ def _product_in_fp32(a: Tensor, b: Tensor) -> Tensor:
     return torch.mm(a, b, out_dtype=torch.float32) if a.device.type == "cuda" else (a @ b).float()
 
 
-@contextlib.contextmanager
-def weights_cast_once(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
-    """Within the block, in which no weight may change, each :class:`Linear` of ``model`` computes with one copy of its
-    weights in half precision."""
-    linears = [part for part in model.modules() if isinstance(part, Linear)]
-    own = [parameter.detach() for part in linears for parameter in (part.weight, part.bias)]
-    copies = [torch.empty_like(parameter, dtype=dtype) for parameter in own]
-    torch._foreach_copy_(copies, own)
-    for number, part in enumerate(linears):
-        part.cast_weights = copies[2 * number], copies[2 * number + 1]
-    try:
-        yield
-    finally:
-        for part in linears:
-            part.cast_weights = None
+class WeightCopies:
+    """Copies of a model's weights in half precision, always at the same place in memory."""
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+        self._linears = [part for part in model.modules() if isinstance(part, Linear)]
+        self._own = [parameter.detach() for part in self._linears for parameter in (part.weight, part.bias)]
+        self._copies = [torch.empty_like(parameter, dtype=dtype) for parameter in self._own]
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """Within the block, in which no weight may change, each :class:`Linear` computes with a copy as it is now."""
+        torch._foreach_copy_(self._copies, self._own)
+        for number, part in enumerate(self._linears):
+            part.cast_weights = self._copies[2 * number], self._copies[2 * number + 1]
+        try:
+            yield
+        finally:
+            for part in self._linears:
+                part.cast_weights = None

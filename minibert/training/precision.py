@@ -62,7 +62,7 @@ def choose_precision(name: str, device: torch.device) -> str:
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The context for a forward pass in ``precision`` (fp32, bf16 or fp16); weights stay fp32.
 
-    Without a cache, weights are cast at each use, but for those of :func:`~minibert.linear.weights_cast_once`. With one
+    Without a cache, weights are cast at each use, but for those of :class:`~minibert.linear.WeightCopies`. With one
     copy cast by autocast, the gradients of ALBERT's shared layers would add up in half precision.
     """
     half = precision != "fp32"

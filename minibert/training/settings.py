@@ -168,6 +168,9 @@ class TrainingSettings:
     activation_checkpointing: bool = setting(
         False, "compute layers twice instead of keeping their activations", resumable=True
     )
+    cuda_graphs: bool = setting(
+        False, "launch the encoder's kernels all at once on a GPU: for small batches", advanced=True, resumable=True
+    )
     deterministic: bool = setting(
         False, "use only algorithms that give the same bits each time; on a CPU all do", resumable=True
     )

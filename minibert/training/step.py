@@ -14,7 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from minibert.encoder import Encoder
 from minibert.errors import InputError, is_out_of_memory
-from minibert.linear import weights_cast_once
+from minibert.graphs import CudaRecorder, EncoderGraphs, can_record
+from minibert.linear import WeightCopies
 from minibert.training import distributed
 from minibert.training.checks import check_finite
 from minibert.training.data import Examples, LabelledBatch
@@ -112,6 +113,9 @@ class OptimizerStep:
         self._divergence = divergence
         self._settings = settings
         self._precision = precision
+        half = precision != "fp32"
+        self._weight_copies = WeightCopies(state.model, DTYPES[precision]) if half else None
+        self._graphs = self._encoder_graphs() if settings.cuda_graphs else None
         # R-Drop compares two passes that differ in dropout. As in the authors' code, they are one pass over a batch
         # that has each sequence twice, which is faster for few or short sequences.
         self._copies = 2 if settings.r_drop else 1
@@ -170,7 +174,11 @@ class OptimizerStep:
         batches = [dataclasses.replace(batch, targets_per_sequence=num_targets / len(indices)) for batch in batches]
         # DistributedDataParallel takes the mean over processes, but the loss is a sum.
         scale = weight * distributed.world_size() / max(1.0, num_targets)
-        with self._weights_in_precision():
+        with contextlib.ExitStack() as stack:
+            if self._weight_copies is not None:
+                stack.enter_context(self._weight_copies.used())
+            if self._graphs is not None:
+                stack.enter_context(self._graphs.replaying())
             loss_sum = weight * self._backward(batches, scale)
             if self._settings.fgm is not None:
                 encoder = cast(Encoder, self._state.model.encoder)
@@ -195,10 +203,10 @@ class OptimizerStep:
             loss_sum += batch_loss.detach()
         return loss_sum
 
-    def _weights_in_precision(self) -> contextlib.AbstractContextManager[None]:
-        if self._precision == "fp32":
-            return contextlib.nullcontext()
-        return weights_cast_once(self._state.model, DTYPES[self._precision])
+    def _encoder_graphs(self) -> EncoderGraphs:
+        if not can_record(self._state.device) or distributed.world_size() > 1:
+            raise InputError("--cuda-graphs: needs one process on one GPU; leave it out.")
+        return EncoderGraphs(cast(Encoder, self._state.model.encoder), CudaRecorder())
 
     def _without_exchange(self) -> contextlib.AbstractContextManager[None]:
         """Within it, gradients stay in this process; a later backward pass exchanges them."""
@@ -226,6 +234,8 @@ class OptimizerStep:
             advice = "give a smaller --max-length or model" if size == 1 else smaller
             raise InputError(f"out of memory with micro-batches of {size}: {advice}.")
         state.progress.micro_batch_size = (size + 1) // 2
+        if self._graphs is not None:
+            self._graphs.clear()
         if state.device.type == "cuda":
             torch.cuda.empty_cache()
         logger.warning(

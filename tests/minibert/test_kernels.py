@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from training_runs import CPU, collate, loss, ragged_items, tiny_model
 
 from minibert import add_norm
-from minibert.linear import weights_cast_once
+from minibert.linear import WeightCopies
 from minibert.training import autocast
 
 triton = pytest.importorskip("triton", reason="Triton, which PyTorch for CUDA brings along, is not installed")
@@ -120,7 +120,7 @@ def gradients(model: nn.Module, *, double: bool = False) -> dict[str, Tensor]:
     if double:
         loss(model, batch).backward()
     else:
-        with weights_cast_once(model, torch.float16):
+        with WeightCopies(model, torch.float16).used():
             with autocast(CPU, "fp16"):
                 value = loss(model, batch)
             value.backward()

@@ -8,7 +8,7 @@ from conftest import FAMILIES, scramble
 from torch import Tensor, nn
 from training_runs import CPU, collate, loss, ragged_items, tiny_model
 
-from minibert.linear import Linear, weights_cast_once
+from minibert.linear import Linear, WeightCopies
 from minibert.training import autocast
 
 
@@ -17,7 +17,7 @@ def gradients(model: nn.Module, *, cast_once: bool = False) -> dict[str, Tensor]
     model.zero_grad()
     batch = collate(ragged_items(40))
     if cast_once:
-        with weights_cast_once(model, torch.bfloat16):
+        with WeightCopies(model, torch.bfloat16).used():
             with autocast(CPU, "bf16"):
                 value = loss(model, batch)
             value.backward()
@@ -53,7 +53,7 @@ def test_the_weights_are_the_models_own_again_behind_the_block() -> None:
     assert len(linears) == 12  # four in each of three layers
 
     def lose() -> None:
-        with weights_cast_once(model, torch.float16):
+        with WeightCopies(model, torch.float16).used():
             assert all(part.cast_weights is not None for part in linears)
             raise RuntimeError("lost")
 

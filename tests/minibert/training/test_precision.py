@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from training_runs import CPU, collate, loss, ragged_items, tiny_model, train, weights
 
 from minibert.errors import InputError
-from minibert.linear import weights_cast_once
+from minibert.linear import WeightCopies
 from minibert.training import (
     Examples,
     LabelledBatch,
@@ -111,7 +111,7 @@ def test_a_cpu_leaves_cublas_alone_and_so_does_a_choice_of_ones_own(
 def test_albert_sums_the_gradients_of_its_shared_layer_in_fp32() -> None:
     """Twelve uses in bf16, against a model of twelve layers with the same weights, whose gradients are added in fp64.
 
-    Cast at each use, or once by weights_cast_once, the sum is wrong by 6e-9 of its norm; cast once, as autocast does by
+    Cast at each use, or once by WeightCopies, the sum is wrong by 6e-9 of its norm; cast once, as autocast does by
     itself, by 3e-3.
     """
     sizes = {"num_hidden_layers": 12, "inner_group_num": 1}
@@ -134,7 +134,7 @@ def test_albert_sums_the_gradients_of_its_shared_layer_in_fp32() -> None:
     errors: dict[str, list[float]] = {"each": [], "ours": [], "once": []}
     for way in errors:
         context = torch.autocast("cpu", torch.bfloat16) if way == "once" else autocast(CPU, "bf16")
-        with weights_cast_once(shared, torch.bfloat16) if way == "ours" else contextlib.nullcontext():
+        with WeightCopies(shared, torch.bfloat16).used() if way == "ours" else contextlib.nullcontext():
             together = gradients(shared, context)
         for name in ("attention.qkv", "attention.output", "feed_forward.intermediate", "feed_forward.output"):
             parts = [apart[f"encoder.groups.{group}.0.{name}.weight"].double() for group in range(12)]

@@ -1,0 +1,295 @@
+"""An encoder by CUDA graphs: kernels are recorded once for all batches of about the same size, and launched as one.
+
+A step over a few short sentences launches hundreds of kernels, and waits for each launch longer than for the kernel. A
+graph replays them with the same shapes and addresses, so a batch is copied into a *bucket*: its number of tokens is
+rounded up, and sequences without meaning fill the rest; the bounds of its sequences are a tensor, as everything else
+that changes from batch to batch. Heads and losses stay outside: they are few kernels, and differ from task to task.
+"""
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from minibert.batch import PackedBatch
+from minibert.encoder import Encoder, EncoderOutput
+from minibert.traced import Batch
+
+Result = TypeVar("Result")
+
+MOST_TOKENS = 8192
+"""Larger batches keep a GPU busy for longer than their launches take."""
+MOST_GRAPHS = 32
+
+
+class Recorder(Protocol):
+    """Records work on a device."""
+
+    def record(self, work: Callable[[], Result]) -> tuple[Result, Callable[[], None]]:
+        """What ``work`` returned, and a function that does the same again: it reads the same tensors, and writes its
+        results to those returned here."""
+        ...
+
+
+class CudaRecorder:
+    """Records CUDA graphs, which share their memory: only what ``work`` returned is kept from one to the next."""
+
+    def __init__(self) -> None:
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def record(self, work: Callable[[], Result]) -> tuple[Result, Callable[[], None]]:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            result = work()
+        return result, graph.replay
+
+
+def can_record(device: torch.device) -> bool:
+    """Whether a device has graphs."""
+    return device.type == "cuda"
+
+
+class Bucket(NamedTuple):
+    """What the batches of a graph have in common, at most.
+
+    Attributes:
+        num_rows: of the hidden states that are wanted; None for all.
+    """
+
+    num_tokens: int
+    num_sequences: int
+    max_seqlen: int
+    num_rows: int | None
+
+    @classmethod
+    def of(cls, batch: PackedBatch, rows: Tensor | None, longest: int) -> "Bucket":
+        """The smallest one for a batch, where no sequence may have more than ``longest`` tokens."""
+        num_tokens, max_seqlen = _eighths(batch.num_tokens), min(_power(batch.max_seqlen), longest)
+        num_fillers = -(-(num_tokens - batch.num_tokens) // max_seqlen)
+        return cls(
+            num_tokens=num_tokens,
+            num_sequences=_power(batch.num_sequences + num_fillers),
+            max_seqlen=max_seqlen,
+            num_rows=None if rows is None else _eighths(len(rows)),
+        )
+
+
+def _power(count: int) -> int:
+    """The next power of two, and at least 8."""
+    return max(8, 1 << (count - 1).bit_length())
+
+
+def _eighths(count: int) -> int:
+    """The next of eight numbers between two powers of two, and at least 8."""
+    step = max(8, _power(count) // 16)
+    return -(-count // step) * step
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recording:
+    """A graph with the tensors that it reads and writes.
+
+    Attributes:
+        inputs: B sequences of T tokens, and the rows wanted.
+        output: their hidden states, ``(T, C)`` or ``(N, C)``.
+        filler_ends: where sequences of the most tokens end.
+        gradient: that of ``output``, for :attr:`backward`.
+    """
+
+    bucket: Bucket
+    inputs: PackedBatch
+    filler_ends: Tensor
+    rows: Tensor | None
+    output: Tensor
+    gradient: Tensor | None
+    forward: Callable[[], None]
+    backward: Callable[[], None] | None
+
+    def fill(self, batch: PackedBatch, rows: Tensor | None) -> None:
+        """Copies a batch to the inputs. Behind it, tokens of earlier ones stay, as sequences that nobody reads."""
+        count, num_tokens, inputs = batch.num_sequences, batch.num_tokens, self.inputs
+        given = [batch.input_ids, batch.position_ids, batch.token_type_ids]
+        own = [inputs.input_ids, inputs.position_ids, inputs.token_type_ids]
+        torch._foreach_copy_([x[:num_tokens] for x in own], given)
+        inputs.cu_seqlens[: count + 1].copy_(batch.cu_seqlens)
+        fillers = inputs.cu_seqlens[count + 1 :]
+        torch.clamp(self.filler_ends[: len(fillers)] + num_tokens, max=self.bucket.num_tokens, out=fillers)
+        if self.rows is not None and rows is not None:
+            self.rows[: len(rows)].copy_(rows)
+
+
+class EncoderGraphs:
+    """The recordings of an encoder, made when a bucket is first met; of more than 32, the one unused for longest goes.
+
+    Batches of more than 8,192 tokens, and calls that ask for all hidden states, are computed as usual; so is
+    everything with activation checkpointing. Gradients are written to the same memory at each replay, so one must be
+    used, or added up, before the next: :meth:`~torch.optim.Optimizer.zero_grad` must set them to None.
+
+    Args:
+        encoder: its parameters must stay where they are in memory.
+        recorder: on the encoder's device.
+    """
+
+    def __init__(self, encoder: Encoder, recorder: Recorder) -> None:
+        self._encoder = encoder
+        self._recorder = recorder
+        self._recordings: OrderedDict[Any, _Recording] = OrderedDict()
+        self._parameters = [
+            p for name, p in encoder.named_parameters() if p.requires_grad and not name.startswith("pooler.")
+        ]
+        self._gradients: list[Tensor] = []
+        self._anchor = torch.zeros((), requires_grad=True)
+        self._num_forward = 0
+
+    @contextlib.contextmanager
+    def replaying(self) -> Iterator[None]:
+        """Within the block, calls of the encoder replay graphs."""
+        self._encoder.forward = self._forward  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            del self._encoder.forward
+
+    def clear(self) -> None:
+        """Frees the memory of all recordings."""
+        self._recordings.clear()
+
+    def _forward(
+        self, batch: Batch, *, rows: Tensor | None = None, output_hidden_states: bool = False
+    ) -> EncoderOutput:
+        encoder = self._encoder
+        if (
+            not isinstance(batch, PackedBatch)
+            or output_hidden_states
+            or batch.num_tokens > MOST_TOKENS
+            or batch.max_seqlen > encoder.config.max_length
+            or encoder.activation_checkpointing
+        ):
+            return Encoder.forward(encoder, batch, rows=rows, output_hidden_states=output_hidden_states)
+        recording = self._recording(Bucket.of(batch, rows, encoder.config.max_length), batch.device)
+        recording.fill(batch, rows)
+        count = batch.num_tokens if rows is None else len(rows)
+        if recording.backward is None:
+            recording.forward()
+            last = recording.output[:count].clone()
+        else:
+            last = cast(Tensor, _Replay.apply(self._anchor, self, recording, count))
+        pools = encoder.pooler is not None and rows is None
+        return EncoderOutput(
+            last_hidden_state=last, pooler_output=encoder.pool(last[batch.first_tokens]) if pools else None
+        )
+
+    def _recording(self, bucket: Bucket, device: torch.device) -> _Recording:
+        trains, deterministic = torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()
+        key = bucket, self._encoder.training, trains, deterministic
+        if key not in self._recordings:
+            if len(self._recordings) == MOST_GRAPHS:
+                self._recordings.popitem(last=False)
+            # Recording draws no random numbers, so that a run that is resumed draws the same.
+            devices = [device] if device.type == "cuda" else []
+            with torch.random.fork_rng(devices), torch.inference_mode(False), torch.set_grad_enabled(trains):
+                self._recordings[key] = self._record(bucket, device)
+        self._recordings.move_to_end(key)
+        return self._recordings[key]
+
+    def _record(self, bucket: Bucket, device: torch.device) -> _Recording:
+        inputs, rows = _empty_inputs(bucket, device)
+
+        def forward() -> Tensor:
+            return self._encoder.run_layers(inputs, rows)[-1]
+
+        gradient, replay_backward = None, None
+        kept = [own.clone() for own in self._gradients]  # of earlier batches of the same step
+        if torch.is_grad_enabled():
+            self._gradients = self._gradients or [torch.zeros_like(parameter) for parameter in self._parameters]
+            gradient = torch.zeros_like(forward())
+            _warm_up(lambda: self._backward(forward(), gradient), device)
+        else:
+            _warm_up(forward, device)
+        output, replay_forward = self._recorder.record(forward)
+        if gradient is not None:
+            _, replay_backward = self._recorder.record(lambda: self._backward(output, gradient))
+        if kept:
+            torch._foreach_copy_(self._gradients, kept)
+        ends = torch.arange(1, bucket.num_sequences + 1, dtype=torch.int32, device=device) * bucket.max_seqlen
+        return _Recording(
+            bucket=bucket, inputs=inputs, filler_ends=ends, rows=rows, output=output.detach(), gradient=gradient,
+            forward=replay_forward, backward=replay_backward,
+        )  # fmt: skip
+
+    def _backward(self, output: Tensor, gradient: Tensor) -> None:
+        """Writes the gradients of the parameters."""
+        with torch.autocast(output.device.type, enabled=False):  # as in the backward pass of a step
+            found = torch.autograd.grad(output, self._parameters, gradient, allow_unused=True)
+        used = [(own, new) for own, new in zip(self._gradients, found, strict=True) if new is not None]
+        torch._foreach_copy_([own for own, _ in used], [new for _, new in used])
+
+    def replay_forward(self, recording: _Recording) -> int:
+        """Returns the number of this pass."""
+        recording.forward()
+        self._num_forward += 1
+        return self._num_forward
+
+    def replay_backward(self, recording: _Recording, gradient: Tensor, of_pass: int) -> None:
+        """Replays the backward pass for the gradient of the real rows, and adds its results to the parameters'."""
+        assert of_pass == self._num_forward, "another forward pass took the place of what this backward pass needs"
+        self._num_forward += 1  # so does this backward pass
+        assert recording.gradient is not None
+        assert recording.backward is not None
+        recording.gradient[: len(gradient)].copy_(gradient)
+        recording.gradient[len(gradient) :].zero_()
+        pairs = list(zip(self._parameters, self._gradients, strict=True))
+        before = [(own, p.grad.clone() if p.grad is own else p.grad) for p, own in pairs if p.grad is not None]
+        recording.backward()
+        if before:
+            torch._foreach_add_([own for own, _ in before], [earlier for _, earlier in before])
+        for parameter, own in pairs:
+            parameter.grad = own
+
+
+class _Replay(torch.autograd.Function):
+    """Replays a forward pass, and in the backward pass its counterpart. The parameters' gradients do not pass through
+    autograd, which would copy each by itself; ``anchor`` makes it call :meth:`backward`."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, graphs: EncoderGraphs, recording: _Recording, count: int) -> Tensor:
+        ctx.of_pass = graphs.replay_forward(recording)
+        ctx.graphs, ctx.recording = graphs, recording
+        return recording.output[:count].detach()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, ...]:
+        ctx.graphs.replay_backward(ctx.recording, gradient, ctx.of_pass)
+        return (None,) * 4
+
+
+def _empty_inputs(bucket: Bucket, device: torch.device) -> tuple[PackedBatch, Tensor | None]:
+    """A batch, and the numbers of the wanted rows, to be filled."""
+
+    def zeros(count: int, dtype: torch.dtype = torch.int64) -> Tensor:
+        return torch.zeros(count, dtype=dtype, device=device)
+
+    batch = PackedBatch(
+        input_ids=zeros(bucket.num_tokens),
+        position_ids=zeros(bucket.num_tokens),
+        token_type_ids=zeros(bucket.num_tokens),
+        cu_seqlens=zeros(bucket.num_sequences + 1, torch.int32),
+        lengths=(bucket.max_seqlen,) * bucket.num_sequences,  # at most; the bounds say which
+    )
+    return batch, None if bucket.num_rows is None else zeros(bucket.num_rows)
+
+
+def _warm_up(work: Callable[[], object], device: torch.device) -> None:
+    """Does the work twice on another stream: what is set up at a first time cannot be recorded."""
+    if device.type != "cuda":
+        return
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        for _ in range(2):
+            work()
+    torch.cuda.current_stream(device).wait_stream(stream)
