@@ -155,6 +155,40 @@ def base_step() -> dict[str, Any]:
         return {"launches": dict(log.launches.most_common()), "total": log.launches.total()}
 
 
+class _Recorder:
+    """In place of CUDA graphs: what was recorded is launched by one call, which launches nothing here."""
+
+    log: Log
+
+    def __init__(self) -> None:
+        self.launches: list[int] = []
+
+    def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+        before = self.log.launches.total()
+        result = work()
+        self.launches.append(self.log.launches.total() - before)
+        return result, lambda: None
+
+
+def with_graphs(config: EncoderConfig, lengths: Sequence[int], **settings: Any) -> dict[str, Any]:
+    """Two steps of batches of one bucket: kernels in its graphs, and those launched besides them in the second step."""
+    load = workload("words", lengths)
+    recorder = _Recorder()
+    with (
+        mock.patch("minibert.graphs._warm_up", lambda work, device: work()),
+        mock.patch("minibert.training.step.CudaRecorder", return_value=recorder),
+        fake_cuda() as recorder.log,
+    ):
+        log = recorder.log
+        train(load, config, log=log, precision="bf16", cuda_graphs=True, **settings)
+        return {
+            "recorded": recorder.launches,
+            "launched": log.launches.total(),
+            "by operator": dict(log.launches.most_common()),
+            "sent": log.sent,
+        }
+
+
 def _facts(log: Log) -> dict[str, Any]:
     return {"operators": dict(log.operators), "flash_calls": log.flash_calls, "sent": log.sent}
 
@@ -177,6 +211,8 @@ OPTIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "out of memory": out_of_memory,
     "snapshot and restore": snapshot_and_restore,
     "base step": base_step,
+    "graphs": lambda: with_graphs(BERT_BASE, [20 + number % 16 for number in range(64)]),
+    "graphs with micro-batches": lambda: with_graphs(smallest("bert"), 2 * (3, 6, 4, 5), micro_batch_size=2),
 }
 
 

@@ -39,6 +39,7 @@ GROUPS = {
         *(f"bug/{name}" for name in REASONS),
         *(f"option/{name}" for name in OPTIONS), "option/checkpointing", "option/micro-batches", "option/old device",
         "option/narrow heads", "option/out of memory", "option/snapshot and restore", "option/base step",
+        "option/graphs", "option/graphs with micro-batches",
     ],
     **{
         family: [
@@ -144,3 +145,18 @@ def test_a_step_of_bert_base_launches_few_kernels() -> None:
     result = option("base step")
     assert "slice_backward" not in result["launches"]  # of rows that are all rows
     assert result["total"] <= 460, result["launches"]
+
+
+@pytest.mark.slow
+def test_with_graphs_few_kernels_are_launched_one_by_one() -> None:
+    """Graphs hold the forward and the backward pass of BERT-base; nothing in them waits for the host or reads it."""
+    result = option("graphs")
+    forward, backward = result["recorded"]
+    assert forward + backward >= 350
+    assert result["launched"] <= 100, result["by operator"]
+    assert result["sent"] == 1
+
+
+@pytest.mark.slow
+def test_micro_batches_of_one_bucket_share_its_graphs() -> None:
+    assert len(option("graphs with micro-batches")["recorded"]) == 2
