@@ -21,8 +21,9 @@ from minibert.traced import Batch
 
 Result = TypeVar("Result")
 
-MOST_TOKENS = 8192
-"""Larger batches keep a GPU busy for longer than their launches take."""
+MOST_TOKENS = 3072
+"""For more, PyTorch sorts tokens for the gradients of embedding tables, and waits for a count, which a graph cannot do.
+Batches as large keep a GPU busy for longer than their launches take."""
 MOST_GRAPHS = 32
 
 
@@ -43,7 +44,8 @@ class CudaRecorder:
 
     def record(self, work: Callable[[], Result]) -> tuple[Result, Callable[[], None]]:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # Other threads, which answer with other models, may go on meanwhile.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             result = work()
         return result, graph.replay
 
@@ -125,7 +127,7 @@ class _Recording:
 class EncoderGraphs:
     """The recordings of an encoder, made when a bucket is first met; of more than 32, the one unused for longest goes.
 
-    Batches of more than 8,192 tokens, and calls that ask for all hidden states, are computed as usual; so is
+    Batches of more than 3,072 tokens, and calls that ask for all hidden states, are computed as usual; so is
     everything with activation checkpointing. Gradients are written to the same memory at each replay, so one must be
     used, or added up, before the next: :meth:`~torch.optim.Optimizer.zero_grad` must set them to None.
 
@@ -145,10 +147,14 @@ class EncoderGraphs:
         self._anchor = torch.zeros((), requires_grad=True)
         self._num_forward = 0
 
+    def install(self) -> None:
+        """From now on, calls of the encoder replay graphs."""
+        self._encoder.forward = self._forward  # type: ignore[method-assign]
+
     @contextlib.contextmanager
     def replaying(self) -> Iterator[None]:
         """Within the block, calls of the encoder replay graphs."""
-        self._encoder.forward = self._forward  # type: ignore[method-assign]
+        self.install()
         try:
             yield
         finally:
@@ -165,7 +171,7 @@ class EncoderGraphs:
         if (
             not isinstance(batch, PackedBatch)
             or output_hidden_states
-            or batch.num_tokens > MOST_TOKENS
+            or _eighths(batch.num_tokens) > MOST_TOKENS
             or batch.max_seqlen > encoder.config.max_length
             or encoder.activation_checkpointing
         ):
@@ -224,9 +230,9 @@ class EncoderGraphs:
     def _backward(self, output: Tensor, gradient: Tensor) -> None:
         """Writes the gradients of the parameters."""
         with torch.autocast(output.device.type, enabled=False):  # as in the backward pass of a step
-            found = torch.autograd.grad(output, self._parameters, gradient, allow_unused=True)
-        used = [(own, new) for own, new in zip(self._gradients, found, strict=True) if new is not None]
-        torch._foreach_copy_([own for own, _ in used], [new for _, new in used])
+            found = torch.autograd.grad(output, self._parameters, gradient)
+
+        torch._foreach_copy_(self._gradients, found)
 
     def replay_forward(self, recording: _Recording) -> int:
         """Returns the number of this pass."""

@@ -143,6 +143,7 @@ def load(
     unknown: bool = False,
     batch_tokens: int | None = None,
     engine: str = TORCH,
+    cuda_graphs: bool = False,
 ) -> Answerer:
     """Loads what answers: the folder of a run, or a checkpoint that another tool has fine-tuned, whose head then
     decides on the task. A pre-trained model answers with words for ``[MASK]``.
@@ -157,6 +158,7 @@ def load(
         unknown: also give the parts of a text that the tokenizer does not know, by character, as ``unknown``.
         batch_tokens: in a batch at most: fewer take less memory. None for what is fastest on the device.
         engine: ``torch``, or ``onnx`` for ONNX Runtime on the CPU and a folder that ``tools/export.py`` has written.
+        cuda_graphs: launch the encoder's kernels all at once, for few texts at a time on a GPU.
 
     Raises:
         InputError: it is neither, or cannot be used.
@@ -172,6 +174,7 @@ def load(
         top_k=top_k,
         batch_tokens=batch_tokens,
         engine=engine,
+        cuda_graphs=cuda_graphs,
     )
     return Answerer(predictor, text_column=text_column, unknown=unknown)
 

@@ -38,12 +38,13 @@ def load_predictor(
     top_k: int | None = None,
     batch_tokens: int | None = None,
     engine: str = TORCH,
+    cuda_graphs: bool = False,
 ) -> Predictor:
     """A run's task with its settings, model and tokenizer, from the model's folder alone.
 
     Args:
         run: its folder, or a name on the hub.
-        device, precision, batch_tokens: as in :meth:`~tasks.run.predictor.Predictor.load`.
+        device, precision, batch_tokens, cuda_graphs: as in :meth:`~tasks.run.predictor.Predictor.load`.
         threshold: in place of that of the run, for several labels.
         text_column: the field that has the text, in place of that of the run.
         top_k: see :meth:`~tasks.task.Task.set_top_k`.
@@ -56,8 +57,12 @@ def load_predictor(
     task, checkpoint = open_run(run, threshold=threshold, text_column=text_column, open_model=open_model)
     if top_k is not None:
         task.set_top_k(top_k)
-    load = Predictor.load_export if engine == ONNX else Predictor.load
-    return load(task, checkpoint, device=device, precision=precision, batch_tokens=batch_tokens)
+    given: Any = {"device": device, "precision": precision, "batch_tokens": batch_tokens}
+    if engine != ONNX:
+        return Predictor.load(task, checkpoint, **given, cuda_graphs=cuda_graphs)
+    if cuda_graphs:
+        raise InputError("--cuda-graphs: --engine onnx computes on the CPU; leave one of them out.")
+    return Predictor.load_export(task, checkpoint, **given)
 
 
 def open_run(

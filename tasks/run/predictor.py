@@ -5,12 +5,14 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from minibert import Tokenizer
 from minibert.checkpoint import Checkpoint, Pretrained
+from minibert.encoder import Encoder
 from minibert.errors import InputError
 from minibert.export.session import load_onnx_model
+from minibert.graphs import CudaRecorder, EncoderGraphs, can_record
 from minibert.inference import for_inference
 from minibert.training import choose_device, choose_precision
 from minibert.training.precision import DTYPES
@@ -46,6 +48,7 @@ class Predictor:
         device: str,
         precision: str = "auto",
         batch_tokens: int | None = None,
+        cuda_graphs: bool = False,
     ) -> "Predictor":
         """Loads the model of a run folder (or a fine-tuned checkpoint).
 
@@ -53,6 +56,7 @@ class Predictor:
             precision: as in training, or int8 (on a CPU only). ``auto`` is fp32 for a model whose settings ask for
                 fp32.
             batch_tokens: in a batch at most; None for what is fastest on the device.
+            cuda_graphs: launch the encoder's kernels all at once, for small batches on a GPU.
 
         Raises:
             InputError: it or what was fitted with it cannot be used, or it has no trained head for this task.
@@ -63,7 +67,12 @@ class Predictor:
         place = choose_device(device)
         int8 = precision == INT8
         precision = choose_precision("auto" if int8 else precision, place)
+        if cuda_graphs and not can_record(place):
+            raise InputError("--cuda-graphs: needs a GPU; leave it out.")
         ready = for_inference(model.to(place), DTYPES[precision], int8=int8)
+        if cuda_graphs:
+            encoder = ready if isinstance(ready, Encoder) else ready.encoder
+            EncoderGraphs(cast(Encoder, encoder), CudaRecorder()).install()
         return cls(
             task=task, model=ready, tokenizer=checkpoint.tokenizer, precision=precision, batch_tokens=batch_tokens
         )

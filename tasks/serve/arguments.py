@@ -25,6 +25,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", choices=(*PRECISIONS, INT8), default="auto", help="as of tasks.predict")
     parser.add_argument("--engine", choices=ENGINES, default=TORCH, help="as of tasks.predict")
+    parser.add_argument(
+        "--cuda-graphs", action="store_true", help="launch an encoder's kernels all at once on a GPU, for short texts"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes, each with all models (default: 1)")
     parser.add_argument("--batch-tokens", type=int, default=4096, help="about this many in a batch (default: 4096)")
     parser.add_argument("--queue", type=int, default=1024, help="most texts that wait for a model (default: 1024)")

@@ -80,7 +80,13 @@ def make_app(options: argparse.Namespace) -> "Starlette":
         batch_tokens=options.batch_tokens,
         deadline=options.deadline,
     )
-    models = load_models(options.runs, device=options.device, precision=options.precision, engine=options.engine)
+    models = load_models(
+        options.runs,
+        device=options.device,
+        precision=options.precision,
+        engine=options.engine,
+        cuda_graphs=options.cuda_graphs,
+    )
     return build_app(Service(models, dict(zip(models, options.runs, strict=True)), limits))
 
 

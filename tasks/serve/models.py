@@ -17,14 +17,16 @@ _MOST_EXAMPLES = 8
 _LONGEST_EXAMPLE = 2000
 
 
-def load_models(runs: Sequence[str], *, device: str, precision: str, engine: str = TORCH) -> dict[str, Answerer]:
-    """Loads the models of runs, by :func:`names`.
+def load_models(
+    runs: Sequence[str], *, device: str, precision: str, engine: str = TORCH, cuda_graphs: bool = False
+) -> dict[str, Answerer]:
+    """Loads the models of runs, by :func:`names`. The options are those of :func:`~tasks.predict.answerer.load`.
 
     Raises:
         InputError: one cannot be used.
     """
     return {
-        name: load(run, device=device, precision=precision, engine=engine)
+        name: load(run, device=device, precision=precision, engine=engine, cuda_graphs=cuda_graphs)
         for name, run in zip(names(runs), runs, strict=True)
     }
 

@@ -157,10 +157,10 @@ def test_what_a_backward_pass_needs_is_not_replaced_in_silence() -> None:
 
 
 def test_large_batches_and_other_outputs_are_computed_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs, "MOST_TOKENS", 10)
+    monkeypatch.setattr(graphs, "MOST_TOKENS", 16)
     encoder, recorder = Encoder(tiny_config("bert")).train(), TapeRecorder()
     with EncoderGraphs(encoder, recorder).replaying():
-        encoder(pack([[5] * 11]))
+        encoder(pack([[5] * 17]))
         assert encoder(pack([[5] * 3]), output_hidden_states=True).hidden_states is not None
         encoder.activation_checkpointing = True
         encoder(pack([[5] * 3]))
