@@ -23,7 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 from benchmarks.reference import transformers
 from minibert.training import Examples, LabelledBatch, Trainer, autocast, choose_device, choose_precision
 from minibert.training.data import shuffled
-from minibert.training.optimizer import linear_schedule
+from minibert.training.optimizer import LinearSchedule
 from tasks.ner import task as ner
 from tasks.ner.data import bio_tags
 from tasks.ner.settings import NerSettings
@@ -59,7 +59,8 @@ def train_theirs(
     )
     assert settings.batch_size is not None
     steps = settings.epochs * math.ceil(len(windows) / settings.batch_size)
-    schedule = linear_schedule(optimizer, num_steps=steps, warmup_ratio=settings.warmup_ratio)
+    factor = LinearSchedule(num_steps=steps, warmup_ratio=settings.warmup_ratio).factor
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     torch.manual_seed(settings.seed)
     for epoch in range(1, settings.epochs + 1):
         model.train()

@@ -16,7 +16,7 @@ from minibert.formats.huggingface import name_table
 from minibert.formats.names import from_parameters
 from minibert.inference import for_inference
 from minibert.training import Examples, LabelledBatch, TrainingSettings
-from minibert.training.optimizer import build_optimizer, linear_schedule
+from minibert.training.optimizer import LinearSchedule, build_optimizer
 from minibert.training.state import Progress, RunState
 from minibert.training.step import Loss, OptimizerStep
 
@@ -52,11 +52,11 @@ def trainer_of(
     device = work.device
     model.to(device)
     settings = TrainingSettings(precision=work.precision)
-    optimizer = build_optimizer(model, lr=settings.lr, head_lr=None, weight_decay=settings.weight_decay, device=device)
+    optimizer = build_optimizer(model, lr=settings.lr, head_lr=None, weight_decay=settings.weight_decay)
     state = RunState(
         model=model,
         optimizer=optimizer,
-        schedule=linear_schedule(optimizer, num_steps=1_000_000, warmup_ratio=settings.warmup_ratio),
+        schedule=LinearSchedule(num_steps=1_000_000, warmup_ratio=settings.warmup_ratio),
         scaler=torch.amp.GradScaler(device.type, enabled=work.precision == "fp16"),
         ema=None,
         progress=Progress(micro_batch_size=max(sizes)),
@@ -79,7 +79,7 @@ def trainer_of(
         step.gradients(range(sizes[0]))
         scale = state.scaler.get_scale()
         ours = {name: p.grad / scale for name, p in model.named_parameters() if p.grad is not None}
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         return name_table(model.config, model.head).export(from_parameters(ours))
 
     return Trainer(name=name, train=train, gradients=gradients)

@@ -129,7 +129,7 @@ class EncoderGraphs:
 
     Batches of more than 3,072 tokens, and calls that ask for all hidden states, are computed as usual; so is
     everything with activation checkpointing. Gradients are written to the same memory at each replay, so one must be
-    used, or added up, before the next: :meth:`~torch.optim.Optimizer.zero_grad` must set them to None.
+    used, or added up, before the next: they must be set to None behind a step.
 
     Args:
         encoder: its parameters must stay where they are in memory.

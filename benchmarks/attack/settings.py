@@ -170,7 +170,7 @@ def states(folder: Path, chance: random.Random) -> Callable[[], object]:
     shutil.copytree(_checkpoint(str(folder.parent)), path)
     if chance.random() < 0.6:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        part = chance.choice((state, state["progress"], state["schedule"], state["scaler"], state["fingerprint"]))
+        part = chance.choice((state, state["progress"], state["scaler"], state["fingerprint"]))
         part = change(part, chance)
         (path / "state.json").write_bytes(dumped(state, chance))
     else:

@@ -20,7 +20,7 @@ from minibert.training import distributed
 from minibert.training.best import BestModel
 from minibert.training.checkpoints import require_no_checkpoints
 from minibert.training.data import Examples, Metric, Plan
-from minibert.training.optimizer import build_optimizer, linear_schedule
+from minibert.training.optimizer import LinearSchedule, build_optimizer
 from minibert.training.precision import choose_precision, cost_of_determinism, determinism
 from minibert.training.regularisation import Ema, swapped_weights
 from minibert.training.saving import CheckpointSaver
@@ -140,12 +140,11 @@ class Trainer:
             head_lr=settings.head_lr,
             layer_decay=settings.layer_decay,
             weight_decay=settings.weight_decay,
-            device=self.device,
         )
         return RunState(
             model=self.model,
             optimizer=optimizer,
-            schedule=linear_schedule(optimizer, num_steps=self._num_steps, warmup_ratio=settings.warmup_ratio),
+            schedule=LinearSchedule(num_steps=self._num_steps, warmup_ratio=settings.warmup_ratio),
             scaler=torch.amp.GradScaler(self.device.type, enabled=precision == "fp16"),
             ema=None if settings.ema is None else Ema(self.model, settings.ema),
             progress=Progress(micro_batch_size=min(settings.micro_batch_size or largest_step, largest_step)),
@@ -198,7 +197,7 @@ class Trainer:
         self.model.train()
         with self._progress_bar(len(steps)) as bar:
             for indices in steps[progress.epoch_step :]:
-                lr = self._state.schedule.get_last_lr()[0]
+                lr = self.settings.lr * self._state.schedule.factor(progress.step)
                 self._take_step(indices)
                 signal, save = self._saver.poll()
                 log = progress.step % LOG_EVERY == 0 or progress.epoch_step == len(steps)
@@ -279,7 +278,7 @@ class Trainer:
         first = self._plan.steps(1)[0]
         self.model.train()
         cost = cost_of_determinism(lambda: self._step.gradients(first), self.device)
-        self._state.optimizer.zero_grad(set_to_none=True)
+        self._state.optimizer.zero_grad()
         self._record({"deterministic_slowdown": round(cost, 3)})
 
     def _record(self, record: Mapping[str, Any]) -> None:

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from minibert.errors import InputError
 from minibert.training import distributed
 from minibert.training.checkpoints import Snapshot
+from minibert.training.optimizer import AdamW, LinearSchedule
 from minibert.training.regularisation import Ema
 from minibert.training.schema import (
     field_names,
@@ -29,7 +28,8 @@ from minibert.training.schema import (
 
 logger = logging.getLogger(__name__)
 
-_SAVED = {"fingerprint", "progress", "schedule", "scaler"}
+_SAVED = {"fingerprint", "progress", "scaler"}
+_NOT_ALWAYS_SAVED = {"threads", "schedule"}  # of all versions; the place in the schedule is that of the progress
 
 
 @dataclass(kw_only=True)
@@ -92,8 +92,8 @@ class RunState:
     """
 
     model: nn.Module
-    optimizer: Optimizer
-    schedule: LambdaLR
+    optimizer: AdamW
+    schedule: LinearSchedule
     scaler: torch.amp.GradScaler
     ema: Ema | None
     progress: Progress
@@ -125,7 +125,6 @@ class RunState:
             values={
                 "fingerprint": self.fingerprint,
                 "progress": dataclasses.asdict(self.progress),
-                "schedule": self.schedule.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "threads": torch.get_num_threads(),
             },
@@ -135,7 +134,7 @@ class RunState:
         """Why this run cannot take over a snapshot of its own, in a few words; None if it can, or if the snapshot is of
         a run with another fingerprint."""
         values, tensors = snapshot.values, snapshot.tensors
-        if not isinstance(values, dict) or values.keys() - {"threads"} != _SAVED:
+        if not isinstance(values, dict) or values.keys() - _NOT_ALWAYS_SAVED != _SAVED:
             return "state.json has other fields"
         if not isinstance(values["fingerprint"], dict):
             return "state.json has no fingerprint"
@@ -149,13 +148,12 @@ class RunState:
             return "its files are others"
         damage = (
             progress_damage(values["progress"], field_names(Progress))
-            or form_damage(values["schedule"], self.schedule.state_dict(), "schedule")
             or form_damage(values["scaler"], self.scaler.state_dict(), "scaler")
             or next((found for name in own if (found := tensors_damage(tensors[name], own[name], name))), None)
             or moments_damage(tensors["optimizer"], parameters)
         )
-        if damage is None and values["schedule"]["last_epoch"] != values["progress"]["step"]:
-            return "its schedule is at another step"
+        if damage is None and values["progress"]["step"] > self.schedule.num_steps:
+            return "its step is behind the last one"
         ranks = {name.partition("/")[0] for name in tensors["random"]}
         states = (random_damage(_of_rank(tensors["random"], rank), self.device) for rank in sorted(ranks))
         return damage or next((found for found in states if found), None)
@@ -186,9 +184,6 @@ class RunState:
                 "differ in the last digits. OMP_NUM_THREADS sets the number.",
                 threads, torch.get_num_threads(),
             )  # fmt: skip
-        self.schedule.load_state_dict(snapshot.values["schedule"])
-        for group, lr in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
-            group["lr"] = lr
         self.scaler.load_state_dict(snapshot.values["scaler"])
         micro_batch_size = self.progress.micro_batch_size
         for name, value in snapshot.values["progress"].items():

@@ -123,12 +123,13 @@ class OptimizerStep:
     def __call__(self, indices: Sequence[int]) -> StepResult:
         result = self.gradients(indices)
         state = self._state
-        state.scaler.unscale_(state.optimizer)
+        optimizer = cast(torch.optim.Optimizer, state.optimizer)  # it has what GradScaler asks for
+        state.scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(state.model.parameters(), self._settings.max_grad_norm)
         if state.scaler.is_enabled():  # it handles overflows itself, by skipping the step
             norm = torch.zeros_like(norm)
         try:
-            state.scaler.step(state.optimizer)
+            state.scaler.step(optimizer, state.schedule.factor(state.progress.step))
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -139,8 +140,7 @@ class OptimizerStep:
                 "checkpoint."
             ) from None
         state.scaler.update()
-        state.optimizer.zero_grad(set_to_none=True)
-        state.schedule.step()
+        state.optimizer.zero_grad()
         if state.ema is not None:
             state.ema.update(state.progress.step + 1)
         result.loss_and_norm[1] = norm
@@ -228,7 +228,7 @@ class OptimizerStep:
     def _halve_micro_batch(self) -> None:
         state = self._state
         size = state.progress.micro_batch_size
-        state.optimizer.zero_grad(set_to_none=True)
+        state.optimizer.zero_grad()
         if size == 1 or distributed.world_size() > 1:
             smaller = f"set micro_batch_size = {size // 2} in a settings file"
             advice = "give a smaller --max-length or model" if size == 1 else smaller

@@ -166,8 +166,8 @@ def test_rates_decay_from_layer_to_layer() -> None:
         ("albert", {"groups.0.0": 4, "groups.0.1": 3, "groups.1.0": 2, "groups.1.1": 1, "embeddings": 5}),
     ):
         model = tiny_model(family=family)
-        optimizer = build_optimizer(model, lr=1.0, head_lr=3.0, layer_decay=0.5, weight_decay=0.1, device=CPU)
-        rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        optimizer = build_optimizer(model, lr=1.0, head_lr=3.0, layer_decay=0.5, weight_decay=0.1)
+        rates = {id(p): group.lr for group in optimizer.groups for p in group.parameters}
         for name, parameter in model.named_parameters():
             level = next((levels[part] for part in levels if name.startswith(f"encoder.{part}.")), None)
             assert rates[id(parameter)] == (3.0 if level is None else 0.5**level), name
