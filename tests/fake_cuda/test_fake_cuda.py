@@ -39,6 +39,7 @@ GROUPS = {
         *(f"bug/{name}" for name in REASONS),
         *(f"option/{name}" for name in OPTIONS), "option/checkpointing", "option/micro-batches", "option/old device",
         "option/narrow heads", "option/out of memory", "option/snapshot and restore", "option/base step",
+        "option/crf step",
     ],
     **{
         family: [
@@ -143,3 +144,10 @@ def test_a_step_of_bert_base_launches_few_kernels() -> None:
     result = option("base step")
     assert "slice_backward" not in result["launches"]  # of rows that are all rows
     assert result["total"] <= 600, result["launches"]
+
+
+@pytest.mark.slow
+def test_a_crf_launches_few_kernels_more_than_a_linear_head() -> None:
+    """Though its sentences have up to 95 words, one after another."""
+    result = option("crf step")
+    assert result["total"] <= 300, result["launches"]
