@@ -115,7 +115,9 @@ def test_checkpointing_and_micro_batches_repeat_the_layers() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["old device", "narrow heads"])
 def test_what_flash_attention_does_not_take_is_padded(name: str) -> None:
-    assert option(name)["flash_calls"] == 0
+    result = option(name)
+    assert result["flash_calls"] == 0
+    assert result["sent"] == 2  # the batch, and where its rows lie in a grid
 
 
 @pytest.mark.slow
