@@ -53,7 +53,7 @@ class Limit:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
             total = torch.cuda.get_device_properties(self._device).total_memory
-            torch.cuda.set_per_process_memory_fraction(1.0 if num_bytes is None else num_bytes / total, self._device)
+            torch.cuda.set_per_process_memory_fraction(1.0 if num_bytes is None else num_bytes / total)
 
 
 def reserved_by(work: Any, device: torch.device) -> int:
