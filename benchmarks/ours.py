@@ -18,7 +18,7 @@ from minibert.inference import for_inference
 from minibert.training import Examples, LabelledBatch, TrainingSettings
 from minibert.training.optimizer import LinearSchedule, build_optimizer
 from minibert.training.state import Progress, RunState
-from minibert.training.step import Loss, OptimizerStep
+from minibert.training.step import Divergence, Loss, OptimizerStep
 
 OURS = "minibert"
 OURS_INT8 = f"{OURS}-int8"
@@ -49,22 +49,8 @@ def trainer_of(
     model: Pretrained, work: Workload, *, data: Examples[Any], sizes: Sequence[int], loss: Loss, name: str = OURS
 ) -> Trainer:
     """An optimizer step on each batch; ``sizes`` are the numbers of examples of the batches, in order."""
-    device = work.device
-    model.to(device)
-    settings = TrainingSettings(precision=work.precision)
-    optimizer = build_optimizer(model, lr=settings.lr, head_lr=None, weight_decay=settings.weight_decay)
-    state = RunState(
-        model=model,
-        optimizer=optimizer,
-        schedule=LinearSchedule(num_steps=1_000_000, warmup_ratio=settings.warmup_ratio),
-        scaler=torch.amp.GradScaler(device.type, enabled=work.precision == "fp16"),
-        ema=None,
-        progress=Progress(micro_batch_size=max(sizes)),
-        fingerprint={},
-        device=device,
-    )
-    step = OptimizerStep(
-        state=state, module=model, data=data, loss=loss, divergence=None, settings=settings, precision=work.precision
+    step, state = optimizer_step(
+        model, device=work.device, data=data, size=max(sizes), loss=loss, precision=work.precision
     )
 
     def train() -> None:
@@ -79,10 +65,49 @@ def trainer_of(
         step.gradients(range(sizes[0]))
         scale = state.scaler.get_scale()
         ours = {name: p.grad / scale for name, p in model.named_parameters() if p.grad is not None}
-        optimizer.zero_grad()
+        state.optimizer.zero_grad()
         return name_table(model.config, model.head).export(from_parameters(ours))
 
     return Trainer(name=name, train=train, gradients=gradients)
+
+
+def optimizer_step(
+    model: nn.Module,
+    *,
+    device: torch.device,
+    data: Examples[Any],
+    size: int,
+    loss: Loss,
+    precision: str,
+    module: nn.Module | None = None,
+    divergence: Divergence | None = None,
+    settings: TrainingSettings | None = None,
+) -> tuple[OptimizerStep, RunState]:
+    """The optimizer step of a run, and its state.
+
+    Args:
+        model: moved to ``device``.
+        size: the most examples that a step has, and computes at a time.
+        module: the wrapper of ``model``, which is on ``device`` then.
+    """
+    settings = settings or TrainingSettings()
+    model.to(device)
+    optimizer = build_optimizer(model, lr=settings.lr, head_lr=None, weight_decay=settings.weight_decay)
+    state = RunState(
+        model=model,
+        optimizer=optimizer,
+        schedule=LinearSchedule(num_steps=1_000_000, warmup_ratio=settings.warmup_ratio),
+        scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
+        ema=None,
+        progress=Progress(micro_batch_size=min(size, settings.micro_batch_size or size)),
+        fingerprint={},
+        device=device,
+    )
+    step = OptimizerStep(
+        state=state, module=module or model, data=data, loss=loss, divergence=divergence, settings=settings,
+        precision=precision,
+    )  # fmt: skip
+    return step, state
 
 
 def _collate(examples: Sequence[tuple[Ids, Ids]]) -> LabelledBatch:

@@ -157,9 +157,9 @@ def predictor(name: str, folder: Path, work: Workload) -> Predictor:
     return _padded_predictor(name, _MODULES[base](folder, work, work.dtype), work)
 
 
-def reference_predictor(folder: Path, work: Workload) -> Predictor:
-    """transformers' eager attention in fp32."""
-    return _padded_predictor("reference", _Transformers(folder, "eager", torch.float32), work)
+def reference_predictor(folder: Path, work: Workload, dtype: torch.dtype = torch.float32) -> Predictor:
+    """transformers' eager attention in fp32 or fp64."""
+    return _padded_predictor("reference", _Transformers(folder, "eager", dtype), work)
 
 
 def _padded_predictor(name: str, module: nn.Module, work: Workload) -> Predictor:
@@ -240,9 +240,9 @@ def trainer(name: str, folder: Path, work: Workload, *, checkpointing: bool = Fa
     return _plain_trainer(name, module, work, work.precision)
 
 
-def reference_trainer(folder: Path, work: Workload) -> Trainer:
-    """transformers in fp32, with SDPA: eager attention needs too much memory for long texts."""
-    return _plain_trainer("reference", _Transformers(folder, "sdpa", torch.float32), work, "fp32")
+def reference_trainer(folder: Path, work: Workload, dtype: torch.dtype = torch.float32) -> Trainer:
+    """transformers in fp32 or fp64, with SDPA: eager attention needs too much memory for long texts."""
+    return _plain_trainer("reference", _Transformers(folder, "sdpa", dtype), work, "fp32")
 
 
 def _plain_trainer(name: str, module: nn.Module, work: Workload, precision: str) -> Trainer:

@@ -10,15 +10,19 @@ Shapes here: N words in total, B sequences, S words in the longest, K labels.
 """
 
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minibert.batch import to_device
+from minibert.batch import all_to_device
 from minibert.errors import InputError
+from minibert.grids import RowMap, move_rows
 
 Lengths = tuple[int, ...]
 _MOST_LABELS = 5000
+_MOST_IN_TREE = 2**28  # K^3 for each padded word: in fp32, half of them, at most 512 MB, are in memory at a time
 
 
 class LinearChainCRF(nn.Module):
@@ -73,15 +77,13 @@ class LinearChainCRF(nn.Module):
         """
         with torch.autocast(emissions.device.type, enabled=False):
             start, transitions, end = self._scores(emissions)
-            padded, chosen = _pad(emissions.to(start.dtype), lengths), _pad(tags, lengths)
-            mask = _mask(lengths, emissions.device)
-            forward, shifts = _forward(padded, mask, start, transitions)
-
-            # Subtracted word by word: in fp32 the difference of two large sums would lose precision.
-            emitted = (padded.gather(2, chosen.unsqueeze(2)).squeeze(2) - shifts).sum(0)
-            transitioned = torch.where(mask[1:], transitions[chosen[:-1], chosen[1:]], 0.0).sum(0)
-            last = chosen.gather(0, mask.sum(0, keepdim=True) - 1).squeeze(0)
-            return start[chosen[0]] + emitted + transitioned + end[last] - (forward[-1] + end).logsumexp(1)
+            by_tree = _by_tree(emissions.device, lengths, len(start))
+            padding = _pad(lengths, emissions.device, to_power_of_two=by_tree)
+            padded, chosen = padding.of(emissions.to(start.dtype)), tags[padding.rows.source].view_as(padding.mask)
+            gold = _scores_of_words(padded, chosen, padding.mask, start, transitions)
+            paths = _paths_by_tree if by_tree else _paths_by_recursion
+            gold_left, forward = paths(gold, padded, padding.mask, start, transitions)
+            return gold_left + end.index_select(0, chosen[-1]) - (forward + end).logsumexp(1)
 
     @torch.no_grad()
     def viterbi(self, emissions: Tensor, lengths: Lengths) -> list[list[int]]:
@@ -92,7 +94,8 @@ class LinearChainCRF(nn.Module):
         """
         with torch.autocast(emissions.device.type, enabled=False):
             start, transitions, end = self._scores(emissions, whole_sentences=True)
-            padded, mask = _pad(emissions.to(start.dtype), lengths), _mask(lengths, emissions.device)
+            padding = _pad(lengths, emissions.device)
+            padded, mask = padding.of(emissions.to(start.dtype)), padding.mask
             identity = torch.arange(len(start), device=start.device)
             best, backpointers = start + padded[0], []
             for emission, inside in zip(padded[1:], mask[1:].unsqueeze(2), strict=True):
@@ -116,7 +119,8 @@ class LinearChainCRF(nn.Module):
         """
         with torch.autocast(emissions.device.type, enabled=False):
             start, transitions, end = self._scores(emissions, whole_sentences=True)
-            padded, mask = _pad(emissions.to(start.dtype), lengths), _mask(lengths, emissions.device)
+            padding = _pad(lengths, emissions.device)
+            padded, mask = padding.of(emissions.to(start.dtype)), padding.mask
             forward, _ = _forward(padded, mask, start, transitions)
             after = end.expand_as(padded[0])
             backward = [after]
@@ -189,13 +193,115 @@ def _forward(padded: Tensor, mask: Tensor, start: Tensor, transitions: Tensor) -
     return torch.stack(forward), torch.cat(shifts, 1).T
 
 
-def _pad(values: Tensor, lengths: Lengths) -> Tensor:
-    """Sequences end to end ``(N, ...)`` -> time-major ``(S, B, ...)``; 0 past the end of a sequence."""
+def _by_tree(device: torch.device, lengths: Lengths, num_labels: int) -> bool:
+    """Whether to sum over all paths by a tree: on CUDA, where each of the recursion's S steps waits for some 20 kernels
+    that take less time than their launch. The tree computes K times as much, which a CPU has no time for, and needs the
+    memory for it.
+    """
+    words = len(lengths) * _power_of_two(max(lengths, default=1))
+    return device.type == "cuda" and words * num_labels**3 <= _MOST_IN_TREE
+
+
+def _scores_of_words(padded: Tensor, tags: Tensor, mask: Tensor, start: Tensor, transitions: Tensor) -> Tensor:
+    """What each word adds to the score of the path ``tags (S, B)``, but for ``end``: ``(S, B)``, 0 past the end."""
+    emitted = padded.gather(2, tags.unsqueeze(2)).squeeze(2)
+    pairs = (tags[:-1] * len(start) + tags[1:]).flatten()
+    moved = transitions.flatten().index_select(0, pairs).view_as(tags[1:])
+    return emitted + torch.cat([start.index_select(0, tags[0]).unsqueeze(0), moved.where(mask[1:], 0.0)])
+
+
+def _paths_by_recursion(
+    gold: Tensor, padded: Tensor, mask: Tensor, start: Tensor, transitions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One path, of which each word's score is given, ``(S, B)``, and all paths, less the same shifts: ``(B,)``, and
+    ``(B, K)`` by the last tag.
+    """
+    forward, shifts = _forward(padded, mask, start, transitions)
+    # Word by word: in fp32 the difference of two large sums would lose precision.
+    return (gold - shifts).sum(0), forward[-1]
+
+
+def _paths_by_tree(
+    gold: Tensor, padded: Tensor, mask: Tensor, start: Tensor, transitions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Like :func:`_paths_by_recursion`, for S that is a power of two, in log S steps.
+
+    A word is a matrix ``(K, K)`` of the scores of its tag (column) after another (row), and the paths through two
+    words are the product of their matrices in the log semiring, where sums are logsumexp and products are sums
+    (Särkkä and García-Fernández 2021; Rush 2020). All neighbours are multiplied at once, then all pairs, and so on.
+    """
+    words, labels = padded.shape[0], len(start)
+    moves = torch.cat([start.expand(1, labels, labels), transitions.expand(words - 1, labels, labels)])
+    identity = torch.eye(labels, dtype=padded.dtype, device=padded.device).log()
+    matrices = (moves.unsqueeze(1) + padded.unsqueeze(2)).where(mask[:, :, None, None], identity)  # (S, B, K, K)
+    while len(matrices) > 1:
+        matrices, shifts = _ProductOfPairs.apply(matrices)
+        gold = gold.unflatten(0, (-1, 2)).sum(1) - shifts
+    return gold.squeeze(0), matrices[0, :, 0]  # all rows are equal, since those of the first word are
+
+
+class _ProductOfPairs(torch.autograd.Function):
+    """Products of neighbours in the log semiring: ``(2n, B, K, K)`` -> ``(n, B, K, K)``, whose largest value is shifted
+    to 0, where fp32 is most precise, and the shifts ``(n, B)``.
+
+    By matrix products of the exponentials, small terms would vanish that are all there is to a sum. PyTorch's logsumexp
+    would keep ``(n, B, K, K, K)`` for its backward pass, in which sums that are minus infinity become NaN.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, matrices: Tensor) -> tuple[Tensor, Tensor]:
+        terms = _terms_of_pairs(matrices)
+        largest = _finite(terms.amax(3))
+        sums = terms.sub_(largest.unsqueeze(3)).exp_().sum(3).log_().add_(largest)
+        ctx.save_for_backward(matrices, sums)
+        shifts = sums.amax((2, 3))
+        ctx.mark_non_differentiable(shifts)
+        return sums - shifts[:, :, None, None], shifts
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> Tensor:
+        matrices, sums = ctx.saved_tensors
+        shares = _terms_of_pairs(matrices).sub_(_finite(sums).unsqueeze(3)).exp_().mul_(gradient.unsqueeze(3))
+        return torch.stack([shares.sum(4), shares.sum(2)], 1).view_as(matrices)
+
+
+def _terms_of_pairs(matrices: Tensor) -> Tensor:
+    """``(2n, B, K, K)`` -> ``(n, B, K, K, K)``: by the first tag, the one in the middle and the last."""
+    first, second = matrices.unflatten(0, (-1, 2)).unbind(1)
+    return first.unsqueeze(4) + second.unsqueeze(2)
+
+
+def _finite(x: Tensor) -> Tensor:
+    """With the lowest number for minus infinity, which could not be subtracted from itself."""
+    return x.clamp(min=torch.finfo(x.dtype).min)
+
+
+class _Padding(NamedTuple):
+    """Sequences end to end ``(N, ...)`` as a time-major grid: ``rows`` moves them to ``(S B, ...)``, where each ends
+    in copies of its last word, and ``mask (S, B)`` is false there.
+    """
+
+    rows: RowMap
+    mask: Tensor
+
+    def of(self, values: Tensor) -> Tensor:
+        """``(N, K)`` -> ``(S, B, K)``; 0 past the end of a sequence."""
+        return move_rows(values, self.rows).view(*self.mask.shape, -1).where(self.mask.unsqueeze(2), 0.0)
+
+
+def _pad(lengths: Lengths, device: torch.device, *, to_power_of_two: bool = False) -> _Padding:
     if not lengths or min(lengths) < 1:
         raise ValueError(f"lengths {lengths}: there must be at least one sequence, and a word in each.")
-    return nn.utils.rnn.pad_sequence(list(values.split(lengths)))
+    ends = np.cumsum(lengths)
+    words = np.arange(_power_of_two(max(lengths)) if to_power_of_two else max(lengths))[:, None]
+    source = ends - lengths + np.minimum(words, np.array(lengths) - 1)  # (S, B)
+    mask = words < lengths
+    sequence, word = np.nonzero(mask.T)
+    arrays = {"source": source.ravel(), "target": word * len(lengths) + sequence, "mask": mask}
+    sent = all_to_device({name: torch.from_numpy(array) for name, array in arrays.items()}, device)
+    return _Padding(RowMap(source=sent["source"], target=sent["target"], unused=sent["source"][:0]), sent["mask"])
 
 
-def _mask(lengths: Lengths, device: torch.device) -> Tensor:
-    """``(S, B)``: true before the end of each sequence."""
-    return torch.arange(max(lengths), device=device).unsqueeze(1) < to_device(torch.tensor(lengths), device)
+def _power_of_two(number: int) -> int:
+    """The lowest that is not below ``number``."""
+    return 1 << (number - 1).bit_length()

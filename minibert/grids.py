@@ -36,13 +36,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from minibert.batch import PackedBatch, to_device
+from minibert.batch import PackedBatch, all_to_device
 
 IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 
 GRID_COST = 80_000
 """The fixed cost of a grid on a CPU, in attention scores that take as long to compute (measured)."""
+
+# CUDA's memory-efficient kernel takes a mask for all heads and queries as it lies if its width is a multiple of this;
+# else PyTorch writes it out for each of them, as ``(b, H, s, s)``, in every layer (preprocess_mask in attention.cpp).
+_MASK_ALIGNMENT = 16
 
 
 class Grid(NamedTuple):
@@ -132,15 +136,17 @@ class GridLayout:
 
 @lru_cache(maxsize=1)  # every layer asks for the same batch; batches are compared by identity
 def grid_layout(batch: PackedBatch, num_heads: int, *, by_length: bool) -> GridLayout:
-    """One grid, or with ``by_length`` as many grids of similar lengths as make attention fastest."""
+    """One grid whose width suits CUDA, or with ``by_length`` as many grids of similar lengths as make attention fastest
+    on a CPU.
+    """
     lengths = np.array(batch.lengths)
     starts = np.cumsum(lengths) - lengths
     order = np.argsort(-lengths, kind="stable") if by_length else np.arange(len(lengths))
-    cuts = cheapest_cuts(lengths, num_heads) if by_length else []
+    cuts, alignment = (cheapest_cuts(lengths, num_heads), 1) if by_length else ([], _MASK_ALIGNMENT)
     heads, q_k_v = np.arange(num_heads)[:, None], np.arange(3)[:, None, None, None]
     masks, inputs, outputs = [], [], []
     for members in np.split(order, cuts):
-        columns = np.arange(lengths[members].max())
+        columns = np.arange(-(-lengths[members].max() // alignment) * alignment)
         mask = (columns < lengths[members, None])[:, None]  # (b, 1, s)
         # Padding copies its own sequence, so that infinities and NaN of others stay out.
         tokens = starts[members, None, None] + np.where(mask, columns, 0)  # (b, 1, s)
@@ -148,24 +154,22 @@ def grid_layout(batch: PackedBatch, num_heads: int, *, by_length: bool) -> GridL
         inputs.append((3 * tokens + q_k_v) * num_heads + heads)  # (3, b, H, s)
         outputs.append(tokens * num_heads + heads)  # (b, H, s)
 
-    def on_device(array: Any) -> Tensor:
-        return to_device(torch.from_numpy(array), batch.device)
-
     in_rows, in_real = _end_to_end(inputs, masks)
     out_rows, out_real = _end_to_end(outputs, masks)
+    arrays: dict[str, Any] = {
+        "in_rows": in_rows,
+        "in_places": _own_places(in_rows, in_real),
+        "out_rows": out_rows,
+        "out_places": _own_places(out_rows, out_real),
+        "out_unused": np.flatnonzero(~out_real),
+        **{str(number): mask[:, None] for number, mask in enumerate(masks)},
+    }
     with torch.inference_mode(False):  # the cached tensors may serve a training step next
+        sent = all_to_device({name: torch.from_numpy(array) for name, array in arrays.items()}, batch.device)
         return GridLayout(
-            pack_to_grids=RowMap(
-                source=on_device(in_rows),
-                target=on_device(_own_places(in_rows, in_real)),
-                unused=on_device(in_rows[:0]),
-            ),
-            grids_to_pack=RowMap(
-                source=on_device(_own_places(out_rows, out_real)),
-                target=on_device(out_rows),
-                unused=on_device(np.flatnonzero(~out_real)),
-            ),
-            masks=tuple(on_device(mask[:, None]) for mask in masks),
+            pack_to_grids=RowMap(source=sent["in_rows"], target=sent["in_places"], unused=sent["in_rows"][:0]),
+            grids_to_pack=RowMap(source=sent["out_places"], target=sent["out_rows"], unused=sent["out_unused"]),
+            masks=tuple(sent[str(number)] for number in range(len(masks))),
         )
 
 

@@ -1,5 +1,6 @@
 """Runs and predictions on fake CUDA, each by its name; what a case returns is what the tests look at."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,20 @@ def with_graphs(config: EncoderConfig, lengths: Sequence[int], **settings: Any) 
         }
 
 
+def crf_step() -> dict[str, Any]:
+    """How many kernels a CRF over 32 sentences of up to 95 words and 7 labels launches more than the linear head."""
+    lengths = [7 + number * 90 // 31 for number in range(32)]  # two of the tokens of each are special
+    labels = dict(enumerate(["O", *(f"{prefix}-{kind}" for prefix in "BI" for kind in "XYZ")]))
+    launches = {}
+    for head in ("words", "crf"):
+        load = dataclasses.replace(workload(head, lengths), labels=labels)
+        with fake_cuda() as log:
+            train(load, smallest("bert", max_position_embeddings=97), log=log, precision="bf16", batch_size=32)
+            launches[head] = log.launches
+    more = launches["crf"] - launches["words"]
+    return {"launches": dict(more.most_common()), "total": launches["crf"].total() - launches["words"].total()}
+
+
 def _facts(log: Log) -> dict[str, Any]:
     return {"operators": dict(log.operators), "flash_calls": log.flash_calls, "sent": log.sent}
 
@@ -213,6 +228,7 @@ OPTIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "base step": base_step,
     "graphs": lambda: with_graphs(BERT_BASE, [20 + number % 16 for number in range(64)]),
     "graphs with micro-batches": lambda: with_graphs(smallest("bert"), 2 * (3, 6, 4, 5), micro_batch_size=2),
+    "crf step": crf_step,
 }
 
 

@@ -141,7 +141,8 @@ def on_device(model: Model) -> Model:
     """``model.to("cuda")`` for a model with values, or on the meta device, within :func:`fake_cuda`."""
     moved: dict[int, Tensor] = {}
     for module in model.modules():
-        for tensors in (module._parameters, module._buffers):
+        tables: list[dict[str, Any]] = [module._parameters, module._buffers]
+        for tensors in tables:
             for name, tensor in tensors.items():
                 if tensor is None:
                     continue

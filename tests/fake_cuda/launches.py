@@ -19,6 +19,7 @@ _SEVERAL = {
     "slice_backward": 2,  # zeros, and a copy into them
     "select_backward": 2,
     "nll_loss_backward": 2,
+    "logsumexp": 9,  # made of others
     "index_put": 8, "index_put_": 8, "_index_put_impl_": 8,  # sorts the indices to add up repeated ones
 }  # fmt: skip
 _CHUNK, _MOST_BLOCKS = 65_536, 320  # of multi_tensor_apply

@@ -40,6 +40,7 @@ GROUPS = {
         *(f"option/{name}" for name in OPTIONS), "option/checkpointing", "option/micro-batches", "option/old device",
         "option/narrow heads", "option/out of memory", "option/snapshot and restore", "option/base step",
         "option/graphs", "option/graphs with micro-batches",
+        "option/crf step",
     ],
     **{
         family: [
@@ -115,7 +116,9 @@ def test_checkpointing_and_micro_batches_repeat_the_layers() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["old device", "narrow heads"])
 def test_what_flash_attention_does_not_take_is_padded(name: str) -> None:
-    assert option(name)["flash_calls"] == 0
+    result = option(name)
+    assert result["flash_calls"] == 0
+    assert result["sent"] == 2  # the batch, and where its rows lie in a grid
 
 
 @pytest.mark.slow
@@ -160,3 +163,10 @@ def test_with_graphs_few_kernels_are_launched_one_by_one() -> None:
 @pytest.mark.slow
 def test_micro_batches_of_one_bucket_share_its_graphs() -> None:
     assert len(option("graphs with micro-batches")["recorded"]) == 2
+
+
+@pytest.mark.slow
+def test_a_crf_launches_few_kernels_more_than_a_linear_head() -> None:
+    """Though its sentences have up to 95 words, one after another."""
+    result = option("crf step")
+    assert result["total"] <= 300, result["launches"]

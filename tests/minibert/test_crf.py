@@ -5,6 +5,7 @@ import functools
 import itertools
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from minibert import CrfTokenClassifier, Encoder, SequenceClassifier, TokenClassifier, pack
 from minibert.checkpoint import open_checkpoint
-from minibert.crf import LinearChainCRF
+from minibert.crf import LinearChainCRF, _by_tree
 from minibert.errors import InputError
 from minibert.families import BERT
 from minibert.formats.huggingface import head_of
@@ -57,6 +58,16 @@ NOT_FIRST = {
 NOT_LAST = {"BIOES": ["B-A", "I-A"], "BMES": ["B-A", "M-A"]}
 LENGTHS = (3, 1, 5, 1, 2)
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-5}
+
+
+WAYS = {"recursion": False, "tree": True}
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the likelihood is computed: CUDA takes the tree."""
+    monkeypatch.setattr("minibert.crf._by_tree", lambda device, lengths, num_labels: WAYS[request.param])
+    return str(request.param)
 
 
 class Sentence(NamedTuple):
@@ -109,6 +120,7 @@ def enumerated(crf: LinearChainCRF, emissions: Tensor, name: str, *, whole: bool
 # -- against brute force -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("name", LABEL_SETS)
 def test_the_likelihood_and_its_gradients_equal_brute_force(name: str, dtype: torch.dtype) -> None:
@@ -169,6 +181,7 @@ def test_a_window_may_begin_inside_an_entity_and_a_sentence_may_not() -> None:
     assert crf.marginals(inside, (2,))[0, 0] == 0
 
 
+@pytest.mark.usefixtures("way")
 def test_tags_with_a_forbidden_transition_are_impossible() -> None:
     crf = LinearChainCRF(LABELS)
     computed = crf.log_likelihood(torch.zeros(4, 5), torch.tensor([1, 0, 3, 0]), (2, 2))  # O I-LOC, B-LOC I-LOC
@@ -185,6 +198,7 @@ def test_an_empty_sequence_is_refused(lengths: tuple[int, ...]) -> None:
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("way")
 def test_fp32_holds_for_long_sentences_and_large_emissions() -> None:
     lengths = (400, 3, 250)
     crf = random_crf(LABELS)
@@ -204,6 +218,49 @@ def test_fp32_holds_for_long_sentences_and_large_emissions() -> None:
     for ours, theirs in zip(*results, strict=True):
         assert largest_difference(ours, theirs) <= 2e-4
     assert largest_difference(results[0][2].sum(1), torch.ones(sum(lengths))) <= 1e-5
+
+
+def likelihood_and_gradients(
+    model: LinearChainCRF, emissions: Tensor, tags: Tensor, lengths: tuple[int, ...], way: str
+) -> list[Tensor]:
+    """With the gradients of the emissions and of the three kinds of scores, in that order."""
+    emissions = emissions.clone().requires_grad_()
+    with mock.patch("minibert.crf._by_tree", return_value=WAYS[way]):
+        likelihood = model.log_likelihood(emissions, tags, lengths)
+    return [likelihood.detach(), *torch.autograd.grad(likelihood.sum(), [emissions, *model.parameters()])]
+
+
+@pytest.mark.parametrize("lengths", [(1,), (2, 1), (3, 1, 4), (17, 64, 33, 1), (65,)])
+def test_the_tree_computes_what_the_recursion_computes(lengths: tuple[int, ...]) -> None:
+    model, emissions = random_crf(LABELS).double(), random_emissions(lengths, 5).double()
+    tags = joined(model.viterbi(emissions, lengths))
+    results = [likelihood_and_gradients(model, emissions, tags, lengths, way) for way in WAYS]
+    for ours, theirs in zip(*results, strict=True):
+        assert largest_difference(ours, theirs) <= 1e-10
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0, 10.0])
+def test_the_tree_is_as_precise_as_the_recursion_in_a_sentence_of_2000_words(scale: float) -> None:
+    model, emissions = random_crf(LABELS), random_emissions((2000,), 5, scale)
+    tags = torch.randint(1, 3, (2000,))  # O and B-PER, which may follow each other: not the likeliest, but allowed
+    exact = likelihood_and_gradients(copy.deepcopy(model).double(), emissions.double(), tags, (2000,), "recursion")
+    errors = {
+        way: [
+            largest_difference(ours, theirs)
+            for ours, theirs in zip(likelihood_and_gradients(model, emissions, tags, (2000,), way), exact, strict=True)
+        ]
+        for way in WAYS
+    }
+    rounding = torch.finfo(torch.float32).eps * float(exact[0].abs())
+    assert errors["tree"][0] <= max(errors["recursion"][0], 2 * rounding)
+    for tree, recursion in zip(errors["tree"][1:], errors["recursion"][1:], strict=True):
+        assert tree <= max(recursion, 1e-6)
+
+
+def test_the_tree_is_for_cuda_and_needs_memory() -> None:
+    lengths = (95,) * 32
+    assert not _by_tree(torch.device("cpu"), lengths, 7)
+    assert [_by_tree(torch.device("cuda"), lengths, num_labels) for num_labels in (7, 37, 60)] == [True, True, False]
 
 
 @pytest.mark.parametrize("whole_model_in_bf16", [False, True])

@@ -52,3 +52,14 @@ def test_rows_move_into_grids_and_back(by_length: bool) -> None:
     assert torch.equal(gradient[:, 1], cotangent)
     assert not gradient[:, [0, 2]].any()
     assert len(grids) == (2 if by_length else 1)
+
+
+@pytest.mark.parametrize("lengths", [(1,), (16, 3), (17, 1, 40)])
+def test_cuda_gets_a_mask_that_its_kernel_takes_as_it_lies(lengths: tuple[int, ...]) -> None:
+    """What PyTorch asks for (attention.cpp): a width and strides that are multiples of 16, and a last stride of 1."""
+    (mask,) = grid_layout(pack(ragged_ids(lengths, 50)), 2, by_length=False).masks
+    assert mask.sum((1, 2, 3)).tolist() == list(lengths)
+    expanded = mask.expand(-1, 2, mask.shape[-1], -1)
+    assert mask.shape[-1] % 16 == 0
+    assert expanded.stride(-1) == 1
+    assert all(stride % 16 == 0 for stride in expanded.stride()[:3])

@@ -1,0 +1,1 @@
+"""What only a GPU shows, in one command: ``python -m benchmarks.gpu --out FOLDER``."""

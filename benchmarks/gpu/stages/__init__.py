@@ -1,0 +1,1 @@
+"""The stages: a module each, with ``run(report, plan)``, in the order and with the limits of :mod:`benchmarks.gpu`."""

@@ -1,0 +1,127 @@
+"""The time of an optimizer step on an H200, estimated from the operators that it dispatches, ours and transformers'.
+
+    PYTHONPATH=.:tests python -m benchmarks.roofline
+
+Each operator takes as long as the bytes that it moves at the memory's rate, or its matrix products at a part of the
+peak, or its launches at the time of the shortest kernel, whichever is longest. The host launches one kernel after the
+other; a step takes as long as the device or the host, whichever is longer. Nothing is measured: the numbers of launches
+are from reading PyTorch's sources. Prints one JSON line last.
+"""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from fake_cuda.device import fake_cuda, on_device, on_host
+from torch import Tensor
+
+from benchmarks import peers
+from benchmarks.clock import Work
+from benchmarks.gpu.heads import words
+from benchmarks.gpu.plan import UNCUT, Plan
+from benchmarks.ours import OURS
+from benchmarks.reference import transformers
+from benchmarks.roofline.cost import Costs, Device, attend_efficiently
+from benchmarks.workload import Ids, Workload, operations
+from minibert import EncoderConfig
+
+_HOST = (5e-6, 8e-6)  # seconds a launch, of a fast and of a slow host
+_TOP = 12
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.roofline",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--lengths", default=UNCUT, help="as of benchmarks.throughput (default: %(default)s)")
+    parser.add_argument("--size", default="base")
+    parser.add_argument("--operators", action="store_true", help="print the longest operators of each step")
+    options = parser.parse_args(argv)
+    plan = Plan(device=torch.device("cpu"), lengths=options.lengths)  # the sentences are made before CUDA is traced
+    batches = {
+        "32 sentences": plan.workload(options.size, sequences=32),
+        "16,384 tokens": plan.workload(options.size, sequences=600, batch_tokens=16_384),
+    }
+    print("| batch | contender | launches | GPU ms | host ms | step ms | tokens/s | utilisation |")
+    print("|---|---|---|---|---|---|---|---|")
+    found: dict[str, Any] = {}
+    for name, work in batches.items():
+        for contender, prepare in ((OURS, _our_step), (peers.BASELINE, _their_step)):
+            costs = _traced(prepare, work)
+            found[f"{name}, {contender}"] = _row(name, contender, work, costs)
+            if options.operators:
+                for operator, seconds in costs.seconds.most_common(_TOP):
+                    print(f"  {operator}: {costs.launches[operator]} launches, {1000 * seconds:.3f} ms")
+    print(json.dumps({"device": dataclasses.asdict(Device()), "host_seconds_per_launch": _HOST, "steps": found}))
+
+
+def _traced(prepare: Any, work: Workload) -> Costs:
+    """The second step over the first batch."""
+    lengths = [len(ids) for ids in work.batches[0]]
+    longest = max(lengths)
+    squares = sum(s * s for s in lengths) if prepare is _our_step else len(lengths) * longest**2
+    with (
+        fake_cuda(),
+        mock.patch.object(F, "scaled_dot_product_attention", attend_efficiently),
+        mock.patch.object(torch.nn.Module, "to", lambda module, *_: module),  # what has no values is there already
+        # AdamW asks for the type Tensor or Parameter, which a tensor without values is not.
+        mock.patch("torch.optim.adam._default_to_fused_or_foreach", return_value=(False, True)),
+    ):
+        step = prepare(work.batches[0], work.config)
+        step()
+        with Costs(Device(), attended=4.0 * squares * work.config.hidden_size) as costs:
+            step()
+    return costs
+
+
+def _our_step(batch: Sequence[Ids], config: EncoderConfig) -> Work:
+    head = words([ids.astype("int32") for ids in batch])
+    with torch.device("meta"):
+        model = head.model(config)
+    on_host_head = dataclasses.replace(head, collate=lambda examples: on_host(lambda: head.collate(examples)))
+    step, _ = on_host_head.step(on_device(model).train(), "bf16", torch.device("cuda"))
+    return lambda: step(range(len(batch)))
+
+
+def _their_step(batch: Sequence[Ids], config: EncoderConfig) -> Work:
+    theirs = transformers.AutoConfig.for_model(
+        config.model_type,
+        **{name: getattr(config, name) for name in (
+            "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+        )},
+        num_labels=config.num_labels,
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = transformers.AutoModelForTokenClassification.from_config(theirs, attn_implementation="sdpa")
+    model = on_device(model)
+    shape = len(batch), max(map(len, batch))
+    ids, mask, targets = (torch.zeros(shape, dtype=torch.int64, device="cuda") for _ in range(3))
+
+    def loss() -> Tensor:
+        logits = model(input_ids=ids, attention_mask=mask).logits
+        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+
+    return peers.plain_loop(peers.BASELINE, model, torch.device("cuda"), "bf16", [loss]).train
+
+
+def _row(name: str, contender: str, work: Workload, costs: Costs) -> dict[str, Any]:
+    """Prints a line of the table; returns its figures."""
+    lengths = [len(ids) for ids in work.batches[0]]
+    launches, seconds = costs.launches.total(), sum(costs.seconds.values())
+    steps = [max(seconds, launches * host) for host in _HOST]
+    rates = [sum(lengths) / step for step in steps]
+    shares = [3 * operations(work.config, lengths) / step / Device().products for step in steps]
+    host = " to ".join(f"{1000 * launches * each:.1f}" for each in _HOST)
+    print(
+        f"| {name} | {contender} | {launches:,} | {1000 * seconds:.1f} | {host} | "
+        f"{' to '.join(f'{1000 * step:.1f}' for step in steps)} | {' to '.join(f'{rate:,.0f}' for rate in rates)} | "
+        f"{' to '.join(f'{share:.0%}' for share in shares)} |"
+    )
+    return {"tokens": sum(lengths), "launches": launches, "gpu_seconds": seconds, "step_seconds": steps}
