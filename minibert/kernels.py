@@ -11,6 +11,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+# As operators of PyTorch's dispatcher, the kernels can be traced without values.
+# (torch.library.custom_op is the shorter way; its checks take longer than the kernels, at each call.)
+_LIBRARY = torch.library.Library("minibert", "DEF")
+_ALL_DEVICES = "CompositeExplicitAutograd"
 _STEPS = 65_536  # dropout compares 16 random bits, so its probability is a multiple of this fraction
 _INTERPRETED_PROGRAMS = 4
 
@@ -70,8 +74,7 @@ class _DropoutAddNorm(torch.autograd.Function):
         return of_branch, of_residual, of_weight, of_bias, None, None
 
 
-@torch.library.custom_op("minibert::dropout_add_norm", mutates_args=())
-def _forward(
+def _launch_forward(
     branch: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, seed: Tensor, threshold: int, eps: float, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The result in both types; with ``keep`` also what the backward pass needs: the sums ``(T, C)``, and their means
@@ -88,7 +91,6 @@ def _forward(
     return outputs
 
 
-@_forward.register_fake
 def _empty_outputs(
     branch: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, seed: Tensor, threshold: int, eps: float, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -102,8 +104,7 @@ def _empty_outputs(
     )
 
 
-@torch.library.custom_op("minibert::dropout_add_norm_backward", mutates_args=())
-def _backward(
+def _launch_backward(
     of_full: Tensor | None,
     of_rounded: Tensor | None,
     total: Tensor,
@@ -128,7 +129,6 @@ def _backward(
     return outputs
 
 
-@_backward.register_fake
 def _empty_gradients(
     of_full: Tensor | None,
     of_rounded: Tensor | None,
@@ -145,6 +145,23 @@ def _empty_gradients(
         torch.empty_like(total, dtype=dtype),
         total.new_empty((parts, 2, total.shape[1]), dtype=torch.float32),
     )
+
+
+_LIBRARY.define(
+    "dropout_add_norm(Tensor branch, Tensor residual, Tensor weight, Tensor bias, Tensor seed, int threshold, "
+    "float eps, bool keep) -> (Tensor, Tensor, Tensor, Tensor)"
+)
+_LIBRARY.impl("dropout_add_norm", _launch_forward, _ALL_DEVICES)
+torch.library.register_fake("minibert::dropout_add_norm", _empty_outputs, lib=_LIBRARY)
+_forward = torch.ops.minibert.dropout_add_norm.default
+
+_LIBRARY.define(
+    "dropout_add_norm_backward(Tensor? of_full, Tensor? of_rounded, Tensor total, Tensor statistics, Tensor weight, "
+    "Tensor seed, int threshold, ScalarType dtype) -> (Tensor, Tensor, Tensor)"
+)
+_LIBRARY.impl("dropout_add_norm_backward", _launch_backward, _ALL_DEVICES)
+torch.library.register_fake("minibert::dropout_add_norm_backward", _empty_gradients, lib=_LIBRARY)
+_backward = torch.ops.minibert.dropout_add_norm_backward.default
 
 
 def _programs(device: torch.device) -> int:

@@ -4,14 +4,15 @@
 
 Each operator takes as long as the bytes that it moves at the memory's rate, or its matrix products at a part of the
 peak, or its launches at the time of the shortest kernel, whichever is longest. The host launches one kernel after the
-other; a step takes as long as the device or the host, whichever is longer. Nothing is measured: the numbers of launches
-are from reading PyTorch's sources. Prints one JSON line last.
+other, and a CUDA graph as one; a step takes as long as the device or the host, whichever is longer. Nothing is
+measured: the numbers of launches are from reading PyTorch's sources. Means over batches. Prints one JSON line last.
 """
 
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -32,6 +33,8 @@ from minibert import EncoderConfig
 
 _HOST = (5e-6, 8e-6)  # seconds a launch, of a fast and of a slow host
 _TOP = 12
+_MOST_BATCHES = 8
+_GRAPHS = f"{OURS}, graphs"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -46,47 +49,77 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     plan = Plan(device=torch.device("cpu"), lengths=options.lengths)  # the sentences are made before CUDA is traced
     batches = {
-        "32 sentences": plan.workload(options.size, sequences=32),
+        "32 sentences": plan.workload(options.size, sequences=_MOST_BATCHES * 32),
         "16,384 tokens": plan.workload(options.size, sequences=600, batch_tokens=16_384),
     }
-    print("| batch | contender | launches | GPU ms | host ms | step ms | tokens/s | utilisation |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| batch | contender | launches | GPU ms | step ms | tokens/s | utilisation |")
+    print("|---|---|---|---|---|---|---|")
     found: dict[str, Any] = {}
     for name, work in batches.items():
-        for contender, prepare in ((OURS, _our_step), (peers.BASELINE, _their_step)):
-            costs = _traced(prepare, work)
-            found[f"{name}, {contender}"] = _row(name, contender, work, costs)
+        contenders: dict[str, Any] = {
+            OURS: _our_step,
+            _GRAPHS: partial(_our_step, cuda_graphs=True),
+            peers.BASELINE: _their_step,
+        }
+        for contender, prepare in contenders.items():
+            every = [_traced(prepare, batch, work.config) for batch in work.batches[:_MOST_BATCHES]]
+            found[f"{name}, {contender}"] = _row(name, contender, work, every)
             if options.operators:
-                for operator, seconds in costs.seconds.most_common(_TOP):
-                    print(f"  {operator}: {costs.launches[operator]} launches, {1000 * seconds:.3f} ms")
+                for operator, seconds in every[0].seconds.most_common(_TOP):
+                    print(f"  {operator}: {every[0].launches[operator]} launches, {1000 * seconds:.3f} ms")
     print(json.dumps({"device": dataclasses.asdict(Device()), "host_seconds_per_launch": _HOST, "steps": found}))
 
 
-def _traced(prepare: Any, work: Workload) -> Costs:
-    """The second step over the first batch."""
-    lengths = [len(ids) for ids in work.batches[0]]
-    longest = max(lengths)
-    squares = sum(s * s for s in lengths) if prepare is _our_step else len(lengths) * longest**2
+class _Recorder:
+    """In place of CUDA graphs: a replay costs what was recorded, and one launch."""
+
+    def __init__(self, attended: float) -> None:
+        self._attended = attended
+        self.costs: Costs | None = None  # of the step that is traced
+
+    def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+        with Costs(Device(), self._attended) as recorded:
+            result = work()
+
+        def replay() -> None:
+            if self.costs is not None:
+                self.costs.seconds.update(recorded.seconds)
+                self.costs.launches["graph"] += 1
+
+        return result, replay
+
+
+def _traced(
+    prepare: Callable[[Sequence[Ids], EncoderConfig], Work], batch: Sequence[Ids], config: EncoderConfig
+) -> Costs:
+    """The second step over a batch."""
+    lengths = [len(ids) for ids in batch]
+    padded = prepare is _their_step
+    attended = 4.0 * config.hidden_size * sum((max(lengths) if padded else length) ** 2 for length in lengths)
+    recorder = _Recorder(attended)
     with (
         fake_cuda(),
         mock.patch.object(F, "scaled_dot_product_attention", attend_efficiently),
         mock.patch.object(torch.nn.Module, "to", lambda module, *_: module),  # what has no values is there already
         # AdamW asks for the type Tensor or Parameter, which a tensor without values is not.
         mock.patch("torch.optim.adam._default_to_fused_or_foreach", return_value=(False, True)),
+        mock.patch("minibert.training.step.CudaRecorder", return_value=recorder),
+        mock.patch("minibert.graphs._warm_up"),
     ):
-        step = prepare(work.batches[0], work.config)
+        step = prepare(batch, config)
         step()
-        with Costs(Device(), attended=4.0 * squares * work.config.hidden_size) as costs:
+        with Costs(Device(), attended) as costs:
+            recorder.costs = costs
             step()
     return costs
 
 
-def _our_step(batch: Sequence[Ids], config: EncoderConfig) -> Work:
+def _our_step(batch: Sequence[Ids], config: EncoderConfig, **settings: Any) -> Work:
     head = words([ids.astype("int32") for ids in batch])
     with torch.device("meta"):
         model = head.model(config)
     on_host_head = dataclasses.replace(head, collate=lambda examples: on_host(lambda: head.collate(examples)))
-    step, _ = on_host_head.step(on_device(model).train(), "bf16", torch.device("cuda"))
+    step, _ = on_host_head.step(on_device(model).train(), "bf16", torch.device("cuda"), **settings)
     return lambda: step(range(len(batch)))
 
 
@@ -111,17 +144,25 @@ def _their_step(batch: Sequence[Ids], config: EncoderConfig) -> Work:
     return peers.plain_loop(peers.BASELINE, model, torch.device("cuda"), "bf16", [loss]).train
 
 
-def _row(name: str, contender: str, work: Workload, costs: Costs) -> dict[str, Any]:
+def _row(name: str, contender: str, work: Workload, every: Sequence[Costs]) -> dict[str, Any]:
     """Prints a line of the table; returns its figures."""
-    lengths = [len(ids) for ids in work.batches[0]]
-    launches, seconds = costs.launches.total(), sum(costs.seconds.values())
-    steps = [max(seconds, launches * host) for host in _HOST]
+    lengths = [len(ids) for batch in work.batches[: len(every)] for ids in batch]
+    launches = [costs.launches.total() for costs in every]
+    seconds = [sum(costs.seconds.values()) for costs in every]
+    # Of all batches, on a fast and on a slow host.
+    steps = [sum(max(gpu, count * host) for gpu, count in zip(seconds, launches, strict=True)) for host in _HOST]
     rates = [sum(lengths) / step for step in steps]
     shares = [3 * operations(work.config, lengths) / step / Device().products for step in steps]
-    host = " to ".join(f"{1000 * launches * each:.1f}" for each in _HOST)
+    number = len(every)
     print(
-        f"| {name} | {contender} | {launches:,} | {1000 * seconds:.1f} | {host} | "
-        f"{' to '.join(f'{1000 * step:.1f}' for step in steps)} | {' to '.join(f'{rate:,.0f}' for rate in rates)} | "
-        f"{' to '.join(f'{share:.0%}' for share in shares)} |"
+        f"| {name} | {contender} | {sum(launches) / number:,.0f} | {1000 * sum(seconds) / number:.1f} | "
+        f"{' to '.join(f'{1000 * step / number:.1f}' for step in steps)} | "
+        f"{' to '.join(f'{rate:,.0f}' for rate in rates)} | {' to '.join(f'{share:.0%}' for share in shares)} |"
     )
-    return {"tokens": sum(lengths), "launches": launches, "gpu_seconds": seconds, "step_seconds": steps}
+    return {
+        "batches": number,
+        "tokens": sum(lengths),
+        "launches": sum(launches) / number,
+        "gpu_seconds": sum(seconds) / number,
+        "step_seconds": [step / number for step in steps],
+    }

@@ -274,8 +274,7 @@ def test_training_moves_both_models_alike(tmp_path: Path, monkeypatch: pytest.Mo
     config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     dropouts = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "classifier_dropout_prob")
     (tmp_path / "config.json").write_text(json.dumps(config | dict.fromkeys(dropouts, 0.0)), encoding="utf-8")
-    steady = torch.optim.lr_scheduler.LambdaLR
-    monkeypatch.setattr(ours, "linear_schedule", lambda optimizer, **_: steady(optimizer, lambda _: 1.0))
+    monkeypatch.setattr(ours.LinearSchedule, "factor", lambda self, step: 1.0)
     mine, theirs = ours.our_trainer(tmp_path, work), peers.trainer(peers.BASELINE, tmp_path, work)
     before = mine.gradients()
     for trainer in (mine, theirs):
