@@ -273,6 +273,7 @@ def plain_loop(
             {"params": [p for p in module.parameters() if p.ndim == 1], "weight_decay": 0.0},
         ],
         lr=settings.lr,
+        fused=True,  # as transformers' Trainer
     )
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 

@@ -43,6 +43,7 @@ STAGES: Mapping[str, Stage] = {
     "steps": Stage(module="benchmarks.gpu.stages.steps", seconds=90),
     "attention": Stage(module="benchmarks.gpu.stages.attention", seconds=30),
     "parity": Stage(module="benchmarks.gpu.stages.parity", seconds=90, peer=True),
+    "kernels": Stage(module="benchmarks.gpu.stages.kernels", seconds=60),
     "repeats": Stage(module="benchmarks.gpu.stages.repeats", seconds=60),
     "memory": Stage(module="benchmarks.gpu.stages.memory", seconds=30),
     "group": Stage(module="benchmarks.gpu.stages.group", seconds=30),

@@ -26,6 +26,7 @@ class Sizes:
         repeats: timed passes.
         passes: with dropout, whose mean is taken.
         steps: of a run that is repeated.
+        rows, widths: of hidden states in the fused kernels.
         filling: sequences of ``long`` tokens in a batch that fills the memory.
     """
 
@@ -42,16 +43,20 @@ class Sizes:
     passes: int
     steps: int
     filling: int
+    rows: int
+    widths: tuple[int, ...]
 
 
 SIZES = {
     "cuda": Sizes(
         small="tiny", base="base", large="large", albert="xxlarge", checked=32, batches=16, long=512, tokens=16_384,
         large_batches=6, repeats=5, passes=400, steps=20, filling=64,
+        rows=8192, widths=(128, 312, 768, 1024, 4096),
     ),
     "cpu": Sizes(
         small="trial", base="trial", large="trial", albert="trial", checked=4, batches=2, long=24, tokens=256,
         large_batches=2, repeats=2, passes=100, steps=20, filling=4,
+        rows=16, widths=(160,),
     ),
 }  # fmt: skip
 

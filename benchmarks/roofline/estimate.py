@@ -101,8 +101,6 @@ def _traced(
         fake_cuda(),
         mock.patch.object(F, "scaled_dot_product_attention", attend_efficiently),
         mock.patch.object(torch.nn.Module, "to", lambda module, *_: module),  # what has no values is there already
-        # AdamW asks for the type Tensor or Parameter, which a tensor without values is not.
-        mock.patch("torch.optim.adam._default_to_fused_or_foreach", return_value=(False, True)),
         mock.patch("minibert.training.step.CudaRecorder", return_value=recorder),
         mock.patch("minibert.graphs._warm_up"),
     ):

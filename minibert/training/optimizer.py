@@ -30,7 +30,6 @@ class AdamW:
     """
 
     _step_supports_amp_scaling = True  # GradScaler leaves it to the kernel whether a step is skipped
-    grad_scale: Tensor | None = None
     found_inf: Tensor | None = None
 
     def __init__(self, groups: Iterable[ParameterGroup]) -> None:
@@ -49,8 +48,13 @@ class AdamW:
                 parameter.grad = None
 
     @torch.no_grad()
-    def step(self, factor: float = 1.0) -> None:
-        """Updates the parameters that have a gradient, at their learning rates times ``factor``."""
+    def step(self, factor: float = 1.0, divisor: Tensor | None = None) -> None:
+        """Updates the parameters that have a gradient, at their learning rates times ``factor``.
+
+        Args:
+            factor: see there.
+            divisor: ``()`` fp32, by which the kernel divides the gradients first; None for 1.
+        """
         for group in self.groups:
             parameters = [parameter for parameter in group.parameters if parameter.grad is not None]
             if not parameters:
@@ -73,7 +77,7 @@ class AdamW:
                 eps=1e-8,
                 amsgrad=False,
                 maximize=False,
-                grad_scale=self.grad_scale,
+                grad_scale=divisor,
                 found_inf=self.found_inf,
             )
             if self.found_inf is not None:
@@ -140,3 +144,11 @@ class LinearSchedule:
         if step < warmup:
             return (step + 1) / (warmup + 1)
         return (self.num_steps - step) / max(1, self.num_steps - warmup)
+
+
+def clipping_divisor(norm: Tensor, max_norm: float) -> Tensor:
+    """What to divide gradients of a norm by, so that it becomes at most ``max_norm``: ``()`` fp32, at least 1.
+
+    The reciprocal of what :func:`torch.nn.utils.clip_grad_norm_` multiplies them by, in a pass of its own.
+    """
+    return ((norm + 1e-6) / max_norm).clamp(min=1.0).float()

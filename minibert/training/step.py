@@ -19,6 +19,7 @@ from minibert.linear import WeightCopies
 from minibert.training import distributed
 from minibert.training.checks import check_finite
 from minibert.training.data import Examples, LabelledBatch
+from minibert.training.optimizer import clipping_divisor
 from minibert.training.precision import DTYPES, autocast
 from minibert.training.regularisation import adversarial_embeddings
 from minibert.training.settings import TrainingSettings
@@ -125,11 +126,13 @@ class OptimizerStep:
         state = self._state
         optimizer = cast(torch.optim.Optimizer, state.optimizer)  # it has what GradScaler asks for
         state.scaler.unscale_(optimizer)
-        norm = nn.utils.clip_grad_norm_(state.model.parameters(), self._settings.max_grad_norm)
+        gradients = [parameter.grad for parameter in state.model.parameters() if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        divisor = clipping_divisor(norm, self._settings.max_grad_norm)
         if state.scaler.is_enabled():  # it handles overflows itself, by skipping the step
             norm = torch.zeros_like(norm)
         try:
-            state.scaler.step(optimizer, state.schedule.factor(state.progress.step))
+            state.scaler.step(optimizer, state.schedule.factor(state.progress.step), divisor)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

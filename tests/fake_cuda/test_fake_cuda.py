@@ -147,7 +147,7 @@ def test_a_step_of_bert_base_launches_few_kernels() -> None:
     pytest.importorskip("triton", reason="Triton, which fuses kernels, is not installed")
     result = option("base step")
     assert "slice_backward" not in result["launches"]  # of rows that are all rows
-    assert result["total"] <= 460, result["launches"]
+    assert result["total"] <= 455, result["launches"]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """AdamW, its parameter groups, and the schedule."""
 
 import copy
+import math
 import subprocess
 import sys
 from typing import Any
@@ -11,7 +12,13 @@ from conftest import ENVIRONMENT, ROOT
 from torch import Tensor, nn
 from training_runs import tiny_model, train, weights
 
-from minibert.training.optimizer import AdamW, LinearSchedule, ParameterGroup, build_optimizer
+from minibert.training.optimizer import (
+    AdamW,
+    LinearSchedule,
+    ParameterGroup,
+    build_optimizer,
+    clipping_divisor,
+)
 
 DECAY = 0.3
 SCHEDULE = LinearSchedule(num_steps=10, warmup_ratio=0.4)
@@ -63,6 +70,23 @@ def test_steps_are_those_of_pytorch(dtype: torch.dtype) -> None:
     assert all(parameter.grad is None for parameter in ours.parameters())
 
 
+@pytest.mark.parametrize("max_norm", [0.5, 1e9, math.inf])
+def test_gradients_are_clipped_on_the_way(max_norm: float) -> None:
+    """As by PyTorch's clipping before its step; where nothing is clipped, to the bit."""
+    ours, theirs = nn.Parameter(torch.ones(50)), nn.Parameter(torch.ones(50))
+    optimizer, oracle = AdamW([ParameterGroup([ours], 0.1, 0.0)]), torch.optim.AdamW([theirs], 0.1, weight_decay=0.0)
+    for _ in range(3):
+        ours.grad = torch.randn(50)
+        theirs.grad = ours.grad.clone()
+        norm = nn.utils.get_total_norm([ours.grad])
+        optimizer.step(divisor=clipping_divisor(norm, max_norm))
+        assert nn.utils.clip_grad_norm_([theirs], max_norm) == norm
+        oracle.step()
+    averages = optimizer.state[ours]["exp_avg"], oracle.state[theirs]["exp_avg"]
+    assert torch.allclose(*averages, rtol=1e-6)
+    assert torch.equal(*averages) == (max_norm > 1)
+
+
 def test_the_scaler_has_steps_skipped_that_overflow() -> None:
     """As those of PyTorch's own: neither weights nor averages nor counts change, and the scale is halved."""
     parameters = [nn.Parameter(torch.ones(5)) for _ in range(2)]
@@ -95,9 +119,9 @@ def test_the_schedule_ends_with_the_last_step(monkeypatch: pytest.MonkeyPatch) -
     factors: list[float] = []
     step = AdamW.step
 
-    def noted(self: AdamW, factor: float) -> None:
+    def noted(self: AdamW, factor: float, divisor: Tensor) -> None:
         factors.append(factor)
-        step(self, factor)
+        step(self, factor, divisor)
 
     monkeypatch.setattr(AdamW, "step", noted)
     model = tiny_model()
