@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from minibert.training.prediction import predict
     from minibert.training.regularisation import class_divergence
     from minibert.training.settings import PRECISIONS, TrainingSettings
-    from minibert.training.signals import Interrupted
+    from minibert.training.signals import Interrupted, Paused
     from minibert.training.state import Progress
     from minibert.training.step import Divergence
 else:
@@ -25,7 +25,7 @@ else:
         prediction=("predict",),
         regularisation=("class_divergence",),
         settings=("PRECISIONS", "TrainingSettings"),
-        signals=("Interrupted",),
+        signals=("Interrupted", "Paused"),
         state=("Progress",),
         step=("Divergence",),
     )
@@ -38,6 +38,7 @@ __all__ = [
     "Interrupted",
     "LabelledBatch",
     "Metric",
+    "Paused",
     "Progress",
     "Trainer",
     "TrainingSettings",

@@ -43,6 +43,7 @@ def train(
     folder: Path | None = None,
     baseline: dict[str, Any] | None = None,
     resume: bool = False,
+    stop_after: int | None = None,
 ) -> Path:
     """Trains, scores and saves; returns the run folder.
 
@@ -54,13 +55,15 @@ def train(
         folder: where to write, instead of where the settings say; new and empty unless ``resume`` is set.
         baseline: the linear model's metrics on the same data, if they are known already.
         resume: continue the run in the folder, to the same end as without the interruption; start it if there is none.
+        stop_after: stop after this epoch, if it is not the last one; ``resume`` goes on from there.
 
     Raises:
         InputError: something that was given cannot be used.
         Interrupted: a signal stopped the training; a checkpoint was saved.
+        Paused: epoch ``stop_after`` is done; a checkpoint was saved.
     """
     with contextlib.ExitStack() as held:  # the folder's lock
-        return _train(task, command, folder, baseline, resume, held)
+        return _train(task, command, folder, baseline, resume, stop_after, held)
 
 
 def _train(
@@ -69,6 +72,7 @@ def _train(
     folder: Path | None,
     baseline: dict[str, Any] | None,
     resume: bool,
+    stop_after: int | None,
     held: contextlib.ExitStack,
 ) -> Path:
     with distributed.process_group(choose_device(task.settings.device)) as device:
@@ -78,7 +82,7 @@ def _train(
                 _say(f"{run.folder}: the run is already complete")
                 return run.folder
             distributed.broadcast_from_rank0(lambda: _require_same_settings(run))
-        history = _fit(run)
+        history = _fit(run, stop_after)
         with _explain_interruption(run.folder):
             _load_best(run)
             scores = score(run)
@@ -144,7 +148,7 @@ def _weights(start: StartingModel, settings: RunSettings) -> dict[str, Any] | No
     return {**weights_record(start.folder, settings.revision), "loading": start.loading}
 
 
-def _fit(run: Run) -> list[dict[str, Any]]:
+def _fit(run: Run, stop_after: int | None) -> list[dict[str, Any]]:
     """Trains; a run that fails before it saved anything leaves no files."""
     _say("\n".join(data_lines(run.task, run.prepared)))
     _say(f"model {run.prepared.start.line}")
@@ -153,7 +157,7 @@ def _fit(run: Run) -> list[dict[str, Any]]:
     with run_folder.no_files_without_model(run.folder) if distributed.is_rank0() else contextlib.nullcontext():
         if distributed.is_rank0() and not run.resume:
             save_inputs(run)
-        return fit(run)
+        return fit(run, stop_after)
 
 
 def _load_best(run: Run) -> None:
