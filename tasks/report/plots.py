@@ -4,7 +4,7 @@ Every plot has a title, the units on its axes, and a legend. matplotlib is impor
 optional (the extra ``report``) and takes half a second.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import cycle, groupby
 from typing import TYPE_CHECKING, Any
 
@@ -283,6 +283,66 @@ def shots(
         _legend_below(axes)
 
     return render(draw, name=name, size=(_WIDTH, 3.6), label=f"{figure} by number of examples")
+
+
+WINNER, FINISHED, STOPPED = "winner", "trained to the end", "stopped early"
+"""The kinds of trials in :func:`parallel_coordinates`."""
+
+
+def parallel_coordinates(
+    axes_of_values: Mapping[str, Sequence[Any]], kinds: Sequence[str], *, choices: Collection[str], name: str
+) -> Plot:
+    """A line for each trial of a search through the values of its settings and its figure, one upright axis for each.
+
+    Args:
+        axes_of_values: the trials' values, by the name of the axis.
+        kinds: of the trials: :data:`WINNER`, :data:`FINISHED` or :data:`STOPPED`.
+        choices: the axes whose values are choices, evenly spaced; numbers are on a logarithmic scale if all are above 0
+            and the largest is at least ten times the smallest.
+        name: of the plot; makes its ids unique in a page.
+    """
+    names = labels(list(axes_of_values))
+    scales = [_scale(values, title in choices) for title, values in axes_of_values.items()]
+    styles: dict[str, dict[str, Any]] = {
+        STOPPED: {"color": COLOURS["muted"], "linewidth": 0.8, "alpha": 0.5},
+        FINISHED: {"color": COLOURS["one"], "linewidth": 1.4},
+        WINNER: {"color": COLOURS["two"], "linewidth": 2.4},
+    }
+
+    def draw(axes: "Axes") -> None:
+        places = range(len(scales))
+        for kind, style in styles.items():  # the winner last, over the others
+            lines = [[heights[trial] for heights, _ in scales] for trial, its in enumerate(kinds) if its == kind]
+            for index, line in enumerate(lines):
+                axes.plot(places, line, label=None if index else kind, **style)
+        for place, (_, ticks) in enumerate(scales):
+            axes.axvline(place, color=COLOURS["rule"], linewidth=1, zorder=0)
+            for text, height in ticks.items():
+                axes.annotate(text, (place, height), (4, 0), textcoords="offset points", fontsize=8, va="center")
+        axes.set_xticks(places, names.texts)
+        axes.set_yticks([])
+        axes.set_xlim(-0.2, len(scales) - 0.6)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        axes.set_title("settings and figure of each trial", loc="left")
+        _legend_below(axes)
+
+    size = (max(_WIDTH, 1.6 * len(scales)), 3.8)
+    return render(draw, name=name, size=size, label="settings and figure of each trial", labels=names)
+
+
+def _scale(values: Sequence[Any], are_choices: bool) -> tuple[list[float], dict[str, float]]:
+    """The heights of values on an axis from 0 to 1, and the heights of the texts beside it."""
+    if are_choices:
+        found = sorted(set(values))
+        at = {value: index / max(1, len(found) - 1) for index, value in enumerate(found)}
+        return [at[value] for value in values], {shortened(str(value)): height for value, height in at.items()}
+    low, high = min(values), max(values)
+    logarithmic = low > 0 and high >= 10 * low
+    numbers = np.log(values) if logarithmic else np.asarray(values, dtype=float)
+    extent = float(np.ptp(numbers)) or 1.0
+    ticks = {f"{low:.3g}": 0.0, f"{high:.3g}": 1.0} if low < high else {f"{low:.3g}": 0.0}
+    return ((numbers - numbers.min()) / extent).tolist(), ticks
 
 
 # -- what they share -------------------------------------------------------------------------------------------------
