@@ -10,7 +10,7 @@ def parser() -> ArgumentParser:
     """``python -m tasks.report``."""
     parser = ArgumentParser(
         prog=program("tasks.report"),
-        description="Draw the page and the plots of a run, a comparison or a search again, from the figures in its folder.",
+        description="Draw the page and the plots of a run, a comparison or a search again, from its figures.",
     )
     parser.add_argument("folder", metavar="FOLDER", help="of a run, a comparison or a search")
     return parser
