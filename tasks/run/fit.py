@@ -18,17 +18,13 @@ from tasks.run.tensorboard import TensorBoardWriter
 from tasks.settings import SETTINGS_FILE
 
 
-def fit(run: Run, stop_after: int | None = None) -> list[dict[str, Any]]:
+def fit(run: Run) -> list[dict[str, Any]]:
     """Trains the model, and saves the best one in the run folder; returns one record per epoch.
-
-    Args:
-        run: what to train, and where.
-        stop_after: as :class:`minibert.training.Trainer` has it.
 
     Raises:
         InputError: as :meth:`minibert.training.Trainer.fit` raises it.
         Interrupted: a signal stopped the training; a checkpoint was saved.
-        Paused: epoch ``stop_after`` is done; a checkpoint was saved.
+        Paused: the epoch to stop after is done; a checkpoint was saved.
     """
     task, model, prepared, main_metric = run.task, run.model, run.prepared, run.task.metric_names[0]
     dev = prepared.splits["dev"]
@@ -60,7 +56,7 @@ def fit(run: Run, stop_after: int | None = None) -> list[dict[str, Any]]:
         divergence=task.divergence(model),
         checkpoints=run.folder / CHECKPOINTS,
         resume=run.resume,
-        stop_after=stop_after,
+        stop_after=run.stop_after,
         fingerprint_extra=run.file_hashes,
         show_progress=True,
     )

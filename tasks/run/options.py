@@ -30,8 +30,8 @@ SECTIONS = {
     "data": ("train", "dev", "test", "dev_share", "test_share", "encoding", "columns", "skip_invalid"),
     "model": ("arch", "weights", "revision", "max_length"),
     "training": (
-        "epochs", "batch_size", "lr", "head_lr", "early_stopping", "metric", "r_drop", "teacher", "unlabelled",
-        "precision", "seed", "activation_checkpointing", "deterministic",
+        "epochs", "batch_size", "lr", "head_lr", "early_stopping", "metric", "r_drop", "precision", "seed",
+        "activation_checkpointing", "deterministic",
     ),
     "run": ("out", "device", "seeds", "save_steps", "save_minutes", "tensorboard"),
 }  # fmt: skip

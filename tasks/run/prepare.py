@@ -56,6 +56,7 @@ class Run:
         command: what to type to repeat it.
         started: when it did.
         resume: whether to continue from the folder's newest checkpoint.
+        stop_after: the epoch to stop after, with a checkpoint; None for the last one.
         weights: the checkpoint that the model starts from, with the sha256 of its files; None for new weights.
     """
 
@@ -68,6 +69,7 @@ class Run:
     command: str
     started: str
     resume: bool
+    stop_after: int | None
     weights: Mapping[str, Any] | None
 
     @property

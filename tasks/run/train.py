@@ -76,13 +76,13 @@ def _train(
     held: contextlib.ExitStack,
 ) -> Path:
     with distributed.process_group(choose_device(task.settings.device)) as device:
-        run = _prepare(task, command, device, folder, resume, held)
+        run = _prepare(task, command, device, folder, resume, stop_after, held)
         if run.resume:
             if distributed.broadcast_from_rank0(lambda: _is_complete(run)):
                 _say(f"{run.folder}: the run is already complete")
                 return run.folder
             distributed.broadcast_from_rank0(lambda: _require_same_settings(run))
-        history = _fit(run, stop_after)
+        history = _fit(run)
         with _explain_interruption(run.folder):
             _load_best(run)
             scores = score(run)
@@ -107,6 +107,7 @@ def _prepare(
     device: torch.device,
     folder: Path | None,
     resume: bool,
+    stop_after: int | None,
     held: contextlib.ExitStack,
 ) -> Run:
     """Reads everything, then chooses the run folder, which is this run's until ``held`` closes."""
@@ -138,6 +139,7 @@ def _prepare(
         command=command,
         started=started,
         resume=resume,
+        stop_after=stop_after,
         weights=_weights(prepared.start, task.settings) if distributed.is_rank0() else None,
     )
 
@@ -148,7 +150,7 @@ def _weights(start: StartingModel, settings: RunSettings) -> dict[str, Any] | No
     return {**weights_record(start.folder, settings.revision), "loading": start.loading}
 
 
-def _fit(run: Run, stop_after: int | None) -> list[dict[str, Any]]:
+def _fit(run: Run) -> list[dict[str, Any]]:
     """Trains; a run that fails before it saved anything leaves no files."""
     _say("\n".join(data_lines(run.task, run.prepared)))
     _say(f"model {run.prepared.start.line}")
@@ -157,7 +159,7 @@ def _fit(run: Run, stop_after: int | None) -> list[dict[str, Any]]:
     with run_folder.no_files_without_model(run.folder) if distributed.is_rank0() else contextlib.nullcontext():
         if distributed.is_rank0() and not run.resume:
             save_inputs(run)
-        return fit(run, stop_after)
+        return fit(run)
 
 
 def _load_best(run: Run) -> None:
