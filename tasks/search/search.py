@@ -93,10 +93,15 @@ class Search:
         path = self._folder / SEARCH_FILE
         try:
             require_same_fingerprint(saved["fingerprint"], self._record["fingerprint"])
-            self._trials = [Trial(**trial) for trial in saved["trials"]]
-            self._record["started"] = saved["started"]
-        except (KeyError, TypeError, AttributeError):
-            raise InputError(f"{path}: is not the record of a search; name another folder.") from None
+            trials = [Trial(**trial) for trial in saved["trials"]]
+            for trial in trials:
+                if trial.history:
+                    ranked([trial], len(trial.history), self._metric)
+            if [(trial.name, trial.settings) for trial in trials] != [(own.name, own.settings) for own in self._trials]:
+                raise LookupError
+        except (LookupError, TypeError, AttributeError):
+            raise InputError(f"{path}: is not the record of this search; name another folder.") from None
+        self._trials, self._record["started"] = trials, saved.get("started", self._record["started"])
 
     def run(self) -> Path:
         """Trains what is left to train; writes ``search.json`` and ``report.html``, and prints the winner.

@@ -244,9 +244,26 @@ def test_another_search_in_the_folder_is_refused_by_name(whole: Path, train: str
     with pytest.raises(InputError, match="contains no run of this kind"):
         registry.run("classification", [*options(train), "--out", str(folder), "--resume"])
     assert outcome(folder) == before
-    (folder / "search.json").write_text('{"trials": 3}', encoding="utf-8")
-    with pytest.raises(InputError, match=r"search\.json: is not the record of a search"):
-        search(train, folder, "--resume")
+
+
+@pytest.mark.slow
+def test_a_record_that_was_changed_is_refused(whole: Path, train: str, tmp_path: Path) -> None:
+    """A name in it could lead out of the folder, to weights that would be removed."""
+    folder = tmp_path / "out"
+    shutil.copytree(whole, folder)
+    found = record(folder)
+    first, *others = found["trials"]
+    for changed in (
+        {"trials": 3},
+        {**found, "trials": [{**first, "name": "../elsewhere"}, *others]},
+        {**found, "trials": [{**first, "settings": {"lr": 1}}, *others]},
+        {**found, "trials": [{**first, "history": [3]}, *others]},
+        {**found, "trials": [{**first, "history": [{"best": True}]}, *others]},
+        {**found, "trials": others},
+    ):
+        (folder / "search.json").write_text(json.dumps(changed), encoding="utf-8")
+        with pytest.raises(InputError, match=r"search\.json: is not the record of this search"):
+            search(train, folder, "--resume")
 
 
 @pytest.mark.slow
