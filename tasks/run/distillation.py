@@ -48,7 +48,8 @@ class SoftExample(NamedTuple):
     labelled: bool
 
 
-def _collate(task: AnyTask, examples: Sequence[SoftExample]) -> LabelledBatch:
+def collate(task: AnyTask, examples: Sequence[SoftExample]) -> LabelledBatch:
+    """The task's batch, with soft targets."""
     batch = task.collate([soft.example for soft in examples])
     widest = max(soft.logits.shape[1] for soft in examples)  # they differ where examples have choices of their own
     padded = [
@@ -97,7 +98,7 @@ def training_data(
             "path": settings.unlabelled, "sha256": sha256, "items": len(items), **of_items.notes
         }  # fmt: skip
     lengths = [len(soft.example.ids) for soft in examples]
-    return Examples(examples, partial(_collate, task), lengths=lengths), described
+    return Examples(examples, partial(collate, task), lengths=lengths), described
 
 
 @dataclass(frozen=True, kw_only=True)
