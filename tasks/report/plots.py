@@ -290,19 +290,27 @@ WINNER, FINISHED, STOPPED = "winner", "trained to the end", "stopped early"
 
 
 def parallel_coordinates(
-    axes_of_values: Mapping[str, Sequence[Any]], kinds: Sequence[str], *, choices: Collection[str], name: str
+    axes_of_values: Mapping[str, Sequence[Any]],
+    kinds: Sequence[str],
+    *,
+    choices: Collection[str],
+    logarithmic: Collection[str],
+    name: str,
 ) -> Plot:
     """A line for each trial of a search through the values of its settings and its figure, one upright axis for each.
 
     Args:
         axes_of_values: the trials' values, by the name of the axis.
         kinds: of the trials: :data:`WINNER`, :data:`FINISHED` or :data:`STOPPED`.
-        choices: the axes whose values are choices, evenly spaced; numbers are on a logarithmic scale if all are above 0
-            and the largest is at least ten times the smallest.
+        choices: the axes whose values are choices, evenly spaced.
+        logarithmic: those whose values are numbers above 0 on a logarithmic scale.
         name: of the plot; makes its ids unique in a page.
     """
     names = labels(list(axes_of_values))
-    scales = [_scale(values, title in choices) for title, values in axes_of_values.items()]
+    scales = [
+        _choices(values) if title in choices else _numbers(values, title in logarithmic)
+        for title, values in axes_of_values.items()
+    ]
     styles: dict[str, dict[str, Any]] = {
         STOPPED: {"color": COLOURS["muted"], "linewidth": 0.8, "alpha": 0.5},
         FINISHED: {"color": COLOURS["one"], "linewidth": 1.4},
@@ -331,18 +339,18 @@ def parallel_coordinates(
     return render(draw, name=name, size=size, label="settings and figure of each trial", labels=names)
 
 
-def _scale(values: Sequence[Any], are_choices: bool) -> tuple[list[float], dict[str, float]]:
-    """The heights of values on an axis from 0 to 1, and the heights of the texts beside it."""
-    if are_choices:
-        found = sorted(set(values))
-        at = {value: index / max(1, len(found) - 1) for index, value in enumerate(found)}
-        return [at[value] for value in values], {shortened(str(value)): height for value, height in at.items()}
-    low, high = min(values), max(values)
-    logarithmic = low > 0 and high >= 10 * low
+def _choices(values: Sequence[Any]) -> tuple[list[float], dict[str, float]]:
+    """The heights of values on an axis from 0 to 1, and of the texts beside it."""
+    found = sorted(set(values))
+    at = {value: index / max(1, len(found) - 1) for index, value in enumerate(found)}
+    return [at[value] for value in values], {shortened(str(value)): height for value, height in at.items()}
+
+
+def _numbers(values: Sequence[float], logarithmic: bool) -> tuple[list[float], dict[str, float]]:
+    """The same for numbers."""
     numbers = np.log(values) if logarithmic else np.asarray(values, dtype=float)
-    extent = float(np.ptp(numbers)) or 1.0
-    ticks = {f"{low:.3g}": 0.0, f"{high:.3g}": 1.0} if low < high else {f"{low:.3g}": 0.0}
-    return ((numbers - numbers.min()) / extent).tolist(), ticks
+    heights = (numbers - numbers.min()) / (float(np.ptp(numbers)) or 1.0)
+    return heights.tolist(), {f"{min(values):.3g}": 0.0, f"{max(values):.3g}": float(heights.max())}
 
 
 # -- what they share -------------------------------------------------------------------------------------------------

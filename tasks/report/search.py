@@ -108,6 +108,8 @@ def _parallel(record: Mapping[str, Any], best: Mapping[str, Mapping[str, Any]], 
     axes = {words(name): [trial["settings"][name] for trial in done] for name in record["space"]}
     axes[f"dev {with_unit(metric, record)}"] = [best[trial["name"]][metric] for trial in done]
     choices = {words(name) for name, values in record["space"].items() if isinstance(values, list)}
+    # As they are drawn.
+    logarithmic = {words(name) for name, ends in record["space"].items() if isinstance(ends, dict) and ends["low"] > 0}
     kinds = [
         plots.WINNER if trial["name"] == record["winner"]["trial"]
         else plots.FINISHED if trial["complete"]
@@ -115,5 +117,6 @@ def _parallel(record: Mapping[str, Any], best: Mapping[str, Mapping[str, Any]], 
         for trial in done
     ]  # fmt: skip
     return pictures.figure(
-        lambda name: plots.parallel_coordinates(axes, kinds, choices=choices, name=name), name="trials"
+        lambda name: plots.parallel_coordinates(axes, kinds, choices=choices, logarithmic=logarithmic, name=name),
+        name="trials",
     )
