@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import ENVIRONMENT, use_narrow_models
-from report_pages import Page, needs_matplotlib
+from report_pages import Page
 
 from minibert.errors import InputError
 from minibert.training import Trainer
@@ -289,17 +289,3 @@ def test_the_page_shows_every_trial_and_the_command_to_paste(whole: Path) -> Non
     assert found["winner"]["command"] in page.text
     assert f"{found['winner']['trial']}/report.html" in page.links
     assert f"all trials to the end would take {BUDGET * EPOCHS}" in page.text
-
-
-@needs_matplotlib
-@pytest.mark.slow
-def test_the_plot_has_a_line_for_each_trial_and_an_axis_for_each_setting(
-    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "out"
-    shutil.copytree(whole, folder)
-    monkeypatch.delitem(sys.modules, "matplotlib")
-    page = (registry.run("report", [str(folder)])).read_text(encoding="utf-8")
-    for text in ("batch size", "lr", "dev accuracy (0 to 1)", "winner", "stopped early"):
-        assert f">{text}</text>" in page
-    assert sorted(path.name for path in (folder / "plots").iterdir()) == ["trials.pdf", "trials.png", "trials.svg"]
