@@ -78,10 +78,15 @@ COMMANDS = {
         check="tasks.compare.arguments:check_arguments",
         about="Run a task with several architectures and seeds, and compare.",
     ),
+    "search": CommandEntry(
+        "tasks.search.command:main",
+        check="tasks.search.arguments:check_arguments",
+        about="Search good settings for a task by successive halving.",
+    ),
     "report": CommandEntry(
         "tasks.report.command:main",
         check="tasks.report.arguments:check_arguments",
-        about="Draw the page and the plots of a run or a comparison again.",
+        about="Draw the page and the plots of a run, a comparison or a search again.",
     ),
     "fill_mask": CommandEntry(
         "tasks.fill_mask.command:main",

@@ -136,6 +136,44 @@ class RecordSettings(RunSettings):
         column_names(self.columns)
 
 
+@dataclass(frozen=True, kw_only=True)
+class DistillationSettings(RecordSettings):
+    """The settings of tasks whose models can learn from a teacher."""
+
+    teacher: str | None = setting(
+        None,
+        "trained run or checkpoint of the task, with the same labels, to learn from besides (default: none)",
+        resumable=True,
+    )
+    unlabelled: str | None = setting(
+        None, "file of texts without labels, which --teacher labels (default: none)", resumable=True
+    )
+    teacher_weight: float = setting(
+        0.5,
+        "share of the teacher's answers in the loss; the rest is that of the labels",
+        above=0,
+        at_most=1,
+        advanced=True,
+    )
+    teacher_temperature: float = setting(
+        2.0, "softens the probabilities of teacher and model before they are compared", above=0, advanced=True
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("teacher", "unlabelled"):
+            if getattr(self, name) == "":
+                raise InputError(
+                    f"--{name}: is empty (an unset shell variable?); give a value, or leave the option out."
+                )
+        if self.unlabelled is not None and self.teacher is None:
+            raise InputError("--unlabelled: needs --teacher, a trained model that labels it.")
+
+    def check_files(self) -> None:
+        super().check_files()
+        check_exist([] if self.unlabelled is None else [self.unlabelled])
+
+
 def column_names(given: Sequence[str]) -> list[str]:
     """The names in ``--columns``, which may be given with commas between them.
 

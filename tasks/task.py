@@ -23,7 +23,7 @@ from minibert import EncoderConfig, Tokenizer, pack
 from minibert.checkpoint import Checkpoint, Pretrained
 from minibert.errors import InputError
 from minibert.loading import LoadReport
-from minibert.training import Divergence, LabelledBatch, Metric, class_divergence
+from minibert.training import Divergence, LabelledBatch, Metric, class_distance, class_divergence
 from tasks.data import Details, Encoded, ErrorCase, Example, Item, LabelPrediction, Output, Split, worst
 from tasks.settings import LOSS, RunSettings
 from tasks.statistics import Figures
@@ -229,6 +229,29 @@ class Task(ABC, Generic[Item, Example, Output]):
         Default: that of two distributions over labels, if the loss is the default one.
         """
         return class_divergence if type(self).losses is Task.losses else None
+
+    # -- distillation --------------------------------------------------------------------------------------------------
+
+    def check_teacher(self, teacher: "Task[Item, Example, Output]", place: str) -> None:
+        """Raises InputError, which begins with ``place``, for a teacher of the same task that answers otherwise."""
+
+    def num_targets(self, example: Example) -> int:
+        """How many targets an example has. Default: one."""
+        return 1
+
+    def target_logits(self, logits: Any, batch: LabelledBatch) -> Tensor:
+        """What the model returned as a row for each target of the batch, ``(N, K)``, in fp32.
+
+        Default: a row for each example.
+        """
+        return batch.by_example(logits)
+
+    def distances(self, logits: Tensor, soft_targets: Tensor, temperature: float) -> Tensor:
+        """The distance of each target's logits from a teacher's, in fp32: both ``(N, K)`` -> ``(N,)``.
+
+        Default: that of distributions over classes.
+        """
+        return class_distance(logits, soft_targets, temperature)
 
     # -- outputs -------------------------------------------------------------------------------------------------------
 

@@ -77,9 +77,14 @@ def _same_start_for_every_test() -> None:
 @pytest.fixture
 def narrow_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random models of two layers in place of four, where what they learn matters little, to save time."""
+    use_narrow_models(monkeypatch)
+
+
+def use_narrow_models(patch: pytest.MonkeyPatch) -> None:
+    """For fixtures that outlive a test."""
     two = {"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128}
     narrow = {name: replace(family, small={**family.small, **two}) for name, family in FAMILIES_BY_NAME.items()}
-    monkeypatch.setattr(start_model, "FAMILIES", narrow)
+    patch.setattr(start_model, "FAMILIES", narrow)
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ LAYERS = (
         "tasks.predict",
         "tasks.serve",
         "tasks.compare",
+        "tasks.search",
         "tasks.embed",
         "tasks.fill_mask",
         "tasks.report.command",

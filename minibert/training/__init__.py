@@ -7,12 +7,13 @@ from minibert.lazy import lazy_attributes
 if TYPE_CHECKING:
     from minibert.training.checks import check_finite, collapse_warning
     from minibert.training.data import Examples, LabelledBatch, Metric
+    from minibert.training.distillation import class_distance, label_distance
     from minibert.training.loop import Callbacks, Trainer
     from minibert.training.precision import autocast, choose_device, choose_precision
     from minibert.training.prediction import predict
     from minibert.training.regularisation import class_divergence
     from minibert.training.settings import PRECISIONS, TrainingSettings
-    from minibert.training.signals import Interrupted
+    from minibert.training.signals import Interrupted, Paused
     from minibert.training.state import Progress
     from minibert.training.step import Divergence
 else:
@@ -20,12 +21,13 @@ else:
         __name__,
         checks=("check_finite", "collapse_warning"),
         data=("Examples", "LabelledBatch", "Metric"),
+        distillation=("class_distance", "label_distance"),
         loop=("Callbacks", "Trainer"),
         precision=("autocast", "choose_device", "choose_precision"),
         prediction=("predict",),
         regularisation=("class_divergence",),
         settings=("PRECISIONS", "TrainingSettings"),
-        signals=("Interrupted",),
+        signals=("Interrupted", "Paused"),
         state=("Progress",),
         step=("Divergence",),
     )
@@ -38,6 +40,7 @@ __all__ = [
     "Interrupted",
     "LabelledBatch",
     "Metric",
+    "Paused",
     "Progress",
     "Trainer",
     "TrainingSettings",
@@ -45,7 +48,9 @@ __all__ = [
     "check_finite",
     "choose_device",
     "choose_precision",
+    "class_distance",
     "class_divergence",
     "collapse_warning",
+    "label_distance",
     "predict",
 ]

@@ -38,6 +38,8 @@ class LabelledBatch:
         targets_per_sequence: of the whole optimizer step; None for this batch alone. The step divides a loss by the
             number of targets, so a loss term with one part per sequence is multiplied by this to become a mean over
             sequences.
+        soft_targets: ``(N, K)``, the logits of a teacher for each target, if there is one.
+        labelled: ``(B,)``, 1 for each example that has gold targets besides, and 0 for the others.
     """
 
     inputs: PackedBatch
@@ -49,11 +51,13 @@ class LabelledBatch:
     target_counts: tuple[int, ...] = ()
     sequences_per_example: tuple[int, ...] = ()
     targets_per_sequence: float | None = None
+    soft_targets: Tensor | None = None
+    labelled: Tensor | None = None
 
     def to(self, device: torch.device) -> "LabelledBatch":
         """The same batch on ``device``."""
-        own = {"targets": self.targets, "positions": self.positions, "target_positions": self.target_positions}
-        given = {name: tensor for name, tensor in own.items() if tensor is not None}
+        names = ("targets", "positions", "target_positions", "soft_targets", "labelled")
+        given = {name: tensor for name in names if (tensor := getattr(self, name)) is not None}
         moved: dict[str, Any] = all_to_device({**self.inputs.tensors(), **given}, device)
         inputs = {name: moved.pop(name) for name in self.inputs.tensors()}
         return dataclasses.replace(self, inputs=dataclasses.replace(self.inputs, **inputs), **moved)

@@ -25,6 +25,7 @@ from minibert.training.precision import choose_precision, cost_of_determinism, d
 from minibert.training.regularisation import Ema, swapped_weights
 from minibert.training.saving import CheckpointSaver
 from minibert.training.settings import TrainingSettings
+from minibert.training.signals import Paused
 from minibert.training.state import Progress, RunState, fingerprint, require_same_on_all_ranks, seed_everything
 from minibert.training.step import Divergence, Loss, OptimizerStep, PendingResults, activation_checkpointing
 
@@ -74,6 +75,8 @@ class Trainer:
         resume: continue from the newest intact checkpoint, if there is one. The run ends with the same bits as without
             the interruption (on CUDA only with ``settings.deterministic``). Implied when ``torchrun`` restarts a lost
             process.
+        stop_after: stop after this epoch, if it is not the last one, with a checkpoint to resume from. The steps, and
+            their learning rates, are those of the whole run.
         fingerprint_extra: what a resumed run must share with this one besides the training settings: plain values, by
             the name that an error message uses.
         show_progress: draw a progress bar on standard error, if that is a terminal.
@@ -94,6 +97,7 @@ class Trainer:
     divergence: Divergence | None = None
     checkpoints: Path | None = None
     resume: bool = False
+    stop_after: int | None = None
     fingerprint_extra: Mapping[str, Any] = field(default_factory=dict)
     show_progress: bool = False
 
@@ -162,6 +166,7 @@ class Trainer:
             InputError: the loss became NaN or infinite, the metric always was NaN, a setting differs from the
                 checkpoint's, or the best model could not be written in the end.
             Interrupted: SIGTERM or SIGINT came; the state was saved after the current step.
+            Paused: epoch ``stop_after`` is done, and is not the last one.
         """
         settings = self.settings
         with (
@@ -179,7 +184,8 @@ class Trainer:
     def _train(self) -> list[dict[str, Any]]:
         progress, patience = self._state.progress, self.settings.early_stopping
         self._started = time.monotonic(), progress.step
-        while progress.epoch <= self.settings.epochs:
+        last = min(self.settings.epochs, self.stop_after or self.settings.epochs)
+        while progress.epoch <= last:
             if patience is not None and progress.epoch_step == 0 and progress.epochs_without_best >= patience:
                 break
             self._train_epoch()
@@ -187,6 +193,8 @@ class Trainer:
         if progress.best is None:
             raise InputError(f"no epoch has a figure for {self.metric.name}, so there is no best one; lower --lr.")
         distributed.broadcast_from_rank0(lambda: self._best.finish(self._saver.keep_only_newest))
+        if last < progress.epoch <= self.settings.epochs:
+            raise Paused(progress.history)
         return progress.history
 
     def _train_epoch(self) -> None:
@@ -252,7 +260,7 @@ class Trainer:
         self._record({**record, "seconds_left": round(self._seconds_left())})
         progress.start_next_epoch()
         signal, _ = self._saver.poll()
-        if self._saver.saves_regularly or signal:
+        if self._saver.saves_regularly or signal or len(progress.history) == self.stop_after:
             self._saver.save()
         if signal:
             self._saver.stop(signal)

@@ -1,9 +1,11 @@
-"""SIGTERM, SIGINT and SIGHUP during a run: the first stops it after the current step, the second at once."""
+"""SIGTERM, SIGINT and SIGHUP during a run: the first stops it after the current step, the second at once. And runs
+that stop after an epoch because they were asked to."""
 
 import contextlib
 import signal
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,6 +36,18 @@ class Interrupted(Exception):
     def exit_status(self) -> int:
         """The exit status of a command that ends with this: 143 for SIGTERM, 130 for SIGINT, 129 for SIGHUP."""
         return 128 + self.signal
+
+
+class Paused(Exception):
+    """A run stopped after the epoch that it was asked to stop after; its state is saved.
+
+    Attributes:
+        history: one record per epoch so far.
+    """
+
+    def __init__(self, history: Sequence[Mapping[str, Any]]) -> None:
+        self.history = history
+        super().__init__(f"stopped after epoch {len(history)}, as asked")
 
 
 class SignalWatch:

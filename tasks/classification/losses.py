@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minibert.training import Divergence, LabelledBatch, class_divergence
+from minibert.training import Divergence, LabelledBatch, class_distance, class_divergence, label_distance
 from tasks.classification.data import LabelledText
 
 Weights = Mapping[str, tuple[float, float]]
@@ -61,3 +61,11 @@ def _label_divergence(first: Tensor, second: Tensor, batch: LabelledBatch) -> Te
 
 def _squared_distance(first: Tensor, second: Tensor, batch: LabelledBatch) -> Tensor:
     return ((first.float() - second.float()) ** 2).sum()
+
+
+def text_distances(kind: str, logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """How far a model's logits are from a teacher's, both ``(B, K)``: ``(B,)``. For numbers, their squared distance,
+    which has no temperature."""
+    if kind == "regression":
+        return (logits.float() - teacher.float()).squeeze(-1) ** 2
+    return (class_distance if kind == "single" else label_distance)(logits, teacher, temperature)

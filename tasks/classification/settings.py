@@ -10,7 +10,7 @@ from tasks.classification.data import TextOptions, check_columns, parse_cleanups
 from tasks.classification.labels import KINDS
 from tasks.read.columns import LABEL_NAMES, PAIR_NAMES, TEXT_NAMES
 from tasks.read.records import read_options
-from tasks.settings import RecordSettings, RunSettings
+from tasks.settings import DistillationSettings, RunSettings
 
 _METRICS = {
     "single": ("accuracy", "macro_f1"),
@@ -23,7 +23,7 @@ ONE, EACH = "one", "each"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassificationSettings(RecordSettings):
+class ClassificationSettings(DistillationSettings):
     about = "Fine-tune an encoder to label sentences."
 
     layout: ClassVar[str] = "auto"

@@ -18,6 +18,7 @@ from minibert import EncoderConfig, MeanSequenceClassifier, SequenceClassifier, 
 from minibert.checkpoint import Checkpoint, Pretrained
 from minibert.errors import InputError
 from minibert.training import Divergence, LabelledBatch
+from minibert.training.settings import option_name
 from tasks.classification.baseline import linear_baseline
 from tasks.classification.calibration import (
     Calibration,
@@ -33,7 +34,7 @@ from tasks.classification.curves import (
 )
 from tasks.classification.data import LabelledText, count_oddities, parse_cleanups, read_texts, text_fields
 from tasks.classification.details import text_details
-from tasks.classification.losses import Weights, balanced_weights, divergence_of, text_losses
+from tasks.classification.losses import Weights, balanced_weights, divergence_of, text_distances, text_losses
 from tasks.classification.prediction import TextPrediction, predictions_from_logits
 from tasks.classification.scores import text_metrics
 from tasks.classification.settings import EACH, FIRST, MEAN, ClassificationSettings
@@ -222,6 +223,15 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
 
     def divergence(self, model: nn.Module) -> Divergence:
         return divergence_of(self.settings.kind)
+
+    def check_teacher(self, teacher: Task[LabelledText, TextExample, TextPrediction], place: str) -> None:
+        for name in ("kind", "clean"):
+            own, its = getattr(self.settings, name), getattr(teacher.settings, name)
+            if own != its:
+                raise InputError(f"{place}: was trained with {option_name(name)} {its}, not {own}; give the same.")
+
+    def distances(self, logits: Tensor, soft_targets: Tensor, temperature: float) -> Tensor:
+        return text_distances(self.settings.kind, logits, soft_targets, temperature)
 
     # -- answers -----------------------------------------------------------------------------------------------------
 

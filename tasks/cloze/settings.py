@@ -40,6 +40,8 @@ class ClozeSettings(ClassificationSettings):
         super().__post_init__()
         if self.kind != "single":
             raise InputError(f"--kind {self.kind}: a gap has one answer; use python -m tasks.classification.")
+        if self.teacher is not None:
+            raise InputError("--teacher: a prompt learns from its own examples; teach a model of tasks.classification.")
         if self.pair_column is not None:
             raise InputError(f"--pair-column {self.pair_column}: a template has room for one text; leave it out.")
         if self.template.count(TEXT) != 1 or len(MASK.findall(self.template)) != 1:

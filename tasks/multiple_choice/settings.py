@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from tasks.settings import RecordSettings
+from tasks.settings import DistillationSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultipleChoiceSettings(RecordSettings):
+class MultipleChoiceSettings(DistillationSettings):
     about = "Fine-tune an encoder to choose the right answer to a question among several."
     metric_names = ("accuracy",)

@@ -8,7 +8,7 @@ from minibert.errors import InputError
 from minibert.training.settings import setting
 from tasks.read.columns import TEXT_NAMES
 from tasks.read.spans import LIST_COLUMNS, OFFSETS, SPAN_COLUMNS, TAG_COLUMNS, WORD_COLUMNS
-from tasks.settings import RecordSettings, RunSettings
+from tasks.settings import DistillationSettings, RunSettings
 
 CRF_LR = 1e-3
 """The least learning rate of a CRF, unless ``--head-lr`` is set: its transitions start at 0, and the encoder's rate
@@ -16,7 +16,7 @@ would hardly move them."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class WordLabelSettings(RecordSettings):
+class WordLabelSettings(DistillationSettings):
     """The settings that tasks with a label for each word share."""
 
     # The small models gain one to three points over 5e-4 (benchmarks/results/2026-11-25-pretraining.md).
@@ -36,6 +36,8 @@ class WordLabelSettings(RecordSettings):
         super().__post_init__()
         if self.head == "crf" and self.r_drop:
             raise InputError("--r-drop: compares predictions word by word, and --head crf has none; choose one.")
+        if self.head == "crf" and self.teacher is not None:
+            raise InputError("--teacher: teaches word by word, and --head crf scores whole sentences; choose one.")
 
 
 @dataclass(frozen=True, kw_only=True)

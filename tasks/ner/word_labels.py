@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from minibert import CrfTokenClassifier, EncoderConfig, TokenClassifier, Tokenizer, pack
 from minibert.checkpoint import Pretrained
 from minibert.crf import LinearChainCRF
+from minibert.errors import InputError
 from minibert.training import Divergence, LabelledBatch, class_divergence
 from minibert.training.data import IGNORE_INDEX
 from minibert.windows import split_into_windows
 from tasks.data import Encoded, Split
 from tasks.ner.settings import CRF_LR, WordLabelSettings
 from tasks.ner.tags import is_begin_marked
+from tasks.settings import CRF
 from tasks.statistics import Figures
 from tasks.task import Task, label_names
 
@@ -145,6 +147,19 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
 
     def divergence(self, model: nn.Module) -> Divergence | None:
         return None if _trained_crf(model) is not None else class_divergence
+
+    def check_teacher(self, teacher: Task[Words, Window, WordLabels], place: str) -> None:
+        if teacher.settings.head == CRF:
+            raise InputError(
+                f"{place}: has a CRF, which scores whole sentences, not words; name one with --head linear."
+            )
+
+    def num_targets(self, example: Window) -> int:
+        return int((example.targets != IGNORE_INDEX).sum())
+
+    def target_logits(self, logits: Tensor, batch: LabelledBatch) -> Tensor:
+        """A row for each word."""
+        return logits[batch.target_positions].float()
 
     def decode(self, model: nn.Module, logits: Tensor, batch: LabelledBatch, examples: Sequence[Window]) -> list[Any]:
         """For tags, which are decoded as whole sentences, the logits of each window's words; for other labels, the

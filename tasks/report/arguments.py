@@ -10,9 +10,9 @@ def parser() -> ArgumentParser:
     """``python -m tasks.report``."""
     parser = ArgumentParser(
         prog=program("tasks.report"),
-        description="Draw the page and the plots of a run or a comparison again, from the figures in its folder.",
+        description="Draw the page and the plots of a run, a comparison or a search again, from its figures.",
     )
-    parser.add_argument("folder", metavar="FOLDER", help="of a run or of a comparison")
+    parser.add_argument("folder", metavar="FOLDER", help="of a run, a comparison or a search")
     return parser
 
 

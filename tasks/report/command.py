@@ -10,6 +10,7 @@ from tasks.report.arguments import parser
 from tasks.report.comparison import write_comparison_report
 from tasks.report.export import write_tables
 from tasks.report.page import write_run_report
+from tasks.report.search import SEARCH_FILE, write_search_report
 from tasks.report.shots import write_shots_report
 from tasks.run.streams import say
 
@@ -26,11 +27,14 @@ def main(argv: Sequence[str] | None = None) -> Path:
     try:
         if (folder / _COMPARISON).is_file():
             page = _comparison(folder)
+        elif (folder / SEARCH_FILE).is_file():
+            page = _search(folder)
         elif (folder / _RUN).is_file():
             page = _run(folder)
         else:
             raise InputError(
-                f"{folder}: has neither {_RUN} nor {_COMPARISON}; name the folder of a run or a comparison."
+                f"{folder}: has none of {_RUN}, {_COMPARISON} and {SEARCH_FILE}; name the folder of a run, a "
+                "comparison or a search."
             )
     except InputError:
         raise
@@ -49,6 +53,13 @@ def _run(folder: Path) -> Path:
         raise InputError(f"{folder}: was not trained, so it has no page.")
     details = {name: Details.from_json(shown) for name, shown in metrics.get("details", {}).items()}
     return write_run_report(folder, metrics, details)
+
+
+def _search(folder: Path) -> Path:
+    record = read_json_object(folder / SEARCH_FILE)
+    if "winner" not in record:
+        raise InputError(f"{folder}: the search is not over, so it has no page; its command goes on with --resume.")
+    return write_search_report(folder, record)
 
 
 def _comparison(folder: Path) -> Path:

@@ -153,7 +153,7 @@ def _provenance(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _data(data: Mapping[str, Mapping[str, Any]]) -> Html:
-    columns = {split: dict(_flat(described)) for split, described in data.items()}
+    columns = {split: facts for split, described in data.items() if (facts := dict(_flat(described)))}
     names = list(dict.fromkeys(name for facts in columns.values() for name in facts))
     rows = [named_row(name, *(number(facts.get(name)) for facts in columns.values())) for name in names]
     files = {
@@ -161,7 +161,7 @@ def _data(data: Mapping[str, Mapping[str, Any]]) -> Html:
         for split, described in data.items()
         if described.get("path")
     }
-    return join([table(["", *data], rows, label="The data"), _facts(files)])
+    return join([table(["", *columns], rows, label="The data"), _facts(files)])
 
 
 def _flat(described: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:

@@ -4,7 +4,7 @@ Every plot has a title, the units on its axes, and a legend. matplotlib is impor
 optional (the extra ``report``) and takes half a second.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import cycle, groupby
 from typing import TYPE_CHECKING, Any
 
@@ -283,6 +283,74 @@ def shots(
         _legend_below(axes)
 
     return render(draw, name=name, size=(_WIDTH, 3.6), label=f"{figure} by number of examples")
+
+
+WINNER, FINISHED, STOPPED = "winner", "trained to the end", "stopped early"
+"""The kinds of trials in :func:`parallel_coordinates`."""
+
+
+def parallel_coordinates(
+    axes_of_values: Mapping[str, Sequence[Any]],
+    kinds: Sequence[str],
+    *,
+    choices: Collection[str],
+    logarithmic: Collection[str],
+    name: str,
+) -> Plot:
+    """A line for each trial of a search through the values of its settings and its figure, one upright axis for each.
+
+    Args:
+        axes_of_values: the trials' values, by the name of the axis.
+        kinds: of the trials: :data:`WINNER`, :data:`FINISHED` or :data:`STOPPED`.
+        choices: the axes whose values are choices, evenly spaced.
+        logarithmic: those whose values are numbers above 0 on a logarithmic scale.
+        name: of the plot; makes its ids unique in a page.
+    """
+    names = labels(list(axes_of_values))
+    scales = [
+        _choices(values) if title in choices else _numbers(values, title in logarithmic)
+        for title, values in axes_of_values.items()
+    ]
+    styles: dict[str, dict[str, Any]] = {
+        STOPPED: {"color": COLOURS["muted"], "linewidth": 0.8, "alpha": 0.5},
+        FINISHED: {"color": COLOURS["one"], "linewidth": 1.4},
+        WINNER: {"color": COLOURS["two"], "linewidth": 2.4},
+    }
+
+    def draw(axes: "Axes") -> None:
+        places = range(len(scales))
+        for kind, style in styles.items():  # the winner last, over the others
+            lines = [[heights[trial] for heights, _ in scales] for trial, its in enumerate(kinds) if its == kind]
+            for index, line in enumerate(lines):
+                axes.plot(places, line, label=None if index else kind, **style)
+        for place, (_, ticks) in enumerate(scales):
+            axes.axvline(place, color=COLOURS["rule"], linewidth=1, zorder=0)
+            for text, height in ticks.items():
+                axes.annotate(text, (place, height), (4, 0), textcoords="offset points", fontsize=8, va="center")
+        axes.set_xticks(places, names.texts)
+        axes.set_yticks([])
+        axes.set_xlim(-0.2, len(scales) - 0.6)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        axes.set_title("settings and figure of each trial", loc="left")
+        _legend_below(axes)
+
+    size = (max(_WIDTH, 1.6 * len(scales)), 3.8)
+    return render(draw, name=name, size=size, label="settings and figure of each trial", labels=names)
+
+
+def _choices(values: Sequence[Any]) -> tuple[list[float], dict[str, float]]:
+    """The heights of values on an axis from 0 to 1, and of the texts beside it."""
+    found = sorted(set(values))
+    at = {value: index / max(1, len(found) - 1) for index, value in enumerate(found)}
+    return [at[value] for value in values], {shortened(str(value)): height for value, height in at.items()}
+
+
+def _numbers(values: Sequence[float], logarithmic: bool) -> tuple[list[float], dict[str, float]]:
+    """The same for numbers."""
+    numbers = np.log(values) if logarithmic else np.asarray(values, dtype=float)
+    heights = (numbers - numbers.min()) / (float(np.ptp(numbers)) or 1.0)
+    return heights.tolist(), {f"{min(values):.3g}": 0.0, f"{max(values):.3g}": float(heights.max())}
 
 
 # -- what they share -------------------------------------------------------------------------------------------------

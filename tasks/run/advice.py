@@ -13,10 +13,10 @@ _FALLS_FAST = 0.05  # share of the dev loss in one epoch
 
 def num_steps(run: Run, num_epochs: int) -> int:
     """The optimizer steps of so many epochs; about, where ``batch_tokens`` sets the batches."""
-    settings, train = run.task.settings, run.prepared.encoded["train"]
+    settings, data = run.task.settings, run.prepared.training
     if settings.batch_tokens is not None:
-        return num_epochs * math.ceil(sum(train.lengths) / settings.batch_tokens)
-    return num_epochs * math.ceil(len(train.examples) / settings.batch_size)
+        return num_epochs * math.ceil(sum(data.lengths or ()) / settings.batch_tokens)
+    return num_epochs * math.ceil(len(data.items) / settings.batch_size)
 
 
 def schedule_warnings(

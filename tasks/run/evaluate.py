@@ -15,7 +15,7 @@ from minibert.training.data import split_by_tokens
 from tasks.data import Encoded, Example, Item, Output
 from tasks.task import Task
 
-_BATCH_TOKENS = {"cpu": 4096, "cuda": 8192}
+BATCH_TOKENS = {"cpu": 4096, "cuda": 8192}
 """Per batch; on a CPU, larger batches do not fit the caches."""
 
 
@@ -61,7 +61,7 @@ def evaluate(
     """
     started = time.perf_counter()
     device = model.device
-    batches = batches_by_length(encoded.lengths, batch_tokens or _BATCH_TOKENS[device.type])
+    batches = batches_by_length(encoded.lengths, batch_tokens or BATCH_TOKENS[device.type])
     mine = [[encoded.examples[i] for i in indices] for indices in (distributed.shard(batches) if together else batches)]
     done = []
     with torch.inference_mode():

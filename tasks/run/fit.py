@@ -6,7 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from minibert.training import Callbacks, Examples, LabelledBatch, Progress, Trainer, distributed
+from minibert.training import Callbacks, LabelledBatch, Progress, Trainer, distributed
+from tasks.run.distillation import distillation_loss
 from tasks.run.folder import CHECKPOINTS, RunLog
 from tasks.run.options import write_settings
 from tasks.run.prepare import Run
@@ -23,14 +24,18 @@ def fit(run: Run) -> list[dict[str, Any]]:
     Raises:
         InputError: as :meth:`minibert.training.Trainer.fit` raises it.
         Interrupted: a signal stopped the training; a checkpoint was saved.
+        Paused: the epoch to stop after is done; a checkpoint was saved.
     """
     task, model, prepared, main_metric = run.task, run.model, run.prepared, run.task.metric_names[0]
-    train, dev = prepared.encoded["train"], prepared.splits["dev"]
+    dev = prepared.splits["dev"]
     sample = training_sample(prepared, task.settings.seed)
     log = _Log(run)
 
     def loss(module: nn.Module, batch: LabelledBatch) -> Tensor:
-        return task.losses(model, batch.output_of(module), batch).sum()
+        logits = batch.output_of(module)
+        if batch.soft_targets is not None:
+            return distillation_loss(task, model, logits, batch)
+        return task.losses(model, logits, batch).sum()
 
     def dev_metrics() -> dict[str, float]:
         on_sample = score_items(task, model, *sample, "the training loss")
@@ -39,7 +44,7 @@ def fit(run: Run) -> list[dict[str, Any]]:
 
     trainer = Trainer(
         model=model.to(run.device),
-        data=Examples(train.examples, task.collate, task.at_epoch, lengths=train.lengths),
+        data=prepared.training,
         loss=loss,
         evaluate=dev_metrics,
         metric=task.metric,
@@ -51,6 +56,7 @@ def fit(run: Run) -> list[dict[str, Any]]:
         divergence=task.divergence(model),
         checkpoints=run.folder / CHECKPOINTS,
         resume=run.resume,
+        stop_after=run.stop_after,
         fingerprint_extra=run.file_hashes,
         show_progress=True,
     )

@@ -112,7 +112,8 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, command: str, resume: bool
         say(f"\n== {cell.name} ==")
         target = folder / cell.name
         try:
-            metrics = _run_cell(cell, target, results.baselines.get(cell.data), resume)
+            train_cell(cell, target, baseline=results.baselines.get(cell.data), resume=resume)
+            metrics = run_folder.read_metrics(target)
         except BaseException as error:
             # Bad input stops the first run, and would stop all; a diverged run, or a later failure, stops no other.
             continues = isinstance(error, InputError if results.runs else Diverged)
@@ -132,13 +133,14 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, command: str, resume: bool
     return results
 
 
-def _run_cell(cell: Cell, target: Path, baseline: dict[str, Any] | None, resume: bool) -> dict[str, Any]:
-    """Trains one cell; returns the content of its ``metrics.json``."""
+def train_cell(
+    cell: Cell, target: Path, *, baseline: dict[str, Any] | None, resume: bool, stop_after: int | None = None
+) -> None:
+    """Trains one cell in the folder ``target``; the other arguments are those of :func:`~tasks.run.train.train`."""
     target.mkdir(exist_ok=resume)
     run_folder.remove_unfinished_files(target)
     command = f"python -m tasks.{cell.task.name} --config {shlex.quote(str(target / SETTINGS_FILE))}"
-    train(cell.task, command=command, folder=target, baseline=baseline, resume=resume)
-    return run_folder.read_metrics(target)
+    train(cell.task, command=command, folder=target, baseline=baseline, resume=resume, stop_after=stop_after)
 
 
 def spread(values: Sequence[float], metric: Metric) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def _parser(settings_class: type[RunSettings], task: str) -> ArgumentParser:
         formatter_class=_help_formatter,
         allow_abbrev=False,
     )
-    kinds = _kinds(settings_class)
+    kinds = setting_kinds(settings_class)
     shared = {name for names in SECTIONS.values() for name in names}
     for title, names in {task: [name for name in fields if name not in shared], **SECTIONS}.items():
         visible = [name for name in names if name in fields and name not in advanced]
@@ -218,7 +218,7 @@ def _help(field: "dataclasses.Field[Any]", small: Any) -> str:
     return text.replace("%", "%%")
 
 
-def _kinds(settings_class: type[RunSettings]) -> dict[str, type]:
+def setting_kinds(settings_class: type[RunSettings]) -> dict[str, type]:
     """The plain type of each field: int for ``int | None``, tuple for ``tuple[str, ...]``."""
     hints = typing.get_type_hints(settings_class)
     return {option.name: _kind(hints[option.name]) for option in dataclasses.fields(settings_class)}
@@ -241,7 +241,7 @@ def read_settings(path: Path, settings_class: type[RunSettings], task: str) -> d
     Raises:
         InputError: the file is missing or cannot be parsed, or has an unknown name or a value of the wrong type.
     """
-    kinds = _kinds(settings_class)
+    kinds = setting_kinds(settings_class)
     settings = {}
     for given, value in _read(path).items():
         name = given.replace("-", "_")

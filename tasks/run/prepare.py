@@ -12,8 +12,10 @@ import numpy as np
 import torch
 
 from minibert.checkpoint import Pretrained
+from minibert.training import Examples
 from minibert.training.settings import TrainingSettings
 from tasks.data import Encoded, Split, nonzero_counts
+from tasks.run.distillation import training_data
 from tasks.run.splits import read_splits
 from tasks.run.start_model import StartingModel, load_starting_model
 from tasks.run.streams import say
@@ -31,12 +33,14 @@ class Prepared:
         splits: the data, by ``train``, ``dev`` and perhaps ``test``.
         encoded: the data as the model sees it.
         start: the model and tokenizer.
-        described: the facts about each split that the record and the report show.
+        training: what the run trains on: all of ``train``, and perhaps more.
+        described: the facts about each split, and what else is trained on, that the record and the report show.
     """
 
     splits: Mapping[str, Split[Any]]
     encoded: Mapping[str, Encoded[Any]]
     start: StartingModel
+    training: Examples[Any]
     described: Mapping[str, Mapping[str, Any]]
 
 
@@ -52,6 +56,7 @@ class Run:
         command: what to type to repeat it.
         started: when it did.
         resume: whether to continue from the folder's newest checkpoint.
+        stop_after: the epoch to stop after, with a checkpoint; None for the last one.
         weights: the checkpoint that the model starts from, with the sha256 of its files; None for new weights.
     """
 
@@ -64,6 +69,7 @@ class Run:
     command: str
     started: str
     resume: bool
+    stop_after: int | None
     weights: Mapping[str, Any] | None
 
     @property
@@ -72,8 +78,8 @@ class Run:
 
     @property
     def file_hashes(self) -> dict[str, str]:
-        """The sha256 of each data file, by a name for messages; a resumed run must have the same."""
-        return {f"the {name} file": split.sha256 for name, split in self.prepared.splits.items()}
+        """The sha256 of each data file, and of a teacher, by a name for messages; a resumed run must have the same."""
+        return {f"the {name} file": described["sha256"] for name, described in self.prepared.described.items()}
 
 
 def prepare(task: AnyTask) -> Prepared:
@@ -89,7 +95,8 @@ def prepare(task: AnyTask) -> Prepared:
         config = start.model.config
         encoded = {name: task.encode(split.items, start.tokenizer, config) for name, split in splits.items()}
         described = _described(task, splits, encoded)
-    return Prepared(splits=splits, encoded=encoded, start=start, described=described)
+        training, more = training_data(task, splits["train"], encoded["train"], start)
+    return Prepared(splits=splits, encoded=encoded, start=start, training=training, described={**described, **more})
 
 
 @contextlib.contextmanager
@@ -143,6 +150,9 @@ def data_lines(task: AnyTask, prepared: Prepared) -> list[str]:
         tokens = described["tokens"]
         lines.append("; ".join([f"{name:5} {split.source}: {task.summary(split)}", *nonzero_counts(counts)]))
         lines.append(f"      tokens: median {tokens['median']}, 99% {tokens['p99']}, longest {tokens['longest']}")
+    if teacher := prepared.described.get("teacher"):
+        more = prepared.described.get("unlabelled", {"items": 0})["items"]
+        lines.append(f"soft targets from {teacher['path']}, also for {more:,} texts without labels")
     return lines
 
 

@@ -43,6 +43,7 @@ def train(
     folder: Path | None = None,
     baseline: dict[str, Any] | None = None,
     resume: bool = False,
+    stop_after: int | None = None,
 ) -> Path:
     """Trains, scores and saves; returns the run folder.
 
@@ -54,13 +55,15 @@ def train(
         folder: where to write, instead of where the settings say; new and empty unless ``resume`` is set.
         baseline: the linear model's metrics on the same data, if they are known already.
         resume: continue the run in the folder, to the same end as without the interruption; start it if there is none.
+        stop_after: stop after this epoch, if it is not the last one; ``resume`` goes on from there.
 
     Raises:
         InputError: something that was given cannot be used.
         Interrupted: a signal stopped the training; a checkpoint was saved.
+        Paused: epoch ``stop_after`` is done; a checkpoint was saved.
     """
     with contextlib.ExitStack() as held:  # the folder's lock
-        return _train(task, command, folder, baseline, resume, held)
+        return _train(task, command, folder, baseline, resume, stop_after, held)
 
 
 def _train(
@@ -69,10 +72,11 @@ def _train(
     folder: Path | None,
     baseline: dict[str, Any] | None,
     resume: bool,
+    stop_after: int | None,
     held: contextlib.ExitStack,
 ) -> Path:
     with distributed.process_group(choose_device(task.settings.device)) as device:
-        run = _prepare(task, command, device, folder, resume, held)
+        run = _prepare(task, command, device, folder, resume, stop_after, held)
         if run.resume:
             if distributed.broadcast_from_rank0(lambda: _is_complete(run)):
                 _say(f"{run.folder}: the run is already complete")
@@ -103,6 +107,7 @@ def _prepare(
     device: torch.device,
     folder: Path | None,
     resume: bool,
+    stop_after: int | None,
     held: contextlib.ExitStack,
 ) -> Run:
     """Reads everything, then chooses the run folder, which is this run's until ``held`` closes."""
@@ -134,6 +139,7 @@ def _prepare(
         command=command,
         started=started,
         resume=resume,
+        stop_after=stop_after,
         weights=_weights(prepared.start, task.settings) if distributed.is_rank0() else None,
     )
 

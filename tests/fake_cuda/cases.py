@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from fake_cuda.bugs import PLANTED
 from fake_cuda.device import Log, fake_cuda, on_device, on_host
@@ -26,6 +29,7 @@ from minibert.training import (
 )
 from minibert.training.checkpoints import Checkpoints
 from minibert.training.step import PendingResults
+from tasks.run.distillation import SoftExample, collate, distillation_loss
 
 BERT_BASE = EncoderConfig(
     model_type="bert", vocab_size=21_128, hidden_size=768, num_hidden_layers=12, num_attention_heads=12,
@@ -95,6 +99,23 @@ def predicted(head: str, family: str, precision: str) -> dict[str, Any]:
 def with_settings(head: str = "words", family: str = "bert", **settings: Any) -> dict[str, Any]:
     with fake_cuda() as log:
         train(workload(head), smallest(family), log=log, precision="bf16", **settings)
+        return _facts(log)
+
+
+def taught() -> dict[str, Any]:
+    """Words with what a teacher says about each."""
+    load = workload("words")
+    soft = [
+        SoftExample(each, np.zeros((load.task.num_targets(each), 3), np.float32), labelled=True)
+        for each in load.examples
+    ]
+
+    def loss(module: nn.Module, batch: LabelledBatch) -> Tensor:
+        return distillation_loss(load.task, module, batch.output_of(module), batch)
+
+    with fake_cuda() as log:
+        of_teacher = replace(load, examples=soft, collate=partial(collate, load.task))
+        train(of_teacher, smallest("bert"), log=log, loss=loss, precision="bf16", batch_size=len(soft))
         return _facts(log)
 
 
@@ -214,6 +235,7 @@ def _devices(model: nn.Module) -> list[str]:
 
 OPTIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "r_drop": lambda: with_settings(r_drop=1.0),
+    "teacher": taught,
     "several labels": lambda: with_settings("several labels", r_drop=1.0),
     "fgm": lambda: with_settings(fgm=1.0),
     "ema": lambda: with_settings(ema=0.9),

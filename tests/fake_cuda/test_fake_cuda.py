@@ -15,7 +15,7 @@ from conftest import ENVIRONMENT, FAMILIES, ROOT
 
 HEADS = ("words", "crf", "texts", "numbers", "spans", "choices", "pretraining")
 PRECISIONS = ("bf16", "fp16", "fp32")
-OPTIONS = ("r_drop", "several labels", "fgm", "ema", "token budget", "deterministic")
+OPTIONS = ("r_drop", "several labels", "teacher", "fgm", "ema", "token budget", "deterministic")
 SYNCHRONISATIONS = ("DataDependentOutputException", "DynamicOutputShapeException")
 # What PyTorch's notes on reproducibility list as never deterministic on CUDA, of what a model might use.
 NOT_DETERMINISTIC = {"put_", "bincount", "histc", "kthvalue", "median", "adaptive_avg_pool2d"}
@@ -103,6 +103,11 @@ def test_every_head_stays_on_the_device(family: str, case: str) -> None:
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_stay_on_the_device(name: str) -> None:
     assert option(name)["flash_calls"] == (4 if name == "fgm" else 2)
+
+
+@pytest.mark.slow
+def test_soft_targets_travel_with_the_batch() -> None:
+    assert option("teacher")["sent"] == 1
 
 
 @pytest.mark.slow

@@ -53,6 +53,8 @@ def test_help_needs_nothing_heavy(task: str) -> None:
         ("span_qa --resume", "--resume: needs --out"),
         ("pretraining", "--corpus: needed"),
         ("compare --task ner --lr 0", "--lr 0.0: must be a number above 0."),
+        ("search --task ner --budget 9 --lr 1e-3..1e-4", "the first end of a range must be below the second"),
+        ("search --task ner --budget 9 --head crf linear --epochs 0", "--epochs 0: must be 1 or more."),
         ("predict", "the following arguments are required: RUN"),
         ("fill_mask run", "the following arguments are required: TEXT"),
         ("ner --metric f2", "--metric f2: use one of strict_f1, default_f1, loss."),

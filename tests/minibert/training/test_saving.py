@@ -11,7 +11,7 @@ from conftest import ROOT
 from torch import Tensor, nn
 from training_runs import CALLS_PER_STEP, Run, assert_same_end, loss, saved_steps
 
-from minibert.training import Interrupted, LabelledBatch
+from minibert.training import Interrupted, LabelledBatch, Metric, Paused
 
 
 def test_saving_every_so_many_minutes(tmp_path: Path) -> None:
@@ -47,6 +47,36 @@ def test_a_signal_stops_the_run_after_the_step_and_a_save(
     again = run.go_on()
     again.start(resume=True)
     assert_same_end(again, uninterrupted)
+
+
+@pytest.mark.parametrize("stops", [(1,), (2,), (1, 2, 2)])
+@pytest.mark.parametrize("save_steps", [2, None])
+def test_a_run_that_pauses_after_epochs_ends_like_one_that_does_not(
+    tmp_path: Path, uninterrupted: Run, stops: tuple[int, ...], save_steps: int | None
+) -> None:
+    """The learning rates are those of all epochs from the start; a stop that is behind a run stops it at once."""
+    run = Run(tmp_path, settings={"save_steps": save_steps})
+    for number, epoch in enumerate(stops):
+        trainer = run.trainer(resume=number > 0)
+        trainer.stop_after = epoch
+        with pytest.raises(Paused) as caught:
+            trainer.fit()
+        assert [record["epoch"] for record in caught.value.history] == list(range(1, epoch + 1))
+        assert 3 * epoch in saved_steps(tmp_path)
+        run = run.go_on()
+    run.start(resume=True)
+    assert_same_end(run, uninterrupted)
+
+
+def test_the_last_epoch_and_early_stopping_end_a_run_that_was_to_pause_there_or_later(tmp_path: Path) -> None:
+    whole = Run(tmp_path / "whole").trainer()
+    whole.stop_after = 3
+    assert len(whole.fit()) == 3
+    early = Run(tmp_path / "early", settings={"early_stopping": 1}, metric=Metric("constant"))
+    early.figures = lambda: {"constant": 0.5}
+    trainer = early.trainer()
+    trainer.stop_after = 3
+    assert len(trainer.fit()) == 2
 
 
 def test_a_signal_during_evaluation_stops_the_run_after_it(tmp_path: Path, uninterrupted: Run) -> None:

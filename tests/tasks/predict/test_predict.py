@@ -69,7 +69,7 @@ def test_answers_come_in_order_and_do_not_depend_on_the_cut(
     assert all(row["milliseconds"] > 0 for row in whole)
     monkeypatch.setattr(chunks, "_CHUNK", 7)
     in_chunks = answered(runs[name], path, capsys)
-    monkeypatch.setitem(inference_of_tasks._BATCH_TOKENS, "cpu", 1)
+    monkeypatch.setitem(inference_of_tasks.BATCH_TOKENS, "cpu", 1)
     one_by_one = answered(runs[name], path, capsys)
     for rows in (in_chunks, one_by_one):
         for row, expected in zip(without_times(rows), without_times(whole), strict=True):

@@ -127,13 +127,36 @@ _COUNTS = {"true_positives": 3, "false_positives": 1, "false_negatives": 2, "tru
             ["F1 by number of examples, mean ± std of draws", "F1 (0 to 1)", "0", "8", "prompt",
              "training examples of each label (0: untrained)"],
         ),
+        (
+            lambda: plots.parallel_coordinates(
+                {"head": ["crf", "linear"], "lr": [1e-4, 1e-3], "F1 (0 to 1)": [0.5, 0.75]},
+                [plots.STOPPED, plots.WINNER], choices={"head"}, logarithmic={"lr"}, name="x",
+            ),
+            ["settings and figure of each trial", "head", "crf", "linear", "lr", "0.0001", "0.001", "F1 (0 to 1)",
+             "0.5", "0.75", "stopped early", "winner"],
+        ),
     ],
-    ids=["curves", "overlaid", "confusion", "label_bars", "dots", "shots"],
+    ids=["curves", "overlaid", "confusion", "label_bars", "dots", "shots", "parallel coordinates"],
 )  # fmt: skip
 def test_every_plot_has_a_title_units_and_a_legend(plot: Any, shown: list[str]) -> None:
     drawn = plot()
     assert set(shown) <= set(texts(drawn.svg))
     assert set(drawn.files) == {"png", "svg", "pdf"}
+
+
+def test_numbers_lie_on_the_scale_that_they_were_drawn_on() -> None:
+    """A trial in the middle of a logarithmic scale, and one in the middle of a plain one, are at half the height."""
+    trials = {"lr": [1e-5, 1e-4, 1e-3], "F1": [0.2, 0.4, 0.6]}
+    given = {"kinds": [plots.STOPPED] * 3, "choices": (), "name": "x"}
+    right = plots.parallel_coordinates(trials, logarithmic={"lr"}, **given)
+    wrong = plots.parallel_coordinates(trials, logarithmic=(), **given)
+
+    def levels(svg: str) -> list[bool]:
+        lines = re.findall(r'd="M [\d.]+ ([\d.]+) \s*L [\d.]+ ([\d.]+) \s*"[^>]*stroke-width: 0.8', svg)
+        return [abs(float(left) - float(right)) < 0.01 for left, right in lines]
+
+    assert levels(right.svg)[:3] == [True] * 3
+    assert levels(wrong.svg)[:3] == [True, False, True]
 
 
 def test_shares_are_of_the_totals_where_these_are_given() -> None:

@@ -62,8 +62,9 @@ def test_details_survive_json() -> None:
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        (None, {}, "has neither metrics.json nor comparison.json"),
+        (None, {}, "has none of metrics.json, comparison.json and search.json"),
         ("metrics.json", {"task": "cloze"}, "was not trained, so it has no page"),
+        ("search.json", {"trials": []}, "the search is not over, so it has no page"),
     ],
 )
 def test_a_folder_without_a_page_is_refused(

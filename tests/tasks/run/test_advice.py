@@ -25,7 +25,7 @@ def a_run(**settings: Any) -> Any:
             answers_inputs=True,
         ),
         model=SimpleNamespace(config=SimpleNamespace(family=BERT)),
-        prepared=SimpleNamespace(encoded={"train": SimpleNamespace(examples=[0] * 65, lengths=[10] * 65)}),
+        prepared=SimpleNamespace(training=SimpleNamespace(items=[0] * 65, lengths=[10] * 65)),
     )
 
 
