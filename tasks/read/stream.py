@@ -134,7 +134,8 @@ def _is_text_and_number(path: str, options: ReadOptions) -> bool:
     with opened(path, path) as file:
         try:
             filled = (line for line in _decoded(file, path, options.encoding) if line.strip())
-            return next((False for line in filled if not tables.without_header([line], layout)), True)
+            fits = (tables.without_header([line], layout) is not None for line in filled)
+            return next(fits, False) and all(fits)
         except InputError:
             return False  # said where the line is read
 

@@ -269,7 +269,7 @@ def test_a_checkpoint_goes_on_with_its_own_tokenizer_and_files_need_not_be_one(p
 def test_prediction_says_who_answers_instead(path: str, tmp_path: Path) -> None:
     out = str(tmp_path / "run")
     registry.run("pretraining", ["--corpus", path, "--max-length", "40", "--epochs", "1", "--out", out])
-    with pytest.raises(InputError, match=r"line 1: a pre-trained model only fills masks; use python -m tasks\.fill"):
+    with pytest.raises(InputError, match=r"line 1: holds no \[MASK\] to fill; write it where a word"):
         registry.run("predict", [out, path])
 
 

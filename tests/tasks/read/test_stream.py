@@ -97,6 +97,8 @@ def test_tagged_words_that_are_read_as_texts_are_warned_of(tmp_path: Path, caplo
 def test_an_empty_file_has_no_inputs(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     assert fields(tmp_path / "a.txt") == []
+    (tmp_path / "a.txt").write_text("\n\n", encoding="utf-8")
+    assert fields(tmp_path / "a.txt") == [{"text": ""}, {"text": ""}]
 
 
 BAD = {

@@ -165,3 +165,12 @@ def test_a_record_with_another_schema_is_refused_by_name(content: str, train: li
         registry.run("classification", [*train, "--out", str(out), "--resume"])
     assert json.loads((out / "metrics.json").read_text(encoding="utf-8")) == json.loads(content)
     assert "KeyError" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_a_limit_of_infinity_is_recorded_as_text(train: list[str], tmp_path: Path) -> None:
+    """JSON has no number for it."""
+    out = tmp_path / "out"
+    (tmp_path / "more.toml").write_text("max_grad_norm = inf\n", encoding="utf-8")
+    registry.run("classification", [*train, "--config", str(tmp_path / "more.toml"), "--out", str(out)])
+    assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["settings"]["max_grad_norm"] == "inf"
