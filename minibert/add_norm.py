@@ -1,12 +1,17 @@
 """What follows every block of a layer: dropout, the residual sum, and the norm."""
 
+import functools
 import importlib.util
+import logging
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from minibert.dropout import Dropout
+from minibert.shown import shown
+
+logger = logging.getLogger(__name__)
 
 _FUSED_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -49,9 +54,22 @@ class AddNorm(nn.LayerNorm):
 
 def can_fuse(residual: Tensor) -> bool:
     """Whether one kernel can do it all: on CUDA, where PyTorch brings Triton along on Linux."""
-    return (
-        residual.device.type == "cuda"
-        and residual.dtype in _FUSED_TYPES
-        and importlib.util.find_spec("triton") is not None
-        and torch.cuda.get_device_capability(residual.device) >= (7, 0)
-    )
+    return residual.device.type == "cuda" and residual.dtype in _FUSED_TYPES and _has_kernels(residual.device)
+
+
+@functools.cache
+@torch.no_grad()
+def _has_kernels(device: torch.device) -> bool:
+    """Whether Triton is there and can compile, for which it needs a C compiler and a folder to write to."""
+    if importlib.util.find_spec("triton") is None or torch.cuda.get_device_capability(device) < (7, 0):
+        return False
+    try:
+        # Triton is optional: it may be absent where there is no GPU.
+        from minibert.kernels import dropout_add_norm
+
+        x = torch.ones(1, 8, device=device)
+        dropout_add_norm(x, x, x[0], x[0], p=0.0, eps=1e-5)
+    except Exception as error:  # whatever Triton raises, PyTorch's operators do the same
+        logger.warning("Triton's kernels cannot be used (%s); going on with PyTorch's operators.", shown(error))
+        return False
+    return True

@@ -36,17 +36,19 @@ def attend(qkv: Tensor, batch: Batch, dropout: float = 0.0) -> Tensor:
     """
     if not isinstance(batch, PackedBatch):  # a graph is being exported
         return batch.attend(qkv)
-    return BACKENDS[_forced or choose_backend(qkv)](qkv, batch, dropout)
+    return BACKENDS[choose_backend(qkv.device, qkv.dtype, qkv.shape[-1])](qkv, batch, dropout)
 
 
-def choose_backend(qkv: Tensor) -> str:
-    """The name of the fastest back-end for this device, type and head width."""
-    if qkv.device.type != "cuda":
+def choose_backend(device: torch.device, dtype: torch.dtype, width: int) -> str:
+    """The name of the fastest back-end for a device, type and head width, or that of :func:`attention_backend`."""
+    if _forced is not None:
+        return _forced
+    if device.type != "cuda":
         return "grouped"
-    half, width = qkv.dtype in (torch.bfloat16, torch.float16), qkv.shape[-1]
     # Flash attention needs an A100 or newer, and a head width that is a multiple of 8.
     flash = torch.backends.cuda.is_flash_attention_available() and width % 8 == 0 and width <= 128
-    return "varlen" if half and flash and torch.cuda.get_device_capability(qkv.device) >= (8, 0) else "padded"
+    half = dtype in (torch.bfloat16, torch.float16)
+    return "varlen" if half and flash and torch.cuda.get_device_capability(device) >= (8, 0) else "padded"
 
 
 @contextlib.contextmanager
@@ -125,6 +127,9 @@ def _varlen(qkv: Tensor, batch: PackedBatch, dropout: float) -> Tensor:
     )[0]
     return mixed
 
+
+READ_NO_LENGTHS = {"varlen"}
+"""The back-ends that read nothing but the bounds on the device, so that one CUDA graph serves many batches."""
 
 BACKENDS: dict[str, Callable[[Tensor, PackedBatch, float], Tensor]] = {
     "plain": _plain,

@@ -7,7 +7,7 @@ that changes from batch to batch. Heads and losses stay outside: they are few ke
 """
 
 import contextlib
-from collections import OrderedDict
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
@@ -15,8 +15,12 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 import torch
 from torch import Tensor
 
+from minibert.attention import READ_NO_LENGTHS, choose_backend
 from minibert.batch import PackedBatch
+from minibert.config import EncoderConfig
 from minibert.encoder import Encoder, EncoderOutput
+from minibert.errors import InputError, is_out_of_memory
+from minibert.shown import shown
 from minibert.traced import Batch
 
 Result = TypeVar("Result")
@@ -24,7 +28,8 @@ Result = TypeVar("Result")
 MOST_TOKENS = 3072
 """For more, PyTorch sorts tokens for the gradients of embedding tables, and waits for a count, which a graph cannot do.
 Batches as large keep a GPU busy for longer than their launches take."""
-MOST_GRAPHS = 32
+MOST_GRAPHS = 256
+_RECORDING = threading.Lock()  # a process may record one graph at a time
 
 
 class Recorder(Protocol):
@@ -37,22 +42,39 @@ class Recorder(Protocol):
 
 
 class CudaRecorder:
-    """Records CUDA graphs, which share their memory: only what ``work`` returned is kept from one to the next."""
+    """Records CUDA graphs, which share their memory: only what ``work`` returned is kept from one to the next.
 
-    def __init__(self) -> None:
+    They share a stream, too, whose workspaces PyTorch frees with the first graph that goes: so all of a recorder's
+    graphs must go at the same time.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
         self._pool = torch.cuda.graph_pool_handle()
 
     def record(self, work: Callable[[], Result]) -> tuple[Result, Callable[[], None]]:
         graph = torch.cuda.CUDAGraph()
-        # Other threads, which answer with other models, may go on meanwhile.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            result = work()
+        torch.cuda.synchronize(self._device)
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            # Other threads, which answer with other models, may go on meanwhile.
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                result = work()
+            finally:
+                graph.capture_end()
         return result, graph.replay
 
 
-def can_record(device: torch.device) -> bool:
-    """Whether a device has graphs."""
-    return device.type == "cuda"
+def require_graphs(config: EncoderConfig, device: torch.device, dtype: torch.dtype) -> None:
+    """Raises InputError if an encoder that computes in ``dtype`` cannot be recorded: for its attention must not read
+    the lengths of sequences from the host."""
+    backend = choose_backend(device, dtype, config.hidden_size // config.num_attention_heads)
+    if device.type != "cuda" or backend not in READ_NO_LENGTHS:
+        raise InputError(
+            "--cuda-graphs: needs bf16 or fp16 on a GPU from A100 on, and attention heads whose width is a multiple of "
+            "8 and at most 128; leave it out."
+        )
 
 
 class Bucket(NamedTuple):
@@ -70,13 +92,14 @@ class Bucket(NamedTuple):
     @classmethod
     def of(cls, batch: PackedBatch, rows: Tensor | None, longest: int) -> "Bucket":
         """The smallest one for a batch, where no sequence may have more than ``longest`` tokens."""
-        num_tokens, max_seqlen = _eighths(batch.num_tokens), min(_power(batch.max_seqlen), longest)
+        num_tokens = _eighths(batch.num_tokens)
+        max_seqlen = min(longest, 128 if batch.max_seqlen <= 128 else longest)
         num_fillers = -(-(num_tokens - batch.num_tokens) // max_seqlen)
         return cls(
             num_tokens=num_tokens,
-            num_sequences=_power(batch.num_sequences + num_fillers),
+            num_sequences=max(64, _power(batch.num_sequences + num_fillers)),
             max_seqlen=max_seqlen,
-            num_rows=None if rows is None else _eighths(len(rows)),
+            num_rows=None if rows is None else max(64, _eighths(len(rows))),
         )
 
 
@@ -125,7 +148,7 @@ class _Recording:
 
 
 class EncoderGraphs:
-    """The recordings of an encoder, made when a bucket is first met; of more than 32, the one unused for longest goes.
+    """The recordings of an encoder, made when a bucket is first met; when there are 256 of them, all go.
 
     Batches of more than 3,072 tokens, and calls that ask for all hidden states, are computed as usual; so is
     everything with activation checkpointing. Gradients are written to the same memory at each replay, so one must be
@@ -133,19 +156,19 @@ class EncoderGraphs:
 
     Args:
         encoder: its parameters must stay where they are in memory.
-        recorder: on the encoder's device.
+        new_recorder: makes one for the encoder's device.
     """
 
-    def __init__(self, encoder: Encoder, recorder: Recorder) -> None:
+    def __init__(self, encoder: Encoder, new_recorder: Callable[[], Recorder]) -> None:
         self._encoder = encoder
-        self._recorder = recorder
-        self._recordings: OrderedDict[Any, _Recording] = OrderedDict()
+        self._new_recorder = new_recorder
+        self.clear()
         self._parameters = [
             p for name, p in encoder.named_parameters() if p.requires_grad and not name.startswith("pooler.")
         ]
         self._gradients: list[Tensor] = []
         self._anchor = torch.zeros((), requires_grad=True)
-        self._num_forward = 0
+        self._num_passes = 0
 
     def install(self) -> None:
         """From now on, calls of the encoder replay graphs."""
@@ -162,7 +185,8 @@ class EncoderGraphs:
 
     def clear(self) -> None:
         """Frees the memory of all recordings."""
-        self._recordings.clear()
+        self._recordings: dict[Any, _Recording] = {}
+        self._recorder = self._new_recorder()
 
     def _forward(
         self, batch: Batch, *, rows: Tensor | None = None, output_hidden_states: bool = False
@@ -180,7 +204,7 @@ class EncoderGraphs:
         recording.fill(batch, rows)
         count = batch.num_tokens if rows is None else len(rows)
         if recording.backward is None:
-            recording.forward()
+            self.replay_forward(recording)
             last = recording.output[:count].clone()
         else:
             last = cast(Tensor, _Replay.apply(self._anchor, self, recording, count))
@@ -190,16 +214,25 @@ class EncoderGraphs:
         )
 
     def _recording(self, bucket: Bucket, device: torch.device) -> _Recording:
-        trains, deterministic = torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()
-        key = bucket, self._encoder.training, trains, deterministic
+        trains, half = torch.is_grad_enabled(), torch.is_autocast_enabled(device.type)
+        key = bucket, self._encoder.training, trains, half, torch.are_deterministic_algorithms_enabled()
         if key not in self._recordings:
             if len(self._recordings) == MOST_GRAPHS:
-                self._recordings.popitem(last=False)
+                self.clear()
             # Recording draws no random numbers, so that a run that is resumed draws the same.
             devices = [device] if device.type == "cuda" else []
-            with torch.random.fork_rng(devices), torch.inference_mode(False), torch.set_grad_enabled(trains):
-                self._recordings[key] = self._record(bucket, device)
-        self._recordings.move_to_end(key)
+            with (
+                _RECORDING,
+                torch.random.fork_rng(devices),
+                torch.inference_mode(False),
+                torch.set_grad_enabled(trains),
+            ):
+                try:
+                    self._recordings[key] = self._record(bucket, device)
+                except RuntimeError as error:
+                    if is_out_of_memory(error):
+                        raise
+                    raise InputError(f"--cuda-graphs: recording failed ({shown(error)}); leave it out.") from error
         return self._recordings[key]
 
     def _record(self, bucket: Bucket, device: torch.device) -> _Recording:
@@ -237,13 +270,14 @@ class EncoderGraphs:
     def replay_forward(self, recording: _Recording) -> int:
         """Returns the number of this pass."""
         recording.forward()
-        self._num_forward += 1
-        return self._num_forward
+        self._num_passes += 1
+        return self._num_passes
 
     def replay_backward(self, recording: _Recording, gradient: Tensor, of_pass: int) -> None:
         """Replays the backward pass for the gradient of the real rows, and adds its results to the parameters'."""
-        assert of_pass == self._num_forward, "another forward pass took the place of what this backward pass needs"
-        self._num_forward += 1  # so does this backward pass
+        if of_pass != self._num_passes:
+            raise RuntimeError("another pass took the place in memory of what this backward pass needs")
+        self._num_passes += 1
         assert recording.gradient is not None
         assert recording.backward is not None
         recording.gradient[: len(gradient)].copy_(gradient)

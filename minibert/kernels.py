@@ -28,27 +28,25 @@ def dropout_add_norm(
         branch: ``(T, C)``, of the type in which matrix products are computed.
         residual: ``(T, C)``, of the same type or fp32.
         weight, bias: ``(C,)``.
-        p: the probability of dropping a value, rounded to 16 bits.
+        p: the probability of dropping a value, below 1, rounded to 16 bits.
 
     Returns:
         The result in the type of ``residual`` and in that of ``branch``: one tensor twice if they are the same.
     """
+    threshold = min(round(p * _STEPS), _STEPS - 1)
     if torch.is_grad_enabled() and any(x.requires_grad for x in (branch, residual, weight, bias)):
         full, rounded = cast(
-            "tuple[Tensor, Tensor]", _DropoutAddNorm.apply(branch, residual, weight, bias, _threshold(p), eps)
+            "tuple[Tensor, Tensor]", _DropoutAddNorm.apply(branch, residual, weight, bias, threshold, eps)
         )
     else:
-        full, rounded, _, _ = _forward(branch, residual, weight, bias, _seed(branch, p), _threshold(p), eps, False)
+        seed = _seed(branch, threshold)
+        full, rounded, _, _ = _forward(branch, residual, weight, bias, seed, threshold, eps, False)
     return full, full if branch.dtype == residual.dtype else rounded
 
 
-def _threshold(p: float) -> int:
-    return min(round(p * _STEPS), _STEPS - 1)
-
-
-def _seed(like: Tensor, p: float) -> Tensor:
+def _seed(like: Tensor, threshold: int) -> Tensor:
     """Drawn on the device, so that a CUDA graph draws another one at each replay."""
-    return torch.randint(2**31, (1,), device=like.device) if p else torch.empty(0, device=like.device)
+    return torch.randint(2**31, (1,), device=like.device) if threshold else torch.empty(0, device=like.device)
 
 
 class _DropoutAddNorm(torch.autograd.Function):
@@ -79,21 +77,20 @@ def _launch_forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The result in both types; with ``keep`` also what the backward pass needs: the sums ``(T, C)``, and their means
     and reciprocal standard deviations ``(2, T)``."""
-    outputs = _empty_outputs(branch, residual, weight, bias, seed, threshold, eps, keep)
+    outputs = _empty_outputs(branch, residual, keep)
     full, rounded, total, statistics = outputs
     count, width = branch.shape
-    block = triton.next_power_of_2(width)
-    _forward_kernel[(count,)](
-        branch.contiguous(), residual.contiguous(), weight, bias, seed, full, rounded, total, statistics,
-        count, width, threshold, eps,
-        BLOCK=block, DROPS=threshold > 0, ROUNDS=rounded.numel() > 0, KEEPS=keep, num_warps=_warps(block),
-    )  # fmt: skip
+    block = _block(width)
+    with torch.cuda.device_of(branch):  # Triton launches on the current device
+        _forward_kernel[(count,)](
+            branch.contiguous(), residual.contiguous(), weight, bias, seed, full, rounded, total, statistics,
+            count, width, threshold, eps,
+            BLOCK=block, DROPS=threshold > 0, ROUNDS=rounded.numel() > 0, KEEPS=keep, num_warps=_warps(block),
+        )  # fmt: skip
     return outputs
 
 
-def _empty_outputs(
-    branch: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, seed: Tensor, threshold: int, eps: float, keep: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _empty_outputs(branch: Tensor, residual: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     shape = branch.shape
     nothing = (0,)
     return (
@@ -115,30 +112,22 @@ def _launch_backward(
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of residual and branch (of ``dtype``), and parts of those of weight and bias ``(P, 2, C)``."""
-    outputs = _empty_gradients(of_full, of_rounded, total, statistics, weight, seed, threshold, dtype)
+    outputs = _empty_gradients(total, dtype)
     of_residual, of_branch, parts = outputs
     count, width = total.shape
-    block = triton.next_power_of_2(width)
-    _backward_kernel[(len(parts),)](
-        total if of_full is None else of_full, total if of_rounded is None else of_rounded,
-        total, statistics, weight, seed, of_residual, of_branch, parts,
-        count, width, threshold,
-        BLOCK=block, DROPS=threshold > 0, FULL=of_full is not None, ROUNDED=of_rounded is not None,
-        num_warps=_warps(block),
-    )  # fmt: skip
+    block = _block(width)
+    with torch.cuda.device_of(total):
+        _backward_kernel[(len(parts),)](
+            total if of_full is None else of_full, total if of_rounded is None else of_rounded,
+            total, statistics, weight, seed, of_residual, of_branch, parts,
+            count, width, threshold,
+            BLOCK=block, DROPS=threshold > 0, FULL=of_full is not None, ROUNDED=of_rounded is not None,
+            num_warps=_warps(block),
+        )  # fmt: skip
     return outputs
 
 
-def _empty_gradients(
-    of_full: Tensor | None,
-    of_rounded: Tensor | None,
-    total: Tensor,
-    statistics: Tensor,
-    weight: Tensor,
-    seed: Tensor,
-    threshold: int,
-    dtype: torch.dtype,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _empty_gradients(total: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     parts = min(len(total), _programs(total.device))
     return (
         torch.empty_like(total),
@@ -152,7 +141,9 @@ _LIBRARY.define(
     "float eps, bool keep) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 _LIBRARY.impl("dropout_add_norm", _launch_forward, _ALL_DEVICES)
-torch.library.register_fake("minibert::dropout_add_norm", _empty_outputs, lib=_LIBRARY)
+torch.library.register_fake(
+    "minibert::dropout_add_norm", lambda *given: _empty_outputs(given[0], given[1], given[-1]), lib=_LIBRARY
+)
 _forward = torch.ops.minibert.dropout_add_norm.default
 
 _LIBRARY.define(
@@ -160,7 +151,9 @@ _LIBRARY.define(
     "Tensor seed, int threshold, ScalarType dtype) -> (Tensor, Tensor, Tensor)"
 )
 _LIBRARY.impl("dropout_add_norm_backward", _launch_backward, _ALL_DEVICES)
-torch.library.register_fake("minibert::dropout_add_norm_backward", _empty_gradients, lib=_LIBRARY)
+torch.library.register_fake(
+    "minibert::dropout_add_norm_backward", lambda *given: _empty_gradients(given[2], given[-1]), lib=_LIBRARY
+)
 _backward = torch.ops.minibert.dropout_add_norm_backward.default
 
 
@@ -169,6 +162,10 @@ def _programs(device: torch.device) -> int:
     if device.type != "cuda":
         return _INTERPRETED_PROGRAMS
     return 2 * torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def _block(width: int) -> int:
+    return max(8, triton.next_power_of_2(width))  # of 8 values a draw
 
 
 def _warps(block: int) -> int:

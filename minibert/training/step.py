@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from minibert.encoder import Encoder
 from minibert.errors import InputError, is_out_of_memory
-from minibert.graphs import CudaRecorder, EncoderGraphs, can_record
+from minibert.graphs import CudaRecorder, EncoderGraphs, require_graphs
 from minibert.linear import WeightCopies
 from minibert.training import distributed
 from minibert.training.checks import check_finite
@@ -204,12 +204,17 @@ class OptimizerStep:
                     objective, batch_loss = self._objective(batch.to(state.device))
                 state.scaler.scale(objective * scale).backward()
             loss_sum += batch_loss.detach()
+            del objective, batch_loss  # with them the memory of this micro-batch, before the next one's is needed
         return loss_sum
 
     def _encoder_graphs(self) -> EncoderGraphs:
-        if not can_record(self._state.device) or distributed.world_size() > 1:
-            raise InputError("--cuda-graphs: needs one process on one GPU; leave it out.")
-        return EncoderGraphs(cast(Encoder, self._state.model.encoder), CudaRecorder())
+        encoder, device = cast(Encoder, self._state.model.encoder), self._state.device
+        require_graphs(encoder.config, device, DTYPES[self._precision])
+        if distributed.world_size() > 1:
+            raise InputError("--cuda-graphs: not with several processes; leave it out.")
+        if self._settings.activation_checkpointing:
+            raise InputError("--cuda-graphs: not with --activation-checkpointing; leave one of them out.")
+        return EncoderGraphs(encoder, lambda: CudaRecorder(device))
 
     def _without_exchange(self) -> contextlib.AbstractContextManager[None]:
         """Within it, gradients stay in this process; a later backward pass exchanges them."""

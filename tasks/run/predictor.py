@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from minibert import Tokenizer
+import torch
+
+from minibert import Tokenizer, pack
 from minibert.checkpoint import Checkpoint, Pretrained
 from minibert.encoder import Encoder
 from minibert.errors import InputError
 from minibert.export.session import load_onnx_model
-from minibert.graphs import CudaRecorder, EncoderGraphs, can_record
+from minibert.graphs import CudaRecorder, EncoderGraphs, require_graphs
 from minibert.inference import for_inference
 from minibert.training import choose_device, choose_precision
 from minibert.training.precision import DTYPES
@@ -67,12 +69,14 @@ class Predictor:
         place = choose_device(device)
         int8 = precision == INT8
         precision = choose_precision("auto" if int8 else precision, place)
-        if cuda_graphs and not can_record(place):
-            raise InputError("--cuda-graphs: needs a GPU; leave it out.")
+        if cuda_graphs:
+            require_graphs(model.config, place, DTYPES[precision])
         ready = for_inference(model.to(place), DTYPES[precision], int8=int8)
         if cuda_graphs:
-            encoder = ready if isinstance(ready, Encoder) else ready.encoder
-            EncoderGraphs(cast(Encoder, encoder), CudaRecorder()).install()
+            encoder = cast(Encoder, ready if isinstance(ready, Encoder) else ready.encoder)
+            EncoderGraphs(encoder, lambda: CudaRecorder(place)).install()
+            with torch.inference_mode():
+                encoder(pack([[0]]).to(place))  # what cannot be recorded is refused here, not at the first text
         return cls(
             task=task, model=ready, tokenizer=checkpoint.tokenizer, precision=precision, batch_tokens=batch_tokens
         )

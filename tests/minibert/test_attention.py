@@ -1,7 +1,5 @@
 """Attention stays within each sequence, whichever back-end computes it."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from conftest import CPU_BACKENDS, FAMILIES, largest_difference, ragged_ids, ragged_types, scramble, tiny_config
@@ -235,7 +233,6 @@ def test_the_backend_is_one_that_the_device_can_run(
     """Flash attention takes half precision, widths that are multiples of 8, and an A100 or newer."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
-    qkv = SimpleNamespace(device=torch.device(device), dtype=dtype, shape=(9, 3, 2, width))
-    assert choose_backend(qkv) == expected  # type: ignore[arg-type]
+    assert choose_backend(torch.device(device), dtype, width) == expected
     monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: False)
-    assert choose_backend(qkv) != "varlen"  # type: ignore[arg-type]
+    assert choose_backend(torch.device(device), dtype, width) != "varlen"

@@ -13,8 +13,9 @@ from conftest import ALL_FAMILIES, largest_difference, ragged_ids, scramble, tin
 from tape import TapeRecorder, attention_by_bounds
 from torch import Tensor, nn
 
-from minibert import Encoder, PretrainingModel, SequenceClassifier, graphs, pack
+from minibert import Encoder, PackedBatch, PretrainingModel, SequenceClassifier, attention, graphs, pack
 from minibert.checkpoint import Pretrained
+from minibert.errors import InputError
 from minibert.graphs import Bucket, EncoderGraphs
 
 BATCHES = [(5, 9, 3), (4, 4, 4, 6), (17,), (2, 2, 14), (18, 16, 12, 9), (1,) * 20, (5, 9, 3)]
@@ -50,6 +51,43 @@ def test_buckets_hold_their_batches_with_little_waste() -> None:
         assert bucket.num_rows >= batch.num_sequences
 
 
+@pytest.mark.parametrize("size", [1, 4, 8, 32])
+def test_few_buckets_serve_a_long_run(size: int) -> None:
+    """Else the same graphs would be recorded again and again."""
+    random = np.random.default_rng(0)
+    buckets = set()
+    for _ in range(3000):
+        lengths = np.clip(random.lognormal(3.6, 0.8, size).astype(int), 2, 512)
+        batch = PackedBatch(
+            input_ids=torch.empty(int(lengths.sum()), dtype=torch.int64), position_ids=torch.empty(0),
+            token_type_ids=torch.empty(0), cu_seqlens=torch.empty(0), lengths=tuple(lengths.tolist()),
+        )  # fmt: skip
+        if batch.num_tokens <= graphs.MOST_TOKENS:
+            buckets.add(Bucket.of(batch, batch.cu_seqlens.new_empty(size), longest=512))
+    assert len(buckets) <= graphs.MOST_GRAPHS / 2
+
+
+@pytest.mark.parametrize(
+    ("dtype", "heads", "capability", "fits"),
+    [
+        (torch.bfloat16, 2, (8, 0), True),
+        (torch.float16, 4, (9, 0), True),
+        (torch.float32, 2, (9, 0), False),
+        (torch.float16, 2, (7, 5), False),
+        (torch.bfloat16, 16, (9, 0), False),
+    ],
+)
+def test_where_attention_reads_lengths_from_the_host_graphs_are_refused(
+    dtype: torch.dtype, heads: int, capability: tuple[int, int], fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "_forced", None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
+    config = tiny_config("bert", hidden_size=64, num_attention_heads=heads)
+    with contextlib.nullcontext() if fits else pytest.raises(InputError, match="--cuda-graphs: needs bf16 or fp16"):
+        graphs.require_graphs(config, torch.device("cuda"), dtype)
+
+
 @pytest.mark.parametrize("family", ALL_FAMILIES)
 @pytest.mark.parametrize("pools", [False, True])
 def test_replays_give_the_outputs_and_gradients_of_each_batch(family: str, pools: bool) -> None:
@@ -58,7 +96,7 @@ def test_replays_give_the_outputs_and_gradients_of_each_batch(family: str, pools
     scramble(encoder)
     plain = copy.deepcopy(encoder)
     recorder = TapeRecorder()
-    replayed = EncoderGraphs(encoder, recorder)
+    replayed = EncoderGraphs(encoder, lambda: recorder)
     for number, lengths in enumerate(BATCHES):
         batch = pack(ragged_ids(lengths, 90, seed=number))
         upstream = torch.randn(batch.num_tokens, encoder.config.hidden_size, dtype=torch.float64)
@@ -83,7 +121,7 @@ def test_heads_read_the_rows_that_they_want(head: str) -> None:
     model.double().eval()
     scramble(model)
     plain = copy.deepcopy(model)
-    replayed = EncoderGraphs(cast(Encoder, model.encoder), TapeRecorder())
+    replayed = EncoderGraphs(cast(Encoder, model.encoder), TapeRecorder)
     for number, lengths in enumerate(BATCHES):
         batch = pack(ragged_ids(lengths, 90, seed=number))
         masked = torch.randint(0, batch.num_tokens, (1 + number,))
@@ -98,7 +136,7 @@ def test_heads_read_the_rows_that_they_want(head: str) -> None:
 def test_gradients_add_up_until_they_are_read() -> None:
     encoder = Encoder(tiny_config("bert"), add_pooling_layer=False).double().eval()
     plain = copy.deepcopy(encoder)
-    replayed = EncoderGraphs(encoder, TapeRecorder())
+    replayed = EncoderGraphs(encoder, TapeRecorder)
     for number in range(3):
         batch = pack(ragged_ids((4, 5), 90, seed=number))
         with replayed.replaying():
@@ -109,7 +147,7 @@ def test_gradients_add_up_until_they_are_read() -> None:
 
 def test_without_gradients_outputs_stay_as_they_are() -> None:
     encoder = Encoder(tiny_config("bert")).eval()
-    replayed = EncoderGraphs(encoder, TapeRecorder())
+    replayed = EncoderGraphs(encoder, TapeRecorder)
     batches = [pack(ragged_ids((4, 5), 90, seed=seed)) for seed in range(3)]
     with torch.inference_mode(), replayed.replaying():
         outputs = [encoder(batch).last_hidden_state for batch in batches]
@@ -127,39 +165,44 @@ def test_each_replay_drops_others_and_recording_draws_no_random_numbers() -> Non
         with replayed.replaying():
             return [encoder(batch).last_hidden_state.detach().clone() for _ in range(2)]
 
-    replayed = EncoderGraphs(encoder, TapeRecorder())
+    replayed = EncoderGraphs(encoder, TapeRecorder)
     first = outputs(replayed)
     assert not torch.equal(*first)
-    for again in (outputs(replayed), outputs(EncoderGraphs(encoder, TapeRecorder()))):
+    for again in (outputs(replayed), outputs(EncoderGraphs(encoder, TapeRecorder))):
         assert all(map(torch.equal, first, again))
 
 
-def test_of_many_recordings_the_one_unused_for_longest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_there_are_too_many_recordings_all_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "MOST_GRAPHS", 2)
     encoder, recorder = Encoder(tiny_config("bert")).eval(), TapeRecorder()
-    replayed = EncoderGraphs(encoder, recorder)
+    replayed = EncoderGraphs(encoder, lambda: recorder)
     recorded = []
     with torch.no_grad(), replayed.replaying():
         for length in (3, 10, 3, 17, 3, 10):
             encoder(pack([[5] * length]))
             recorded.append(len(recorder.tapes))
-    assert recorded == [1, 2, 2, 3, 3, 4]
+    assert recorded == [1, 2, 2, 3, 4, 5]
 
 
 def test_what_a_backward_pass_needs_is_not_replaced_in_silence() -> None:
     encoder = Encoder(tiny_config("bert")).eval()
     batch = pack([[5, 6]])
-    with EncoderGraphs(encoder, TapeRecorder()).replaying():
+    with EncoderGraphs(encoder, TapeRecorder).replaying():
         earlier = encoder(batch).last_hidden_state.sum()
         encoder(batch)
-        with pytest.raises(AssertionError, match="another forward pass"):
+        with pytest.raises(RuntimeError, match="another pass took the place"):
+            earlier.backward()
+        earlier = encoder(batch).last_hidden_state.sum()
+        with torch.no_grad():
+            encoder(batch)
+        with pytest.raises(RuntimeError, match="another pass took the place"):
             earlier.backward()
 
 
 def test_large_batches_and_other_outputs_are_computed_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "MOST_TOKENS", 16)
     encoder, recorder = Encoder(tiny_config("bert")).train(), TapeRecorder()
-    with EncoderGraphs(encoder, recorder).replaying():
+    with EncoderGraphs(encoder, lambda: recorder).replaying():
         encoder(pack([[5] * 17]))
         assert encoder(pack([[5] * 3]), output_hidden_states=True).hidden_states is not None
         encoder.activation_checkpointing = True

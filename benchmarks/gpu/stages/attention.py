@@ -19,7 +19,7 @@ def run(report: Report, plan: Plan) -> None:
     torch.manual_seed(0)
     for dtype, limit in _LIMITS.items():
         qkv = torch.randn(batch.num_tokens, 3, heads, width, device=plan.device).to(dtype).requires_grad_()
-        name = f"{str(dtype).removeprefix('torch.')}, {choose_backend(qkv)}"
+        name = f"{str(dtype).removeprefix('torch.')}, {choose_backend(plan.device, dtype, width)}"
         with attention_backend("plain"), torch.no_grad():
             expected = attend(qkv.double(), batch)
         with torch.no_grad():

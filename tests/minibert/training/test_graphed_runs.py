@@ -18,8 +18,8 @@ from minibert.training import LabelledBatch, step
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[TapeRecorder]:
     """Of a run that takes the CPU for a device with graphs."""
     recorder = TapeRecorder()
-    monkeypatch.setattr(step, "CudaRecorder", lambda: recorder)
-    monkeypatch.setattr(step, "can_record", lambda device: True)
+    monkeypatch.setattr(step, "CudaRecorder", lambda device: recorder)
+    monkeypatch.setattr(step, "require_graphs", lambda *_: None)
     with attention_by_bounds():
         yield recorder
 
@@ -84,5 +84,23 @@ def test_out_of_memory_goes_on_with_half_the_batch(recorder: TapeRecorder) -> No
 
 
 def test_a_device_without_graphs_is_refused() -> None:
-    with pytest.raises(InputError, match="--cuda-graphs: needs one process on one GPU; leave it out"):
+    with pytest.raises(
+        InputError, match="--cuda-graphs: needs bf16 or fp16 on a GPU from A100 on"
+    ):
+        train(tiny_model(), cuda_graphs=True)
+
+
+def test_checkpointing_is_refused(recorder: TapeRecorder) -> None:
+    with pytest.raises(InputError, match="--cuda-graphs: not with --activation-checkpointing; leave one of them out"):
+        train(tiny_model(), cuda_graphs=True, activation_checkpointing=True)
+
+
+def test_what_fails_while_it_is_recorded_is_said(recorder: TapeRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(work: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(recorder, "record", fail)
+    with pytest.raises(
+        InputError, match=r"--cuda-graphs: recording failed \(operation not .*\); leave it out"
+    ):
         train(tiny_model(), cuda_graphs=True)
