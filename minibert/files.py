@@ -73,15 +73,16 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, values: object) -> None:
     """Writes an object, in which numbers that JSON lacks, such as a limit of infinity, become texts."""
-    text = json.dumps(_without_infinities(values), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(without_infinities(values), indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def _without_infinities(value: object) -> object:
+def without_infinities(value: object) -> object:
+    """``value`` as :func:`write_json` writes it."""
     if isinstance(value, Mapping):
-        return {key: _without_infinities(each) for key, each in value.items()}
+        return {key: without_infinities(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_infinities(each) for each in value]
+        return [without_infinities(each) for each in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 

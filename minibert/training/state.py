@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from minibert.errors import InputError
+from minibert.files import without_infinities
 from minibert.training import distributed
 from minibert.training.checkpoints import Snapshot
 from minibert.training.optimizer import AdamW, LinearSchedule
@@ -216,7 +217,7 @@ def fingerprint(model: nn.Module, settings: Mapping[str, Any], num_examples: int
 def require_same_fingerprint(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Raises InputError for the first difference between a run and the one that saved a checkpoint."""
     for name in dict.fromkeys([*given, *saved]):
-        before, now = saved.get(name), given.get(name)
+        before, now = (without_infinities(values.get(name)) for values in (saved, given))
         if before != now:
             values = "" if isinstance(now, dict) else f": was {before}, is now {now}"
             raise InputError(

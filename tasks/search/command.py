@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     task = task_class(options.task)(settings)
     typed = command_line("tasks.search", argv)
     with explain_interruption(typed, levels=2), contextlib.ExitStack() as held:
-        prepared = prepare(task)  # a fault in the data is no fault of a trial
+        data = prepare(task).described  # a fault in the data is no fault of a trial
         folder = new_grid_folder(task, "search", option="--budget", resume=options.resume, held=held, mark=SEARCH_FILE)
-        search = Search(type(task), settings, options, folder, typed, prepared.described)
+        search = Search(type(task), settings, options, folder, typed, data)
         return search.run()

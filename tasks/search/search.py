@@ -129,10 +129,10 @@ class Search:
     def _train(self, trial: Trial, epochs: int) -> None:
         """Trains a trial up to an epoch; what goes wrong in it costs the others nothing."""
         say(f"\n== {trial.name}: {settings_in_words(trial.settings)} ==")
-        settings = dataclasses.replace(self._settings, **trial.settings, out=None)
-        cell = Cell(name=trial.name, row=trial.name, data=None, task=self._task_type(settings))
         target = self._folder / trial.name
         try:
+            settings = dataclasses.replace(self._settings, **trial.settings, out=None)
+            cell = Cell(name=trial.name, row=trial.name, data=None, task=self._task_type(settings))
             train_cell(cell, target, baseline=self._baseline, resume=target.exists(), stop_after=epochs)
             metrics = run_folder.read_metrics(target)
             trial.history, trial.complete, self._baseline = metrics["epochs"], True, metrics["baseline"]

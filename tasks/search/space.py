@@ -14,7 +14,7 @@ from tasks.settings import RunSettings
 
 # Trials differ in what is searched and nothing else: they see the same data, and are ranked by one figure at the same
 # epochs. A step takes its size from --batch-size, which has a default, so that batch_tokens cannot vary.
-_SHARED = ("epochs", "seed", "metric", "dev_share", "test_share", "batch_tokens")
+_SHARED = ("epochs", "seed", "metric", "kind", "dev_share", "test_share", "batch_tokens")
 _DIGITS = 3  # of a number that is drawn
 _ATTEMPTS = 100  # draws for each trial until they differ
 

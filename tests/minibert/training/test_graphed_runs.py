@@ -84,9 +84,7 @@ def test_out_of_memory_goes_on_with_half_the_batch(recorder: TapeRecorder) -> No
 
 
 def test_a_device_without_graphs_is_refused() -> None:
-    with pytest.raises(
-        InputError, match="--cuda-graphs: needs bf16 or fp16 on a GPU from A100 on"
-    ):
+    with pytest.raises(InputError, match="--cuda-graphs: needs bf16 or fp16 on a GPU from A100 on"):
         train(tiny_model(), cuda_graphs=True)
 
 
@@ -100,7 +98,5 @@ def test_what_fails_while_it_is_recorded_is_said(recorder: TapeRecorder, monkeyp
         raise RuntimeError("operation not permitted when stream is capturing")
 
     monkeypatch.setattr(recorder, "record", fail)
-    with pytest.raises(
-        InputError, match=r"--cuda-graphs: recording failed \(operation not .*\); leave it out"
-    ):
+    with pytest.raises(InputError, match=r"--cuda-graphs: recording failed \(operation not .*\); leave it out"):
         train(tiny_model(), cuda_graphs=True)

@@ -172,5 +172,7 @@ def test_a_limit_of_infinity_is_recorded_as_text(train: list[str], tmp_path: Pat
     """JSON has no number for it."""
     out = tmp_path / "out"
     (tmp_path / "more.toml").write_text("max_grad_norm = inf\n", encoding="utf-8")
-    registry.run("classification", [*train, "--config", str(tmp_path / "more.toml"), "--out", str(out)])
+    command = [*train, "--config", str(tmp_path / "more.toml"), "--out", str(out)]
+    registry.run("classification", command)
+    registry.run("classification", [*command, "--resume"])  # the same settings
     assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["settings"]["max_grad_norm"] == "inf"

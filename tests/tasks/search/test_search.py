@@ -214,6 +214,16 @@ def test_a_trial_that_diverges_costs_itself_alone(
 
 
 @pytest.mark.slow
+def test_settings_that_exclude_each_other_cost_their_trial_alone(tmp_path: Path) -> None:
+    """A CRF has no divergence for R-Drop."""
+    options = ["--task", "ner", "--head", "linear", "crf", "--r-drop", "0.5", "1", "--budget", "4", "--epochs", "3"]
+    folder = registry.run("search", [*options, "--weights", "random", "--out", str(tmp_path / "out")])
+    trials = record(folder)["trials"]
+    assert {trial["settings"]["head"]: trial["failure"] is None for trial in trials} == {"linear": True, "crf": False}
+    assert all("--r-drop" in trial["failure"] for trial in trials if trial["failure"])
+
+
+@pytest.mark.slow
 def test_if_all_trials_fail_the_search_says_why(train: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no trial could be trained; trial-002 failed: .* is nan"):
         search(train, tmp_path / "out", "--lr", "1e30", "1e31", budget=2, epochs=2)

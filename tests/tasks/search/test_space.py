@@ -59,6 +59,7 @@ def test_ranges_and_choices_are_told_from_what_all_trials_share() -> None:
         ("--metric accuracy loss", "all trials have the same"),
         ("--dev-share 0.1..0.2", "all trials have the same"),
         ("--save-steps 1 2", "all trials have the same"),
+        ("--kind single multi", "all trials have the same"),
         ("--train a.txt b.txt", "--train a.txt b.txt: all trials have the same"),
         ("--lr 1e-3", "nothing is searched; give a range"),
         ("--lr 1 2 --seeds 3", "--seeds: all trials have one seed"),
