@@ -4,6 +4,7 @@ Written in Triton, which comes with PyTorch for CUDA. By PyTorch's own operators
 each reads and writes the hidden states. :mod:`minibert.add_norm` imports this where there is a GPU.
 """
 
+import contextlib
 from typing import Any, cast
 
 import torch
@@ -12,7 +13,6 @@ import triton.language as tl
 from torch import Tensor
 
 # As operators of PyTorch's dispatcher, the kernels can be traced without values.
-# (torch.library.custom_op is the shorter way; its checks take longer than the kernels, at each call.)
 _LIBRARY = torch.library.Library("minibert", "DEF")
 _ALL_DEVICES = "CompositeExplicitAutograd"
 _STEPS = 65_536  # dropout compares 16 random bits, so its probability is a multiple of this fraction
@@ -81,7 +81,7 @@ def _launch_forward(
     full, rounded, total, statistics = outputs
     count, width = branch.shape
     block = _block(width)
-    with torch.cuda.device_of(branch):  # Triton launches on the current device
+    with _current(branch.device):
         _forward_kernel[(count,)](
             branch.contiguous(), residual.contiguous(), weight, bias, seed, full, rounded, total, statistics,
             count, width, threshold, eps,
@@ -116,7 +116,7 @@ def _launch_backward(
     of_residual, of_branch, parts = outputs
     count, width = total.shape
     block = _block(width)
-    with torch.cuda.device_of(total):
+    with _current(total.device):
         _backward_kernel[(len(parts),)](
             total if of_full is None else of_full, total if of_rounded is None else of_rounded,
             total, statistics, weight, seed, of_residual, of_branch, parts,
@@ -144,7 +144,6 @@ _LIBRARY.impl("dropout_add_norm", _launch_forward, _ALL_DEVICES)
 torch.library.register_fake(
     "minibert::dropout_add_norm", lambda *given: _empty_outputs(given[0], given[1], given[-1]), lib=_LIBRARY
 )
-_forward = torch.ops.minibert.dropout_add_norm.default
 
 _LIBRARY.define(
     "dropout_add_norm_backward(Tensor? of_full, Tensor? of_rounded, Tensor total, Tensor statistics, Tensor weight, "
@@ -154,7 +153,26 @@ _LIBRARY.impl("dropout_add_norm_backward", _launch_backward, _ALL_DEVICES)
 torch.library.register_fake(
     "minibert::dropout_add_norm_backward", lambda *given: _empty_gradients(given[2], given[-1]), lib=_LIBRARY
 )
-_backward = torch.ops.minibert.dropout_add_norm_backward.default
+
+
+def _forward(*given: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _found(torch.ops.minibert.dropout_add_norm.default, _launch_forward)(*given)
+
+
+def _backward(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return _found(torch.ops.minibert.dropout_add_norm_backward.default, _launch_backward)(*given)
+
+
+def _found(operator: Any, function: Any) -> Any:
+    """The operator where something looks at what is dispatched; else the function behind it, as the dispatcher takes
+    longer than the kernel."""
+    return operator if torch._C._len_torch_dispatch_stack() else function
+
+
+def _current(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Within it, Triton launches on ``device``."""
+    here = device.type != "cuda" or device.index == torch.cuda.current_device()
+    return contextlib.nullcontext() if here else torch.cuda.device(device)
 
 
 def _programs(device: torch.device) -> int:

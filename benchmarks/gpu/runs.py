@@ -5,15 +5,16 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from benchmarks.gpu.device import Moment, synchronize
 from benchmarks.gpu.heads import head
 from benchmarks.gpu.plan import Plan
 from minibert.training import Examples, LabelledBatch, Metric, Trainer, TrainingSettings
+from minibert.training.optimizer import AdamW
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,13 +63,15 @@ def train(
         losses.append(value.detach().clone())
         return value
 
-    def keep(*_: Any) -> None:
+    update = AdamW.step
+
+    def keep(optimizer: AdamW, *given: Any) -> None:
         moments.append(Moment(plan.device))
         if keep_gradients:
             gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+        update(optimizer, *given)
 
-    handle = register_optimizer_step_pre_hook(keep)
-    try:
+    with mock.patch.object(AdamW, "step", keep):
         Trainer(
             model=model,
             data=Examples(which.examples, which.collate),
@@ -80,8 +83,6 @@ def train(
             checkpoints=checkpoints,
             resume=resume,
         ).fit()
-    finally:
-        handle.remove()
     synchronize(plan.device)
     return Run(
         losses=[float(value) for value in losses],
