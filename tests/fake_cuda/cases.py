@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from fake_cuda.bugs import PLANTED
 from fake_cuda.device import Log, fake_cuda, on_device, on_host
-from fake_cuda.examples import LENGTHS, Workload, smallest, workload
+from fake_cuda.examples import LENGTHS, smallest, without_values, workload
 from torch import Tensor, nn
 
+from benchmarks.gpu.heads import Head
 from minibert import EncoderConfig
 from minibert.training import (
     Examples,
@@ -40,7 +41,7 @@ Loss = Callable[[nn.Module, LabelledBatch], Tensor]
 
 
 def train(
-    load: Workload,
+    load: Head,
     config: EncoderConfig,
     *,
     log: Log,
@@ -50,7 +51,7 @@ def train(
     **settings: Any,
 ) -> Trainer:
     """A whole run of the training loop, in file order, in which a loss is never read. The log has its last step."""
-    model = on_device(load.model(config))
+    model = on_device(without_values(load, config))
 
     def collate(examples: Sequence[Any]) -> LabelledBatch:
         log.clear()
@@ -90,7 +91,7 @@ def predicted(head: str, family: str, precision: str) -> dict[str, Any]:
     load = workload(head)
     batch = load.collate(load.examples)
     with fake_cuda() as log:
-        model = on_device(load.model(smallest(family)))
+        model = on_device(without_values(load, smallest(family)))
         (moved, output), *_ = predict(model, [batch], precision=precision, device=torch.device("cuda"))
         losses = load.task.losses(model, output, moved)
         return {**_facts(log), "devices": [str(losses.device)]}
