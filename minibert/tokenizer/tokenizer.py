@@ -3,6 +3,7 @@
 The ``tokenizers`` library does the work.
 """
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -156,6 +157,11 @@ class Tokenizer:
         }
         write_atomically(folder / "tokenizer.json", lambda path: path.write_text(backend.to_str(pretty=True), "utf-8"))
         write_atomically(folder / "tokenizer_config.json", lambda path: write_json(path, config))
+
+    def fingerprint(self) -> str:
+        """A hash of everything that its tokens depend on, but the version of the ``tokenizers`` library."""
+        description = json.dumps([self._backend.to_str(), self.special_tokens], sort_keys=True)
+        return hashlib.sha256(description.encode("utf-8", "surrogatepass")).hexdigest()
 
     def check_fits(self, config: EncoderConfig, name: object) -> None:
         """Checks that this tokenizer fits a model.
