@@ -1,10 +1,15 @@
 """What pre-training stores of a corpus: the list of its documents, divided into splits, and their tokens and chunks."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from importlib import metadata
+from typing import Any
 
+import torch
 from tqdm import tqdm
 
+from minibert import Tokenizer
+from minibert.checkpoint import Pretrained
 from minibert.training import distributed
 from tasks.data import Split
 from tasks.pretraining.corpus import Corpus, Documents, Listed, document_arrays
@@ -50,9 +55,44 @@ def read_splits(store: Store, corpora: Mapping[str, Corpus]) -> dict[str, Split[
     return splits
 
 
+def stored_tokenizer(documents: Documents, arch: str, train: Callable[[], Tokenizer]) -> Tokenizer:
+    """The tokenizer that ``train`` makes of documents for an architecture."""
+
+    def make(writer: Writer) -> None:
+        writer.facts["tokenizer"] = train().to_json()
+
+    key = {"documents": documents.key, "arch": arch, "tokenizers": metadata.version("tokenizers")}
+    return Tokenizer.from_json(stored(key, make, "the tokenizer").facts["tokenizer"])
+
+
+def stored_weights(model: Pretrained, key: Mapping[str, Any], initialise: Callable[[], None]) -> None:
+    """Initialises a model by ``initialise``, which depends on nothing but the key and the model's shape, or as it did
+    before."""
+
+    def make(writer: Writer) -> None:
+        initialise()
+        for name, parameter in model.named_parameters():
+            writer.append(name, parameter.detach().numpy().reshape(-1))
+
+    store = stored({**key, "config": model.config.to_dict(), "torch": torch.__version__}, make, "the initial weights")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.tensor(store.arrays[name]).view_as(parameter))
+
+
+def chunks_key(documents: Documents, chunking: Chunking) -> dict[str, Any]:
+    """Everything that the tokens and chunks of documents depend on, as JSON."""
+    return {
+        "documents": documents.key,
+        "tokenizer": hashlib.sha256(chunking.tokenizer.to_json().encode("utf-8", "surrogatepass")).hexdigest(),
+        "tokenizers": metadata.version("tokenizers"),
+        "in_pairs": chunking.in_pairs,
+        "room": chunking.room,
+    }
+
+
 def stored_chunks(documents: Documents, chunking: Chunking) -> tuple[ChunkedStream, int]:
     """The tokens and chunks of documents, and the number of unknown tokens."""
-    tokenizer = chunking.tokenizer
 
     def make(writer: Writer) -> None:
         texts = tqdm(
@@ -61,12 +101,5 @@ def stored_chunks(documents: Documents, chunking: Chunking) -> tuple[ChunkedStre
         )  # fmt: skip
         writer.facts["unknown_tokens"] = encode(texts, chunking, writer.append)
 
-    key = {
-        "documents": documents.key,
-        "tokenizer": tokenizer.fingerprint(),
-        "tokenizers": metadata.version("tokenizers"),
-        "in_pairs": chunking.in_pairs,
-        "room": chunking.room,
-    }
-    store = stored(key, make, f"the tokens of {', '.join(documents.corpus.paths)}")
+    store = stored(chunks_key(documents, chunking), make, f"the tokens of {', '.join(documents.corpus.paths)}")
     return ChunkedStream.from_arrays(store.arrays), store.facts["unknown_tokens"]

@@ -28,10 +28,17 @@ from tasks.data import Details, Encoded, Split
 from tasks.pretraining.chunks import Chunk, Chunks, EncodedChunks, Objective
 from tasks.pretraining.cooccurrence_init import init_from_cooccurrences
 from tasks.pretraining.corpus import Corpus, Document, Documents, Listed, list_corpus
-from tasks.pretraining.encode import ChunkedStream, Chunking, encode_in_memory
+from tasks.pretraining.encode import Chunking, encode_in_memory
 from tasks.pretraining.masking import Masking
 from tasks.pretraining.pairs import NEXT_SENTENCE
-from tasks.pretraining.prepared import read_splits, stored_chunks, write_splits
+from tasks.pretraining.prepared import (
+    chunks_key,
+    read_splits,
+    stored_chunks,
+    stored_tokenizer,
+    stored_weights,
+    write_splits,
+)
 from tasks.pretraining.settings import PretrainingSettings
 from tasks.pretraining.store import stored
 from tasks.pretraining.tokens import id_parts
@@ -123,11 +130,14 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
     # -- model -------------------------------------------------------------------------------------------------------
 
     def train_tokenizer(self, train: Split[Listed], arch: str) -> Tokenizer:
-        if self.settings.tokenizer is None:
-            return Tokenizer.train(
-                _documents(train).texts(), model_type=arch, vocab_size=SMALL_VOCABULARY, running_text=True
-            )
-        return Tokenizer.from_pretrained(self.settings.tokenizer)
+        if self.settings.tokenizer is not None:
+            return Tokenizer.from_pretrained(self.settings.tokenizer)
+        documents = _documents(train)
+        return stored_tokenizer(
+            documents,
+            arch,
+            lambda: Tokenizer.train(documents.texts(), model_type=arch, vocab_size=SMALL_VOCABULARY, running_text=True),
+        )
 
     def model_shape(self) -> Mapping[str, Any]:
         path = self.settings.model_config
@@ -145,10 +155,16 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
         if self.settings.weights == RANDOM:
             return "random"
         assert isinstance(model, PretrainingModel)
-        chunked, _ = self._chunked(train.items, tokenizer, model.config)
+        documents, seed = _documents(train), self.settings.seed
+        chunking = self._chunking(tokenizer, model.config)
         # Where chunks cross documents, there are separators already.
-        separator = tokenizer.sep_token_id if model.config.family.pair_objective else None
-        init_from_cooccurrences(model, lambda: id_parts(chunked.stream, separator), self.settings.seed)
+        separator = tokenizer.sep_token_id if chunking.in_pairs else None
+
+        def initialise() -> None:
+            chunked, _ = stored_chunks(documents, chunking)
+            init_from_cooccurrences(model, lambda: id_parts(chunked.stream, separator), seed)
+
+        stored_weights(model, {**chunks_key(documents, chunking), "seed": seed}, initialise)
         return "initialised from co-occurrences in the corpus"
 
     def labels(self, train: Split[Listed]) -> None:
@@ -167,7 +183,13 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
             InputError: there are fewer than two documents to make pairs of, or fewer than two tokens.
         """
         pair = config.family.pair_objective
-        chunked, unknown = self._chunked(items, tokenizer, config)
+        chunking = self._chunking(tokenizer, config)
+        if isinstance(items, Documents):
+            chunked, unknown = stored_chunks(items, chunking)
+        else:
+            chunked, unknown = encode_in_memory(
+                (item.paragraphs for item in cast("Sequence[Document]", items)), chunking
+            )
         if not len(chunked.starts) or (pair == NEXT_SENTENCE and len(chunked.stream.filled) < 3):
             raise InputError(
                 f"{items[0].path}: too little text ({len(items)} documents) for training or evaluation; give more "
@@ -187,20 +209,14 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
             notes=Counter(unknown_tokens=unknown),
         )
 
-    def _chunked(
-        self, items: Sequence[Listed] | Sequence[Document], tokenizer: Tokenizer, config: EncoderConfig
-    ) -> tuple[ChunkedStream, int]:
-        """The tokens and chunks of documents, and the number of unknown tokens."""
+    def _chunking(self, tokenizer: Tokenizer, config: EncoderConfig) -> Chunking:
         in_pairs = config.family.pair_objective is not None
         room = (self.settings.max_length or config.max_length) - tokenizer.num_special_tokens(pair=in_pairs)
         if in_pairs and room < 2:
             given, positions = self.settings.max_length, config.max_length
             what = f"--max-length {given}" if given else f"max_position_embeddings: {positions} tokens"
             raise InputError(f"{what}: leaves no room for a pair; give a larger value.")
-        chunking = Chunking(tokenizer=tokenizer, in_pairs=in_pairs, room=room)
-        if not isinstance(items, Documents):
-            return encode_in_memory((item.paragraphs for item in cast("Sequence[Document]", items)), chunking)
-        return stored_chunks(items, chunking)
+        return Chunking(tokenizer=tokenizer, in_pairs=in_pairs, room=room)
 
     def at_epoch(self, example: Chunk, epoch: int) -> Chunk:
         return example if self.settings.static_masks else example._replace(epoch=epoch)
