@@ -94,7 +94,11 @@ class Chunk(NamedTuple):
         return MaskedChunk(masked.ids, types, masked.positions, masked.words, label)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+_CHUNKS = 1000
+"""After so many, pages of files are released: about 200 MB, as the system maps 64 KB around each place that is read."""
+
+
+@dataclass(kw_only=True, eq=False)
 class Chunks(Sequence[Chunk]):
     """The chunks of a stream, each made when it is asked for.
 
@@ -107,6 +111,7 @@ class Chunks(Sequence[Chunk]):
     objective: Objective
     chunked: ChunkedStream
     lines: npt.NDArray[np.int64]
+    _made: int = 0
 
     def __len__(self) -> int:
         return len(self.chunked.starts)
@@ -118,6 +123,9 @@ class Chunks(Sequence[Chunk]):
     def __getitem__(self, index: int | slice) -> Chunk | list[Chunk]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
+        self._made += 1
+        if self._made % _CHUNKS == 0:
+            self.chunked.release()
         number = range(len(self))[index]
         start, length = int(self.chunked.starts[number]), int(self.chunked.lengths[number])
         document = np.searchsorted(self.chunked.first_chunks, number, side="right") - 1

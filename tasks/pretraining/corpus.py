@@ -1,6 +1,7 @@
 """Plain text for pre-training: its documents, read as a stream, and the list of them without their text."""
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -61,10 +62,14 @@ class Corpus:
         """The documents, of which only the current one is held.
 
         Raises:
-            InputError: a file cannot be read, or is in another encoding (names the line).
+            InputError: a file cannot be read, is in another encoding (names the line), or has changed since its hash
+                was computed.
         """
-        for path in self.paths:
+        stamps = self._stamps
+        for path, stamp in zip(self.paths, stamps, strict=True):
             yield from _documents(path, stream_lines(path, self.encoding), self.divided(path))
+            if _stamp(path) != stamp:
+                raise InputError(f"{path}: changes while it is read; start again when it is complete.")
 
     def divided(self, path: str) -> str:
         """What divides the documents of one of the files: blank, lines or headings."""
@@ -76,7 +81,12 @@ class Corpus:
     @cached_property
     def file_hashes(self) -> list[str]:
         """The sha256 of each file."""
+        _ = self._stamps  # from before
         return [file_sha256(path) for path in self.paths]
+
+    @cached_property
+    def _stamps(self) -> list[tuple[int, int] | None]:
+        return [_stamp(path) for path in self.paths]
 
     @property
     def sha256(self) -> str:
@@ -106,6 +116,15 @@ class Corpus:
             times = self.paths.count(path)
             lines.append(f"{start}{counts[path] // times:,} documents, {_DIVIDED[self.divided(path)]}")
         return lines
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    """What differs once a file has been written to; None if there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # said where it is read
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _documents(path: str, lines: Iterable[str], way: str) -> Iterator[Document]:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minibert.tokenizer.tokenizer import Tokenizer
+from tasks.pretraining.store import release
 from tasks.pretraining.tokens import TokenStream, full_chunks, pair_chunks, tokenise
 
 _BLOCK = 1 << 20
@@ -67,6 +68,12 @@ class ChunkedStream:
         names = ("ids", "word_starts", "sentences", "documents")
         stream = TokenStream(**{name: arrays[name] for name in names})
         return cls(stream=stream, starts=arrays["starts"], lengths=arrays["lengths"])
+
+    def release(self) -> None:
+        """Takes pages of files out of this process's memory."""
+        stream = self.stream
+        for array in (stream.ids, stream.word_starts, stream.sentences, self.starts, self.lengths):
+            release(array)
 
     @cached_property
     def first_chunks(self) -> npt.NDArray[np.int64]:

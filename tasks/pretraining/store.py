@@ -127,6 +127,13 @@ def stored(key: Mapping[str, Any], make: Callable[[Writer], None], what: str) ->
     return found
 
 
+def release(array: Array) -> None:
+    """Takes a mapped array's pages out of this process's memory; they are mapped again when they are read."""
+    mapped = array.base.obj if isinstance(array.base, memoryview) else None
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
 def _make(folder: Path, make: Callable[[Writer], None]) -> None:
     for left in [folder, *folder.parent.glob(f".{folder.name}.*.tmp")]:  # damaged, or of processes that were killed
         if left.exists():

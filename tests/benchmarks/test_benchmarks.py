@@ -314,7 +314,7 @@ def test_both_starts_on_a_growing_corpus_are_measured(tmp_path: Path, capsys: py
     text.write_text("\n\n".join(f"The cat number {n} sat. It slept.\n貓在這裡。牠睡了。" for n in range(99)), "utf-8")
     options = ["--megabytes", "0.05", "--times", "1", "2", "--max-length", "16"]
     corpus_growth.main(["--corpus", str(text), *options])
-    rows = record(capsys.readouterr().out)["rows"]
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
     assert [(round(row["bytes"], -3), row["start"]) for row in rows] == [
         (50_000, "first"), (50_000, "second"), (100_000, "first"), (100_000, "second")
     ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Corpora: reading them, their words and sentences, the chunks that a model sees, and the pairs made of them."""
 
 import gzip
+import hashlib
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from scipy import stats
 from minibert import Tokenizer
 from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import split_words
-from tasks.pretraining.corpus import Document, read_corpus
+from tasks.pretraining.corpus import Corpus, Document, read_corpus
 from tasks.pretraining.pairs import NEXT_SENTENCE, SENTENCE_ORDER, draw_pair
 from tasks.pretraining.tokens import TokenStream, full_chunks, pair_chunks, tokenise, with_short_sentences
 
@@ -45,6 +46,17 @@ def test_paragraphs_are_lines_and_blank_lines_part_documents(tmp_path: Path) -> 
     (tmp_path / "d.txt").write_text("\n \n")
     with pytest.raises(InputError, match=r"d\.txt: has no text"):
         read_corpus([str(tmp_path / "d.txt")])
+
+
+def test_a_file_that_changes_after_its_hash_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("first\n\nsecond\n", "utf-8")
+    corpus = Corpus(paths=(str(path),))
+    assert corpus.file_hashes == [hashlib.sha256(path.read_bytes()).hexdigest()]
+    assert [document.line for document in corpus.read()] == [1, 3]
+    path.write_text("first\n\nsecond\n\nthird", "utf-8")
+    with pytest.raises(InputError, match=r"a\.txt: changes while it is read"):
+        list(corpus.read())
 
 
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])

@@ -151,7 +151,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_text(tmp_path: Path, cache: Path) -> None:
-    """When the tokens are made, and when they are found: by less than the text, which alone would take more."""
+    """When the tokens are made, and when they are found: by less than half of the text."""
     documents = ["\n".join(line for paragraphs in texts(10 * n)[-10:] for line in paragraphs) for n in range(1, 40)]
     peaks = {}
     for times in (2, 100):
@@ -160,8 +160,9 @@ def test_memory_does_not_grow_with_the_text(tmp_path: Path, cache: Path) -> None
         for start in ("first", "second"):
             command = [sys.executable, "-c", PEAK, str(path), str(bundled("bert"))]
             environment = {**ENVIRONMENT, "MINIBERT_CACHE": str(cache)}
-            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
             peaks[times, start] = int(done.stdout)
-    print(path.stat().st_size, peaks)
-    assert peaks[100, "first"] - peaks[2, "first"] < path.stat().st_size
-    assert peaks[100, "second"] - peaks[2, "second"] < path.stat().st_size
+    bound = path.stat().st_size / 2
+    assert peaks[100, "first"] - peaks[2, "first"] < bound, peaks
+    assert peaks[100, "second"] - peaks[2, "second"] < bound, peaks

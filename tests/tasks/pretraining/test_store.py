@@ -11,7 +11,7 @@ import pytest
 
 from minibert.errors import InputError
 from tasks.pretraining import store as module
-from tasks.pretraining.store import Store, Writer, cache_folder, stored
+from tasks.pretraining.store import Store, Writer, cache_folder, release, stored
 
 NUMBERS = np.arange(5000, dtype=np.int64)
 KEY = {"corpus": "a"}
@@ -55,6 +55,14 @@ def test_a_store_is_made_once_and_each_key_has_its_own(cache: Path) -> None:
     assert make.times == 2
     with pytest.raises(ValueError, match="read-only"):
         stored(KEY, make, "numbers").arrays["numbers"][0] = 1
+
+
+def test_pages_that_were_released_are_read_again() -> None:
+    values = stored(KEY, Maker(), "numbers").arrays["numbers"]
+    assert int(values.sum()) == int(NUMBERS.sum())
+    release(values)
+    release(NUMBERS)  # in memory: nothing to release
+    assert np.array_equal(values, NUMBERS)
 
 
 def files(cache: Path) -> list[Path]:
