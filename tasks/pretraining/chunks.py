@@ -94,8 +94,8 @@ class Chunk(NamedTuple):
         return MaskedChunk(masked.ids, types, masked.positions, masked.words, label)
 
 
-_CHUNKS = 1000
-"""After so many, pages of files are released: about 200 MB, as the system maps 64 KB around each place that is read."""
+_CHUNKS = 200
+"""After so many, pages of files are released: about 100 MB, as the system maps 64 KB around each place that is read."""
 
 
 @dataclass(kw_only=True, eq=False)

@@ -100,7 +100,7 @@ class Corpus:
         return {"sha256": self.file_hashes, "places": places, "documents": self.documents, "encoding": self.encoding}
 
     def understood(self, counts: Mapping[str, int]) -> list[str]:
-        """How each file was understood, for people.
+        """How each file was understood, for people; see also :meth:`named`.
 
         Args:
             counts: the documents by file.
@@ -112,10 +112,15 @@ class Corpus:
         for path in self.paths:
             if not counts.get(path):
                 raise InputError(f"{path}: has no text; give a file with one paragraph per line.")
-            start = f"{path}: " if len(self.paths) > 1 else ""
-            times = self.paths.count(path)
-            lines.append(f"{start}{counts[path] // times:,} documents, {_DIVIDED[self.divided(path)]}")
+            count = counts[path] // self.paths.count(path)
+            lines.append(f"{count:,} documents, {_DIVIDED[self.divided(path)]}")
         return lines
+
+    def named(self, lines: Sequence[str]) -> list[str]:
+        """A line about each file, with its name if there are several."""
+        if len(self.paths) == 1:
+            return list(lines)
+        return [f"{path}: {line}" for path, line in zip(self.paths, lines, strict=True)]
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
@@ -244,4 +249,5 @@ def list_corpus(corpus: Corpus) -> Split[Listed]:
 
 def _split(corpus: Corpus, items: Sequence[Item]) -> Split[Item]:
     counts = Counter(item.path for item in items)
-    return Split(path=", ".join(corpus.paths), sha256=corpus.sha256, items=items, understood=corpus.understood(counts))
+    understood = corpus.named(corpus.understood(counts))
+    return Split(path=", ".join(corpus.paths), sha256=corpus.sha256, items=items, understood=understood)

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import Tokenizer
 from tasks.pretraining.store import release
 from tasks.pretraining.tokens import TokenStream, full_chunks, pair_chunks, tokenise
@@ -158,6 +160,11 @@ def _streams(blocks: Iterator[list[Paragraphs]], tokenizer: Tokenizer, separator
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+    except BrokenProcessPool:
+        raise InputError(
+            "a process that makes tokens was killed, perhaps because memory ran out; stop other programs, and start "
+            "again."
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 

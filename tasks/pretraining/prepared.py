@@ -27,7 +27,7 @@ def write_splits(writer: Writer, corpora: Mapping[str, Corpus], splits: Mapping[
             "source": source,
             "part": split.part,
             "sha256": split.sha256,
-            "understood": list(split.understood),
+            "understood": [line.rpartition(": ")[2] for line in split.understood],  # the files may move
             "draw": None if split.draw is None else dict(split.draw),
         }
 
@@ -48,7 +48,7 @@ def read_splits(store: Store, corpora: Mapping[str, Corpus]) -> dict[str, Split[
             part=facts["part"],
             sha256=facts["sha256"],
             items=documents,
-            understood=facts["understood"],
+            understood=corpus.named(facts["understood"]),
             indices=documents.numbers if facts["part"] else None,
             draw=facts["draw"],
         )

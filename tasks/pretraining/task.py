@@ -92,13 +92,14 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
         return Corpus(paths=paths, documents=self.settings.documents, encoding=self.settings.encoding)
 
     def stored_splits(self, read: Callable[[], dict[str, Split[Listed]]]) -> dict[str, Split[Listed]]:
-        settings = self.settings
+        settings, corpora = self.settings, self._corpora
+        drawn = "dev" not in corpora or settings.test_share is not None
         key = {
-            "files": {name: corpus.key() for name, corpus in self._corpora.items()},
-            "draw": [settings.seed, settings.dev_share, settings.test_share],
+            "files": {name: corpus.key() for name, corpus in corpora.items()},
+            "draw": [settings.seed, settings.dev_share, settings.test_share] if drawn else None,
         }
-        store = stored(key, lambda writer: write_splits(writer, self._corpora, read()), "the list of documents")
-        return read_splits(store, self._corpora)
+        store = stored(key, lambda writer: write_splits(writer, corpora, read()), "the list of documents")
+        return read_splits(store, corpora)
 
     def labels_of(self, item: Listed) -> list[str]:
         return [self.unit]

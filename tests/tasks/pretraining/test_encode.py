@@ -1,6 +1,7 @@
 """Documents as tokens and chunks: the same in blocks of any size, by any number of processes, as all at once."""
 
-from collections.abc import Sequence
+import multiprocessing
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from corpus_texts import texts
 
 from minibert import Tokenizer
+from minibert.errors import InputError
 from tasks.pretraining import encode as module
 from tasks.pretraining.encode import ChunkedStream, Chunking, encode_in_memory
 from tasks.pretraining.tokens import TokenStream, pair_chunks, tokenise, with_short_sentences
@@ -58,6 +60,22 @@ def test_blocks_of_any_size_give_what_all_documents_at_once_give(
     assert_same(chunked, stream, spans)
     assert unknown == np.count_nonzero(stream.ids == tok.unk_token_id)
     assert chunked.stream.ids.dtype == np.uint16
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK", 500)
+    monkeypatch.setattr(module, "_FEW", 2)
+    chunking = Chunking(tokenizer=tokenizer("bert"), in_pairs=True, room=31)
+
+    def documents() -> Iterator[list[str]]:
+        for document in texts():
+            for child in multiprocessing.active_children():
+                child.kill()
+            yield document
+
+    with pytest.raises(InputError, match="a process that makes tokens was killed"):
+        encode_in_memory(documents(), chunking)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What pre-training stores of a corpus: the same examples as from texts in memory, and made again only when needed."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,12 @@ def test_what_the_tokens_depend_on_gives_other_stores(paths: list[str], cache: P
     assert new_stores(*paths, max_length=41) == 3
     assert new_stores(*paths, family="roberta") == 3
     assert new_stores(*paths[::-1]) == 4
+    assert new_stores(paths[0], dev=paths[1], test_share=None) == 3
+    assert new_stores(paths[0], dev=paths[1], test_share=None, seed=3) == 0, "nothing is drawn"
+    moved = str(shutil.copy(paths[1], f"{paths[1]}.moved"))
+    assert new_stores(paths[0], moved) == 0
+    understood = prepare(task(paths[0], moved)).splits["train"].understood
+    assert [line.partition(": ")[0] for line in understood] == [paths[0], moved]
     with open(paths[0], "a", encoding="utf-8") as file:
         file.write(" more")
     assert new_stores(*paths) == 4
