@@ -42,7 +42,7 @@ class TokenStream:
     @cached_property
     def filled(self) -> npt.NDArray[np.int64]:
         """``(F + 1,)``, where the documents that are not empty start, then N."""
-        return np.unique(self.documents)
+        return self.documents[np.diff(self.documents, prepend=-1) > 0]
 
     def __repr__(self) -> str:
         return f"{len(self.ids)} tokens of {len(self.documents) - 1} documents"
