@@ -45,7 +45,7 @@ class Split(Generic[Item]):
     items: Sequence[Item]
     notes: Mapping[str, Any] = field(default_factory=dict)
     understood: Sequence[str] = ()
-    indices: Sequence[int] | None = None
+    indices: IntSequence | None = None
     draw: Mapping[str, Any] | None = None
 
     @property
@@ -65,11 +65,11 @@ class Encoded(Generic[Example]):
     """
 
     examples: Sequence[Example]
-    counts: Sequence[int]
+    counts: IntSequence
     notes: Mapping[str, int] = field(default_factory=Counter)
 
     @cached_property
-    def lengths(self) -> list[int]:
+    def lengths(self) -> IntSequence:
         """The number of tokens of each example."""
         return [len(example.ids) for example in self.examples]
 

@@ -10,7 +10,7 @@ with types of its own may keep a default if they have the same fields, and overr
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic
 
@@ -29,7 +29,7 @@ from tasks.settings import LOSS, RunSettings
 from tasks.statistics import Figures
 
 SAMPLES = Path(__file__).parent / "samples"
-_SMALL_VOCABULARY = 8000
+SMALL_VOCABULARY = 8000
 
 
 class Task(ABC, Generic[Item, Example, Output]):
@@ -119,6 +119,20 @@ class Task(ABC, Generic[Item, Example, Output]):
             given = {name: _sample_file(self.sample or self.name, name) for name in given}
         return {name: self.read(path) for name, path in given.items() if path is not None}
 
+    def stored_splits(self, read: Callable[[], dict[str, Split[Item]]]) -> dict[str, Split[Item]]:
+        """The train, dev and test data: what ``read`` returns, or what it returned in an earlier run."""
+        return read()
+
+    def count_duplicates(self, splits: Mapping[str, Split[Item]]) -> dict[str, dict[str, int]]:
+        """For each split the ``duplicates`` within it, and for those but ``train`` the items ``also_in_train``."""
+        in_training = {self.duplicate_key(item) for item in splits["train"].items}
+        counts = {}
+        for name, split in splits.items():
+            counts[name] = {"duplicates": len(split.items) - len({self.duplicate_key(item) for item in split.items})}
+            if name != "train":
+                counts[name]["also_in_train"] = sum(self.duplicate_key(item) in in_training for item in split.items)
+        return counts
+
     def texts(self, item: Item) -> Sequence[str]:
         """The texts of an item as the tokenizer gets them."""
         return [_field(item, "text")]
@@ -171,7 +185,7 @@ class Task(ABC, Generic[Item, Example, Output]):
         return Tokenizer.train(
             map(self.texts, train.items),
             model_type=arch,
-            vocab_size=_SMALL_VOCABULARY,
+            vocab_size=SMALL_VOCABULARY,
             running_text=not self.for_words,
         )
 

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,9 @@ FAMILIES = ("bert", "albert", "roberta")  # of the study; small models of them c
 ALL_FAMILIES = tuple(FAMILIES_BY_NAME)
 GOOD, BAD = ["fine", "lovely", "great"], ["awful", "poor", "dull"]
 CPU_BACKENDS = ("plain", "grouped", "padded")
+
+_CACHE = tempfile.TemporaryDirectory(prefix="minibert-cache-")  # removed when the tests end
+os.environ["MINIBERT_CACHE"] = _CACHE.name
 
 ENVIRONMENT = {
     **os.environ,

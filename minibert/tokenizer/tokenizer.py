@@ -157,6 +157,16 @@ class Tokenizer:
         write_atomically(folder / "tokenizer.json", lambda path: path.write_text(backend.to_str(pretty=True), "utf-8"))
         write_atomically(folder / "tokenizer_config.json", lambda path: write_json(path, config))
 
+    def to_json(self) -> str:
+        """Everything that its tokens depend on, but the version of the ``tokenizers`` library."""
+        return json.dumps([self._backend.to_str(), self.special_tokens], sort_keys=True)
+
+    @classmethod
+    def from_json(cls, description: str) -> "Tokenizer":
+        """From what :meth:`to_json` gave."""
+        backend, special_tokens = json.loads(description)
+        return cls(Backend.from_str(backend), special_tokens)
+
     def check_fits(self, config: EncoderConfig, name: object) -> None:
         """Checks that this tokenizer fits a model.
 
@@ -281,13 +291,12 @@ class Tokenizer:
             vocab_size: the maximal size.
             running_text: each word is a whole text, which the model will read with :meth:`encode`.
         """
-        words = Counter(word for sentence in sentences for word in sentence)
+        texts = chain.from_iterable(sentences)
         byte_level = FAMILIES[model_type].tokenizer == "byte_level"
         if running_text and not byte_level:
-            texts, words = words, Counter()
-            for text, count in texts.items():
-                for start, end in split_words(text):
-                    words[text[start:end]] += count
+            words = Counter(text[start:end] for text in texts for start, end in split_words(text))
+        else:
+            words = Counter(texts)
         if byte_level:
             return cls(train_byte_level(words, vocab_size), ROBERTA_SPECIAL_TOKENS)
         return cls(train_wordpiece(words, vocab_size), BERT_SPECIAL_TOKENS)

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain, repeat
 
 from tokenizers import Regex, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
@@ -37,7 +38,9 @@ def train_wordpiece(words: Counter[str], vocab_size: int) -> Backend:
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size, special_tokens=special_tokens + inside, min_frequency=2, show_progress=False
     )
-    backend.train_from_iterator((known[word] for word in sorted(words.elements())), trainer)
+    backend.train_from_iterator(
+        chain.from_iterable(repeat(known[word], words[word]) for word in sorted(words)), trainer
+    )
     vocab = models.WordPiece(backend.get_vocab(), unk_token=BERT_SPECIAL_TOKENS["unk"])
     return add_special_tokens(wordpiece(vocab, lowercase=False), BERT_SPECIAL_TOKENS)
 
@@ -55,7 +58,7 @@ def train_byte_level(words: Counter[str], vocab_size: int) -> Backend:
         min_frequency=2,
         show_progress=False,
     )
-    backend.train_from_iterator(sorted(words.elements()), trainer)
+    backend.train_from_iterator(chain.from_iterable(repeat(word, words[word]) for word in sorted(words)), trainer)
     # Trimming would also remove the added space from offsets where the text has none.
     return add_special_tokens(backend, ROBERTA_SPECIAL_TOKENS, trim_offsets=False)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -91,7 +92,7 @@ class Examples(Generic[Example]):
     items: Sequence[Example]
     collate: Callable[[Sequence[Example]], LabelledBatch]
     at_epoch: Callable[[Example, int], Example] | None = None
-    lengths: Sequence[int] | None = None
+    lengths: IntSequence | None = None
 
     def batches(self, order: Sequence[int], size: int, *, epoch: int = 1, copies: int = 1) -> Iterator[LabelledBatch]:
         """Cuts ``order`` into batches of ``size`` items; each batch holds all of its items ``copies`` times."""
@@ -120,9 +121,9 @@ class Plan:
     seed: int
     batch_size: int | None = None
     batch_tokens: int | None = None
-    lengths: Sequence[int] | None = None
+    lengths: IntSequence | None = None
 
-    def steps(self, epoch: int) -> list[list[int]]:
+    def steps(self, epoch: int) -> list[npt.NDArray[np.int64]]:
         """The indices of the examples of each step in an epoch, counted from 1."""
         order = shuffled(self.num_examples, self.seed, epoch)
         if self.batch_tokens is None:
@@ -150,11 +151,10 @@ def split_by_tokens(lengths: IntSequence, max_tokens: int) -> list[slice]:
     return runs
 
 
-def shuffled(count: int, seed: int, epoch: int) -> list[int]:
+def shuffled(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     """The order of an epoch, which depends only on these numbers."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    order: list[int] = torch.randperm(count, generator=generator).tolist()
-    return order
+    return torch.randperm(count, generator=generator).numpy()
 
 
 @dataclass(frozen=True)

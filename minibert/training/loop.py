@@ -206,7 +206,7 @@ class Trainer:
         with self._progress_bar(len(steps)) as bar:
             for indices in steps[progress.epoch_step :]:
                 lr = self.settings.lr * self._state.schedule.factor(progress.step)
-                self._take_step(indices)
+                self._take_step(indices.tolist())
                 signal, save = self._saver.poll()
                 log = progress.step % LOG_EVERY == 0 or progress.epoch_step == len(steps)
                 if log or save or self.device.type == "cpu":  # reading results waits for a GPU, not for a CPU
@@ -283,7 +283,7 @@ class Trainer:
 
     def _measure_determinism(self) -> None:
         """Records how much slower a step's gradient is with deterministic algorithms."""
-        first = self._plan.steps(1)[0]
+        first = self._plan.steps(1)[0].tolist()
         self.model.train()
         cost = cost_of_determinism(lambda: self._step.gradients(first), self.device)
         self._state.optimizer.zero_grad()

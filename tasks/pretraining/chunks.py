@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from minibert import Tokenizer
-from tasks.pretraining.corpus import TokenStream
+from tasks.data import Encoded
+from tasks.pretraining.encode import ChunkedStream
 from tasks.pretraining.masking import Masking
 from tasks.pretraining.pairs import draw_pair
+from tasks.pretraining.tokens import TokenStream
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,3 +92,54 @@ class Chunk(NamedTuple):
             word_starts[-1 - (second[1] - second[0]) : -1] = stream.word_starts[slice(*second)]
         masked = objective.masking(np.array(framed, np.int32), word_starts, generator)
         return MaskedChunk(masked.ids, types, masked.positions, masked.words, label)
+
+
+_CHUNKS = 200
+"""After so many, pages of files are released: about 100 MB, as the system maps 64 KB around each place that is read."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Chunks(Sequence[Chunk]):
+    """The chunks of a stream, each made when it is asked for.
+
+    Attributes:
+        objective: shared by all.
+        chunked: where they are.
+        lines: ``(D,)``, where each document starts in its file.
+    """
+
+    objective: Objective
+    chunked: ChunkedStream
+    lines: npt.NDArray[np.int64]
+    _made: int = 0
+
+    def __len__(self) -> int:
+        return len(self.chunked.starts)
+
+    @overload
+    def __getitem__(self, index: int) -> Chunk: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Chunk]: ...
+    def __getitem__(self, index: int | slice) -> Chunk | list[Chunk]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        self._made += 1
+        if self._made % _CHUNKS == 0:
+            self.chunked.release()
+        number = range(len(self))[index]
+        start, length = int(self.chunked.starts[number]), int(self.chunked.lengths[number])
+        document = np.searchsorted(self.chunked.first_chunks, number, side="right") - 1
+        return Chunk(self.objective, number, start, start + length, int(self.lines[document]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedChunks(Encoded[Chunk]):
+    """Chunks, with their lengths known without making them."""
+
+    examples: Chunks
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int32]:
+        """``(n,)``, with special tokens."""
+        objective = self.examples.objective
+        return self.examples.chunked.lengths + objective.tokenizer.num_special_tokens(pair=objective.pair is not None)

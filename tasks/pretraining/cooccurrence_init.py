@@ -14,6 +14,7 @@ All of these are trained further.
 """
 
 import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from torch import Tensor, nn
 
 from minibert import PretrainingModel
 from minibert.encoder import Layer
+
+Parts = Callable[[], Iterable[NDArray[np.integer]]]
+"""Gives the ids of a corpus, part by part, as often as it is called."""
 
 MOST_WORDS = 12_000  # the most frequent ones are counted; each pair takes 4 bytes, several times over
 WINDOW = 5
@@ -34,12 +38,12 @@ SHARPNESS = 2.0
 GAIN = 0.8
 
 
-def init_from_cooccurrences(model: PretrainingModel, ids: NDArray[np.integer], seed: int) -> None:
+def init_from_cooccurrences(model: PretrainingModel, parts: Parts, seed: int) -> None:
     """Initialises the weights listed above; leaves the others.
 
     Args:
         model: of any family.
-        ids: ``(N,)``, the tokens of the corpus, with separators.
+        parts: gives the tokens of the corpus, with separators.
         seed: of random choices.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -51,12 +55,15 @@ def init_from_cooccurrences(model: PretrainingModel, ids: NDArray[np.integer], s
     position_basis, word_basis = basis[:position_width], basis[position_width:]  # (P, E), (E - P, E)
     fastest, slowest = FREQUENCIES
     turns = torch.logspace(math.log10(fastest), math.log10(slowest), position_width // 2)  # (P / 2,)
-    frequencies = np.bincount(ids, minlength=len(words))
+    frequencies = np.zeros(len(words), np.int64)
+    for part in parts():
+        frequencies += np.bincount(part, minlength=len(words))
     frequent = np.argsort(-frequencies, kind="stable")[: min(MOST_WORDS, np.count_nonzero(frequencies))]
     ranks = np.full(len(words), len(frequent))
     ranks[frequent] = np.arange(len(frequent))
     with torch.no_grad():
-        vectors = word_vectors(cooccurrences(ranks[ids], len(frequent)), len(word_basis), generator)
+        counts = cooccurrences(lambda: (ranks[part] for part in parts()), len(frequent))
+        vectors = word_vectors(counts, len(word_basis), generator)
         words[frequent] = vectors @ word_basis[: vectors.shape[1]] * (WORD_SCALE * width**0.5)
         waves = _rotate(torch.tensor([1.0, 0.0]).repeat(len(turns)), torch.arange(len(positions))[:, None] * turns)
         positions.copy_(waves / len(turns) ** 0.5 @ position_basis * (POSITION_SCALE * width**0.5))
@@ -71,19 +78,23 @@ def init_from_cooccurrences(model: PretrainingModel, ids: NDArray[np.integer], s
                 _look(layer, OFFSETS[number], position_basis, turns)
 
 
-def cooccurrences(ids: NDArray[np.integer], num_words: int) -> Tensor:
+def cooccurrences(parts: Parts, num_words: int) -> Tensor:
     """How often two words occur within 5 tokens of each other, weighted by 1 / distance: ``(V, V)``.
 
     Args:
-        ids: ``(N,)``; ids of at least ``num_words`` are other words.
+        parts: gives the ids; those of at least ``num_words`` are other words.
         num_words: V.
     """
-    ids = ids.astype(np.int64)
     counts = np.zeros(num_words * num_words, dtype=np.float32)
     for distance in range(1, WINDOW + 1):
-        first, second = ids[:-distance], ids[distance:]
-        pairs = (first * num_words + second)[(first < num_words) & (second < num_words)]
-        counts += (np.bincount(pairs, minlength=len(counts)) / distance).astype(np.float32)
+        at_distance = np.zeros(len(counts), dtype=np.uint32)
+        before = np.empty(0, np.int64)
+        for part in parts():
+            ids = np.concatenate([before, part])
+            first, second = ids[:-distance], ids[distance:]
+            np.add.at(at_distance, (first * num_words + second)[(first < num_words) & (second < num_words)], 1)
+            before = ids[-distance:]
+        counts += (at_distance / distance).astype(np.float32)
     one_way = torch.from_numpy(counts).view(num_words, num_words)
     return one_way + one_way.T
 

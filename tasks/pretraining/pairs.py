@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.pretraining.corpus import TokenStream
+from tasks.pretraining.tokens import TokenStream
 
 Segment = tuple[int, int]
 NEXT_SENTENCE, SENTENCE_ORDER = "next_sentence", "sentence_order"
@@ -41,14 +41,14 @@ def draw_pair(objective: str, stream: TokenStream, chunk: Segment, generator: np
 def _from_elsewhere(stream: TokenStream, segment: Segment, generator: np.random.Generator) -> Segment:
     """Sentences of another document, from a random one on, as long as ``segment`` or a little shorter: a different
     distribution of lengths would give the label away."""
-    borders = stream.documents
-    filled = np.flatnonzero(np.diff(borders))
-    own = np.searchsorted(borders[filled], segment[0], side="right") - 1
-    other = int(generator.integers(len(filled) - 1))
-    document = filled[other + (other >= own)]
-    start = int(generator.choice(stream.sentences_between(borders[document], borders[document + 1])))
-    limit = min(start + segment[1] - segment[0], int(borders[document + 1]))
+    borders = stream.filled
+    own = np.searchsorted(borders, segment[0], side="right") - 1
+    other = int(generator.integers(len(borders) - 2))
+    document = other + int(other >= own)
+    end = int(borders[document + 1])
+    start = int(generator.choice(stream.sentences_between(borders[document], end)))
+    limit = min(start + segment[1] - segment[0], end)
     whole = stream.sentences_between(start + 1, limit + 1)
-    if limit == borders[document + 1] or not len(whole):
+    if limit == end or not len(whole):
         return start, limit
     return start, int(whole[-1])

@@ -9,9 +9,10 @@ the corpus (see :mod:`tasks.pretraining.cooccurrence_init`), or at random with `
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -24,14 +25,25 @@ from minibert.errors import InputError
 from minibert.files import read_json_object
 from minibert.training import LabelledBatch
 from tasks.data import Details, Encoded, Split
-from tasks.pretraining.chunks import Chunk, Objective
+from tasks.pretraining.chunks import Chunk, Chunks, EncodedChunks, Objective
 from tasks.pretraining.cooccurrence_init import init_from_cooccurrences
-from tasks.pretraining.corpus import Document, full_chunks, pair_chunks, read_corpus, tokenise
+from tasks.pretraining.corpus import Corpus, Document, Documents, Listed, list_corpus
+from tasks.pretraining.encode import Chunking, encode_in_memory
 from tasks.pretraining.masking import Masking
 from tasks.pretraining.pairs import NEXT_SENTENCE
+from tasks.pretraining.prepared import (
+    chunks_key,
+    read_splits,
+    stored_chunks,
+    stored_tokenizer,
+    stored_weights,
+    write_splits,
+)
 from tasks.pretraining.settings import PretrainingSettings
+from tasks.pretraining.store import stored
+from tasks.pretraining.tokens import id_parts
 from tasks.settings import RANDOM
-from tasks.task import Task
+from tasks.task import SMALL_VOCABULARY, Task
 
 Logits = tuple[Tensor, Tensor | None]
 
@@ -51,7 +63,7 @@ class Tally(NamedTuple):
 _NOTHING = Tally(0, 0, 0.0, 0, 0, 0.0)
 
 
-class PretrainingTask(Task[Document, Chunk, Tally]):
+class PretrainingTask(Task[Listed, Chunk, Tally]):
     """Pre-training."""
 
     name = "pretraining"
@@ -63,43 +75,70 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
 
     # -- data --------------------------------------------------------------------------------------------------------
 
-    def read_given(self) -> dict[str, Split[Document]]:
+    def read_given(self) -> dict[str, Split[Listed]]:
+        return {name: list_corpus(corpus) for name, corpus in self._corpora.items()}
+
+    def read(self, path: str) -> Split[Listed]:
+        return list_corpus(self._corpus(path))
+
+    @cached_property
+    def _corpora(self) -> dict[str, Corpus]:
+        """The given files, by split."""
         given = {"dev": self.settings.dev, "test": self.settings.test}
-        held_out = {name: self.read(path) for name, path in given.items() if path is not None}
-        return {"train": self._read(self.settings.corpus), **held_out}
+        held_out = {name: self._corpus(path) for name, path in given.items() if path is not None}
+        return {"train": self._corpus(*self.settings.corpus), **held_out}
 
-    def read(self, path: str) -> Split[Document]:
-        return self._read([path])
+    def _corpus(self, *paths: str) -> Corpus:
+        return Corpus(paths=paths, documents=self.settings.documents, encoding=self.settings.encoding)
 
-    def _read(self, paths: Sequence[str]) -> Split[Document]:
-        return read_corpus(paths, documents=self.settings.documents, encoding=self.settings.encoding)
+    def stored_splits(self, read: Callable[[], dict[str, Split[Listed]]]) -> dict[str, Split[Listed]]:
+        settings, corpora = self.settings, self._corpora
+        drawn = "dev" not in corpora or settings.test_share is not None
+        key = {
+            "files": {name: corpus.key() for name, corpus in corpora.items()},
+            "draw": [settings.seed, settings.dev_share, settings.test_share] if drawn else None,
+        }
+        store = stored(key, lambda writer: write_splits(writer, corpora, read()), "the list of documents")
+        return read_splits(store, corpora)
 
-    def labels_of(self, item: Document) -> list[str]:
+    def labels_of(self, item: Listed) -> list[str]:
         return [self.unit]
 
-    def stratum(self, item: Document) -> Hashable:
+    def duplicate_key(self, item: Listed) -> Hashable:
+        return item.text_hash
+
+    def stratum(self, item: Listed) -> Hashable:
         return item.path
 
-    def summary(self, split: Split[Document]) -> str:
+    def count_duplicates(self, splits: Mapping[str, Split[Listed]]) -> dict[str, dict[str, int]]:
+        hashes = {name: _documents(split).text_hashes for name, split in splits.items()}
+        counts = {name: {"duplicates": len(each) - len(np.unique(each))} for name, each in hashes.items()}
+        for name in counts.keys() - {"train"}:
+            counts[name]["also_in_train"] = int(np.isin(hashes[name], hashes["train"]).sum())
+        return counts
+
+    def summary(self, split: Split[Listed]) -> str:
         return ", ".join(f"{count:,} {what}" for what, count in self.describe(split).items())
 
-    def describe(self, split: Split[Document]) -> dict[str, Any]:
-        paragraphs = [paragraph for document in split.items for paragraph in document.paragraphs]
+    def describe(self, split: Split[Listed]) -> dict[str, Any]:
+        documents = _documents(split)
         return {
-            "documents": len(split.items),
-            "paragraphs": len(paragraphs),
-            "characters": sum(map(len, paragraphs)),
+            "documents": len(documents),
+            "paragraphs": int(documents.paragraphs.sum()),
+            "characters": int(documents.characters.sum()),
         }
-
-    def texts(self, item: Document) -> Sequence[str]:
-        return item.paragraphs
 
     # -- model -------------------------------------------------------------------------------------------------------
 
-    def train_tokenizer(self, train: Split[Document], arch: str) -> Tokenizer:
-        if self.settings.tokenizer is None:
-            return super().train_tokenizer(train, arch)
-        return Tokenizer.from_pretrained(self.settings.tokenizer)
+    def train_tokenizer(self, train: Split[Listed], arch: str) -> Tokenizer:
+        if self.settings.tokenizer is not None:
+            return Tokenizer.from_pretrained(self.settings.tokenizer)
+        documents = _documents(train)
+        return stored_tokenizer(
+            documents,
+            arch,
+            lambda: Tokenizer.train(documents.texts(), model_type=arch, vocab_size=SMALL_VOCABULARY, running_text=True),
+        )
 
     def model_shape(self) -> Mapping[str, Any]:
         path = self.settings.model_config
@@ -113,35 +152,46 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
             raise InputError(f"{path}: {determined[0]} is determined by --arch or the tokenizer; leave it out.")
         return shape
 
-    def init_weights(self, model: Pretrained, tokenizer: Tokenizer, train: Split[Document]) -> str:
+    def init_weights(self, model: Pretrained, tokenizer: Tokenizer, train: Split[Listed]) -> str:
         if self.settings.weights == RANDOM:
             return "random"
         assert isinstance(model, PretrainingModel)
-        stream = tokenise(train.items, tokenizer, separator=tokenizer.sep_token_id)
-        init_from_cooccurrences(model, stream.ids, self.settings.seed)
+        documents, seed = _documents(train), self.settings.seed
+        chunking = self._chunking(tokenizer, model.config)
+        # Where chunks cross documents, there are separators already.
+        separator = tokenizer.sep_token_id if chunking.in_pairs else None
+
+        def initialise() -> None:
+            chunked, _ = stored_chunks(documents, chunking)
+            init_from_cooccurrences(model, lambda: id_parts(chunked.stream, separator), seed)
+
+        stored_weights(model, {**chunks_key(documents, chunking), "seed": seed}, initialise)
         return "initialised from co-occurrences in the corpus"
 
-    def labels(self, train: Split[Document]) -> None:
+    def labels(self, train: Split[Listed]) -> None:
         return None
 
-    def encode(self, items: Sequence[Document], tokenizer: Tokenizer, config: EncoderConfig) -> Encoded[Chunk]:
+    def encode(
+        self, items: Sequence[Listed] | Sequence[Document], tokenizer: Tokenizer, config: EncoderConfig
+    ) -> Encoded[Chunk]:
         """Splits documents into chunks. The notes count unknown tokens.
+
+        Args:
+            items: stored documents, whose tokens are stored, too; or documents with their text.
+            tokenizer, config: of the model.
 
         Raises:
             InputError: there are fewer than two documents to make pairs of, or fewer than two tokens.
         """
         pair = config.family.pair_objective
-        room = (self.settings.max_length or config.max_length) - tokenizer.num_special_tokens(pair=pair is not None)
-        stream = tokenise(items, tokenizer, separator=None if pair else tokenizer.sep_token_id)
-        if pair is None:
-            chunks = full_chunks(stream, room, tokenizer.sep_token_id)
-        elif room < 2:
-            given, positions = self.settings.max_length, config.max_length
-            what = f"--max-length {given}" if given else f"max_position_embeddings: {positions} tokens"
-            raise InputError(f"{what}: leaves no room for a pair; give a larger value.")
+        chunking = self._chunking(tokenizer, config)
+        if isinstance(items, Documents):
+            chunked, unknown = stored_chunks(items, chunking)
         else:
-            stream, chunks = pair_chunks(stream, room)
-        if not any(chunks) or (pair == NEXT_SENTENCE and np.count_nonzero(np.diff(stream.documents)) < 2):
+            chunked, unknown = encode_in_memory(
+                (item.paragraphs for item in cast("Sequence[Document]", items)), chunking
+            )
+        if not len(chunked.starts) or (pair == NEXT_SENTENCE and len(chunked.stream.filled) < 3):
             raise InputError(
                 f"{items[0].path}: too little text ({len(items)} documents) for training or evaluation; give more "
                 "documents, with blank lines between them, or hold out a larger share."
@@ -150,15 +200,24 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
             pair=pair,
             masking=Masking.of(tokenizer, self.settings.masking or config.family.masked_unit),
             tokenizer=tokenizer,
-            stream=stream,
+            stream=chunked.stream,
             seed=self.settings.seed,
         )
-        examples: list[Chunk] = []
-        for item, of_item in zip(items, chunks, strict=True):
-            for start, end in of_item:
-                examples.append(Chunk(objective, len(examples), start, end, item.line))
-        unknown = int(np.count_nonzero(stream.ids == tokenizer.unk_token_id))
-        return Encoded(examples=examples, counts=list(map(len, chunks)), notes=Counter(unknown_tokens=unknown))
+        lines = items.lines if isinstance(items, Documents) else np.array([item.line for item in items])
+        return EncodedChunks(
+            examples=Chunks(objective=objective, chunked=chunked, lines=lines),
+            counts=np.diff(chunked.first_chunks),
+            notes=Counter(unknown_tokens=unknown),
+        )
+
+    def _chunking(self, tokenizer: Tokenizer, config: EncoderConfig) -> Chunking:
+        in_pairs = config.family.pair_objective is not None
+        room = (self.settings.max_length or config.max_length) - tokenizer.num_special_tokens(pair=in_pairs)
+        if in_pairs and room < 2:
+            given, positions = self.settings.max_length, config.max_length
+            what = f"--max-length {given}" if given else f"max_position_embeddings: {positions} tokens"
+            raise InputError(f"{what}: leaves no room for a pair; give a larger value.")
+        return Chunking(tokenizer=tokenizer, in_pairs=in_pairs, room=room)
 
     def at_epoch(self, example: Chunk, epoch: int) -> Chunk:
         return example if self.settings.static_masks else example._replace(epoch=epoch)
@@ -206,13 +265,13 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
             columns[3:] = [none + 1, (logits[1].argmax(-1) == labels).float(), pair_losses]
         return torch.stack(columns, 1).tolist()
 
-    def outputs(self, model: nn.Module, items: Sequence[Document], decoded: Sequence[Sequence[Any]]) -> list[Tally]:
+    def outputs(self, model: nn.Module, items: Sequence[Listed], decoded: Sequence[Sequence[Any]]) -> list[Tally]:
         return [_sum(parts) for parts in decoded]
 
-    def label_pairs(self, item: Document, output: Tally) -> Iterable[tuple[str, str]]:
+    def label_pairs(self, item: Listed, output: Tally) -> Iterable[tuple[str, str]]:
         return ()
 
-    def compute_metrics(self, items: Sequence[Document], outputs: Sequence[Tally]) -> dict[str, float]:
+    def compute_metrics(self, items: Sequence[Listed], outputs: Sequence[Tally]) -> dict[str, float]:
         """The loss and its parts; the perplexity is that of the masked words."""
         all_ = _sum(outputs)
         words_loss = all_.words_loss / max(1, all_.words)
@@ -230,7 +289,7 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
             }
         return metrics
 
-    def details(self, split: Split[Document], outputs: Sequence[Tally], losses: Sequence[float]) -> Details:
+    def details(self, split: Split[Listed], outputs: Sequence[Tally], losses: Sequence[float]) -> Details:
         by_file: dict[str, list[Tally]] = {}
         for document, tally in zip(split.items, outputs, strict=True):
             by_file.setdefault(document.path, []).append(tally)
@@ -242,16 +301,21 @@ class PretrainingTask(Task[Document, Chunk, Tally]):
         )
         return Details(title="masked words and pairs", rows=rows, table=f"{table}\n")
 
-    def prediction_record(self, item: Document, output: Tally) -> None:
+    def prediction_record(self, item: Listed, output: Tally) -> None:
         return None
 
     # -- new text ----------------------------------------------------------------------------------------------------
 
-    def parse_input(self, record: Mapping[str, Any], place: str) -> Document:
+    def parse_input(self, record: Mapping[str, Any], place: str) -> Listed:
         raise InputError(f"{place}: a pre-trained model only fills masks; use python -m tasks.fill_mask.")
 
-    def format_answer(self, item: Document, output: Tally) -> dict[str, Any]:
+    def format_answer(self, item: Listed, output: Tally) -> dict[str, Any]:
         return output._asdict()
+
+
+def _documents(split: Split[Listed]) -> Documents:
+    assert isinstance(split.items, Documents)
+    return split.items
 
 
 def _sum(tallies: Iterable[Sequence[float]]) -> Tally:

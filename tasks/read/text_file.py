@@ -148,6 +148,47 @@ def read_text(path: str, encoding: str | None = None) -> TextFile:
     return decode(read_raw(path), encoding)
 
 
+def stream_lines(path: str, encoding: str | None = None) -> Iterator[str]:
+    """The lines of a text file, as :func:`read_text` gives them, without holding all of them. An archive is read whole.
+
+    Raises:
+        InputError: see :func:`read_raw` and :func:`decode`.
+    """
+    given = 0
+    with contextlib.suppress(InputError, UnicodeError), opened(path, path) as file:
+        if not file.peek(4).startswith(b"PK\x03\x04"):  # type: ignore[attr-defined]  # both kinds of file can peek
+            with io.TextIOWrapper(file, codec_name(encoding), newline="\n") as text:
+                for line in text:
+                    bare = line.removesuffix("\n").removesuffix("\r")
+                    if "\r" in bare:
+                        break
+                    yield bare
+                    given += 1
+                else:
+                    return
+    # Only the whole file tells what is wrong with it, and where.
+    yield from read_text(path, encoding).lines[given:]
+
+
+def file_sha256(path: str) -> str:
+    """The sha256 of a file, as it is on disk.
+
+    Raises:
+        InputError: it cannot be read, or only once (a pipe).
+    """
+    if Path(path).exists() and not Path(path).is_file():
+        raise InputError(f"{path}: is not a regular file, but is read more than once; save it as a file.")
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+    except ValueError as error:  # a null character, which a settings file can contain
+        raise InputError(f"{path!r}: not a file name ({error}).") from None
+
+
 def read_start(path: str, encoding: str | None = None) -> TextFile | None:
     """The lines of a file up to the second that is not blank, without a checksum; None where they cannot be read, which
     :func:`read_text` explains, or only once (a pipe)."""

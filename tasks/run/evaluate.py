@@ -9,6 +9,7 @@ from typing import Any, Generic
 
 import torch
 
+from minibert.batch import IntSequence
 from minibert.checkpoint import Pretrained
 from minibert.training import distributed, predict
 from minibert.training.data import split_by_tokens
@@ -89,7 +90,7 @@ def evaluate(
     )
 
 
-def batches_by_length(lengths: Sequence[int], most: int) -> list[list[int]]:
+def batches_by_length(lengths: IntSequence, most: int) -> list[list[int]]:
     """The indices of ``lengths``, longest first, in batches of at most ``most`` tokens (or one sequence)."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     return [order[run] for run in split_by_tokens([lengths[i] for i in order], most)]

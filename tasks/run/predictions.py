@@ -92,7 +92,12 @@ def write_splits(folder: Path, splits: Mapping[str, Split[Any]]) -> None:
     parts = []
     for name, split in drawn.items():
         lines = [getattr(item, "line", None) for item in split.items]
-        content = {"path": split.path, "sha256": split.sha256, **(split.draw or {}), "indices": split.indices}
+        content = {
+            "path": split.path,
+            "sha256": split.sha256,
+            **(split.draw or {}),
+            "indices": np.asarray(split.indices).tolist(),
+        }
         parts.append(f"{json.dumps(name)}: {json.dumps({**content, 'lines': lines}, ensure_ascii=False)}")
     if parts:
         _write(folder / SPLITS_FILE, ["{", ",\n".join(parts), "}"])

@@ -83,13 +83,13 @@ class Run:
 
 
 def prepare(task: AnyTask) -> Prepared:
-    """Reads and encodes the data, and makes the model; writes nothing.
+    """Reads and encodes the data, and makes the model; writes nothing, unless the task stores what it has read.
 
     Raises:
         InputError: something that was given cannot be used.
     """
     with _without_collection():
-        splits = read_splits(task)
+        splits = task.stored_splits(lambda: read_splits(task))
         task.resolve_settings(splits["train"])
         start = load_starting_model(task, splits["train"])
         config = start.model.config
@@ -115,10 +115,10 @@ def _without_collection() -> Iterator[None]:
 def _described(
     task: AnyTask, splits: Mapping[str, Split[Any]], encoded: Mapping[str, Encoded[Any]]
 ) -> dict[str, dict[str, Any]]:
-    in_training = {task.duplicate_key(item) for item in splits["train"].items}
+    repeated = task.count_duplicates(splits)
     described = {}
     for name, split in splits.items():
-        lengths = np.array(encoded[name].lengths)
+        lengths = np.asarray(encoded[name].lengths)
         median, p90, p99 = (int(value) for value in np.percentile(lengths, (50, 90, 99), method="higher"))
         described[name] = {
             "path": split.source,
@@ -126,13 +126,11 @@ def _described(
             **({} if split.draw is None else {"draw": dict(split.draw)}),
             **task.describe(split),
             "tokens": {"median": median, "p90": p90, "p99": p99, "longest": int(lengths.max())},
-            "duplicates": len(split.items) - len({task.duplicate_key(item) for item in split.items}),
+            **repeated[name],
             **split.notes,
             **task.count_oddities(split.items),
             **encoded[name].notes,
         }
-        if name != "train":
-            described[name]["also_in_train"] = sum(task.duplicate_key(item) in in_training for item in split.items)
     return described
 
 

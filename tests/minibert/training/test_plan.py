@@ -46,7 +46,7 @@ def test_steps_fill_their_token_budget(budget: int) -> None:
     plan = Plan(num_examples=50, seed=3, batch_tokens=budget, lengths=lengths)
     for epoch in (1, 2):
         steps = plan.steps(epoch)
-        assert [index for step in steps for index in step] == shuffled(50, 3, epoch)
+        assert [index for step in steps for index in step] == shuffled(50, 3, epoch).tolist()
         totals = [sum(lengths[index] for index in step) for step in steps]
         for step, total in zip(steps, totals, strict=True):
             assert total <= budget or len(step) == 1

@@ -1,5 +1,7 @@
 """What pre-training starts from is what can be counted."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -20,17 +22,20 @@ def corpus(length: int = 3000) -> NDArray[np.int64]:
 
 
 def test_counts_are_those_of_brute_force() -> None:
+    """However the corpus is divided into parts."""
     ids = np.random.default_rng(1).integers(0, 7, 50)
     expected = np.zeros((7, 7))
     for i in range(len(ids)):
         for j in range(len(ids)):
             if 0 < abs(i - j) <= 5:
                 expected[ids[i], ids[j]] += 1 / abs(i - j)
-    assert np.allclose(cooccurrences(ids, 7), expected, atol=1e-5)
+    for borders in ([], [20], [1, 2, 3, 30, 30]):
+        parts = partial(np.split, ids, borders)
+        assert np.allclose(cooccurrences(parts, 7), expected, atol=1e-5)
 
 
 def test_word_vectors_are_those_of_numpys_decomposition() -> None:
-    counts = cooccurrences(corpus(), WORDS)
+    counts = cooccurrences(lambda: [corpus()], WORDS)
     vectors = word_vectors(counts, 8, torch.Generator().manual_seed(0))
 
     c = counts.double().numpy()
@@ -55,7 +60,7 @@ def test_heads_look_at_neighbours_and_words_that_are_used_alike_are_alike(family
     )
     model = PretrainingModel(config).eval()
     untouched = model.encoder.embeddings.word_embeddings.weight[50:].clone()
-    init_from_cooccurrences(model, corpus(), seed=0)
+    init_from_cooccurrences(model, lambda: [corpus()], seed=0)
 
     embeddings = model.encoder.embeddings
     words = embeddings.word_embeddings.weight.detach()

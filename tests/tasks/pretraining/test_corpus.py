@@ -1,6 +1,7 @@
 """Corpora: reading them, their words and sentences, the chunks that a model sees, and the pairs made of them."""
 
 import gzip
+import hashlib
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,16 +12,9 @@ from scipy import stats
 from minibert import Tokenizer
 from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import split_words
-from tasks.pretraining.corpus import (
-    Document,
-    TokenStream,
-    full_chunks,
-    pair_chunks,
-    read_corpus,
-    tokenise,
-    with_short_sentences,
-)
+from tasks.pretraining.corpus import Corpus, Document, read_corpus
 from tasks.pretraining.pairs import NEXT_SENTENCE, SENTENCE_ORDER, draw_pair
+from tasks.pretraining.tokens import TokenStream, full_chunks, pair_chunks, tokenise, with_short_sentences
 
 TEXTS = [
     ["臺北是臺灣的首都。這裡人很多！你去過嗎？", "Ann went to Rome. Bob's dog stayed (at home.) It slept."],
@@ -28,10 +22,6 @@ TEXTS = [
     ["好。"],
     ["The last one is short.", "Really short!"],
 ]
-
-
-def documents() -> list[Document]:
-    return [Document(tuple(paragraphs), "a.txt", 1 + 10 * index) for index, paragraphs in enumerate(TEXTS)]
 
 
 def tokenizer(model_type: str, vocab_size: int = 400) -> Tokenizer:
@@ -58,14 +48,25 @@ def test_paragraphs_are_lines_and_blank_lines_part_documents(tmp_path: Path) -> 
         read_corpus([str(tmp_path / "d.txt")])
 
 
+def test_a_file_that_changes_after_its_hash_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("first\n\nsecond\n", "utf-8")
+    corpus = Corpus(paths=(str(path),))
+    assert corpus.file_hashes == [hashlib.sha256(path.read_bytes()).hexdigest()]
+    assert [document.line for document in corpus.read()] == [1, 3]
+    path.write_text("first\n\nsecond\n\nthird", "utf-8")
+    with pytest.raises(InputError, match=r"a\.txt: changes while it is read"):
+        list(corpus.read())
+
+
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
 def test_words_and_sentences_start_where_they_do_in_the_text(model_type: str) -> None:
     tok = tokenizer(model_type)
-    stream = tokenise(documents(), tok, separator=None)
+    stream = tokenise(TEXTS, tok, separator=None)
     at = 0
     sentences = []
-    for document in documents():
-        for paragraph in document.paragraphs:
+    for paragraphs in TEXTS:
+        for paragraph in paragraphs:
             pieces = tok.encode(paragraph)
             words = split_words(paragraph)
             word_of = [
@@ -83,7 +84,7 @@ def test_words_and_sentences_start_where_they_do_in_the_text(model_type: str) ->
 
 def test_wordpiece_continuations_do_not_start_words() -> None:
     tok = tokenizer("bert", vocab_size=150)
-    stream = tokenise(documents(), tok, separator=None)
+    stream = tokenise(TEXTS, tok, separator=None)
     continues = [token.startswith("##") for token in tok.convert_ids_to_tokens(stream.ids)]
     assert any(continues)
     assert stream.word_starts.tolist() == [not piece for piece in continues]
@@ -91,9 +92,11 @@ def test_wordpiece_continuations_do_not_start_words() -> None:
 
 @pytest.mark.parametrize("room", [4, 7, 12, 60])
 def test_pair_chunks_fit_cover_the_documents_and_can_be_cut_in_two(room: int) -> None:
-    stream, chunks = pair_chunks(tokenise(documents(), tokenizer("bert"), separator=None), room)
+    stream, chunks = pair_chunks(tokenise(TEXTS, tokenizer("bert"), separator=None), room)
     assert stream.word_starts[stream.sentences].all()
-    for (start, end), of_document in zip(pairwise(stream.documents.tolist()), chunks, strict=True):
+    assert chunks == sorted(chunks)
+    for start, end in pairwise(stream.documents.tolist()):
+        of_document = [chunk for chunk in chunks if start <= chunk[0] < end]
         covered = [place for chunk in of_document for place in range(*chunk)]
         assert covered in (list(range(start, end)), list(range(start, end - 1))), "a last single token may be left out"
         for chunk in of_document:
@@ -105,10 +108,9 @@ def test_pair_chunks_fit_cover_the_documents_and_can_be_cut_in_two(room: int) ->
 @pytest.mark.parametrize("room", [5, 16, 100])
 def test_full_chunks_run_on_over_documents_with_separators_between(room: int) -> None:
     tok = tokenizer("roberta")
-    stream = tokenise(documents(), tok, separator=tok.sep_token_id)
+    stream = tokenise(TEXTS, tok, separator=tok.sep_token_id)
     assert np.count_nonzero(stream.ids == tok.sep_token_id) == len(TEXTS)
-    chunks = full_chunks(stream, room, tok.sep_token_id)
-    spans = [chunk for of_document in chunks for chunk in of_document]
+    spans = [(s, e) for _, chunks in full_chunks([stream], room, tok.sep_token_id) for s, e in chunks.tolist()]
     assert sum(end - start for start, end in spans) >= len(stream.ids) - len(TEXTS)
     separated = 0
     for start, end in spans:
@@ -116,8 +118,6 @@ def test_full_chunks_run_on_over_documents_with_separators_between(room: int) ->
         assert tok.sep_token_id not in (stream.ids[start], stream.ids[end - 1])
         separated += int(np.count_nonzero(stream.ids[start:end] == tok.sep_token_id))
     assert separated == (3 if room == 100 else separated)
-    for number, of_document in enumerate(chunks):
-        assert all(stream.documents[number] <= start < stream.documents[number + 1] for start, _ in of_document)
     short = with_short_sentences(stream, room)
     for (_, end), (start, _) in pairwise(spans):  # the next sentence would not have fitted
         following = [*short.sentences_between(start + 1, len(stream.ids)).tolist(), len(stream.ids)][0]
