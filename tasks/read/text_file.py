@@ -69,14 +69,8 @@ def read_raw(path: str) -> RawFile:
     Raises:
         InputError: the file is missing, cannot be read, or is a damaged archive, or one of several files.
     """
-    try:
+    with _readable(path):
         raw = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file.") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
-    except ValueError as error:  # a null character, which a settings file can contain
-        raise InputError(f"{path!r}: not a file name ({error}).") from None
     name, content = path.removesuffix(".gz"), raw
     if raw[:2] == b"\x1f\x8b":
         try:
@@ -178,9 +172,15 @@ def file_sha256(path: str) -> str:
     """
     if Path(path).exists() and not Path(path).is_file():
         raise InputError(f"{path}: is not a regular file, but is read more than once; save it as a file.")
+    with _readable(path), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Raises InputError for what goes wrong with a file in the block."""
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        yield
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
     except OSError as error:

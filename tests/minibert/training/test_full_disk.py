@@ -1,25 +1,13 @@
 """A disk that is really full: a limit on the size of files refuses writes as it does."""
 
-import contextlib
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from full_disk import largest_file
 from training_runs import Run, assert_same_end, saved_steps
 
 from minibert.errors import InputError
 from minibert.files import write_atomically
-
-
-@contextlib.contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_run_goes_on_without_checkpoints(

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import stat
 import sys
 import threading
@@ -12,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from full_disk import largest_file
 from upper_case import upper
 
 import tasks.predict.chunks
@@ -132,13 +132,8 @@ def test_a_disk_that_is_really_full_leaves_the_old_answers(tmp_path: Path) -> No
     source, out = tmp_path / "in.txt", tmp_path / "out.jsonl"
     source.write_text("a line of some length\n" * 2000, encoding="utf-8")
     out.write_text("old", encoding="utf-8")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-    try:
-        with pytest.raises(InputError, match=r"out\.jsonl: cannot be written .*File too large"):
-            predict.main(["run", str(source), "--out", str(out)])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with largest_file(4096), pytest.raises(InputError, match=r"out\.jsonl: cannot be written .*File too large"):
+        predict.main(["run", str(source), "--out", str(out)])
     assert {path.name: path.stat().st_size for path in tmp_path.glob("*out*")} == {"out.jsonl": 3}
 
 

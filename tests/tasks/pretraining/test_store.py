@@ -1,13 +1,12 @@
 """Stores: arrays that are made once, checked before use, and whole or not there."""
 
-import contextlib
-import resource
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from full_disk import largest_file
 
 from minibert.errors import InputError
 from tasks.pretraining import store as module
@@ -135,16 +134,6 @@ def test_makers_at_one_time_use_the_work_of_one(cache: Path) -> None:
     assert make.times == 1
     for store in found:
         assert_whole(store)
-
-
-@contextlib.contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_full_disk_says_what_to_do_and_leaves_nothing(cache: Path) -> None:
