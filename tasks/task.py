@@ -254,10 +254,7 @@ class Task(ABC, Generic[Item, Example, Output]):
         return 1
 
     def target_logits(self, logits: Any, batch: LabelledBatch) -> Tensor:
-        """What the model returned as a row for each target of the batch, ``(N, K)``, in fp32.
-
-        Default: a row for each example.
-        """
+        """What the model returned as a row for each target of the batch, in fp32: ``(N, K)``. Default: each example."""
         return batch.by_example(logits)
 
     def distances(self, logits: Tensor, soft_targets: Tensor, temperature: float) -> Tensor:

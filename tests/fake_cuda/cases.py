@@ -60,7 +60,7 @@ def train(
 
     given = {"epochs": 1, "batch_size": len(load.examples) // 2, "lr": 1e-3, **settings}
     with (
-        mock.patch.object(data, "shuffled", lambda count, seed, epoch: list(range(count))),
+        mock.patch.object(data, "shuffled", lambda count, seed, epoch: np.arange(count)),
         mock.patch.object(PendingResults, "add_to", lambda results, progress: results._results.clear()),
     ):
         trainer = Trainer(

@@ -1,5 +1,6 @@
 """What pre-training stores of a corpus: the same examples as from texts in memory, and made again only when needed."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -77,7 +78,7 @@ def test_the_examples_are_those_of_texts_in_memory(paths: list[str], family: str
         if split.indices is not None
     }
     assert in_memory.keys() == {"train", "dev", "test"}
-    other = Prepared(splits=prepared.splits, encoded=in_memory, start=prepared.start, described={})
+    other = dataclasses.replace(prepared, encoded=in_memory)
     assert seen(tested, prepared) == seen(tested, other)
 
 
