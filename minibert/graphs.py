@@ -125,7 +125,6 @@ class _Recording:
         gradient: that of ``output``, for :attr:`backward`.
     """
 
-    bucket: Bucket
     inputs: PackedBatch
     filler_ends: Tensor
     rows: Tensor | None
@@ -142,7 +141,7 @@ class _Recording:
         torch._foreach_copy_([x[:num_tokens] for x in own], given)
         inputs.cu_seqlens[: count + 1].copy_(batch.cu_seqlens)
         fillers = inputs.cu_seqlens[count + 1 :]
-        torch.clamp(self.filler_ends[: len(fillers)] + num_tokens, max=self.bucket.num_tokens, out=fillers)
+        torch.clamp(self.filler_ends[: len(fillers)] + num_tokens, max=inputs.num_tokens, out=fillers)
         if self.rows is not None and rows is not None:
             self.rows[: len(rows)].copy_(rows)
 
@@ -256,7 +255,7 @@ class EncoderGraphs:
             torch._foreach_copy_(self._gradients, kept)
         ends = torch.arange(1, bucket.num_sequences + 1, dtype=torch.int32, device=device) * bucket.max_seqlen
         return _Recording(
-            bucket=bucket, inputs=inputs, filler_ends=ends, rows=rows, output=output.detach(), gradient=gradient,
+            inputs=inputs, filler_ends=ends, rows=rows, output=output.detach(), gradient=gradient,
             forward=replay_forward, backward=replay_backward,
         )  # fmt: skip
 
