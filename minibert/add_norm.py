@@ -6,6 +6,7 @@ import logging
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minibert.dropout import Dropout
@@ -48,7 +49,9 @@ class AddNorm(nn.LayerNorm):
 
             dropout = self.dropout.p if self.training else 0.0
             return HiddenStates(*dropout_add_norm(branch, residual, self.weight, self.bias, dropout, self.eps))
-        x = self(residual + self.dropout(branch))
+        if self.training:
+            branch = self.dropout(branch)
+        x = F.layer_norm(residual + branch, self.normalized_shape, self.weight, self.bias, self.eps)
         return HiddenStates(x, x)
 
 

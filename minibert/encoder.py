@@ -75,7 +75,7 @@ class SelfAttention(nn.Module):
         self.output = Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, x: Tensor, batch: Batch, rows: Tensor | None = None) -> Tensor:
-        qkv = self.qkv(x).unflatten(1, (3, self.num_heads, -1))  # (T, 3, H, D)
+        qkv = self.qkv(x).view(x.shape[0], 3, self.num_heads, -1)  # (T, 3, H, D)
         mixed = attend(qkv, batch, self.probs_dropout if self.training else 0.0)  # (T, H, D)
         return self.output(chosen_rows(mixed.reshape(x.shape), rows))
 

@@ -50,18 +50,19 @@ _MASK_ALIGNMENT = 16
 
 
 class Grid(NamedTuple):
-    """Query, key and value ``(b, H, s, D)`` of one group, and the mask ``(b, 1, 1, s)``, false at padding."""
+    """Query, key and value ``(b, H, s, D)`` of one group, and the mask ``(b, 1, 1, s)``, false at padding; None where
+    there is no padding."""
 
     query: Tensor
     key: Tensor
     value: Tensor
-    mask: Tensor
+    mask: Tensor | None
 
 
 def one_grid(qkv: Tensor) -> Grid:
     """The query, key and value ``(s, 3, H, D)`` of a single sequence as a grid, where they lie."""
     query, key, value = qkv.permute(1, 2, 0, 3).unsqueeze(1).unbind(0)
-    return Grid(query, key, value, qkv.new_ones((1, 1, 1, len(qkv)), dtype=torch.bool))
+    return Grid(query, key, value, None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

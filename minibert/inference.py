@@ -1,12 +1,6 @@
-"""Copies of models for inference: weights in half precision or in 8 bits, and on a CPU in the layout of oneDNN.
-
-oneDNN compiles a linear map for each number of rows that it meets, and keeps about half a megabyte of each for good. A
-server meets thousands of numbers, so the copies compute few of them: see :func:`rounded_up`.
-"""
+"""Copies of models for inference: weights in half precision or in 8 bits, and on a CPU in layouts of their own."""
 
 import copy
-import functools
-import math
 from collections.abc import Iterator
 from typing import Any, TypeGuard, TypeVar
 
@@ -15,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minibert.batch import PackedBatch
+from minibert.cpu_linear import FUSED, NOT_FINITE, OneDnnLinear, can_quantize, layer_class, rounded_up
 from minibert.crf import LinearChainCRF
 from minibert.encoder import Encoder, EncoderOutput, FeedForward, Layer
 from minibert.errors import InputError
@@ -22,14 +17,6 @@ from minibert.heads import Fp32Linear
 from minibert.traced import Batch
 
 Module = TypeVar("Module", bound=nn.Module)
-
-# oneDNN's names of the activations that it fuses into a matrix product.
-_FUSED = {
-    "gelu": ("gelu", "none"),
-    "gelu_new": ("gelu", "tanh"),
-    "gelu_pytorch_tanh": ("gelu", "tanh"),
-    "relu": ("relu", ""),
-}
 
 
 def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> Module:
@@ -42,22 +29,25 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
     Args:
         model: a model with weights in fp32.
         dtype: of the weights and of the computation.
-        int8: the linear maps of the layers multiply 8-bit integers instead. Each row of a weight has its own scale.
-            Inputs have one scale for all tokens of a batch, measured each time, so outputs depend slightly on the
-            batch.
+        int8: the linear maps of the layers multiply 8-bit integers instead, between states in fp32, which ``dtype``
+            must be. Inputs have one scale for all tokens of a batch, measured each time, so outputs depend slightly on
+            the batch.
 
     Returns:
         The copy, or ``model`` itself if it needs no change.
 
     Raises:
-        InputError: ``int8`` is not supported here.
+        InputError: ``int8`` is not supported here, or a weight is not finite.
     """
     if getattr(model, "_weights_ready_in", None) == dtype:
         return model  # such a copy; going through its modules would take as long as a short text
     on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-    if int8 and not (on_cpu and _can_quantize()):
-        raise InputError("--precision int8: needs a CPU that multiplies 8-bit integers (VNNI); use auto.")
-    packed = on_cpu and (int8 or _can_pack(dtype)) and any(_is_packable(part) for part in model.modules())
+    if int8:
+        if not (on_cpu and can_quantize()):
+            raise InputError("--precision int8: needs a CPU of the x86 family, and PyTorch with FBGEMM; use auto.")
+        if not all(parameter.isfinite().all() for parameter in model.parameters()):
+            raise InputError(NOT_FINITE)
+    packed = on_cpu and layer_class(dtype, int8=int8) is not None and any(map(_is_packable, model.modules()))
     if not packed and all(parameter.dtype == dtype for parameter in _castable_parameters(model)):
         return model
     quantized = {id(p) for part in _layer_linears(model) for p in part.parameters()} if int8 else set()
@@ -91,12 +81,6 @@ def _layer_linears(model: nn.Module) -> Iterator[nn.Linear]:
             yield from (part for part in layer.modules() if isinstance(part, nn.Linear))
 
 
-def rounded_up(count: int) -> int:
-    """The next of few numbers: of 16 between two powers of two, and of 32 from 1,024 on; 1 to 3 % more on average."""
-    step = 2 ** max(0, count.bit_length() - (5 if count < 1024 else 6))
-    return -(-count // step) * step
-
-
 def with_tail(batch: PackedBatch, longest: int) -> PackedBatch:
     """The same sequences, and behind them as many without meaning as make the number of tokens a round one.
 
@@ -105,6 +89,8 @@ def with_tail(batch: PackedBatch, longest: int) -> PackedBatch:
         longest: the most tokens of a sequence.
     """
     missing = rounded_up(batch.num_tokens) - batch.num_tokens
+    if not missing:
+        return batch
     lengths = [min(longest, missing - start) for start in range(0, missing, longest)]
     ends = batch.num_tokens + torch.tensor(lengths, dtype=torch.int32).cumsum(0, dtype=torch.int32)
     return PackedBatch(
@@ -133,108 +119,20 @@ class _RoundingEncoder(Encoder):
         )
 
 
-def _padded_rows(x: Tensor) -> Tensor:
-    """``(N, C)`` with zeros behind it to a round number of rows; within an encoder it has one already."""
-    missing = rounded_up(len(x)) - len(x)
-    return F.pad(x, (0, 0, 0, missing)) if missing else x
-
-
-class _PackedLinear(nn.Module):
-    """A linear map ``(T, C)`` -> ``(T, C')`` with its weight in the layout of oneDNN, and the activation after it.
-
-    :class:`torch.nn.Linear` converts the weight to that layout in each call. Both functions are private to PyTorch's
-    compiler, so :func:`_can_pack` tries them.
-    """
-
-    def __init__(self, linear: nn.Linear, activation: str = "none", algorithm: str = "") -> None:
-        super().__init__()
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
-        self.bias = linear.bias
-        self.activation = activation
-        self.algorithm = algorithm
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(
-            _padded_rows(x), self.weight, self.bias, self.activation, [], self.algorithm
-        )
-        return y[: len(x)]
-
-
-@functools.cache
-def _can_pack(dtype: torch.dtype) -> bool:
-    """Whether this PyTorch and this CPU support packed linear maps."""
-    try:
-        # skip_init draws no random numbers, which would make a resumed run differ.
-        _PackedLinear(nn.utils.skip_init(nn.Linear, 8, 8, dtype=dtype))(torch.zeros(1, 8, dtype=dtype))
-    except (AttributeError, RuntimeError):
-        return False
-    return True
-
-
-class _Int8Linear(nn.Module):
-    """A linear map ``(T, C)`` -> ``(T, C')`` of 8-bit integers, and the activation after it.
-
-    Weights are integers from -127 to 127 times a scale per row. Inputs are integers from 0 to 255, less a zero point,
-    times a scale per batch, so that each batch uses the whole range. Both functions are private to PyTorch's compiler,
-    so :func:`_can_quantize` tries them.
-    """
-
-    def __init__(self, linear: nn.Linear, activation: str = "none", algorithm: str = "") -> None:
-        super().__init__()
-        weight = linear.weight.detach().float()
-        self.scales = (weight.abs().amax(1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
-        self.zeros = torch.zeros(len(weight), dtype=torch.int32)
-        rounded = (weight / self.scales[:, None]).round().to(torch.int8)
-        self.weight = torch.ops.onednn.qlinear_prepack(rounded, None)
-        self.bias = linear.bias.detach().float()
-        self.activation = activation
-        self.algorithm = algorithm
-
-    def forward(self, x: Tensor) -> Tensor:
-        low, high = (float(end) for end in torch.aminmax(x))
-        if not math.isfinite(high - low):
-            raise InputError(
-                "--precision int8: the model computes values that are not finite; look for damaged weights with "
-                "tools/inspect_weights.py."
-            )
-        low, high = min(low, 0.0), max(high, 0.0)
-        scale = (high - low) / 254 or 1.0  # 254, so that two roundings stay within 255
-        zero = round(-low / scale)
-        rounded = torch.add(torch.tensor(zero + 0.5), _padded_rows(x).float(), alpha=1 / scale).to(torch.uint8)
-        y: Tensor = torch.ops.onednn.qlinear_pointwise(
-            rounded, scale, zero, self.weight, self.scales, self.zeros, self.bias,
-            1.0, 0, x.dtype, self.activation, [], self.algorithm,
-        )  # fmt: skip
-        return y[: len(x)]
-
-
-@functools.cache
-def _can_quantize() -> bool:
-    """Whether this PyTorch and this CPU support linear maps in 8 bits."""
-    if not torch.cpu._is_vnni_supported():
-        return False
-    try:
-        _Int8Linear(nn.utils.skip_init(nn.Linear, 8, 8))(torch.zeros(1, 8))
-    except (AttributeError, RuntimeError):
-        return False
-    return True
-
-
 def _pack(model: nn.Module, dtype: torch.dtype, *, int8: bool) -> None:
-    """Replaces the linear maps of ``model``, and fuses the activations of its feed-forward blocks into them."""
+    """Replaces the linear maps of ``model``. oneDNN also computes the activations of feed-forward blocks."""
+    of_layers, of_others = layer_class(dtype, int8=int8), layer_class(dtype)
     activation_after: dict[nn.Module, tuple[str, str]] = {}
-    for encoder in model.modules():
-        if not isinstance(encoder, Encoder):
-            continue
-        encoder.__class__ = _RoundingEncoder
-        if encoder.config.hidden_act in _FUSED:
+    for encoder in model.modules() if of_layers is OneDnnLinear else ():
+        if isinstance(encoder, Encoder):
+            encoder.__class__ = _RoundingEncoder
             for part in encoder.modules():
-                if isinstance(part, FeedForward):
-                    activation_after[part.intermediate] = _FUSED[encoder.config.hidden_act]
+                if isinstance(part, FeedForward) and encoder.config.hidden_act in FUSED:
+                    activation_after[part.intermediate] = FUSED[encoder.config.hidden_act]
                     part.activation = nn.Identity()
-    quantized = {id(part) for part in _layer_linears(model)} if int8 else set()
+    layers = {id(part) for part in _layer_linears(model)}
     for parent in list(model.modules()):
         for name, child in parent.named_children():
-            if _is_packable(child) and (id(child) in quantized or _can_pack(dtype)):
-                packed_class = _Int8Linear if id(child) in quantized else _PackedLinear
+            packed_class = of_layers if id(child) in layers else of_others
+            if _is_packable(child) and packed_class is not None:
                 setattr(parent, name, packed_class(child, *activation_after.get(child, ())))

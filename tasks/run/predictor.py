@@ -68,7 +68,7 @@ class Predictor:
             precision = "fp32"
         place = choose_device(device)
         int8 = precision == INT8
-        precision = choose_precision("auto" if int8 else precision, place)
+        precision = choose_precision("fp32" if int8 else precision, place)
         if cuda_graphs:
             require_graphs(model.config, place, DTYPES[precision])
         ready = for_inference(model.to(place), DTYPES[precision], int8=int8)

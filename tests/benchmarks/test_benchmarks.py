@@ -31,7 +31,7 @@ from benchmarks import (
     throughput,
 )
 from benchmarks.workload import Workload, add_options, cut, operations, read_lengths, read_workload
-from minibert import EncoderConfig, TokenClassifier, inference, pack
+from minibert import EncoderConfig, TokenClassifier, cpu_linear, inference, pack
 from minibert.attention import attention_backend
 from minibert.errors import InputError
 
@@ -228,8 +228,8 @@ def test_ours_in_8_bits_takes_part_or_is_left_out(
     can: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if not can:
-        monkeypatch.setattr(inference, "_can_quantize", lambda: False)
-    elif not inference._can_quantize():
+        monkeypatch.setattr(inference, "can_quantize", lambda: False)
+    elif not cpu_linear.can_quantize():
         pytest.skip("this PyTorch or this CPU has no linear maps in 8 bits")
     work = workload("--precision", "fp32")
     work.random_model().save_pretrained(tmp_path)

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from conftest import (
     CPU_BACKENDS,
     FAMILIES,
@@ -17,9 +16,18 @@ from conftest import (
 )
 from torch import Tensor, nn
 
-from minibert import CrfTokenClassifier, Encoder, PretrainingModel, SequenceClassifier, TokenClassifier, pack
-from minibert import inference as module
+from minibert import (
+    CrfTokenClassifier,
+    Encoder,
+    PretrainingModel,
+    SequenceClassifier,
+    TokenClassifier,
+    cpu_linear,
+    inference,
+    pack,
+)
 from minibert.attention import attention_backend
+from minibert.cpu_linear import MklLinear, OneDnnLinear
 from minibert.encoder import EncoderOutput
 from minibert.errors import InputError
 from minibert.inference import for_inference
@@ -27,23 +35,29 @@ from minibert.inference import for_inference
 LENGTHS = (6, 20, 1, 11)
 
 
-@pytest.fixture(params=["packed", "not packed"])
-def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "not packed":
-        monkeypatch.setattr(module, "_can_pack", lambda dtype: False)
-    elif not module._can_pack(torch.bfloat16):
+@pytest.fixture(params=["oneDNN", "MKL", "PyTorch"])
+def _library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What multiplies: here as on another CPU."""
+    monkeypatch.setattr(
+        torch.backends.cpu, "get_cpu_capability", lambda: "AVX2" if request.param == "MKL" else "AVX512"
+    )
+    if request.param == "MKL" and not cpu_linear.can_use_mkl():
+        pytest.skip("this PyTorch has no packed linear maps of MKL")
+    if request.param == "PyTorch":
+        monkeypatch.setattr(cpu_linear, "can_use_onednn", lambda dtype: False)
+    elif not cpu_linear.can_use_onednn(torch.bfloat16):
         pytest.skip("this PyTorch or this CPU has no packed linear maps in bf16")
 
 
 def packed_maps(model: nn.Module) -> list[nn.Module]:
-    return [part for part in model.modules() if isinstance(part, module._PackedLinear)]
+    return [part for part in model.modules() if isinstance(part, (OneDnnLinear, MklLinear))]
 
 
 # -- half precision --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_either_way")
+@pytest.mark.usefixtures("_library")
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "tanh"])
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
@@ -71,7 +85,7 @@ def test_bf16_errs_at_most_three_times_as_far_as_transformers_in_bf16(
     assert 0 < largest_difference(ours, exact) <= 3 * largest_difference(their_states(), exact)
 
 
-@pytest.mark.usefixtures("_either_way")
+@pytest.mark.usefixtures("_library")
 @pytest.mark.parametrize("head", [TokenClassifier, SequenceClassifier, PretrainingModel, CrfTokenClassifier])
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
@@ -84,20 +98,6 @@ def test_every_head_answers_nearly_as_in_fp32(family: str, head: Any) -> None:
         assert (right is None) == (output is None)
         if right is not None:
             assert 0 < (output - right).norm() < 0.03 * right.norm()
-
-
-@pytest.mark.parametrize("name", ["gelu", "gelu_new", "relu"])
-def test_a_packed_linear_equals_the_linear_and_its_activation(name: str) -> None:
-    if not module._can_pack(torch.float32):
-        pytest.skip("this PyTorch has no packed linear maps")
-    plain = {"gelu": F.gelu, "gelu_new": lambda x: F.gelu(x, approximate="tanh"), "relu": F.relu}[name]
-    linear = nn.Linear(70, 33)
-    for count in (0, 1, 20, 300):
-        x = torch.randn(count, 70)
-        with torch.no_grad():
-            torch.testing.assert_close(module._PackedLinear(linear)(x), linear(x), rtol=0, atol=1e-5)
-            packed = module._PackedLinear(linear, *module._FUSED[name])(x)
-            torch.testing.assert_close(packed, plain(linear(x)), rtol=0, atol=1e-5)
 
 
 def test_the_model_itself_stays_as_it_was() -> None:
@@ -118,33 +118,32 @@ def test_the_model_itself_stays_as_it_was() -> None:
 
 def test_no_random_numbers_are_drawn() -> None:
     """A resumed run makes its first copy where the original had made one already; draws would make them differ."""
-    module._can_pack.cache_clear()
+    cpu_linear.can_use_onednn.cache_clear()
     model = TokenClassifier(tiny_config("bert"))
     before = torch.get_rng_state()
     for_inference(model, torch.bfloat16)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.usefixtures("_either_way")
+@pytest.mark.usefixtures("_library")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_model_that_is_ready_is_not_copied_again(dtype: torch.dtype) -> None:
     model = CrfTokenClassifier(tiny_config("bert"))
     ready = for_inference(model, dtype)
-    assert (ready is model) is (dtype == torch.float32 and not module._can_pack(dtype))
+    assert (ready is model) is (dtype == torch.float32 and cpu_linear.layer_class(dtype) is None)
     assert for_inference(ready, dtype) is ready
 
 
+@pytest.mark.usefixtures("_library")
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu", "silu"])
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
 def test_a_packed_model_in_fp32_gives_the_same_to_rounding(family: str, activation: str) -> None:
-    if not module._can_pack(torch.float32):
-        pytest.skip("this PyTorch has no packed linear maps")
     model = TokenClassifier(tiny_config(family, hidden_act=activation)).eval()
     scramble(model)
     batch = pack(ragged_ids(LENGTHS * 4, 90))
     ready = for_inference(model, torch.float32)
-    assert packed_maps(ready)
+    assert bool(packed_maps(ready)) is (cpu_linear.layer_class(torch.float32) is not None)
     torch.testing.assert_close(ready(batch), model(batch), rtol=0, atol=1e-5)
 
 
@@ -158,7 +157,7 @@ def test_a_crf_keeps_its_weights() -> None:
 
 
 def test_alberts_layers_stay_shared() -> None:
-    if not module._can_pack(torch.bfloat16):
+    if not cpu_linear.can_use_onednn(torch.bfloat16):
         pytest.skip("this PyTorch or this CPU has no packed linear maps in bf16")
     model = Encoder(tiny_config("albert", num_hidden_layers=12, num_hidden_groups=1, inner_group_num=1))
     linears = [part for part in model.modules() if isinstance(part, nn.Linear)]
@@ -170,37 +169,20 @@ def test_without_packed_maps_in_pytorch_the_linear_maps_stay(monkeypatch: pytest
     def missing(*_: Any) -> Tensor:
         raise RuntimeError("no such function")
 
-    monkeypatch.setattr(module._PackedLinear, "forward", missing)
-    monkeypatch.setattr(module, "_can_pack", module._can_pack.__wrapped__)  # not what an earlier test has found
+    monkeypatch.setattr(OneDnnLinear, "__call__", missing)
+    untried = cpu_linear.can_use_onednn.__wrapped__
+    monkeypatch.setattr(cpu_linear, "can_use_onednn", untried)  # not what an earlier test has found
     ready = for_inference(Encoder(tiny_config("bert")), torch.bfloat16)
     assert not packed_maps(ready)
     assert ready(pack([[3, 4]])).last_hidden_state.dtype == torch.bfloat16
 
 
-# -- 8 bits ----------------------------------------------------------------------------------------------------------
-
 needs_int8 = pytest.mark.skipif(
-    not module._can_quantize(), reason="this PyTorch or this CPU has no linear maps in 8 bits"
+    not cpu_linear.can_quantize(), reason="this PyTorch or this CPU has no linear maps in 8 bits"
 )
 
 
-@needs_int8
-@pytest.mark.parametrize("lowest", [-3.0, 0.5])
-@pytest.mark.parametrize("activation", ["none", "gelu"])
-@torch.no_grad()
-def test_an_int8_linear_errs_no_more_than_its_roundings(activation: str, lowest: float) -> None:
-    """What is rounded is off by half a step at most, weights and inputs; GELU's slope is 1.13 at most."""
-    linear = nn.Linear(48, 24)
-    linear.weight[3] = 0
-    x = torch.rand(7, 48) * 4 + lowest
-    step_of_weights = linear.weight.abs().amax(1) / 127  # (24,)
-    step_of_inputs = (max(float(x.max()), 0) - min(float(x.min()), 0)) / 254
-    off_weights = x.abs().sum(1)[:, None] * step_of_weights / 2
-    off_inputs = (linear.weight.abs() + step_of_weights[:, None] / 2).sum(1) * step_of_inputs / 2
-    ours = module._Int8Linear(linear, activation, "none" if activation == "gelu" else "")(x)
-    exact = linear(x) if activation == "none" else F.gelu(linear(x))
-    assert ((ours - exact).abs() <= 1.13 * (off_weights + off_inputs) + 1e-4).all()
-    assert largest_difference(ours, exact) > 0
+# -- 8 bits ----------------------------------------------------------------------------------------------------------
 
 
 @needs_int8
@@ -224,11 +206,11 @@ def test_damaged_weights_are_reported_in_8_bits() -> None:
     model = TokenClassifier(tiny_config("bert")).eval()
     model.encoder.embeddings.norm.bias[0] = torch.inf
     with pytest.raises(InputError, match="not finite"):
-        for_inference(model, torch.float32, int8=True)(pack([[3, 4]]))
+        for_inference(model, torch.float32, int8=True)
 
 
 def test_8_bits_are_refused_where_they_cannot_be_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_can_quantize", lambda: False)
+    monkeypatch.setattr(inference, "can_quantize", lambda: False)
     with pytest.raises(InputError, match="--precision int8: needs a CPU"):
         for_inference(Encoder(tiny_config("bert")), torch.float32, int8=True)
 
@@ -298,20 +280,13 @@ def test_heads_that_need_few_rows_give_the_same_as_from_all(family: str) -> None
 # -- few numbers of rows ----------------------------------------------------------------------------------------------
 
 
-def test_round_numbers_are_few_and_near() -> None:
-    rounded = [module.rounded_up(count) for count in range(1, 5000)]
-    assert all(0 <= number / count - 1 < 1 / 16 for count, number in enumerate(rounded, 1))
-    assert all(number / count - 1 < 1 / 32 for count, number in enumerate(rounded, 1) if count >= 1024)
-    assert [module.rounded_up(number) for number in rounded] == rounded
-    assert len(set(rounded)) < 200
-
-
 @pytest.mark.parametrize("head", [Encoder, TokenClassifier, SequenceClassifier, PretrainingModel])
 @torch.inference_mode()
 def test_linear_maps_meet_few_numbers_of_rows_and_outputs_are_the_same(
     head: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not module._can_pack(torch.float32):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    if not cpu_linear.can_use_onednn(torch.float32):
         pytest.skip("this PyTorch has no packed linear maps")
     model = head(tiny_config("bert")).eval()
     scramble(model)
@@ -330,7 +305,7 @@ def test_linear_maps_meet_few_numbers_of_rows_and_outputs_are_the_same(
         for right, output in zip(outputs_of(model(batch)), outputs_of(ready(batch)), strict=True):
             torch.testing.assert_close(output, right, rtol=0, atol=2e-5)
     assert seen
-    assert all(module.rounded_up(count) == count for count in seen)
+    assert all(cpu_linear.rounded_up(count) == count for count in seen)
 
 
 def outputs_of(output: Any) -> list[Tensor]:

@@ -19,7 +19,7 @@ from minibert import (
     CrfTokenClassifier,
     Encoder,
     TokenClassifier,
-    inference,
+    cpu_linear,
 )
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
@@ -167,7 +167,7 @@ BLANKS = [" ", "\t", "\n", "\u00a0", "\u3000", "\u200b", "\u200d", "\x01"]
 ALPHABET = st.sampled_from(["Ann", "Rome", *BLANKS, "😀", "👩\u200d👧", "臺", "北", "e\u0301", "é", ",", "."])
 
 
-@pytest.mark.skipif(not inference._can_quantize(), reason="this PyTorch or this CPU has no linear maps in 8 bits")
+@pytest.mark.skipif(not cpu_linear.can_quantize(), reason="this PyTorch or this CPU has no linear maps in 8 bits")
 def test_answers_in_8_bits_are_nearly_those_in_fp32(
     runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,7 +181,7 @@ def test_answers_in_8_bits_are_nearly_those_in_fp32(
     assert [row["probabilities"] for row in rounded] != [row["probabilities"] for row in exact]
 
 
-@pytest.mark.skipif(not inference._can_quantize(), reason="this PyTorch or this CPU has no linear maps in 8 bits")
+@pytest.mark.skipif(not cpu_linear.can_quantize(), reason="this PyTorch or this CPU has no linear maps in 8 bits")
 def test_the_cost_of_8_bits_is_measured_on_a_run(
     runs: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
