@@ -26,13 +26,13 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.environment import ENVIRONMENT
 from benchmarks.record import all_versions
 from minibert.errors import InputError
 from tasks.run.console import run_main
 from tasks.run.folder import device_name, now
 from tasks.run.interrupts import command_line
 
-ENVIRONMENT = dict(os.environ)  # before this process sets up its own threads
 _OUT = "{out}"
 _COMMAND = f"{shlex.quote(sys.executable)} -m tasks.ner --arch albert --epochs 1 --device cpu --out {_OUT}"
 _PATIENCE = 20  # times the seconds of the first run
