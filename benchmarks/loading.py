@@ -113,7 +113,11 @@ def write_classifier(folder: Path, size: str) -> None:
     parser = argparse.ArgumentParser()
     add_options(parser, lengths="fixed:8", sequences=1)
     config = read_workload(parser.parse_args(["--size", size])).config
-    tokenizer = Tokenizer.train([_CHARACTERS] * 2, model_type="bert", vocab_size=config.vocab_size)
+    folder.mkdir()
+    vocabulary = folder / "vocab.txt"
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *_CHARACTERS]), encoding="utf-8")
+    tokenizer = Tokenizer.from_pretrained(folder)
+    vocabulary.unlink()
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     SequenceClassifier(dataclasses.replace(config, vocab_size=tokenizer.vocab_size, id2label=LABELS)).save_pretrained(
