@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import re
+import subprocess
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
@@ -239,10 +240,12 @@ def test_latency_is_measured_beside_what_the_machine_allows(
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("work", ["inference", "training"])
 def test_memory_is_measured(work: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def here(arguments: list[str]) -> int:
+    def here(arguments: list[str]) -> tuple[int, int]:
         """In this process: a new one would need seconds for its imports."""
         memory.main(arguments)
-        return 1 + int(capsys.readouterr().out.splitlines()[-1])
+        peak, imports = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert imports > 1e8  # of torch alone
+        return 1 + peak, imports
 
     monkeypatch.setattr(memory, "in_own_process", here)
     memory.main([work, *SMALL])
@@ -250,6 +253,30 @@ def test_memory_is_measured(work: str, monkeypatch: pytest.MonkeyPatch, capsys: 
     checkpointed = {"minibert checkpointed", "transformers-sdpa checkpointed"} if work == "training" else set()
     assert found["contenders"].keys() == {"minibert", "transformers-sdpa"} | checkpointed
     assert found["contenders"]["transformers-sdpa"]["part_of_transformers"] == 1
+
+
+@pytest.mark.slow
+def test_peak_memory_is_that_of_a_new_process_and_has_the_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    memory.main(["inference", *SMALL, "--size", "minilm", "--precision", "fp32", "--contenders", "minibert"])
+    ours_ = record(capsys.readouterr().out)["contenders"]["minibert"]
+    weights = sum(parameter.nbytes for parameter in workload("--size", "minilm").random_model().parameters())
+    assert 0.9 * weights < 1e6 * ours_["peak_megabytes"] < 6 * weights
+    assert "part_of_transformers" not in ours_
+
+
+def test_a_contender_whose_process_is_killed_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killed(arguments: list[str]) -> tuple[int, int]:
+        if "transformers-sdpa" in arguments[-2]:
+            raise subprocess.CalledProcessError(-9, "python")
+        return 5_000_000, 7_000_000
+
+    monkeypatch.setattr(memory, "in_own_process", killed)
+    memory.main(["training", *SMALL])
+    text = capsys.readouterr().out
+    assert "transformers-sdpa is left out: Command 'python' died with <Signals.SIGKILL: 9>." in text
+    assert record(text)["contenders"]["minibert"] == {"peak_megabytes": 5.0, "imports_megabytes": 7.0}
 
 
 @pytest.mark.parametrize("can", [True, False])
