@@ -1,4 +1,4 @@
-"""Timing: several workloads in turn, and the machine's peak rate of matrix products."""
+"""Timing: several workloads in turn, and the machine's peak rates of matrix products and of reading memory."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ import torch
 Work = Callable[[], object]
 
 _SHAPES = ((2048, 768, 3072), (2048, 3072, 768), (2048, 2048, 2048))  # rows, inner, columns; four times that on CUDA
+_READ_SHAPE = (16384, 16384)  # 1 GiB in fp32: more than any cache
 _REPEATS = 5
 
 
@@ -45,15 +46,36 @@ def in_turns(works: Mapping[str, Work], *, rounds: int, device: torch.device) ->
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """The peak rate of matrix products on the device, in operations per second: the best of several shapes and runs."""
+    """The peak rate of matrix products on the device, in operations per second: the best of several shapes and runs.
+
+    Args:
+        dtype: of the factors; int8 is added up in 32 bits, on a CPU.
+    """
     scale = 4 if device.type == "cuda" else 1
     best = 0.0
     for rows, inner, columns in _SHAPES:
-        x = torch.randn(scale * rows, scale * inner, device=device, dtype=dtype)
-        weight = torch.randn(scale * columns, scale * inner, device=device, dtype=dtype)
-        bias = torch.randn(scale * columns, device=device, dtype=dtype)
-        other = weight.t().contiguous()
-        for work in (lambda: torch.nn.functional.linear(x, weight, bias), lambda: torch.mm(x, other)):  # noqa: B023
+        for work in _products(scale * rows, scale * inner, scale * columns, device, dtype):
             fastest = min(timed(work, device) for _ in range(_REPEATS))
             best = max(best, 2.0 * scale**3 * rows * inner * columns / fastest)
     return best
+
+
+def _products(rows: int, inner: int, columns: int, device: torch.device, dtype: torch.dtype) -> tuple[Work, Work]:
+    """Matrix products of ``(rows, inner)`` with a transposed and with a plain factor."""
+    if dtype == torch.int8:
+        x, weight = (torch.randint(-127, 128, (size, inner), dtype=dtype) for size in (rows, columns))
+        other = weight.t().contiguous()
+        return lambda: torch._int_mm(x, weight.t()), lambda: torch._int_mm(x, other)
+    x, weight = (torch.randn(size, inner, device=device, dtype=dtype) for size in (rows, columns))
+    bias = torch.randn(columns, device=device, dtype=dtype)
+    other = weight.t().contiguous()
+    return lambda: torch.nn.functional.linear(x, weight, bias), lambda: torch.mm(x, other)
+
+
+def read_rate(device: torch.device) -> float:
+    """The peak rate of reading memory with all threads, in bytes per second: the best of several runs of the sum of a
+    matrix, and of its product with a vector."""
+    matrix, vector = torch.ones(_READ_SHAPE, device=device), torch.ones(_READ_SHAPE[1], device=device)
+    works: tuple[Work, Work] = (matrix.sum, lambda: torch.mv(matrix, vector))
+    fastest = min(timed(work, device) for work in works for _ in range(_REPEATS))
+    return matrix.nbytes / fastest

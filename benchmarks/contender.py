@@ -14,6 +14,10 @@ _FP32_TOLERANCE = 1e-5
 _HALF_FACTOR = 3.0  # relative to the baseline's own error, in half precision
 
 
+class Unavailable(Exception):
+    """A contender cannot run here; the message says why."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
     """A contender in inference.

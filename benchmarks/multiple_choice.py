@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from benchmarks.clock import in_turns
 from benchmarks.contender import Trainer, gradient_errors, require_agreement
 from benchmarks.ours import OURS, trainer_of
-from benchmarks.peers import BASELINE, padded, plain_loop
+from benchmarks.peers import BASELINE, plain_loop
 from benchmarks.record import print_record
 from benchmarks.reference import transformers
-from benchmarks.workload import Ids, Workload, add_options, read_workload
+from benchmarks.workload import Ids, Workload, add_options, padded, read_workload
 from minibert import MultipleChoiceClassifier
 from minibert.errors import InputError
 from minibert.training import Examples, LabelledBatch

@@ -4,39 +4,22 @@ A peer that cannot run on this machine raises :class:`Unavailable`, which says w
 """
 
 import importlib.util
-import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.contender import Predictor, Trainer
+from benchmarks.contender import Predictor, Trainer, Unavailable
+from benchmarks.graph_peers import GRAPH_PEERS, graph_predictor
 from benchmarks.reference import transformers
-from benchmarks.workload import Ids, Workload
+from benchmarks.workload import Ids, Workload, padded
 from minibert.training import TrainingSettings
 from minibert.training.precision import DTYPES
-
-Padded = tuple[Tensor, Tensor]  # ids and attention mask, (B, S)
-
-
-class Unavailable(Exception):
-    """A peer cannot run here; the message says why."""
-
-
-def padded(sequences: Sequence[Ids], fill: int, device: torch.device) -> Padded:
-    """Pads to the longest."""
-    lengths = np.array([len(sequence) for sequence in sequences])
-    real = np.arange(lengths.max()) < lengths[:, None]
-    ids = np.full(real.shape, fill)
-    ids[real] = np.concatenate(sequences)
-    mask = torch.from_numpy(real.astype(np.int64))
-    return torch.from_numpy(ids).to(device, non_blocking=True), mask.to(device, non_blocking=True)
-
 
 # -- models: modules from ids and mask to logits (B, S, num_labels) -------------------------------------------------
 
@@ -152,8 +135,9 @@ def predictor(name: str, folder: Path, work: Workload) -> Predictor:
         Unavailable: it cannot run here.
     """
     base = name.removesuffix(_SORTED)
-    if base in _ONNX:
-        return _onnx_predictor(name, folder, work)
+    if base in GRAPH_PEERS:
+        found = graph_predictor(base, folder, work, lambda: _Transformers(folder, "eager", torch.float32))
+        return replace(found, name=name, sorts=name.endswith(_SORTED))
     return _padded_predictor(name, _MODULES[base](folder, work, work.dtype), work)
 
 
@@ -174,53 +158,7 @@ def _padded_predictor(name: str, module: nn.Module, work: Workload) -> Predictor
     return Predictor(name=name, compute=compute, sorts=name.endswith(_SORTED))
 
 
-_ONNX = {"onnx-fp32": False, "onnx-int8": True}
-
-
-def _onnx_predictor(name: str, folder: Path, work: Workload) -> Predictor:
-    """ONNX Runtime with its graph optimisations; int8 quantises activations dynamically."""
-    if work.device.type != "cpu":
-        raise Unavailable("measured on the CPU only")
-    try:
-        # Imported here because they are an optional extra: without them, this peer is left out.
-        import onnxruntime
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-    except ImportError as error:
-        raise Unavailable(f'{error.name} is not installed (pip install -e ".[bench]")') from None
-    quantised = _ONNX[name.removesuffix(_SORTED)]
-    path = folder / "model.onnx"
-    fill = work.config.pad_token_id
-    if not path.exists():
-        _export(folder, path, padded(work.batches[0], fill, work.device))
-    if quantised:
-        logging.getLogger().setLevel(logging.ERROR)  # it logs warnings to the root logger
-        quantize_dynamic(path, folder / "int8.onnx", weight_type=QuantType.QInt8)
-        path = folder / "int8.onnx"
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-    def compute(sequences: Sequence[Ids]) -> Tensor:
-        ids, mask = padded(sequences, fill, work.device)
-        (logits,) = session.run(None, {"ids": ids.numpy(), "mask": mask.numpy()})
-        return torch.from_numpy(logits)
-
-    return Predictor(name=name, compute=compute, sorts=name.endswith(_SORTED), exact=not quantised)
-
-
-def _export(folder: Path, path: Path, example: Padded) -> None:
-    module = _Transformers(folder, "eager", torch.float32).eval()
-    axes = {0: "batch", 1: "length"}
-    with warnings.catch_warnings():
-        # The exporter based on torch.export needs another package, takes minutes, and its graph is not faster.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module, example, path, dynamo=False, opset_version=17, input_names=["ids", "mask"],
-            output_names=["logits"], dynamic_axes=dict.fromkeys(("ids", "mask", "logits"), axes),
-        )  # fmt: skip
-
-
-PREDICTORS = tuple(name + suffix for name in (*_MODULES, *_ONNX) for suffix in ("", _SORTED))
+PREDICTORS = tuple(name + suffix for name in (*_MODULES, *GRAPH_PEERS) for suffix in ("", _SORTED))
 
 
 # -- training ---------------------------------------------------------------------------------------------------------

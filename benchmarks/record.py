@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from benchmarks.peers import Unavailable
+from benchmarks.contender import Unavailable
 from benchmarks.workload import Workload, operations
 from tasks.run.folder import device_name, now, versions
 
@@ -38,12 +38,14 @@ def print_record(
     *,
     contenders: Mapping[str, Mapping[str, Any]],
     matrix_peak: float | None = None,
+    bounds: Mapping[str, Mapping[str, float]] | None = None,
 ) -> None:
     """Prints the table, then the JSON line, which also has the raw measurements (the lists).
 
     Args:
         contenders: each contender's figures by name; all contenders have the same figures.
         matrix_peak: the machine's peak rate of matrix products, in operations per second.
+        bounds: the milliseconds that the machine needs at least in each precision; see :mod:`benchmarks.latency`.
     """
     lengths = work.lengths
     print(
@@ -53,6 +55,13 @@ def print_record(
     )
     if matrix_peak is not None:
         print(f"matrix products: {matrix_peak / 1e12:.3f} T operations per second")
+    for precision, bound in (bounds or {}).items():
+        print(
+            f"bound in {precision}: {max(bound['weights_milliseconds'], bound['operations_milliseconds']):.2f} ms "
+            f"(reading the weights at {bound['read_rate'] / 1e9:.1f} GB/s takes {bound['weights_milliseconds']:.2f}, "
+            f"multiplying at {bound['matrix_peak'] / 1e12:.3f} T operations per second "
+            f"{bound['operations_milliseconds']:.2f})"
+        )
     columns = [name for name, value in next(iter(contenders.values())).items() if not isinstance(value, list)]
     print("| contender | " + " | ".join(column.replace("_", " ") for column in columns) + " |")
     print("|---" * (1 + len(columns)) + "|")
@@ -63,7 +72,8 @@ def print_record(
         "benchmark": benchmark, "command": command, "options": work.options, "precision": work.precision,
         "tokens": sum(lengths), "sequences": len(lengths), "batches": len(work.batches), "padding": work.padding,
         "forward_operations": operations(work.config, lengths),
-        **({} if matrix_peak is None else {"matrix_peak": matrix_peak}), "contenders": contenders,
+        **({} if matrix_peak is None else {"matrix_peak": matrix_peak}),
+        **({} if bounds is None else {"bounds": bounds}), "contenders": contenders,
         "device": device_name(work.device), "finished": now(), "versions": all_versions(),
     }))  # fmt: skip
 
@@ -71,7 +81,7 @@ def print_record(
 def all_versions() -> dict[str, str]:
     """The versions of minibert's dependencies and of the peers."""
     found = {**versions(), "cuda": str(torch.version.cuda)}
-    for name in ("transformers", "onnxruntime", "flash-attn", "sentence-transformers"):
+    for name in ("transformers", "onnxruntime", "openvino", "nncf", "flash-attn", "sentence-transformers"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found

@@ -18,7 +18,8 @@ from typing import Any
 
 from benchmarks import peers
 from benchmarks.clock import Work, in_turns, matrix_peak
-from benchmarks.contender import Predictor, Trainer, gradient_errors, logit_errors, require_agreement
+from benchmarks.contender import Predictor, Trainer, Unavailable, gradient_errors, logit_errors, require_agreement
+from benchmarks.graph_peers import GRAPH_PEERS
 from benchmarks.ours import OURS, OURS_INT8, our_predictor, our_trainer
 from benchmarks.record import available, print_record
 from benchmarks.workload import Workload, add_options, operations, read_workload
@@ -28,12 +29,12 @@ from tasks.run.interrupts import command_line
 
 Prepare = Callable[[Sequence[str], Path, Workload], tuple[dict[str, Work], dict[str, float]]]
 
-_CHOICES = (*peers.PREDICTORS, OURS_INT8)
+PREDICTORS = (*peers.PREDICTORS, OURS_INT8)
 _TRAINING_COST = 3  # relative to a forward pass
 _DEFAULT_PEERS = {
     ("inference", "cpu"): (
-        "transformers-sdpa-sorted", "transformers-eager", "torch-encoder", "onnx-fp32-sorted", "onnx-int8-sorted",
-        OURS_INT8,
+        "transformers-sdpa-sorted", "transformers-eager", "torch-encoder",
+        *(f"{name}-sorted" for name in GRAPH_PEERS), OURS_INT8,
     ),
     ("inference", "cuda"): ("transformers-sdpa-sorted", "transformers-compiled-sorted", "transformers-flash"),
     ("training", "cpu"): (),
@@ -54,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--peers",
         nargs="*",
         metavar="PEER",
-        choices=_CHOICES,
-        help=f"in addition to {peers.BASELINE}: {', '.join(_CHOICES)} (in training: {', '.join(peers.TRAINERS)})",
+        choices=PREDICTORS,
+        help=f"in addition to {peers.BASELINE}: {', '.join(PREDICTORS)} (in training: {', '.join(peers.TRAINERS)})",
     )
     options = parser.parse_args(argv)
     work = read_workload(options)
@@ -101,7 +102,7 @@ def inference(names: Sequence[str], folder: Path, work: Workload) -> tuple[dict[
         try:
             return our_predictor(folder, work, int8=True)
         except InputError as reason:
-            raise peers.Unavailable(str(reason).removesuffix(".")) from None
+            raise Unavailable(str(reason).removesuffix(".")) from None
 
     contenders = [our_predictor(folder, work), *available(names, contender)]
     errors = logit_errors(peers.reference_predictor(folder, work), contenders, work.batches[0])

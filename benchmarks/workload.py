@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from minibert import EncoderConfig, TokenClassifier
 from minibert.errors import InputError
@@ -223,6 +224,22 @@ def cut(sequences: Sequence[Ids], *, size: int, tokens: int | None = None) -> li
     if tokens is None:
         return [list(sequences[start : start + size]) for start in range(0, len(sequences), size)]
     return [list(sequences[run]) for run in split_by_tokens([len(sequence) for sequence in sequences], tokens)]
+
+
+def padded(sequences: Sequence[Ids], fill: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Sequences padded to the longest: ids and attention mask, ``(B, S)``."""
+    lengths = np.array([len(sequence) for sequence in sequences])
+    real = np.arange(lengths.max()) < lengths[:, None]
+    ids = np.full(real.shape, fill)
+    ids[real] = np.concatenate(sequences)
+    mask = torch.from_numpy(real.astype(np.int64))
+    return torch.from_numpy(ids).to(device, non_blocking=True), mask.to(device, non_blocking=True)
+
+
+def layer_weights(config: EncoderConfig) -> int:
+    """The number of weights in the layers' matrices; layers of ALBERT that share their weights count once."""
+    per_layer = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
+    return config.num_hidden_groups * config.inner_group_num * per_layer
 
 
 def operations(config: EncoderConfig, lengths: Sequence[int]) -> float:

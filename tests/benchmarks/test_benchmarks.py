@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import re
+import subprocess
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,8 @@ from benchmarks import (
     peers,
     throughput,
 )
-from benchmarks.workload import Workload, add_options, cut, operations, read_lengths, read_workload
+from benchmarks.reference import transformers
+from benchmarks.workload import Workload, add_options, cut, layer_weights, operations, read_lengths, read_workload
 from minibert import EncoderConfig, TokenClassifier, cpu_linear, inference, pack
 from minibert.attention import attention_backend
 from minibert.errors import InputError
@@ -64,6 +66,21 @@ def test_operations_are_those_of_the_formula_and_of_a_counter() -> None:
     with torch.no_grad(), attention_backend("plain"), FlopCounterMode(display=False) as counter:
         model(pack([[7] * 5, [8] * 2]))
     assert counter.get_total_flops() == by_hand + 2 * 7 * 4 * config.num_labels  # and the head
+
+
+@pytest.mark.parametrize("family", ["bert", "albert"])
+def test_weights_that_layers_share_count_once(family: str) -> None:
+    work = workload("--arch", family)
+    encoder = transformers.AutoModel.from_config(
+        transformers.AutoConfig.for_model(family, **{
+            name: getattr(work.config, name)
+            for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+        })
+    ).encoder  # fmt: skip
+    linears = [module for module in encoder.modules() if isinstance(module, torch.nn.Linear)]
+    if family == "albert":
+        linears.remove(encoder.embedding_hidden_mapping_in)
+    assert layer_weights(work.config) == sum(linear.weight.numel() for linear in linears)
 
 
 def test_lengths_come_from_laws_and_files(tmp_path: Path) -> None:
@@ -120,6 +137,20 @@ def test_the_peak_is_the_rate_of_the_fastest_product(monkeypatch: pytest.MonkeyP
     seconds = iter([1.0] * 10 + [4.0, 3.0, 2.0, 3.0, 4.0] + [8.0] * 5)
     monkeypatch.setattr(clock, "timed", lambda work, device: (work(), next(seconds))[1])
     assert clock.matrix_peak(CPU, torch.float32) == 2 * 4 * 6 * 10 / 2.0
+
+
+def test_the_read_rate_is_that_of_the_fastest_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "_READ_SHAPE", (5, 7))
+    seconds = iter([3.0] * 5 + [4.0, 3.0, 2.0, 3.0, 4.0])
+    monkeypatch.setattr(clock, "timed", lambda work, device: (work(), next(seconds))[1])
+    assert clock.read_rate(CPU) == 4 * 5 * 7 / 2.0
+
+
+def test_integers_are_multiplied_as_integers() -> None:
+    for product in clock._products(3, 8, 5, CPU, torch.int8):
+        found = product()
+        assert isinstance(found, torch.Tensor)
+        assert (found.shape, found.dtype) == ((3, 5), torch.int32)
 
 
 def record(text: str) -> dict[str, Any]:
@@ -183,9 +214,23 @@ def test_multiple_choice_is_measured(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.slow
-def test_latency_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    latency.main([*SMALL, "--batch", "1", "--rounds", "2", "--peers"])
-    found = record(capsys.readouterr().out)
+@pytest.mark.filterwarnings("ignore")
+def test_latency_is_measured_beside_what_the_machine_allows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(latency, "read_rate", lambda _: 1e9)
+    monkeypatch.setattr(latency, "matrix_peak", lambda _, dtype: {torch.float32: PEAK, torch.int8: 4 * PEAK}[dtype])
+    latency.main([*SMALL, "--precision", "fp32", "--batch", "1", "--rounds", "2", "--peers", "onnx-int8"])
+    text = capsys.readouterr().out
+    found = record(text)
+    weights = 2 * (4 * 32**2 + 2 * 32 * 128)
+    assert [found["bounds"][name]["weights_milliseconds"] for name in ("fp32", "int8")] == [
+        pytest.approx(1000 * size * weights / 1e9) for size in (4, 1)
+    ]
+    assert [found["bounds"][name]["operations_milliseconds"] for name in ("fp32", "int8")] == [
+        pytest.approx(1000 * found["forward_operations"] / 11 / peak) for peak in (PEAK, 4 * PEAK)
+    ]
+    assert f"bound in int8: {1000 * weights / 1e9:.2f} ms" in text
     assert found["batches"] == found["sequences"] == 11
     for figures_ in found["contenders"].values():
         assert figures_["milliseconds"] == pytest.approx(1000 * np.median(figures_["seconds"]) / 11)
@@ -195,10 +240,12 @@ def test_latency_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("work", ["inference", "training"])
 def test_memory_is_measured(work: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def here(arguments: list[str]) -> int:
+    def here(arguments: list[str]) -> tuple[int, int]:
         """In this process: a new one would need seconds for its imports."""
         memory.main(arguments)
-        return 1 + int(capsys.readouterr().out.splitlines()[-1])
+        peak, imports = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert imports > 1e8  # of torch alone
+        return 1 + peak, imports
 
     monkeypatch.setattr(memory, "in_own_process", here)
     memory.main([work, *SMALL])
@@ -208,19 +255,28 @@ def test_memory_is_measured(work: str, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert found["contenders"]["transformers-sdpa"]["part_of_transformers"] == 1
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_onnx_runtime_takes_part_where_it_is_installed(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime", reason="an extra: minibert[bench]")
-    pytest.importorskip("onnx", reason="an extra: minibert[bench]")
-    work = workload("--precision", "fp32")
-    work.random_model().save_pretrained(tmp_path)
-    runners = [peers.predictor(name, tmp_path, work) for name in ("onnx-fp32", "onnx-int8-sorted")]
-    reference = peers.reference_predictor(tmp_path, work)
-    for batch in work.batches:  # of other shapes than the exported one
-        errors = contender.logit_errors(reference, runners, batch)
-        assert errors["onnx-fp32"] < 1e-5 < errors["onnx-int8-sorted"] < 0.5
-    assert [runner.exact for runner in runners] == [True, False]
-    assert [runner.sorts for runner in runners] == [False, True]
+@pytest.mark.slow
+def test_peak_memory_is_that_of_a_new_process_and_has_the_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    memory.main(["inference", *SMALL, "--size", "minilm", "--precision", "fp32", "--contenders", "minibert"])
+    ours_ = record(capsys.readouterr().out)["contenders"]["minibert"]
+    weights = sum(parameter.nbytes for parameter in workload("--size", "minilm").random_model().parameters())
+    assert 0.9 * weights < 1e6 * ours_["peak_megabytes"] < 6 * weights
+    assert "part_of_transformers" not in ours_
+
+
+def test_a_contender_whose_process_is_killed_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killed(arguments: list[str]) -> tuple[int, int]:
+        if "transformers-sdpa" in arguments[-2]:
+            raise subprocess.CalledProcessError(-9, "python")
+        return 5_000_000, 7_000_000
+
+    monkeypatch.setattr(memory, "in_own_process", killed)
+    memory.main(["training", *SMALL])
+    text = capsys.readouterr().out
+    assert "transformers-sdpa is left out: Command 'python' died with <Signals.SIGKILL: 9>." in text
+    assert record(text)["contenders"]["minibert"] == {"peak_megabytes": 5.0, "imports_megabytes": 7.0}
 
 
 @pytest.mark.parametrize("can", [True, False])
