@@ -34,7 +34,7 @@ from tasks.run.folder import device_name, now
 from tasks.run.interrupts import command_line
 
 _OUT = "{out}"
-_COMMAND = f"{shlex.quote(sys.executable)} -m tasks.ner --arch albert --epochs 1 --device cpu --out {_OUT}"
+_COMMAND = f"python -m tasks.ner --arch albert --epochs 1 --device cpu --out {_OUT}"
 _PATIENCE = 20  # times the seconds of the first run
 # Ends with its parent, even if that is killed.
 _BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    for _ in range(10**6):\n        pass"
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--command",
         default=_COMMAND,
-        help=f"{_OUT} in it becomes a new folder (default: an epoch of named entities)",
+        help=f"{_OUT} in it becomes a new folder, and python is this Python (default: an epoch of named entities)",
     )
     parser.add_argument(
         "--environment", nargs="+", default=[], metavar="NAME=VALUE", help="environment variables of the command"
@@ -101,6 +101,8 @@ def seconds_of(command: str, environment: Mapping[str, str], *, limit: float | N
     """
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
         arguments = [part.replace(_OUT, str(Path(folder, "out"))) for part in shlex.split(command)]
+        if arguments[0] == "python":
+            arguments[0] = sys.executable
         started = time.perf_counter()
         # In a group of its own, which is stopped with all processes that it starts.
         with subprocess.Popen(

@@ -18,7 +18,7 @@ IMPORTED = "imported"
 
 
 def _loaded(folder: str, text: str) -> dict[str, float]:
-    # Imported here, as in the other contenders, because each has imports of its own, and they take seconds.
+    # Imported here, as in the other contenders, because each has imports of its own, which takes seconds.
     from tasks.predict import load
 
     print(IMPORTED, flush=True)
@@ -27,9 +27,10 @@ def _loaded(folder: str, text: str) -> dict[str, float]:
 
 
 def _modules(folder: str, text: str) -> dict[str, float]:
-    # Imported here because they take seconds.
+    # Imported here because it takes seconds.
     import torch
 
+    # Imported here because it takes seconds.
     from minibert import SequenceClassifier, Tokenizer, pack
 
     print(IMPORTED, flush=True)
@@ -41,7 +42,7 @@ def _modules(folder: str, text: str) -> dict[str, float]:
 
 
 def _transformers(folder: str, text: str) -> dict[str, float]:
-    # Imported here because they take seconds.
+    # Imported here because it takes seconds.
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 

@@ -22,7 +22,6 @@ from benchmarks import (
     clock,
     contender,
     corpus_growth,
-    figures,
     first_step,
     latency,
     memory,
@@ -375,44 +374,3 @@ def test_both_starts_on_a_growing_corpus_are_measured(tmp_path: Path, capsys: py
         (50_000, "first"), (50_000, "second"), (100_000, "first"), (100_000, "second")
     ]  # fmt: skip
     assert all(row["seconds_to_first_step"] > 0 and row["tokens_per_second"] > 0 for row in rows)
-
-
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_all_figures_come_from_commands_that_can_be_run(
-    device: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    table = figures.rows(device, Path("data"))
-    columns = {row.column for row in table}
-
-    def fake(run: str) -> dict[str, Any] | None:
-        return (
-            None
-            if run == table[-1].run
-            else {"contenders": {row.contender: dict.fromkeys(columns, 1.25) for row in table}}
-        )
-
-    monkeypatch.setattr(figures, "record_of", fake)
-    with pytest.raises(SystemExit) as stop:
-        figures.main(["--data", "data", "--device", device])
-    assert stop.value.code == 1
-    *lines, last = capsys.readouterr().out.splitlines()
-    verdicts = [line.split("|")[6].strip() for line in lines[-len(table) :]]
-    reached = [row.wanted >= 1.25 if "memory" in row.run else row.wanted <= 1.25 for row in table[:-1]]
-    assert verdicts == [*("yes" if is_reached else "no" for is_reached in reached), "failed"]
-    assert set(json.loads(last)["rows"]) == {str(number) for number in range(1, len(table) + 1)}
-
-
-def test_single_rows_can_be_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    run: list[str] = []
-
-    def fake(given: str) -> dict[str, Any]:
-        run.append(given)
-        return {"contenders": {"transformers-sdpa": {"speedup_of_ours": 4.2}}}
-
-    monkeypatch.setattr(figures, "record_of", fake)
-    figures.main(["--data", "data", "--rows", "1"])
-    assert len(run) == 1
-    assert run[0].startswith("throughput inference")
-    assert "| at least 4 | 4.20 | yes |" in capsys.readouterr().out
-    with pytest.raises(InputError, match="--rows 99"):
-        figures.main(["--data", "data", "--rows", "99"])
