@@ -52,10 +52,10 @@ def rounded_up(count: int) -> int:
 class OneDnnLinear(nn.Module):
     """A linear map ``(T, C)`` -> ``(T, C')`` by oneDNN, and the activation after it."""
 
-    def __init__(self, linear: nn.Linear, activation: str = "none", algorithm: str = "") -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, activation: str = "none", algorithm: str = "") -> None:
         super().__init__()
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
-        self.bias = linear.bias
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+        self.bias = bias
         self.activation = activation
         self.algorithm = algorithm
 
@@ -72,11 +72,10 @@ class OneDnnLinear(nn.Module):
 class MklLinear(nn.Module):
     """A linear map ``(T, C)`` -> ``(T, C')`` in fp32 by MKL."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
-        weight = linear.weight.detach()
-        self.weight = torch.ops.mkl._mkl_reorder_linear_weight(weight, _ROWS)
-        self.bias = linear.bias
+        self.weight = torch.ops.mkl._mkl_reorder_linear_weight(weight.detach(), _ROWS)
+        self.bias = bias
         # In the place of the weight itself, which would be read only if another number of rows were given below.
         self.shape = weight.new_zeros(1).expand(weight.shape)
 
@@ -95,14 +94,14 @@ class FbgemmLinear(nn.Module):
     so there inputs end at 127.
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
-        weight = linear.weight.detach().float()
+        weight = weight.detach().float()
         scales = (weight.abs().amax(1) / 127).clamp(min=torch.finfo(torch.float32).tiny).double()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*quantize_per_channel.*deprecated", category=UserWarning)
             rounded = torch.quantize_per_channel(weight, scales, scales.new_zeros(len(scales)).long(), 0, torch.qint8)
-        self.weight = torch.ops.quantized.linear_prepack(rounded, linear.bias.detach().float())
+        self.weight = torch.ops.quantized.linear_prepack(rounded, bias.detach().float())
         self.seven_bits = not torch.cpu._is_vnni_supported()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -138,8 +137,7 @@ def layer_class(dtype: torch.dtype, *, int8: bool = False) -> type[PackedLinear]
 def can_use_onednn(dtype: torch.dtype) -> bool:
     """Whether this PyTorch and this CPU support oneDNN's linear maps."""
     try:
-        # skip_init draws no random numbers, which would make a resumed run differ.
-        OneDnnLinear(nn.utils.skip_init(nn.Linear, 8, 8, dtype=dtype))(torch.zeros(1, 8, dtype=dtype))
+        OneDnnLinear(torch.zeros(8, 8, dtype=dtype), torch.zeros(8, dtype=dtype))(torch.zeros(1, 8, dtype=dtype))
     except (AttributeError, RuntimeError):
         return False
     return True
@@ -152,12 +150,10 @@ def can_use_mkl() -> bool:
     if not torch.backends.mkl.is_available():
         return False
     try:
-        linear = nn.utils.skip_init(nn.Linear, 96, 160)
-        for values in linear.parameters():
-            values.copy_(torch.arange(values.numel()).view(values.shape) % 7 - 3)  # small integers: sums are exact
-        packed = MklLinear(linear)
+        weight, bias = torch.arange(160 * 96).view(160, 96) % 7 - 3.0, torch.arange(160) % 7 - 3.0  # sums are exact
+        packed = MklLinear(weight, bias)
         inputs = (torch.arange(count * 96).view(count, 96) % 5 - 2.0 for count in (1, 7, 20, 64, 300))
-        return all(torch.equal(packed(x), linear(x)) for x in inputs)
+        return all(torch.equal(packed(x), F.linear(x, weight, bias)) for x in inputs)
     except (AttributeError, RuntimeError):
         return False
 
@@ -168,7 +164,7 @@ def can_quantize() -> bool:
     if torch.backends.quantized.engine not in ("x86", "fbgemm"):
         return False
     try:
-        FbgemmLinear(nn.utils.skip_init(nn.Linear, 8, 8))(torch.zeros(1, 8))
+        FbgemmLinear(torch.zeros(8, 8), torch.zeros(8))(torch.zeros(1, 8))
     except (AttributeError, RuntimeError):
         return False
     return True

@@ -135,4 +135,4 @@ def _pack(model: nn.Module, dtype: torch.dtype, *, int8: bool) -> None:
         for name, child in parent.named_children():
             packed_class = of_layers if id(child) in layers else of_others
             if _is_packable(child) and packed_class is not None:
-                setattr(parent, name, packed_class(child, *activation_after.get(child, ())))
+                setattr(parent, name, packed_class(child.weight, child.bias, *activation_after.get(child, ())))

@@ -94,12 +94,10 @@ def build_model(
             model = model_class(table.config)
         found = match_names(table, tensors, source)
         _check_sizes(model, table, found, source, reset_head_reason)
-        buffers = dict(model.named_buffers())  # constants, computed on the CPU; to_empty would lose them
-        model.to_empty(device="cpu")
+        # As to_empty, whose empty_like of a meta tensor imports PyTorch's compiler; buffers hold their values already.
+        model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else tensor)
     except (RuntimeError, TypeError, OverflowError):
         raise InputError(f"{source}: its {table.settings} describes a model that does not fit in memory.") from None
-    for name, buffer in model.named_buffers():
-        buffer.copy_(buffers[name])
     report = _fill(model, table, found, source, reset_head_reason)
     return model.eval(), report
 

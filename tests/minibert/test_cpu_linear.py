@@ -35,8 +35,8 @@ def test_onednns_equals_the_linear_and_its_activation(name: str) -> None:
     for count in (0, 1, 20, 300):
         x = torch.randn(count, 70)
         with torch.no_grad():
-            torch.testing.assert_close(OneDnnLinear(linear)(x), linear(x), rtol=0, atol=1e-5)
-            fused = OneDnnLinear(linear, *FUSED[name])(x)
+            torch.testing.assert_close(OneDnnLinear(linear.weight, linear.bias)(x), linear(x), rtol=0, atol=1e-5)
+            fused = OneDnnLinear(linear.weight, linear.bias, *FUSED[name])(x)
             torch.testing.assert_close(fused, plain(linear(x)), rtol=0, atol=1e-5)
 
 
@@ -45,7 +45,7 @@ def test_onednns_equals_the_linear_and_its_activation(name: str) -> None:
 @torch.no_grad()
 def test_mkls_equals_the_linear_for_any_number_of_rows(width: int, outputs: int) -> None:
     linear = nn.Linear(width, outputs)
-    packed = MklLinear(linear)
+    packed = MklLinear(linear.weight, linear.bias)
     for count in (*range(70), 127, 500, 1030):
         x = torch.randn(count, width)
         torch.testing.assert_close(packed(x), linear(x), rtol=0, atol=1e-5)
@@ -72,7 +72,7 @@ def test_an_int8_linear_errs_no_more_than_its_roundings(seven_bits: bool, lowest
         pytest.skip("this CPU has no VNNI")
     linear = nn.Linear(48, 24)
     linear.weight[3] = 0
-    packed = FbgemmLinear(linear)
+    packed = FbgemmLinear(linear.weight, linear.bias)
     packed.seven_bits = seven_bits
     x = torch.rand(7, 48) * 4 + lowest
     assert_errs_no_more_than_its_roundings(linear, packed, x, steps=126 if seven_bits else 254)
@@ -99,7 +99,8 @@ from test_cpu_linear import assert_errs_no_more_than_its_roundings
 with torch.no_grad():
     linear = nn.Linear(48, 24)
     linear.weight.abs_()  # large sums of two products
-    assert_errs_no_more_than_its_roundings(linear, FbgemmLinear(linear), 3 + torch.rand(7, 48), steps=126)
+    packed = FbgemmLinear(linear.weight, linear.bias)
+    assert_errs_no_more_than_its_roundings(linear, packed, 3 + torch.rand(7, 48), steps=126)
 """
 
 
@@ -116,4 +117,4 @@ def test_sums_do_not_overflow_without_vnni() -> None:
 @needs_int8
 def test_inputs_that_are_no_numbers_are_reported_in_8_bits() -> None:
     with pytest.raises(InputError, match="not finite"):
-        FbgemmLinear(nn.Linear(8, 8))(torch.full((2, 8), torch.nan))
+        FbgemmLinear(torch.ones(8, 8), torch.ones(8))(torch.full((2, 8), torch.nan))
