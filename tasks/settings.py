@@ -69,10 +69,11 @@ class RunSettings(TrainingSettings):
         None, "tokens the model sees at a time (default: as many as it has positions for)", answers=True
     )
     device: str = setting("auto", "auto, cpu, cuda or cuda:N", resumable=True)
+    threads: int | None = setting(None, "threads on a CPU (default: one a core)", at_least=1, resumable=True)
     seeds: int = setting(
         1, "runs with this many seeds, from --seed on; reports mean, deviation, worst", at_least=1, resumable=True
     )
-    tensorboard: bool = setting(False, "also write the log for TensorBoard, into the run folder", resumable=True)
+    tensorboard: bool = setting(False, "also log for TensorBoard, in the run folder", resumable=True)
     out: str | None = setting(None, "run folder, new or empty (default: runs/TASK-ARCH-N)", resumable=True)
 
     @property

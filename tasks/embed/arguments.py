@@ -46,6 +46,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if options.out is not None and Path(options.out).suffix.lower() != NPY:
         raise InputError(f"--out {options.out}: must end in {NPY}; without --out, JSON lines go to standard output.")
     require_positive("--batch-tokens", options.batch_tokens)
+    require_positive("--threads", options.threads)
     return options
 
 

@@ -17,6 +17,7 @@ from tasks.predict.inputs import check_given, numbered_chunks, shown_progress
 from tasks.predict.output import Sink, standard_output
 from tasks.predict.writing import write_answers
 from tasks.read.stream import Position
+from tasks.run.processors import use_threads
 from tasks.run.streams import say
 
 
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         InputError: the model or a text cannot be used, or the output cannot be written.
     """
     options = parse(argv)
+    use_threads(options.threads)
     check_given(options)
     embed = load(
         options.model,

@@ -38,6 +38,7 @@ def add_device_options(parser: ArgumentParser, *, precision: str) -> None:
         precision: the default.
     """
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_threads_option(parser)
     parser.add_argument(
         "--precision", choices=(*PRECISIONS, INT8), default=precision,
         help="int8: on a CPU, in 8-bit integers, which is faster and a little less exact (default: %(default)s)",
@@ -46,6 +47,11 @@ def add_device_options(parser: ArgumentParser, *, precision: str) -> None:
         "--batch-tokens", type=int, metavar="N",
         help="tokens in a batch at most; fewer take less memory (default: what is fastest on the device)",
     )  # fmt: skip
+
+
+def add_threads_option(parser: argparse.ArgumentParser) -> None:
+    """How many threads compute."""
+    parser.add_argument("--threads", type=int, metavar="N", help="threads on a CPU (default: one a core)")
 
 
 def add_input_options(parser: ArgumentParser) -> None:
@@ -104,6 +110,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser().parse_args(argv)
     require_positive("--top-k", options.top_k)
     require_positive("--batch-tokens", options.batch_tokens)
+    require_positive("--threads", options.threads)
     if options.resume and options.out is None:
         raise InputError("--resume: goes on with a file; name it with --out.")
     if options.resume and options.file == "-":

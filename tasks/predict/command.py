@@ -22,6 +22,7 @@ from tasks.predict.output import Part, Sink, delimiter_of, join, make_sink, stan
 from tasks.predict.resume import Numbered, PartialFile, origin
 from tasks.predict.writing import Tally, write_answers
 from tasks.read.stream import Position
+from tasks.run.processors import use_threads
 from tasks.settings import ONNX
 
 # Options that decide what the answers are, or how they are written.
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         InputError: the run or an input cannot be used.
     """
     options = parse(argv)
+    use_threads(options.threads)
     out = None if options.out is None else Path(options.out)
     check_given(options)
     if out is not None:

@@ -33,7 +33,7 @@ SECTIONS = {
         "epochs", "batch_size", "lr", "head_lr", "early_stopping", "metric", "r_drop", "precision", "seed",
         "activation_checkpointing", "deterministic",
     ),
-    "run": ("out", "device", "seeds", "save_steps", "save_minutes", "tensorboard"),
+    "run": ("out", "device", "threads", "seeds", "save_steps", "save_minutes", "tensorboard"),
 }  # fmt: skip
 
 # These belong to a run's files and machine, not to its model.

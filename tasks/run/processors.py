@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from pathlib import Path
 
 _SPINS = 2000
@@ -21,6 +22,16 @@ def set_up_threads(groups: Path = Path("/sys/fs/cgroup")) -> None:
     quota = processor_quota(groups)
     if quota is not None and quota < (os.cpu_count() or 1):
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, math.floor(quota))))
+
+
+def use_threads(count: int | None) -> None:
+    """Computes and tokenises with so many threads, here and in the processes that are started from here; None leaves
+    the choice to the environment."""
+    if count is None:
+        return
+    os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
 
 
 def processor_quota(groups: Path) -> float | None:

@@ -27,6 +27,7 @@ from tasks.run.lock import locked
 from tasks.run.options import read_settings
 from tasks.run.predictions import prediction_records, write_predictions, write_splits
 from tasks.run.prepare import AnyTask, Run, data_lines, prepare, settings_line
+from tasks.run.processors import use_threads
 from tasks.run.provenance import weights_record
 from tasks.run.record import metrics_record
 from tasks.run.score import Score, score
@@ -75,6 +76,7 @@ def _train(
     stop_after: int | None,
     held: contextlib.ExitStack,
 ) -> Path:
+    use_threads(task.settings.threads)
     with distributed.process_group(choose_device(task.settings.device)) as device:
         run = _prepare(task, command, device, folder, resume, stop_after, held)
         if run.resume:

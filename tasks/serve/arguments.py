@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from minibert.errors import InputError
 from minibert.training.settings import PRECISIONS
+from tasks.predict.arguments import add_threads_option, require_positive
 from tasks.run.console import program
 from tasks.settings import ENGINES, INT8, TORCH
 
@@ -23,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=int, default=8000, help="0 for any free one (default: 8000)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_threads_option(parser)
     parser.add_argument("--precision", choices=(*PRECISIONS, INT8), default="auto", help="as of tasks.predict")
     parser.add_argument("--engine", choices=ENGINES, default=TORCH, help="as of tasks.predict")
     parser.add_argument(
@@ -45,6 +47,7 @@ def check_arguments(argv: Sequence[str]) -> None:
         InputError: a number is out of its range.
     """
     options = parser().parse_args(argv)
+    require_positive("--threads", options.threads)
     if not 0 <= options.port <= 65535:
         raise InputError(f"--port {options.port}: must be 0 to 65535.")
     for name in ("workers", "batch_tokens", "queue", "max_body", "max_text", "deadline"):

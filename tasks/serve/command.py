@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from minibert.errors import InputError
+from tasks.run.processors import use_threads
 from tasks.run.streams import say
 from tasks.serve.arguments import parser
 from tasks.serve.limits import Limits
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         InputError: a run or the address cannot be used.
     """
     options = parser().parse_args(argv)
+    use_threads(options.threads)
     called = names(options.runs)
     if twice := [name for name in called if called.count(name) > 1]:
         raise InputError(f"RUN {twice[0]}: is given twice; name each run once.")

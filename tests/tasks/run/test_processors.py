@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT
 
-from tasks.run.processors import processor_quota, set_up_threads
+from tasks.run.processors import processor_quota, set_up_threads, use_threads
 
 
 def write_quota(folder: Path, version: int, quota: str) -> None:
@@ -69,3 +70,25 @@ def test_a_command_sets_them_before_torch_is_imported() -> None:
         [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     assert int(done.stdout) > 0
+
+
+def test_the_number_of_threads_can_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS"):
+        monkeypatch.setenv(name, "5")
+    before = torch.get_num_threads()
+    try:
+        use_threads(None)
+        assert (torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]) == (before, "5")
+        use_threads(3)
+        assert (torch.get_num_threads(), os.environ["RAYON_NUM_THREADS"]) == (3, "3")
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("command", ["ner", "predict run", "embed run", "serve run"])
+def test_a_number_below_one_is_refused(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *f"tasks.{command} --threads 0".split()],
+        cwd=ROOT, capture_output=True, text=True, encoding="utf-8",
+    )  # fmt: skip
+    assert (done.returncode, "--threads 0: must be 1 or more." in done.stderr) == (2, True)
