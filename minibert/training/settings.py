@@ -156,9 +156,7 @@ class TrainingSettings:
         above=0,
         advanced=True,
     )
-    r_drop: float = setting(
-        0.0, "weight of the divergence between two passes that differ in dropout, such as 1; 0 for none", at_least=0
-    )
+    r_drop: float = setting(0.0, "weight of the divergence of two passes with dropout", at_least=0)
     precision: str = setting(
         "auto",
         "auto, fp32, bf16 or fp16; auto is bf16 where the device computes in it",
@@ -175,11 +173,9 @@ class TrainingSettings:
         False, "use only algorithms that give the same bits each time; on a CPU all do", resumable=True
     )
     seed: int = setting(42, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
-    save_steps: int | None = setting(
-        None, "save a checkpoint to resume from every this many steps", at_least=1, resumable=True
-    )
+    save_steps: int | None = setting(None, "save a checkpoint to resume from every N steps", at_least=1, resumable=True)
     save_minutes: float | None = setting(
-        None, "save a checkpoint to resume from every this many minutes", above=0, resumable=True
+        None, "save a checkpoint to resume from every X minutes", above=0, resumable=True
     )
     keep_checkpoints: int = setting(
         2,
