@@ -23,12 +23,12 @@ import torch
 
 from benchmarks.pretraining_until_step import STEPS
 from benchmarks.record import all_versions
-from tasks.pretraining.store import CACHE_VARIABLE
 from tasks.read.text_file import stream_lines
 from tasks.run.console import run_main
 from tasks.run.folder import device_name, now
 from tasks.run.interrupts import command_line
 from tasks.run.local_weights import bundled
+from tasks.run.store import CACHE_VARIABLE
 
 _MODULE = "benchmarks.pretraining_until_step"
 

@@ -1,4 +1,4 @@
-"""Arrays that are made once and then mapped into memory: what a corpus becomes before a model sees it.
+"""Arrays that are made once and then mapped into memory: what many texts become before a model sees them.
 
 Each store is a folder of its own in the cache folder, named by a hash of everything that its content depends on, so
 that a store is never out of date. It holds a file for each array, and a manifest with their types and sha256, and
@@ -150,7 +150,7 @@ def _make(folder: Path, make: Callable[[Writer], None]) -> None:
 def _open(folder: Path) -> Store | None:
     """The store in a folder if it is whole; a damaged one is logged.
 
-    Every byte is checked: it takes a second per gigabyte, no longer than to see that the corpus is the same.
+    Every byte is checked: it takes a second per gigabyte, no longer than to see that the texts are the same.
     """
     if not folder.exists():
         return None
