@@ -5,12 +5,10 @@ the pooled first token, or over the mean of all tokens.
 """
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +32,7 @@ from tasks.classification.curves import (
 )
 from tasks.classification.data import LabelledText, count_oddities, parse_cleanups, read_texts, text_fields
 from tasks.classification.details import text_details
+from tasks.classification.examples import Floats, TextExample, encode_texts
 from tasks.classification.losses import Weights, balanced_weights, divergence_of, text_distances, text_losses
 from tasks.classification.prediction import TextPrediction, predictions_from_logits
 from tasks.classification.scores import text_metrics
@@ -43,8 +42,6 @@ from tasks.data import Details, Encoded, Split
 from tasks.statistics import Figures
 from tasks.task import Task, label_names
 
-Floats = npt.NDArray[np.float32]
-
 # Hugging Face's names for the kinds, as in config.json.
 _PROBLEM_TYPES = {
     "single": "single_label_classification",
@@ -53,18 +50,6 @@ _PROBLEM_TYPES = {
 }
 _SHOWN_LABELS = 20
 SCORE = "score"  # the name of a regression's one label
-
-
-class TextExample(NamedTuple):
-    """A text as the model sees it: ids with special tokens, token types, the target, and the text's line in its file.
-
-    ``target`` is the index of a label, 0 or 1 for each label, or a number.
-    """
-
-    ids: npt.NDArray[np.int32]
-    types: npt.NDArray[np.int8]
-    target: int | np.float32 | Floats
-    line: int
 
 
 class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
@@ -171,31 +156,14 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         self, items: Sequence[LabelledText], tokenizer: Tokenizer, config: EncoderConfig
     ) -> Encoded[TextExample]:
         """The notes count unknown tokens, texts that were cut to fit, and the tokens cut off."""
-        most = self.settings.max_length or config.max_length
         label2id = {label: index for index, label in config.id2label.items()}
-        examples, counts = [], []
-        notes: Counter[str] = Counter()
-        for item in items:
-            texts = self.prompted(item)
-            counts.append(len(texts))
-            for text in texts:
-                first = tokenizer.encode(text).ids
-                second = None if item.pair is None else tokenizer.encode(item.pair).ids
-                room = most - tokenizer.num_special_tokens(pair=second is not None)
-                if room < 2 and second is not None:
-                    raise InputError(f"--max-length {most}: too short for a pair of texts; raise it by {2 - room}.")
-                kept, kept_second = cut_to_fit(first, second, room)
-                lost = len(first) + len(second or []) - len(kept) - len(kept_second or [])
-                notes["cut_texts"] += lost > 0
-                notes["cut_tokens"] += lost
-                ids, types = tokenizer.with_special_tokens(kept, kept_second)
-                notes["unknown_tokens"] += ids.count(tokenizer.unk_token_id)
-                examples.append(
-                    TextExample(
-                        np.array(ids, np.int32), np.array(types, np.int8), self._target(item, label2id), item.line
-                    )
-                )
-        return Encoded(examples=examples, counts=counts, notes=notes)
+        return encode_texts(
+            items,
+            tokenizer,
+            most=self.settings.max_length or config.max_length,
+            prompted=self.prompted,
+            target=lambda item: self._target(item, label2id),
+        )
 
     def _target(self, item: LabelledText, label2id: Mapping[str, int]) -> int | np.float32 | Floats:
         """The label as the loss needs it; 0 for an item without one."""
@@ -368,16 +336,3 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         else:
             given["labels"] = list(output.prediction)
         return {**given, "probabilities": dict(output.ranked()[: self._top_k])}
-
-
-def cut_to_fit(first: list[int], second: list[int] | None, room: int) -> tuple[list[int], list[int] | None]:
-    """Truncates one or two segments to ``room`` tokens in all, the longer one first (Google BERT's
-    ``_truncate_seq_pair``)."""
-    if second is None:
-        return first[:room], None
-    excess = max(0, len(first) + len(second) - room)
-    from_longer = min(excess, abs(len(first) - len(second)))
-    rest = excess - from_longer
-    from_first = (from_longer if len(first) > len(second) else 0) + rest // 2
-    from_second = (from_longer if len(second) >= len(first) else 0) + rest - rest // 2
-    return first[: len(first) - from_first], second[: len(second) - from_second]
