@@ -5,10 +5,12 @@ the pooled first token, or over the mean of all tokens.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -25,20 +27,23 @@ from tasks.classification.calibration import (
     fit_temperature,
     probabilities,
 )
+from tasks.classification.cleanups import parse_cleanups
 from tasks.classification.curves import (
     gold_labels,
     ranking_figures,
     reliability_bins,
 )
-from tasks.classification.data import LabelledText, count_oddities, parse_cleanups, read_texts, text_fields
+from tasks.classification.data import LabelledText, count_oddities, read_texts, text_fields
 from tasks.classification.details import text_details
 from tasks.classification.examples import Floats, TextExample, encode_texts
 from tasks.classification.losses import Weights, balanced_weights, divergence_of, text_distances, text_losses
 from tasks.classification.prediction import TextPrediction, predictions_from_logits
 from tasks.classification.scores import text_metrics
 from tasks.classification.settings import EACH, FIRST, MEAN, ClassificationSettings
+from tasks.classification.stored import Texts, stored_texts, text_keys
 from tasks.classification.weighted import weighted_probability_figures, weighted_text_metrics
 from tasks.data import Details, Encoded, Split
+from tasks.run.store import is_large
 from tasks.statistics import Figures
 from tasks.task import Task, label_names
 
@@ -57,6 +62,7 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
 
     name = "classification"
     settings_class = ClassificationSettings
+    example_class: ClassVar[type[TextExample] | None] = TextExample
     settings: ClassificationSettings
 
     def __init__(self, settings: Any) -> None:
@@ -71,7 +77,11 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
     # -- data --------------------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> Split[LabelledText]:
-        file = read_texts(path, self.settings.text_options(), cleanups=self._cleanups, separator=self._separator)
+        options = self.settings.text_options()
+        if is_large(path):
+            split, self._separator = stored_texts(path, options, cleanups=self._cleanups, separator=self._separator)
+            return split
+        file = read_texts(path, options, cleanups=self._cleanups, separator=self._separator)
         self._separator = file.separator
         notes = file.notes
         return Split(
@@ -79,7 +89,36 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         )
 
     def count_oddities(self, items: Sequence[LabelledText]) -> dict[str, int]:
-        return count_oddities(items)
+        return items.count_oddities() if isinstance(items, Texts) else count_oddities(items)
+
+    def count_duplicates(self, splits: Mapping[str, Split[LabelledText]]) -> dict[str, dict[str, int]]:
+        if not any(isinstance(split.items, Texts) for split in splits.values()):
+            return super().count_duplicates(splits)
+        keys = {name: text_keys(split.items) for name, split in splits.items()}
+        counts = {name: {"duplicates": len(each) - len(np.unique(each))} for name, each in keys.items()}
+        for name in counts.keys() - {"train"}:
+            counts[name]["also_in_train"] = int(np.isin(keys[name], keys["train"]).sum())
+        return counts
+
+    def count_labels(self, split: Split[LabelledText]) -> dict[str, int]:
+        if not isinstance(split.items, Texts):
+            return super().count_labels(split)
+        if self.settings.kind == "regression":
+            return {SCORE: len(split.items)}
+        counts: Counter[str] = Counter()
+        for label, count in split.items.count_labels().items():
+            for name in label if isinstance(label, tuple) else [label]:
+                counts[name] += count
+        return dict(sorted(counts.items()))
+
+    def group_numbers(self, items: Sequence[LabelledText]) -> npt.NDArray[np.int64]:
+        if not isinstance(items, Texts):
+            return super().group_numbers(items)
+        _, first, numbers = np.unique(items.keys, return_index=True, return_inverse=True)
+        return np.argsort(np.argsort(first))[numbers]
+
+    def stratum_numbers(self, items: Sequence[LabelledText]) -> npt.NDArray[np.int64]:
+        return items.strata() if isinstance(items, Texts) else super().stratum_numbers(items)
 
     def labels_of(self, item: LabelledText) -> Iterable[str]:
         if isinstance(item.label, tuple):

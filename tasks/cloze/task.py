@@ -66,6 +66,7 @@ class ClozeTask(ClassificationTask):
     name = "cloze"
     sample = ClassificationTask.name
     settings_class = ClozeSettings
+    example_class = None  # encode also looks up the words
     model_class = ClozeModel
     settings: ClozeSettings
 

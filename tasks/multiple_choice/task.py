@@ -38,6 +38,7 @@ class MultipleChoiceTask(Task[Question, GroupExample, Floats]):
     unit = "right choice"
     settings_class = MultipleChoiceSettings
     model_class = MultipleChoiceClassifier
+    example_class = GroupExample
     _first_number: int | None = None  # of the choices in the file that is read first, the training data
     _top_k: int | None = None
 

@@ -32,6 +32,8 @@ except ImportError:  # Windows
 logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "MINIBERT_CACHE"
+LARGE = 10_000_000
+"""Bytes of a file of labelled texts from which on it is worth storing what becomes of it."""
 _MANIFEST = "manifest.json"
 _FORMAT = 1  # of stores; a change to what is made of the same text must raise it
 
@@ -44,6 +46,11 @@ def cache_folder() -> Path:
     if named := os.environ.get(CACHE_VARIABLE):
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "minibert")
+
+
+def is_large(path: str) -> bool:
+    """Whether what becomes of a file of labelled texts is stored: some seconds' work."""
+    return os.path.isfile(path) and os.path.getsize(path) >= LARGE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,6 +89,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
     name = "span_qa"
     settings_class = SpanQaSettings
     model_class = SpanClassifier
+    example_class = SpanWindow
     unit = "answer"
     settings: SpanQaSettings
     _top_k: int | None = None
