@@ -5,6 +5,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +17,9 @@ from tasks.settings import DEV_SHARE, RunSettings
 from tasks.task import Task
 
 Item = TypeVar("Item")
+
+_BLOCK = 5000
+"""Groups whose items are looked at together."""
 
 
 def read_splits(task: Task[Item, Any, Any]) -> dict[str, Split[Item]]:
@@ -85,16 +89,18 @@ def hold_out(
         # The quota carries over from stratum to stratum, so that many small ones add up to the share.
         passed += int(sizes[groups].sum())
         quota = count * passed / len(split.items)
-        for group, size in zip(groups.tolist(), sizes[groups].tolist(), strict=True):
-            if num_held + size / 2 > quota:
-                continue
-            indices = by_group[ends[group] - size : ends[group]]
-            labels = Counter(label for item in taken(split.items, indices) for label in task.labels_of(item))
-            if all(left[label] > n for label, n in labels.items()):
-                for label, n in labels.items():
-                    left[label] -= n
-                is_held[indices] = True
-                num_held += size
+        for start in range(0, len(groups), _BLOCK):
+            some = groups[start : start + _BLOCK]
+            fitting = some[num_held + sizes[some] / 2 <= quota]
+            members = [by_group[end - size : end] for end, size in zip(ends[fitting], sizes[fitting], strict=True)]
+            items = iter(taken(split.items, np.concatenate([np.empty(0, np.int64), *members])))
+            for indices in members:
+                labels = Counter(label for item in islice(items, len(indices)) for label in task.labels_of(item))
+                if num_held + len(indices) / 2 <= quota and all(left[label] > n for label, n in labels.items()):
+                    for label, n in labels.items():
+                        left[label] -= n
+                    is_held[indices] = True
+                    num_held += len(indices)
     if not num_held:
         number = str(len(split.items))
         if len(sizes) < len(split.items):
