@@ -6,8 +6,8 @@ start reads and tokenises, the second finds what the first one has kept. Prints 
 
     python -m benchmarks.labelled_growth --data sarcasm.jsonl.gz --texts 250000
 
-The largest file and what is kept of it need about a gigabyte of disk for each million texts, in the folder for temporary
-files.
+The largest file and what is kept of it need about a gigabyte of disk for each million texts, in the folder for
+temporary files.
 """
 
 import argparse
@@ -60,9 +60,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                     )
                     rows.append({"texts": times * options.texts, "contender": name, "start": start, **found})
                     print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    print(
-        "| texts | command | start | seconds to the first step | peak memory, MB | tokens/s |\n|---|---|---|---|---|---|"
-    )
+    print("| texts | command | start | seconds to the first step | peak memory, MB | tokens/s |")
+    print("|---" * 6 + "|")
     for row in rows:
         print(
             f"| {row['texts']:,} | {row['contender']} | {row['start']} | {row['seconds_to_first_step']:.1f} "
