@@ -1,7 +1,8 @@
 """Classification as a plain script of transformers and datasets, the peer of :mod:`benchmarks.labelled_growth`.
 
 Reads JSON lines with ``text`` and ``label`` by datasets, tokenizes them in batches with the checkpoint's fast
-tokenizer, and trains in a plain loop: padding to the longest, AdamW. Reports steps as :mod:`benchmarks.until_step` does.
+tokenizer, and trains in a plain loop: padding to the longest, AdamW. Reports steps as :mod:`benchmarks.until_step`
+does.
 
     python -m benchmarks.plain_classification --weights MODEL --train train.jsonl --steps 1
 """
