@@ -76,7 +76,8 @@ def encode_texts(
                 notes["cut_tokens"] += lost
                 ids, types = tokenizer.with_special_tokens(kept, kept_second)
                 notes["unknown_tokens"] += ids.count(tokenizer.unk_token_id)
-                examples.append(TextExample(np.array(ids, np.int32), np.array(types, np.int8), target(item), item.line))
+                of_tokens = np.zeros(len(ids), np.int8) if second is None else np.array(types, np.int8)
+                examples.append(TextExample(np.array(ids, np.int32), of_tokens, target(item), item.line))
     return Encoded(examples=examples, counts=counts, notes=notes)
 
 

@@ -96,7 +96,7 @@ def _by_line(file: TextFile, notes: Notes) -> Iterator[Value]:
             value = parse(file, line, number)
             if not isinstance(value, (dict, list)):
                 raise file.error(number, "not a JSON object; write one object a line.")
-            if _SURROGATE(line):
+            if "\\u" in line and _SURROGATE(line):  # the first test is quick
                 check_characters(file, Value(value, number))
         except InputError as error:
             notes.rows += 1

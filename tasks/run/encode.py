@@ -2,8 +2,9 @@
 
 import dataclasses
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from importlib import metadata
 from typing import Any
@@ -24,6 +25,7 @@ from tasks.task import Task
 
 _BLOCK = 5000
 """Items that are encoded at a time."""
+_THREADS = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,15 +64,18 @@ def encode(
     def make(writer: Writer) -> None:
         rows = RowWriter(writer)
         notes: Counter[str] = Counter()
+
+        def encoded(start: int) -> Encoded[Any]:
+            return task.encode(items[start : start + _BLOCK], tokenizer, config)
+
         blocks = tqdm(
             range(0, len(items), _BLOCK), desc="tokens", unit_scale=_BLOCK, unit=" texts", leave=False,
             disable=None if distributed.is_rank0() else True,
         )  # fmt: skip
-        for start in blocks:
-            encoded = task.encode(items[start : start + _BLOCK], tokenizer, config)
-            rows.append(encoded.examples)
-            writer.append("counts", np.asarray(encoded.counts, np.int32))
-            notes.update(encoded.notes)
+        for of_block in _ahead(encoded, blocks):
+            rows.append(of_block.examples)
+            writer.append("counts", np.asarray(of_block.counts, np.int32))
+            notes.update(of_block.notes)
         writer.facts["notes"] = notes
 
     key = {
@@ -84,6 +89,19 @@ def encode(
     store = stored(key, make, f"the tokens of {path}")
     rows = Rows.of_store(store, task.example_class)
     return EncodedRows(examples=rows, counts=store.arrays["counts"], notes=Counter(store.facts["notes"]))
+
+
+def _ahead(function: Callable[[int], Encoded[Any]], arguments: Iterable[int]) -> Iterator[Encoded[Any]]:
+    """The function's results in order, some of which are made while others are used: the tokenizer does not need
+    Python's lock, and what surrounds it does."""
+    waiting: deque[Future[Encoded[Any]]] = deque()
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for argument in arguments:
+            waiting.append(threads.submit(function, argument))
+            if len(waiting) > _THREADS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _settings(settings: RunSettings) -> dict[str, str]:
