@@ -124,6 +124,18 @@ def test_what_examples_depend_on_makes_others(setting: dict[str, Any], monkeypat
     assert contents(prepare(task("classification", **setting))) == expected
 
 
+@pytest.mark.usefixtures("cache")
+def test_labels_in_another_order_make_other_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    large(monkeypatch)
+    tested = task("classification")
+    prepared = prepare(tested)
+    tokenizer, config, train = prepared.start.tokenizer, prepared.start.model.config, prepared.splits["train"]
+    reversed_labels = dict(enumerate(reversed(config.id2label.values())))
+    for labels in (config.id2label, reversed_labels):
+        encoded = module.encode(tested, train.items, train.path, tokenizer, config.with_labels(labels))
+        assert [labels[example.target] for example in encoded.examples] == [item.label for item in train.items]
+
+
 def test_damaged_stores_are_made_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     large(monkeypatch)
     first = contents(prepare(task("classification")))
