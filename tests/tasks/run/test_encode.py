@@ -130,7 +130,7 @@ def test_labels_in_another_order_make_other_targets(monkeypatch: pytest.MonkeyPa
     tested = task("classification")
     prepared = prepare(tested)
     tokenizer, config, train = prepared.start.tokenizer, prepared.start.model.config, prepared.splits["train"]
-    reversed_labels = dict(enumerate(reversed(config.id2label.values())))
+    reversed_labels = dict(enumerate(reversed([*config.id2label.values()])))
     for labels in (config.id2label, reversed_labels):
         encoded = module.encode(tested, train.items, train.path, tokenizer, config.with_labels(labels))
         assert [labels[example.target] for example in encoded.examples] == [item.label for item in train.items]
