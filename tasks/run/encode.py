@@ -41,10 +41,10 @@ class EncodedRows(Encoded[Any]):
 
     def take(self, items: IntSequence) -> "EncodedRows":
         """The examples of the items at some indices."""
-        counts = np.asarray(self.counts)
-        ends, chosen = np.cumsum(counts), counts[np.asarray(items)]
-        firsts = np.repeat(ends[np.asarray(items)] - chosen - np.cumsum(chosen) + chosen, chosen)
-        return EncodedRows(examples=self.examples.take(firsts + np.arange(len(firsts))), counts=chosen)
+        counts = np.asarray(self.counts)[np.asarray(items)]
+        starts = (np.cumsum(self.counts) - self.counts)[np.asarray(items)]
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return EncodedRows(examples=self.examples.take(np.repeat(starts, counts) + within), counts=counts)
 
 
 def encode(
