@@ -11,26 +11,24 @@ The texts and tokens need nine times ``--megabytes`` of disk in the folder for t
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.pretraining_until_step import STEPS
 from benchmarks.record import all_versions
-from tasks.pretraining.store import CACHE_VARIABLE
+from benchmarks.steps import measured
 from tasks.read.text_file import stream_lines
 from tasks.run.console import run_main
 from tasks.run.folder import device_name, now
 from tasks.run.interrupts import command_line
 from tasks.run.local_weights import bundled
+from tasks.run.store import CACHE_VARIABLE
 
-_MODULE = "benchmarks.pretraining_until_step"
+_STEPS = 20
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -54,7 +52,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             size = write_repeated(options.corpus, path, times * options.megabytes * 1e6)
             for start in ("first", "second"):
                 out = ["--corpus", str(path), "--out", str(Path(folder, start))]
-                rows.append({"bytes": size, "start": start, **measured([*out, *arguments], Path(folder, "cache"))})
+                found = measured(
+                    ["benchmarks.until_step", "pretraining", str(_STEPS), *out, *arguments],
+                    _STEPS,
+                    {**os.environ, CACHE_VARIABLE: str(Path(folder, "cache"))},
+                )
+                rows.append({"bytes": size, "start": start, **found})
                 print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     print("| corpus, MB | start | seconds to the first step | peak memory, MB | tokens/s |\n|---|---|---|---|---|")
     for row in rows:
@@ -85,24 +88,6 @@ def _endlessly(corpus: Sequence[str]) -> Iterator[str]:
         for path in corpus:
             yield from stream_lines(path)
             yield ""
-
-
-def measured(arguments: Sequence[str], cache: Path) -> dict[str, float]:
-    """The seconds from the start of a run to its first step, its peak memory until the last step, without that of the
-    processes that make tokens, and its speed."""
-    started = time.perf_counter()
-    with subprocess.Popen(
-        [sys.executable, "-m", _MODULE, *arguments], stdout=subprocess.PIPE, text=True,
-        env={**os.environ, CACHE_VARIABLE: str(cache)},
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("step 1:"):
-                seconds = time.perf_counter() - started
-            if line.startswith(f"step {STEPS}:"):
-                peak, rate = map(float, line.split(":")[1].split())
-                return {"seconds_to_first_step": seconds, "peak_bytes": peak, "tokens_per_second": rate}
-    sys.exit(f"{_MODULE} ended before step {STEPS}.")
 
 
 if __name__ == "__main__":

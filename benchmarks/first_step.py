@@ -11,16 +11,14 @@ import argparse
 import dataclasses
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from benchmarks.record import all_versions
+from benchmarks.steps import measured
 from benchmarks.workload import add_options, read_workload
 from minibert import TokenClassifier, Tokenizer
 from tasks.ner.data import read_ner
@@ -29,7 +27,7 @@ from tasks.run.folder import device_name, now
 from tasks.run.interrupts import command_line
 
 OURS, THEIRS = "minibert", "transformers"
-_MODULES = {OURS: "benchmarks.ner_until_step", THEIRS: "benchmarks.plain_ner"}
+_MODULES = {OURS: ("benchmarks.until_step", "ner", "1"), THEIRS: ("benchmarks.plain_ner",)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -52,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 arguments = ["--weights", str(weights), "--train", options.train, "--dev", options.dev]
                 if name == OURS:
                     arguments += ["--out", str(Path(temporary, f"run-{number}"))]
-                seconds[name].append(seconds_to_first_step(_MODULES[name], arguments))
+                seconds[name].append(measured([*_MODULES[name], *arguments], 1)["seconds_to_first_step"])
     median = {name: statistics.median(values) for name, values in seconds.items()}
     print("| command | seconds to the first step | speedup of ours |\n|---|---|---|")
     for name, value in median.items():
@@ -79,21 +77,6 @@ def write_checkpoint(folder: Path, size: str, train: str) -> int:
     tokenizer.save_pretrained(folder, for_words=True)
     TokenClassifier(dataclasses.replace(config, vocab_size=tokenizer.vocab_size)).save_pretrained(folder)
     return len(sentences)
-
-
-def seconds_to_first_step(module: str, arguments: Sequence[str]) -> float:
-    """The seconds from the start of a module to the line that reports its first step."""
-    started = time.perf_counter()
-    said = []
-    with subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "step 1:" in line:  # perhaps after a progress bar
-                return time.perf_counter() - started
-            said.append(line)
-    sys.exit(f"{module} ended without a training step:\n{''.join(said)}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
+from benchmarks.steps import report
+
 EPOCHS, BATCH, LR = 3, 32, 5e-5
 
 
@@ -88,7 +90,7 @@ def main() -> None:
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        print(f"step {step}: loss {loss.item():.4f}", flush=True)
+        report(step, loss=loss.item())
         if step == options.steps:
             break
 

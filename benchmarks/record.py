@@ -81,7 +81,7 @@ def print_record(
 def all_versions() -> dict[str, str]:
     """The versions of minibert's dependencies and of the peers."""
     found = {**versions(), "cuda": str(torch.version.cuda)}
-    for name in ("transformers", "onnxruntime", "openvino", "nncf", "flash-attn", "sentence-transformers"):
+    for name in ("transformers", "datasets", "onnxruntime", "openvino", "nncf", "flash-attn", "sentence-transformers"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found

@@ -4,12 +4,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from minibert.batch import IntSequence
+
+
+@runtime_checkable
+class Takes(Protocol):
+    """Many items that are not in memory, some of which can be chosen without making them."""
+
+    def take(self, indices: IntSequence) -> Sequence[Any]: ...
 
 
 class HasIds(Protocol):
@@ -213,6 +220,17 @@ class Details:
         errors = [ErrorCase(**{**case, "marks": [Mark(**mark) for mark in case["marks"]]}) for case in values["errors"]]
         charts = tuple(Chart(**chart) for chart in values.get("charts", ()))
         return cls(**{**values, "errors": errors, "charts": charts})
+
+
+def taken(items: Sequence[Item], indices: IntSequence) -> Sequence[Item]:
+    """The items at some indices."""
+    return items.take(indices) if isinstance(items, Takes) else [items[index] for index in indices]
+
+
+def divided(values: Sequence[Any], lengths: Sequence[Sequence[int]]) -> list[Any]:
+    """Each example's ids or types, cut into its sequences."""
+    ends = (np.cumsum(of_example)[:-1] for of_example in lengths)
+    return [part for value, end in zip(values, ends, strict=True) for part in np.split(np.asarray(value), end)]
 
 
 def nonzero_counts(notes: Mapping[str, Any]) -> list[str]:

@@ -1,11 +1,12 @@
-"""How sure a figure is, and whether two models differ: the bootstrap, McNemar's test, approximate randomisation.
+"""How sure a figure is, and whether two models differ: the bootstrap, McNemar's test, swapping; counts.
 
 A figure is a function of how often each item counts: 1 for each item gives the figure itself. So one function serves
 resampling (items drawn with replacement) and swapping (items of one model or of the other).
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -74,3 +75,16 @@ def approximate_randomisation(
     found = abs(difference(np.zeros(count, bool)))
     as_large = sum(abs(difference(generator.random(count) < 0.5)) >= found - 1e-12 for _ in range(shuffles))
     return (as_large + 1) / (shuffles + 1)
+
+
+def confusion_matrix(pairs: Iterable[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    """Counts by gold and by predicted label, in alphabetical order, all labels in both."""
+    counts = Counter(pairs)
+    labels = sorted({label for pair in counts for label in pair})
+    return {gold: {predicted: counts[gold, predicted] for predicted in labels} for gold in labels}
+
+
+def numbered(values: Iterable[Hashable]) -> npt.NDArray[np.int64]:
+    """``(N,)``, equal numbers for equal values, from 0, in the order in which they come."""
+    numbers: dict[Hashable, int] = {}
+    return np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int64)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,9 +25,9 @@ from minibert.checkpoint import Checkpoint, Pretrained
 from minibert.errors import InputError
 from minibert.loading import LoadReport
 from minibert.training import Divergence, LabelledBatch, Metric, class_distance, class_divergence
-from tasks.data import Details, Encoded, ErrorCase, Example, Item, LabelPrediction, Output, Split, worst
+from tasks.data import Details, Encoded, ErrorCase, Example, Item, LabelPrediction, Output, Split, divided, worst
 from tasks.settings import LOSS, RunSettings
-from tasks.statistics import Figures
+from tasks.statistics import Figures, confusion_matrix, numbered
 
 SAMPLES = Path(__file__).parent / "samples"
 SMALL_VOCABULARY = 8000
@@ -83,6 +84,10 @@ class Task(ABC, Generic[Item, Example, Output]):
     """What the task looks for in an item, for messages."""
     answers_inputs: ClassVar[bool] = True
     """Whether the trained model answers inputs, so that ``tasks.predict`` can use it."""
+    example_class: ClassVar[type[tuple[Any, ...]] | None] = None
+    """The class of its examples, a named tuple of numbers and arrays, if :meth:`encode` depends on nothing but its
+    arguments and the settings, and makes the same examples of an item whatever stands beside it: then those of a large
+    file are stored."""
     for_words: ClassVar[bool] = False
     """Whether the tokenizer gets lists of words (``Tokenizer.encode_words``), not running text."""
 
@@ -132,6 +137,14 @@ class Task(ABC, Generic[Item, Example, Output]):
             if name != "train":
                 counts[name]["also_in_train"] = sum(self.duplicate_key(item) in in_training for item in split.items)
         return counts
+
+    def group_numbers(self, items: Sequence[Item]) -> npt.NDArray[np.int64]:
+        """``(N,)``, the group of each item, numbered in the order in which they come."""
+        return numbered(map(self.group, items))
+
+    def stratum_numbers(self, items: Sequence[Item]) -> npt.NDArray[np.int64]:
+        """``(N,)``, a number for the stratum of each item."""
+        return numbered(map(self.stratum, items))
 
     def texts(self, item: Item) -> Sequence[str]:
         """The texts of an item as the tokenizer gets them."""
@@ -220,8 +233,8 @@ class Task(ABC, Generic[Item, Example, Output]):
         types = [_field(example, "types") for example in examples] if hasattr(examples[0], "types") else None
         several = [_field(example, "lengths") for example in examples] if hasattr(examples[0], "lengths") else []
         if several:
-            sequences = _divided(sequences, several)
-            types = None if types is None else _divided(types, several)
+            sequences = divided(sequences, several)
+            types = None if types is None else divided(types, several)
         return LabelledBatch(
             inputs=pack(sequences, types),
             sequences_per_example=tuple(map(len, several)),
@@ -371,19 +384,6 @@ def label_names(model: nn.Module) -> Mapping[int, str]:
     """The labels of a model's head by index."""
     assert isinstance(model.config, EncoderConfig)
     return model.config.id2label
-
-
-def confusion_matrix(pairs: Iterable[tuple[str, str]]) -> dict[str, dict[str, int]]:
-    """Counts by gold and by predicted label, in alphabetical order, all labels in both."""
-    counts = Counter(pairs)
-    labels = sorted({label for pair in counts for label in pair})
-    return {gold: {predicted: counts[gold, predicted] for predicted in labels} for gold in labels}
-
-
-def _divided(values: Sequence[Any], lengths: Sequence[Sequence[int]]) -> list[Any]:
-    """Each example's ids or types, cut into its sequences."""
-    ends = (np.cumsum(of_example)[:-1] for of_example in lengths)
-    return [part for value, end in zip(values, ends, strict=True) for part in np.split(np.asarray(value), end)]
 
 
 def _sample_file(folder: str, part: str) -> str:

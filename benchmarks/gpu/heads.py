@@ -15,8 +15,9 @@ from minibert import EncoderConfig, pack
 from minibert.training import Examples, LabelledBatch, TrainingSettings
 from minibert.training.state import RunState
 from minibert.training.step import OptimizerStep
+from tasks.classification.examples import TextExample
 from tasks.classification.settings import ClassificationSettings
-from tasks.classification.task import ClassificationTask, TextExample
+from tasks.classification.task import ClassificationTask
 from tasks.data import GroupExample
 from tasks.multiple_choice.settings import MultipleChoiceSettings
 from tasks.multiple_choice.task import MultipleChoiceTask

@@ -13,7 +13,7 @@ from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Regex, pre_tokenizers
+from tokenizers import Encoding, Regex, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from minibert.config import EncoderConfig
@@ -185,7 +185,13 @@ class Tokenizer:
         """Tokenizes running text; a token's offsets never include a space before a word."""
         with refusing_panics():
             encoding = self._backend.encode(text, add_special_tokens=False)
-        return Pieces(encoding.ids, [(start + text[start:end].startswith(" "), end) for start, end in encoding.offsets])
+        return _pieces(text, encoding)
+
+    def encode_all(self, texts: Sequence[str]) -> list[Pieces]:
+        """:meth:`encode` for each text, on all cores."""
+        with refusing_panics():
+            encodings = self._backend.encode_batch(texts, add_special_tokens=False)
+        return list(map(_pieces, texts, encodings))
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of running texts, as :meth:`encode` gives them, computed on all cores."""
@@ -311,6 +317,10 @@ class Tokenizer:
             InputError: ``vocab_size`` is too small for the alphabet.
         """
         return cls(train_unigram(list(texts), vocab_size), ALBERT_SPECIAL_TOKENS)
+
+
+def _pieces(text: str, encoding: Encoding) -> Pieces:
+    return Pieces(encoding.ids, [(start + text[start:end].startswith(" "), end) for start, end in encoding.offsets])
 
 
 def split_words(text: str) -> list[tuple[int, int]]:

@@ -5,19 +5,23 @@ name or because the caller names them, and records become texts with labels.
 """
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from minibert.errors import InputError
+from tasks.classification.cleanups import Cleanup, clean
 from tasks.classification.labels import (
     KINDS,
     LabelError,
     LabelReader,
+    MissingLabels,
     from_columns,
     label_reader,
-    missing_label_warning,
 )
+from tasks.classification.rows import LabelledRows
 from tasks.read import tables
 from tasks.read.columns import LABEL_NAMES, Columns, is_header
 from tasks.read.json_values import is_json
@@ -26,6 +30,7 @@ from tasks.read.records import ReadOptions, Record, Source, open_source, shown, 
 from tasks.read.text_file import TextFile, read_start
 from tasks.read.texts import with_label
 
+_FIRST = 1000  # rows that show which columns have flags
 LAYOUTS = ("auto", "label-first")
 
 
@@ -51,7 +56,7 @@ class LabelledText(NamedTuple):
         """Both texts before clean-ups."""
         return self.given or (self.text, self.pair)
 
-    def cleaned(self, cleanups: Sequence["Cleanup"]) -> "LabelledText":
+    def cleaned(self, cleanups: Sequence[Cleanup]) -> "LabelledText":
         """The same with its texts cleaned."""
         text, pair = clean(self.text, cleanups), None if self.pair is None else clean(self.pair, cleanups)
         if (text, pair) == (self.text, self.pair):
@@ -89,7 +94,7 @@ class ReadTexts:
     Attributes:
         path: the file, as given.
         sha256: of the file.
-        items: in file order.
+        items: in file order, as ``collect`` returned them.
         columns: the names of the columns read as ``text``, ``pair`` and ``label``.
         separator: between several labels of a cell; None if no cell has several.
         notes: on how the file was understood.
@@ -97,58 +102,10 @@ class ReadTexts:
 
     path: str
     sha256: str
-    items: list[LabelledText]
+    items: Sequence[Any]
     columns: dict[str, str]
     separator: str | None
     notes: Notes
-
-
-# -- clean-ups --------------------------------------------------------------------------------------------------------
-
-
-class Cleanup(NamedTuple):
-    """A pattern to replace in texts, and its replacement (a template of :mod:`re`)."""
-
-    pattern: re.Pattern[str]
-    replacement: str
-
-
-def parse_cleanups(texts: Sequence[str]) -> list[Cleanup]:
-    """Parses clean-ups from the command line, such as ``https?://\\S+ -> URL``.
-
-    The first `` -> `` separates pattern and replacement; ``#\\w+ ->`` removes.
-
-    Raises:
-        InputError: there is no arrow, or one side cannot be used.
-    """
-    return [_parse_cleanup(text) for text in texts]
-
-
-def _parse_cleanup(text: str) -> Cleanup:
-    source, arrow, replacement = text.partition(" -> ")
-    if not arrow:
-        source, arrow, _ = text.rpartition(" ->")
-    if not source:
-        raise InputError(f"--clean {text!r}: write it as 'PATTERN -> REPLACEMENT', such as '#\\w+ -> TAG'.")
-    try:
-        pattern = re.compile(source)
-    except (re.error, OverflowError) as error:
-        raise InputError(f"--clean {text!r}: {source!r} is not a regular expression ({error}).") from None
-    try:
-        pattern.sub(replacement, "")  # parses the template even without a match
-    except (re.error, IndexError) as error:
-        raise InputError(f"--clean {text!r}: {replacement!r} is not a replacement ({error}).") from None
-    return Cleanup(pattern, replacement)
-
-
-def clean(text: str, cleanups: Iterable[Cleanup]) -> str:
-    """Applies clean-ups in order."""
-    for pattern, replacement in cleanups:
-        text = pattern.sub(replacement, text)
-    return text
-
-
-# -- reading ----------------------------------------------------------------------------------------------------------
 
 
 def read_texts(
@@ -157,6 +114,7 @@ def read_texts(
     *,
     cleanups: Sequence[Cleanup] = (),
     separator: str | None = None,
+    collect: Callable[[Iterator[LabelledText]], Sequence[Any]] = list,
 ) -> ReadTexts:
     """Reads a file of texts.
 
@@ -166,6 +124,7 @@ def read_texts(
         cleanups: applied to the texts.
         separator: of names in a cell, instead of the one that the file's own cells suggest: a line break if any cell of
             the label column has one, else ``|``, ``;`` or ``,``; an empty cell has no labels.
+        collect: keeps the texts.
 
     Raises:
         InputError: something cannot be used; names file and line.
@@ -174,22 +133,14 @@ def read_texts(
         raise ValueError(f"kind {options.kind!r} or layout {options.layout!r} is not known.")
     source = open_source(path, options.read, is_header=_header_test(options))
     notes = source.notes
-    rows = list(_filled(source, _records(source, options)))
-    if not rows:
-        raise InputError(f"{path}: has no texts{' that can be used' if notes.left_out else ''}.")
-    columns = _roles(source, options, rows)
-    labels = [_label(record, columns, options.label_columns) for record in rows]
-    reader = label_reader(options.kind, labels, separator, options.read.label_names)
-    items: list[LabelledText] = []
-    for record, label in zip(rows, labels, strict=True):
-        with notes.row(record.line):
-            items.append(_item(record, label, columns, reader, cleanups, notes))
-    warning, odd = missing_label_warning(((item.label, item.line) for item in items), path)
-    if odd and notes.skip_invalid:
-        items = [item for item in items if item.line not in odd]
-        for line in sorted(odd):
+    columns, rows = _rows(source, options)
+    reader = label_reader(options.kind, [*rows.distinct, *rows.others], separator, options.read.label_names)
+    missing = MissingLabels()
+    items = collect(_items(rows, columns, reader, cleanups, notes, missing))
+    if missing.lines and notes.skip_invalid:
+        for line in missing.lines:
             notes.leave_out("rows whose label looks like a missing value", line)
-    elif warning:
+    elif warning := missing.warning(path):
         notes.warnings.append(warning)
     if not items:
         raise InputError(f"{path}: has no texts that can be used.")
@@ -268,9 +219,57 @@ def _filled(source: Source, records: Iterable[Record]) -> Iterator[Record]:
             if record.fields:  # a blank line has none
                 notes.leave_out("blank rows", record.line)
             continue
-        with notes.row(record.line):
-            if (found := with_label(record, notes)) is not None:
-                yield found
+        try:
+            found = with_label(record, notes)
+        except InputError as error:
+            notes.refuse(error, record.line)
+            continue
+        if found is not None:
+            yield found
+
+
+def _rows(source: Source, options: TextOptions) -> tuple[dict[str, str], LabelledRows]:
+    """The columns of a file by role, and its rows."""
+    records = _filled(source, _records(source, options))
+    first = list(islice(records, _FIRST))
+    if not first:
+        raise InputError(f"{source.path}: has no texts{' that can be used' if source.notes.left_out else ''}.")
+    try:
+        columns = _roles(source, options, first)
+    except InputError:
+        deque(records, maxlen=0)  # what cannot be read is the more urgent problem
+        raise
+    texts = [columns[role] for role in ("text", "pair") if role in columns]
+    rows = LabelledRows(source.path, texts, columns["label"])
+    for record in chain(first, records):
+        rows.append(record, _label(record, columns, options.label_columns))
+    return columns, rows
+
+
+def _items(
+    rows: LabelledRows,
+    columns: Mapping[str, str],
+    reader: LabelReader,
+    cleanups: Sequence[Cleanup],
+    notes: Notes,
+    missing: MissingLabels,
+) -> Iterator[LabelledText]:
+    """The rows that can be used, without those whose label is missing if ``--skip-invalid`` leaves them out."""
+    known: dict[Any, str | tuple[str, ...] | float] = {}  # labels that say the same in every row
+    for row in rows:
+        texts, label, line, record = row
+        if record is None and isinstance(label, str) and label in known and not cleanups and all(map(str.strip, texts)):
+            item = LabelledText(texts[0], texts[1] if len(texts) > 1 else None, known[label], line)
+        else:
+            try:
+                item = _item(rows.record_of(row), label, columns, reader, cleanups, notes)
+            except InputError as error:
+                notes.refuse(error, line)
+                continue
+            if isinstance(label, str) and reader.is_plain(label) and item.label is not None:
+                known[label] = item.label
+        if not (missing.is_one(item.label, line) and notes.skip_invalid):
+            yield item
 
 
 def _roles(source: Source, options: TextOptions, rows: Sequence[Record]) -> dict[str, str]:
@@ -301,7 +300,7 @@ def _roles(source: Source, options: TextOptions, rows: Sequence[Record]) -> dict
 def _flag_columns(rows: Sequence[Record]) -> list[str]:
     """The columns that have 0 or 1 in each of the first rows, and not the same in all of them."""
     names = rows[0].fields if rows else ()
-    cells = {name: {str(record.fields.get(name)) for record in rows[:1000]} for name in names}
+    cells = {name: {str(record.fields.get(name)) for record in rows} for name in names}
     return [name for name, values in cells.items() if values <= {"0", "1"} and name.lower() != "id"]
 
 

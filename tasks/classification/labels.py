@@ -4,7 +4,7 @@ What looks like syntax is parsed or refused, never learnt as a name.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,12 @@ class LabelReader:
             notes.repair("lists of one label read as that label", line)
             value = value[0]
         return _number(value) if self.kind == "regression" else self._name(value)
+
+    @staticmethod
+    def is_plain(text: str) -> bool:
+        """Whether a text is a label as it stands, without syntax that is parsed, and counted."""
+        text = text.strip()
+        return not _is_bracketed(text) and text[:1] not in ("'", '"')
 
     def _without_syntax(self, value: Any, line: int, notes: Notes) -> Any:
         """The value of a list or an object that is written as text, without quotation marks around it."""
@@ -144,27 +150,42 @@ def label_reader(kind: str, values: Sequence[Any], separator: str | None, names:
     return LabelReader(kind, separator, names, is_vector and kind != "regression")
 
 
-def missing_label_warning(items: Iterable[tuple[Any, int]], path: str) -> tuple[str, set[int]]:
-    """A warning about labels such as nan, which pandas writes where there is none, and their lines; empty for none."""
-    found: dict[str, int] = {}
-    lines = set()
-    labels = set()
-    for label, line in items:
-        if isinstance(label, str):
-            labels.add(label)
-            if label.lower() in _MISSING:
-                found.setdefault(label, line)
-                lines.add(line)
-    if not found and {"-1", "0", "1", "2"} <= labels and all(label.lstrip("-").isdecimal() for label in labels):
-        return f"{path}: -1 is learnt as a label; in Hugging Face's data sets it marks rows without one.", set()
-    if not found:
-        return "", set()
-    named = ", ".join(f"{label} (line {line})" for label, line in found.items())
-    return (
-        f"{path}: {len(lines):,} labels look like missing values: {named}; they are learnt as labels, unless "
-        "--skip-invalid leaves them out.",
-        lines,
-    )
+class MissingLabels:
+    """Labels such as nan, which pandas writes where there is none.
+
+    Attributes:
+        lines: of the rows that have one, in order.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[int] = []
+        self._first: dict[str, int] = {}
+        self._labels: dict[str, bool] = {}
+
+    def is_one(self, label: Label | None, line: int) -> bool:
+        """Whether the label of a row looks like a missing value; takes note of it."""
+        if not isinstance(label, str):
+            return False
+        missing = self._labels.get(label)
+        if missing is None:
+            missing = self._labels[label] = label.lower() in _MISSING
+        if missing:
+            self.lines.append(line)
+            self._first.setdefault(label, line)
+        return missing
+
+    def warning(self, path: str) -> str:
+        """About the labels of a file; empty for none."""
+        labels = self._labels
+        if self._first:
+            named = ", ".join(f"{label} (line {line})" for label, line in self._first.items())
+            return (
+                f"{path}: {len(self.lines):,} labels look like missing values: {named}; they are learnt as labels, "
+                "unless --skip-invalid leaves them out."
+            )
+        if {"-1", "0", "1", "2"} <= labels.keys() and all(label.lstrip("-").isdecimal() for label in labels):
+            return f"{path}: -1 is learnt as a label; in Hugging Face's data sets it marks rows without one."
+        return ""
 
 
 def from_columns(fields: Mapping[str, Any], columns: Sequence[str]) -> list[str]:

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from minibert.errors import InputError
 from minibert.training.settings import setting
-from tasks.classification.data import TextOptions, check_columns, parse_cleanups
+from tasks.classification.cleanups import parse_cleanups
+from tasks.classification.data import TextOptions, check_columns
 from tasks.classification.labels import KINDS
 from tasks.read.columns import LABEL_NAMES, PAIR_NAMES, TEXT_NAMES
 from tasks.read.records import read_options

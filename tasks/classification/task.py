@@ -7,7 +7,7 @@ the pooled first token, or over the mean of all tokens.
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,23 +27,25 @@ from tasks.classification.calibration import (
     fit_temperature,
     probabilities,
 )
+from tasks.classification.cleanups import parse_cleanups
 from tasks.classification.curves import (
     gold_labels,
     ranking_figures,
     reliability_bins,
 )
-from tasks.classification.data import LabelledText, count_oddities, parse_cleanups, read_texts, text_fields
+from tasks.classification.data import LabelledText, count_oddities, read_texts, text_fields
 from tasks.classification.details import text_details
+from tasks.classification.examples import Floats, TextExample, encode_texts
 from tasks.classification.losses import Weights, balanced_weights, divergence_of, text_distances, text_losses
 from tasks.classification.prediction import TextPrediction, predictions_from_logits
 from tasks.classification.scores import text_metrics
 from tasks.classification.settings import EACH, FIRST, MEAN, ClassificationSettings
+from tasks.classification.stored import Texts, stored_texts, text_keys
 from tasks.classification.weighted import weighted_probability_figures, weighted_text_metrics
 from tasks.data import Details, Encoded, Split
+from tasks.run.store import is_large
 from tasks.statistics import Figures
 from tasks.task import Task, label_names
-
-Floats = npt.NDArray[np.float32]
 
 # Hugging Face's names for the kinds, as in config.json.
 _PROBLEM_TYPES = {
@@ -55,23 +57,12 @@ _SHOWN_LABELS = 20
 SCORE = "score"  # the name of a regression's one label
 
 
-class TextExample(NamedTuple):
-    """A text as the model sees it: ids with special tokens, token types, the target, and the text's line in its file.
-
-    ``target`` is the index of a label, 0 or 1 for each label, or a number.
-    """
-
-    ids: npt.NDArray[np.int32]
-    types: npt.NDArray[np.int8]
-    target: int | np.float32 | Floats
-    line: int
-
-
 class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
     """Labels for texts."""
 
     name = "classification"
     settings_class = ClassificationSettings
+    example_class: ClassVar[type[TextExample] | None] = TextExample
     settings: ClassificationSettings
 
     def __init__(self, settings: Any) -> None:
@@ -86,7 +77,11 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
     # -- data --------------------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> Split[LabelledText]:
-        file = read_texts(path, self.settings.text_options(), cleanups=self._cleanups, separator=self._separator)
+        options = self.settings.text_options()
+        if is_large(path):
+            split, self._separator = stored_texts(path, options, cleanups=self._cleanups, separator=self._separator)
+            return split
+        file = read_texts(path, options, cleanups=self._cleanups, separator=self._separator)
         self._separator = file.separator
         notes = file.notes
         return Split(
@@ -94,7 +89,36 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         )
 
     def count_oddities(self, items: Sequence[LabelledText]) -> dict[str, int]:
-        return count_oddities(items)
+        return items.count_oddities() if isinstance(items, Texts) else count_oddities(items)
+
+    def count_duplicates(self, splits: Mapping[str, Split[LabelledText]]) -> dict[str, dict[str, int]]:
+        if not any(isinstance(split.items, Texts) for split in splits.values()):
+            return super().count_duplicates(splits)
+        keys = {name: text_keys(split.items) for name, split in splits.items()}
+        counts = {name: {"duplicates": len(each) - len(np.unique(each))} for name, each in keys.items()}
+        for name in counts.keys() - {"train"}:
+            counts[name]["also_in_train"] = int(np.isin(keys[name], keys["train"]).sum())
+        return counts
+
+    def count_labels(self, split: Split[LabelledText]) -> dict[str, int]:
+        if not isinstance(split.items, Texts):
+            return super().count_labels(split)
+        if self.settings.kind == "regression":
+            return {SCORE: len(split.items)}
+        counts: Counter[str] = Counter()
+        for label, count in split.items.count_labels().items():
+            for name in label if isinstance(label, tuple) else [label]:
+                counts[name] += count
+        return dict(sorted(counts.items()))
+
+    def group_numbers(self, items: Sequence[LabelledText]) -> npt.NDArray[np.int64]:
+        if not isinstance(items, Texts):
+            return super().group_numbers(items)
+        _, first, numbers = np.unique(items.keys, return_index=True, return_inverse=True)
+        return np.argsort(np.argsort(first))[numbers]
+
+    def stratum_numbers(self, items: Sequence[LabelledText]) -> npt.NDArray[np.int64]:
+        return items.strata() if isinstance(items, Texts) else super().stratum_numbers(items)
 
     def labels_of(self, item: LabelledText) -> Iterable[str]:
         if isinstance(item.label, tuple):
@@ -171,31 +195,14 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         self, items: Sequence[LabelledText], tokenizer: Tokenizer, config: EncoderConfig
     ) -> Encoded[TextExample]:
         """The notes count unknown tokens, texts that were cut to fit, and the tokens cut off."""
-        most = self.settings.max_length or config.max_length
         label2id = {label: index for index, label in config.id2label.items()}
-        examples, counts = [], []
-        notes: Counter[str] = Counter()
-        for item in items:
-            texts = self.prompted(item)
-            counts.append(len(texts))
-            for text in texts:
-                first = tokenizer.encode(text).ids
-                second = None if item.pair is None else tokenizer.encode(item.pair).ids
-                room = most - tokenizer.num_special_tokens(pair=second is not None)
-                if room < 2 and second is not None:
-                    raise InputError(f"--max-length {most}: too short for a pair of texts; raise it by {2 - room}.")
-                kept, kept_second = cut_to_fit(first, second, room)
-                lost = len(first) + len(second or []) - len(kept) - len(kept_second or [])
-                notes["cut_texts"] += lost > 0
-                notes["cut_tokens"] += lost
-                ids, types = tokenizer.with_special_tokens(kept, kept_second)
-                notes["unknown_tokens"] += ids.count(tokenizer.unk_token_id)
-                examples.append(
-                    TextExample(
-                        np.array(ids, np.int32), np.array(types, np.int8), self._target(item, label2id), item.line
-                    )
-                )
-        return Encoded(examples=examples, counts=counts, notes=notes)
+        return encode_texts(
+            items,
+            tokenizer,
+            most=self.settings.max_length or config.max_length,
+            prompted=self.prompted,
+            target=lambda item: self._target(item, label2id),
+        )
 
     def _target(self, item: LabelledText, label2id: Mapping[str, int]) -> int | np.float32 | Floats:
         """The label as the loss needs it; 0 for an item without one."""
@@ -368,16 +375,3 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         else:
             given["labels"] = list(output.prediction)
         return {**given, "probabilities": dict(output.ranked()[: self._top_k])}
-
-
-def cut_to_fit(first: list[int], second: list[int] | None, room: int) -> tuple[list[int], list[int] | None]:
-    """Truncates one or two segments to ``room`` tokens in all, the longer one first (Google BERT's
-    ``_truncate_seq_pair``)."""
-    if second is None:
-        return first[:room], None
-    excess = max(0, len(first) + len(second) - room)
-    from_longer = min(excess, abs(len(first) - len(second)))
-    rest = excess - from_longer
-    from_first = (from_longer if len(first) > len(second) else 0) + rest // 2
-    from_second = (from_longer if len(second) >= len(first) else 0) + rest - rest // 2
-    return first[: len(first) - from_first], second[: len(second) - from_second]

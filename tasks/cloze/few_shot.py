@@ -18,8 +18,10 @@ from typing import Any
 from minibert.errors import InputError
 from minibert.files import write_atomically
 from minibert.training import Metric, choose_device
-from tasks.classification.data import LabelledText, parse_cleanups
-from tasks.classification.task import ClassificationTask, TextExample
+from tasks.classification.cleanups import parse_cleanups
+from tasks.classification.data import LabelledText
+from tasks.classification.examples import TextExample
+from tasks.classification.task import ClassificationTask
 from tasks.cloze.settings import ALL_SHOTS
 from tasks.data import Encoded, Split
 from tasks.report.shots import write_shots_report

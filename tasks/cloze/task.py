@@ -23,7 +23,8 @@ from minibert.tokenizer.tokenizer import Pieces
 from minibert.traced import Batch
 from minibert.training import Divergence, LabelledBatch, class_divergence
 from tasks.classification.data import LabelledText
-from tasks.classification.task import ClassificationTask, Floats, TextExample
+from tasks.classification.examples import Floats, TextExample
+from tasks.classification.task import ClassificationTask
 from tasks.cloze.settings import MASK, TEXT, ClozeSettings
 from tasks.data import Encoded, Split
 from tasks.run.start_model import require_trained_head
@@ -65,6 +66,7 @@ class ClozeTask(ClassificationTask):
     name = "cloze"
     sample = ClassificationTask.name
     settings_class = ClozeSettings
+    example_class = None  # encode also looks up the words
     model_class = ClozeModel
     settings: ClozeSettings
 

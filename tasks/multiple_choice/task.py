@@ -6,7 +6,7 @@ so choices may differ in length and questions in their number of choices.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from minibert import EncoderConfig, MultipleChoiceClassifier, Tokenizer
 from minibert.errors import InputError
 from minibert.training import LabelledBatch
-from tasks.classification.task import cut_to_fit
+from tasks.classification.examples import cut_to_fit
 from tasks.data import Encoded, ErrorCase, GroupExample, Split
 from tasks.multiple_choice.data import Question, parse_question, read_choices
 from tasks.multiple_choice.settings import MultipleChoiceSettings
@@ -27,6 +27,10 @@ from tasks.task import Task
 Floats = npt.NDArray[np.float32]  # the probabilities of a question's choices
 
 
+_BLOCK = 1000
+"""Questions that are tokenised at a time."""
+
+
 class MultipleChoiceTask(Task[Question, GroupExample, Floats]):
     """The right answer among several."""
 
@@ -34,6 +38,7 @@ class MultipleChoiceTask(Task[Question, GroupExample, Floats]):
     unit = "right choice"
     settings_class = MultipleChoiceSettings
     model_class = MultipleChoiceClassifier
+    example_class = GroupExample
     _first_number: int | None = None  # of the choices in the file that is read first, the training data
     _top_k: int | None = None
 
@@ -65,11 +70,9 @@ class MultipleChoiceTask(Task[Question, GroupExample, Floats]):
             raise InputError(f"--max-length {most}: too short for a pair of texts; raise it by {2 - room}.")
         examples = []
         notes: Counter[str] = Counter()
-        for item in items:
-            first = tokenizer.encode(item.context or item.question).ids
+        for item, first, seconds in _tokenised(items, tokenizer):
             sequences = []
-            for choice in item.choices:
-                second = tokenizer.encode(item.with_choice(choice)).ids
+            for second in seconds:
                 kept, kept_second = cut_to_fit(first, second, room)
                 lost = len(first) + len(second) - len(kept) - len(kept_second or [])
                 notes.update(cut_choices=lost > 0, cut_tokens=lost)
@@ -122,3 +125,15 @@ class MultipleChoiceTask(Task[Question, GroupExample, Floats]):
         if self._top_k is not None:
             return {**ranked[0], "answers": ranked[: self._top_k]}
         return {**ranked[0], "probabilities": output.tolist()}
+
+
+def _tokenised(
+    items: Sequence[Question], tokenizer: Tokenizer
+) -> Iterator[tuple[Question, list[int], list[list[int]]]]:
+    """The ids of each question's first segment, and of each of its choices."""
+    for start in range(0, len(items), _BLOCK):
+        block = items[start : start + _BLOCK]
+        firsts = tokenizer.encode_batch([item.context or item.question for item in block])
+        seconds = iter(tokenizer.encode_batch([item.with_choice(choice) for item in block for choice in item.choices]))
+        for item, first in zip(block, firsts, strict=True):
+            yield item, first, [next(seconds) for _ in item.choices]

@@ -70,6 +70,7 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
     ``read``, ``word_labels``, ``compute_metrics``, ``parse_input`` and ``format_answer``."""
 
     for_words = True
+    example_class = Window
     settings: WordLabelSettings
 
     @abstractmethod

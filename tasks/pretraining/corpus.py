@@ -179,7 +179,7 @@ class Documents(Sequence[Listed]):
 
     Attributes:
         corpus: with their text.
-        key: names them among the stored ones; see :mod:`tasks.pretraining.store`.
+        key: names them among the stored ones; see :mod:`tasks.run.store`.
         numbers: their places in the corpus, rising.
         files: the places of their files in ``corpus.paths``.
         lines, text_hashes, paragraphs, characters: see :class:`Listed`.

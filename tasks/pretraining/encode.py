@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import Tokenizer
-from tasks.pretraining.store import release
 from tasks.pretraining.tokens import TokenStream, full_chunks, pair_chunks, tokenise
+from tasks.run.store import release
 
 _BLOCK = 1 << 20
 """Characters that are tokenised at a time: two seconds' work."""

@@ -14,7 +14,7 @@ from minibert.training import distributed
 from tasks.data import Split
 from tasks.pretraining.corpus import Corpus, Documents, Listed, document_arrays
 from tasks.pretraining.encode import ChunkedStream, Chunking, encode
-from tasks.pretraining.store import Store, Writer, stored
+from tasks.run.store import Store, Writer, stored
 
 
 def write_splits(writer: Writer, corpora: Mapping[str, Corpus], splits: Mapping[str, Split[Listed]]) -> None:

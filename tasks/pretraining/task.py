@@ -40,8 +40,8 @@ from tasks.pretraining.prepared import (
     write_splits,
 )
 from tasks.pretraining.settings import PretrainingSettings
-from tasks.pretraining.store import stored
 from tasks.pretraining.tokens import id_parts
+from tasks.run.store import stored
 from tasks.settings import RANDOM
 from tasks.task import SMALL_VOCABULARY, Task
 

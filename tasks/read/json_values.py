@@ -8,7 +8,6 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import repeat
 from typing import Any, NamedTuple
 
 from minibert.errors import InputError
@@ -18,6 +17,7 @@ from tasks.read.text_file import TextFile
 SUFFIXES = (".jsonl", ".json", ".ndjson")
 _LINES = (".jsonl", ".ndjson")
 _STARTS = re.compile(r'\s*(\{\s*"|\[\s*[\[{]\s*(["\[{}\]]|$))').match
+_SURROGATE = re.compile(r"\\[uU][dD]").search
 _WORD_FIELDS = ("tokens", "words", "tokenized_text")
 
 
@@ -61,7 +61,7 @@ def values(file: TextFile, notes: Notes) -> tuple[str, Iterator[Value]]:
         return "JSON", iter(())
     first = _parsed(filled[0][1])
     if isinstance(first, dict) and (len(filled) > 1 or not is_wrapper(first)) and not _continues(filled):
-        return "JSON lines", _checked(file, _by_line(file, notes), notes)
+        return "JSON lines", _by_line(file, notes)
     try:
         whole = _whole(file)
     except InputError:
@@ -70,7 +70,7 @@ def values(file: TextFile, notes: Notes) -> tuple[str, Iterator[Value]]:
             if error_of_line := _error_of_line(file, *filled[0]):
                 if not notes.skip_invalid:
                     raise error_of_line from None
-                return "JSON lines", _checked(file, _by_line(file, notes), notes)
+                return "JSON lines", _by_line(file, notes)
         raise
     format = "JSON" if len(whole) == 1 else "JSON objects over several lines"
     if len(whole) == 1 and isinstance(whole[0].value, list):
@@ -96,6 +96,8 @@ def _by_line(file: TextFile, notes: Notes) -> Iterator[Value]:
             value = parse(file, line, number)
             if not isinstance(value, (dict, list)):
                 raise file.error(number, "not a JSON object; write one object a line.")
+            if "\\u" in line and _SURROGATE(line):  # the first test is quick
+                check_characters(file, Value(value, number))
         except InputError as error:
             notes.rows += 1
             notes.refuse(error, number)
@@ -105,7 +107,7 @@ def _by_line(file: TextFile, notes: Notes) -> Iterator[Value]:
 
 def _checked(file: TextFile, found: Iterator[Value], notes: Notes) -> Iterator[Value]:
     """Refuses lone halves of surrogate pairs, which only escapes can make."""
-    if not any("\\ud" in line or "\\uD" in line or "\\Ud" in line for line in file.lines):
+    if not any(map(_SURROGATE, file.lines)):
         yield from found
         return
     for value in found:
@@ -159,14 +161,13 @@ def _lines_of_objects(text: str) -> Iterator[int]:
 
 
 def parse(file: TextFile, text: str, first_line: int) -> Any:
-    """Parses one line; objects know their line.
+    """Parses one line.
 
     Raises:
         InputError: it is not JSON.
     """
-    lines = repeat(first_line)
     try:
-        return json.loads(text, object_hook=lambda fields: Object(fields, next(lines)))
+        return json.loads(text)
     except json.JSONDecodeError as error:
         problem = f"not JSON (column {error.colno}: {error.msg}); write one object a line."
         raise file.error(first_line + error.lineno - 1, problem) from None

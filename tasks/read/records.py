@@ -196,13 +196,21 @@ def _counted(records: Iterable[Record], notes: Notes) -> Iterator[Record]:
         yield record
 
 
+_LEVELS = ("paragraphs", "qas")
+_FORMS = frozenset(("data", "questions", "options", *_LEVELS))
+"""The fields of objects that are not one record as they stand."""
+
 # -- JSON -------------------------------------------------------------------------------------------------------------
 
 
 def _objects(file: TextFile, values: Iterable[json_values.Value], notes: Notes) -> Iterator[Record]:
     for value in values:
+        place = f"{file.path}, line {value.line}"
+        if isinstance(value.value, dict) and value.value.keys().isdisjoint(_FORMS):  # most are: for speed
+            yield Record(value.value, place, value.line, value.path)
+            continue
         try:
-            found = list(objects(value, f"{file.path}, line {value.line}", file.path))
+            found = list(objects(value, place, file.path))
         except InputError as error:
             notes.rows += 1
             notes.refuse(error, value.line)
@@ -233,9 +241,6 @@ def objects(value: json_values.Value, place: str, path: str) -> Iterator[Record]
     if isinstance(content.get("data"), dict):  # label-studio's tasks
         content = {**content["data"], **{name: inner for name, inner in content.items() if name != "data"}}
     yield from _nested(Record(content, place, value.line, value.path), path)
-
-
-_LEVELS = ("paragraphs", "qas")
 
 
 def _nested(record: Record, file: str) -> Iterator[Record]:

@@ -28,6 +28,7 @@ from tasks.data import Encoded, Split
 from tasks.read.records import read_options
 from tasks.read.stream import records
 from tasks.read.text_file import read_raw
+from tasks.run.encode import encode
 from tasks.run.evaluate import BATCH_TOKENS, batches_by_length
 from tasks.run.options import read_settings, saved_task, taken_over
 from tasks.run.predictor import trained_model
@@ -91,7 +92,7 @@ def training_data(
     examples = _soft_examples(task, teacher, train.items, encoded, labelled=True)
     if settings.unlabelled is not None:
         items = _read_unlabelled(task, settings.unlabelled)
-        of_items = task.encode(items, start.tokenizer, start.model.config)
+        of_items = encode(task, items, settings.unlabelled, start.tokenizer, start.model.config)
         examples += _soft_examples(task, teacher, items, of_items, labelled=False)
         sha256 = read_raw(settings.unlabelled).sha256
         described["unlabelled"] = {

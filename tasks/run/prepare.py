@@ -16,6 +16,7 @@ from minibert.training import Examples
 from minibert.training.settings import TrainingSettings
 from tasks.data import Encoded, Split, nonzero_counts
 from tasks.run.distillation import training_data
+from tasks.run.encode import encode
 from tasks.run.splits import read_splits
 from tasks.run.start_model import StartingModel, load_starting_model
 from tasks.run.streams import say
@@ -93,7 +94,9 @@ def prepare(task: AnyTask) -> Prepared:
         task.resolve_settings(splits["train"])
         start = load_starting_model(task, splits["train"])
         config = start.model.config
-        encoded = {name: task.encode(split.items, start.tokenizer, config) for name, split in splits.items()}
+        encoded = {
+            name: encode(task, split.items, split.path, start.tokenizer, config) for name, split in splits.items()
+        }
         described = _described(task, splits, encoded)
         training, more = training_data(task, splits["train"], encoded["train"], start)
     return Prepared(splits=splits, encoded=encoded, start=start, training=training, described={**described, **more})

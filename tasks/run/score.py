@@ -10,7 +10,8 @@ import numpy as np
 
 from minibert.checkpoint import Pretrained
 from minibert.training import check_finite
-from tasks.data import Encoded, Split
+from tasks.data import Encoded, Split, taken
+from tasks.run.encode import EncodedRows
 from tasks.run.evaluate import Evaluation, evaluate
 from tasks.run.prepare import AnyTask, Prepared, Run
 
@@ -81,8 +82,10 @@ def figures(task: AnyTask, items: Sequence[Any], evaluation: Evaluation[Any]) ->
 def training_sample(prepared: Prepared, seed: int) -> tuple[Sequence[Any], Encoded[Any]]:
     """As many random training items as there are dev items, to compare training with dev metrics."""
     items, encoded = prepared.splits["train"].items, prepared.encoded["train"]
-    ends = np.cumsum(encoded.counts)
     chosen = sorted(random.Random(seed).sample(range(len(items)), min(len(items), len(prepared.splits["dev"].items))))
+    if isinstance(encoded, EncodedRows):
+        return taken(items, chosen), encoded.take(chosen)
+    ends = np.cumsum(encoded.counts)
     examples = [encoded.examples[j] for i in chosen for j in range(ends[i] - encoded.counts[i], ends[i])]
     counts = [encoded.counts[i] for i in chosen]
-    return [items[i] for i in chosen], Encoded(examples=examples, counts=counts)
+    return taken(items, chosen), Encoded(examples=examples, counts=counts)

@@ -8,7 +8,7 @@ of its context, so that each position is scored once.
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +34,8 @@ from tasks.statistics import Figures, Weights
 from tasks.task import Task
 
 _NEVER = math.inf
+_BLOCK = 1000
+"""Questions that are tokenised at a time."""
 
 
 class SpanWindow(NamedTuple):
@@ -87,6 +89,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
     name = "span_qa"
     settings_class = SpanQaSettings
     model_class = SpanClassifier
+    example_class = SpanWindow
     unit = "answer"
     settings: SpanQaSettings
     _top_k: int | None = None
@@ -142,9 +145,7 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
         frame = tokenizer.num_special_tokens(pair=True)
         examples, counts = [], []
         notes: Counter[str] = Counter()
-        contexts: dict[str, Pieces] = {}
-        for item in items:
-            asked = tokenizer.encode(item.question).ids
+        for item, asked, pieces in _tokenised(items, tokenizer):
             notes["cut_questions"] += len(asked) > settings.max_question
             asked = asked[: settings.max_question]
             room = most - frame - len(asked)
@@ -153,9 +154,6 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
                     f"--max-length: {most} tokens leave no room for a context after a question of {len(asked)}; raise "
                     "it, or lower --max-question."
                 )
-            if item.context not in contexts:
-                contexts[item.context] = tokenizer.encode(item.context)
-            pieces = contexts[item.context]
             notes["unknown_tokens"] += pieces.ids.count(tokenizer.unk_token_id)
             answer = _tokens_of_answer(item, pieces)
             notes["answers_longer_than_max_answer"] += (
@@ -356,6 +354,17 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
             "null_score": output.null,
             "n_best": best[: self._top_k],
         }
+
+
+def _tokenised(items: Sequence[Question], tokenizer: Tokenizer) -> Iterator[tuple[Question, list[int], Pieces]]:
+    """Each question, its ids, and the tokens of its context."""
+    for start in range(0, len(items), _BLOCK):
+        block = items[start : start + _BLOCK]
+        contexts = list(dict.fromkeys(item.context for item in block))
+        pieces = dict(zip(contexts, tokenizer.encode_all(contexts), strict=True))
+        asked = tokenizer.encode_batch([item.question for item in block])
+        for item, ids in zip(block, asked, strict=True):
+            yield item, ids, pieces[item.context]
 
 
 def _tokens_of_answer(item: Question, pieces: Pieces) -> tuple[int, int] | None:

@@ -21,13 +21,13 @@ pytest.importorskip("transformers", reason="transformers is the peer that is mea
 from benchmarks import (
     clock,
     contender,
-    corpus_growth,
     first_step,
     latency,
     memory,
     multiple_choice,
     ours,
     peers,
+    steps,
     throughput,
 )
 from benchmarks.reference import transformers
@@ -360,17 +360,4 @@ def test_the_first_step_of_both_commands_is_waited_for(tmp_path: Path, capsys: p
     assert found["contenders"].keys() == {"minibert", "transformers"}
     assert found["sentences"] == 16
     with pytest.raises(SystemExit, match="No module named"):
-        first_step.seconds_to_first_step("benchmarks.nothing", [])
-
-
-@pytest.mark.slow
-def test_both_starts_on_a_growing_corpus_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("\n\n".join(f"The cat number {n} sat. It slept.\n貓在這裡。牠睡了。" for n in range(99)), "utf-8")
-    options = ["--megabytes", "0.05", "--times", "1", "2", "--max-length", "16"]
-    corpus_growth.main(["--corpus", str(text), *options])
-    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
-    assert [(round(row["bytes"], -3), row["start"]) for row in rows] == [
-        (50_000, "first"), (50_000, "second"), (100_000, "first"), (100_000, "second")
-    ]  # fmt: skip
-    assert all(row["seconds_to_first_step"] > 0 and row["tokens_per_second"] > 0 for row in rows)
+        steps.measured(["benchmarks.nothing"], 1)

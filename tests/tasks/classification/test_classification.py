@@ -21,9 +21,10 @@ from minibert.training import autocast
 from tasks import registry
 from tasks.classification.calibration import Calibration
 from tasks.classification.data import LabelledText
+from tasks.classification.examples import TextExample, cut_to_fit
 from tasks.classification.prediction import TextPrediction, predictions_from_logits
 from tasks.classification.settings import ClassificationSettings
-from tasks.classification.task import ClassificationTask, TextExample, cut_to_fit
+from tasks.classification.task import ClassificationTask
 
 pytestmark = pytest.mark.usefixtures("narrow_models")
 

@@ -17,14 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minibert.errors import InputError
+from tasks.classification.cleanups import Cleanup, clean, parse_cleanups
 from tasks.classification.data import (
-    Cleanup,
     LabelledText,
     ReadTexts,
     TextOptions,
-    clean,
     count_oddities,
-    parse_cleanups,
     read_texts,
     text_fields,
 )

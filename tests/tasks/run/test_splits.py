@@ -1,6 +1,7 @@
 """Parts of the data: what a random split keeps together, in proportion, and out of the other side."""
 
 import json
+import random
 from collections import Counter
 from pathlib import Path
 
@@ -46,6 +47,56 @@ def test_nothing_is_lost_equal_texts_stay_together_and_every_label_can_be_learnt
     assert sorted([*kept.items, *held.items], key=lambda item: item.line) == split.items
     assert not {item.text for item in kept.items} & {item.text for item in held.items}
     assert {item.label for item in held.items} <= {item.label for item in kept.items}
+
+
+def plain_hold_out(items: list[LabelledText], name: str, count: float, seed: int) -> set[int]:
+    """The indices of the held-out items, as the same seed has always drawn them."""
+    groups: dict[str, list[int]] = {}
+    for index, item in enumerate(items):
+        groups.setdefault(item.text, []).append(index)
+    shuffled = list(groups.values())
+    random.Random(f"{name} {seed}").shuffle(shuffled)
+    strata: dict[object, list[list[int]]] = {}
+    for group in shuffled:
+        strata.setdefault(items[group[0]].label, []).append(group)
+    left = Counter(item.label for item in items)
+    held: set[int] = set()
+    passed = 0
+    for groups_of_stratum in strata.values():
+        passed += sum(map(len, groups_of_stratum))
+        for group in groups_of_stratum:
+            labels = Counter(items[index].label for index in group)
+            fits = len(held) + len(group) / 2 <= count * passed / len(items)
+            if fits and all(left[label] > n for label, n in labels.items()):
+                left -= labels
+                held.update(group)
+    return held
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 15), st.sampled_from("abc")), min_size=1, max_size=60),
+    seed=st.integers(0, 3),
+    share=st.floats(0.05, 0.6),
+    block=st.integers(1, 9),
+)
+def test_a_seed_draws_what_it_has_always_drawn(
+    rows: list[tuple[int, str]], seed: int, share: float, block: int
+) -> None:
+    items = [LabelledText(f"text {text}", None, label, line) for line, (text, label) in enumerate(rows, 1)]
+    expected = plain_hold_out(items, "dev", share * len(items), seed)
+    split = Split(path="a", sha256="", items=items)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.run.splits._BLOCK", block)
+        try:
+            kept, held = hold_out(CLASSIFY, split, name="dev", share=share, count=share * len(items), seed=seed)
+        except InputError:
+            assert not expected
+            return
+    assert held.indices is not None
+    assert kept.indices is not None
+    assert [*held.indices] == sorted(expected)
+    assert [*kept.indices] == [index for index in range(len(items)) if index not in expected]
+    assert held.items == [items[index] for index in sorted(expected)]
 
 
 def test_a_split_has_every_label_in_proportion() -> None:

@@ -1,4 +1,4 @@
-"""Arrays that are made once and then mapped into memory: what a corpus becomes before a model sees it.
+"""Arrays that are made once and then mapped into memory: what many texts become before a model sees them.
 
 Each store is a folder of its own in the cache folder, named by a hash of everything that its content depends on, so
 that a store is never out of date. It holds a file for each array, and a manifest with their types and sha256, and
@@ -32,6 +32,8 @@ except ImportError:  # Windows
 logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "MINIBERT_CACHE"
+LARGE = 10_000_000
+"""Bytes of a file of labelled texts from which on it is worth storing what becomes of it."""
 _MANIFEST = "manifest.json"
 _FORMAT = 1  # of stores; a change to what is made of the same text must raise it
 
@@ -44,6 +46,11 @@ def cache_folder() -> Path:
     if named := os.environ.get(CACHE_VARIABLE):
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "minibert")
+
+
+def is_large(path: str) -> bool:
+    """Whether what becomes of a file of labelled texts is stored: some seconds' work."""
+    return os.path.isfile(path) and os.path.getsize(path) >= LARGE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +157,7 @@ def _make(folder: Path, make: Callable[[Writer], None]) -> None:
 def _open(folder: Path) -> Store | None:
     """The store in a folder if it is whole; a damaged one is logged.
 
-    Every byte is checked: it takes a second per gigabyte, no longer than to see that the corpus is the same.
+    Every byte is checked: it takes a second per gigabyte, no longer than to see that the texts are the same.
     """
     if not folder.exists():
         return None

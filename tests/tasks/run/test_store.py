@@ -9,8 +9,8 @@ import pytest
 from full_disk import largest_file
 
 from minibert.errors import InputError
-from tasks.pretraining import store as module
-from tasks.pretraining.store import Store, Writer, cache_folder, release, stored
+from tasks.run import store as module
+from tasks.run.store import Store, Writer, cache_folder, release, stored
 
 NUMBERS = np.arange(5000, dtype=np.int64)
 KEY = {"corpus": "a"}

@@ -1,0 +1,53 @@
+"""The benchmarks of starts on more and more data: what they start, and the data that they make."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("transformers", reason="transformers is the peer that is measured")
+
+from benchmarks import corpus_growth, labelled_growth
+
+
+@pytest.mark.slow
+def test_both_starts_on_a_growing_corpus_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(f"The cat number {n} sat. It slept.\n貓在這裡。牠睡了。" for n in range(99)), "utf-8")
+    options = ["--megabytes", "0.05", "--times", "1", "2", "--max-length", "16"]
+    corpus_growth.main(["--corpus", str(text), *options])
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert [(round(row["bytes"], -3), row["start"]) for row in rows] == [
+        (50_000, "first"), (50_000, "second"), (100_000, "first"), (100_000, "second")
+    ]  # fmt: skip
+    assert all(row["seconds_to_first_step"] > 0 and row["tokens_per_second"] > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_starts_on_more_and_more_texts_are_measured_beside_datasets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contenders = [labelled_growth.OURS]
+    if importlib.util.find_spec("datasets"):
+        contenders.append(labelled_growth.THEIRS)
+    data = tmp_path / "a.tsv"
+    data.write_text("text\tlabel\n" + "".join(f"a text number {n}\t{'xy'[n % 2]}\n" for n in range(50)))
+    options = ["--texts", "120", "--times", "1", "2", "--max-length", "16", "--steps", "2"]
+    labelled_growth.main(["--data", str(data), *options, "--contenders", *contenders])
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert [(row["texts"], row["contender"], row["start"]) for row in rows] == [
+        (texts, name, start) for texts in (120, 240) for name in contenders for start in ("first", "second")
+    ]
+    assert all(row["seconds_to_first_step"] > 0 and row["peak_bytes"] > 0 for row in rows)
+
+
+def test_written_texts_are_those_of_the_file_then_others(tmp_path: Path) -> None:
+    data = tmp_path / "a.tsv"
+    data.write_text("text\tlabel\n" + "".join(f"text {n}\t{n % 2}\n" for n in range(50)))
+    labelled_growth.write_labelled(str(data), tmp_path / "b.jsonl", 120)
+    rows = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text().splitlines()]
+    assert [row["text"] for row in rows[:50]] == [f"text {n}" for n in range(50)]
+    assert [row["label"] for row in rows] == [str(n % 50 % 2) for n in range(120)]
+    assert all(row["text"].startswith(f"text {n % 50}") for n, row in enumerate(rows))
+    assert len({row["text"] for row in rows}) > 100
