@@ -40,7 +40,7 @@ def main() -> None:
     examples = texts.map(tokenize, batched=True, remove_columns=["text"])
     train = examples.train_test_split(DEV_SHARE, seed=0)["train"]
     model = AutoModelForSequenceClassification.from_pretrained(
-        options.weights, num_labels=len(labels), ignore_mismatched_sizes=True
+        options.weights, num_labels=len(labels), ignore_mismatched_sizes=True, dtype=torch.float32
     )
     loader: DataLoader[Any] = DataLoader(
         train, batch_size=BATCH, shuffle=True, collate_fn=DataCollatorWithPadding(tokenizer)
