@@ -23,6 +23,7 @@ from benchmarks import (
     contender,
     first_step,
     latency,
+    linear_maps,
     memory,
     multiple_choice,
     ours,
@@ -361,3 +362,11 @@ def test_the_first_step_of_both_commands_is_waited_for(tmp_path: Path, capsys: p
     assert found["sentences"] == 16
     with pytest.raises(SystemExit, match="No module named"):
         steps.measured(["benchmarks.nothing"], 1)
+
+
+def test_linear_maps_are_measured_by_each_library(capsys: pytest.CaptureFixture[str]) -> None:
+    linear_maps.main(["--size", "trial", "--rows", "1", "5", "--rounds", "2"])
+    found = record(capsys.readouterr().out)
+    assert found["seconds"].keys() == {"1", "5"}
+    assert all(len(seconds) == 2 for of_rows in found["seconds"].values() for seconds in of_rows.values())
+    assert ("MKL" in found["seconds"]["5"]) is cpu_linear.can_use_mkl()
