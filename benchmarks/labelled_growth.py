@@ -88,6 +88,8 @@ def _module(name: str, path: Path, out: Path, options: argparse.Namespace) -> li
             str(out),
             "--device",
             "cpu",
+            "--precision",
+            "fp32",
         ]
     return ["benchmarks.plain_classification", *both, "--steps", str(options.steps)]
 

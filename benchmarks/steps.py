@@ -40,7 +40,8 @@ class _PeakOfTree(threading.Thread):
 
 
 def _memory_of_tree(pid: int) -> int | None:
-    """The resident bytes of a process and of all below it; None if it has ended."""
+    """The resident bytes of a process and of all that its main thread has started; None if it has ended. Pages that
+    several of them share count in each."""
     try:
         resident = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()

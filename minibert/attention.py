@@ -107,9 +107,10 @@ def _attend_by_kernel(grid: Grid, dropout: float) -> Tensor:
 
 def _attend_by_products(grid: Grid, dropout: float) -> Tensor:
     q, k, v = (x.flatten(0, 1) for x in (grid.query, grid.key, grid.value))
-    bias = q.new_zeros(1, 1, 1)
-    if grid.mask is not None:
-        bias = bias.new_zeros(grid.mask.shape).masked_fill_(~grid.mask, -math.inf)
+    if grid.mask is None:
+        bias = q.new_zeros(1, 1, 1)
+    else:
+        bias = q.new_zeros(grid.mask.shape).masked_fill_(~grid.mask, -math.inf)
         bias = bias.expand(-1, grid.query.shape[1], -1, -1).flatten(0, 1)
     scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[-1] ** -0.5)  # (b H, s, s)
     # On rows this short, PyTorch's half-precision softmax is slower than two casts and a softmax in fp32.

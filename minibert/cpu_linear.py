@@ -2,7 +2,7 @@
 
 :class:`torch.nn.Linear` converts the weight to such a layout in each call. The functions behind the classes are private
 to PyTorch's compiler, or on their way out of PyTorch, so each class is tried once before it is used. Which is the
-fastest (:func:`layer_class`; benchmarks/results has the measurements):
+fastest (:func:`layer_class`; ``python -m benchmarks.linear_maps`` measures them):
 
 * in 8 bits FBGEMM;
 * in fp32 on a CPU without AVX-512 MKL: three quarters of oneDNN's time for a short text, the same time in bulk;
@@ -20,12 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minibert.errors import InputError
-
-NOT_FINITE = (
-    "--precision int8: the model computes values that are not finite; look for damaged weights with "
-    "tools/inspect_weights.py."
-)
+_ROWS = 512  # MKL lays a weight out for about so many; it serves any number, and fewer no worse
 
 FUSED = {
     "gelu": ("gelu", "none"),
@@ -34,9 +29,6 @@ FUSED = {
     "relu": ("relu", ""),
 }
 """oneDNN's names of the activations that it fuses into a matrix product, and of their algorithms."""
-
-
-_ROWS = 512  # MKL lays a weight out for about so many; it serves any number, and fewer no worse
 
 
 def rounded_up(count: int) -> int:
@@ -91,7 +83,7 @@ class FbgemmLinear(nn.Module):
 
     Weights are integers from -127 to 127 times a scale per row. Inputs are integers from 0 to 255, less a zero point,
     times a scale per batch, so that each batch uses the whole range. A CPU without VNNI adds two products in 16 bits,
-    so there inputs end at 127.
+    so there inputs end at 127. What is NaN becomes some number, so all inputs must be finite.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
@@ -105,12 +97,7 @@ class FbgemmLinear(nn.Module):
         self.seven_bits = not torch.cpu._is_vnni_supported()
 
     def forward(self, x: Tensor) -> Tensor:
-        try:
-            y: Tensor = torch.ops.quantized.linear_dynamic(x, self.weight, self.seven_bits)
-        except RuntimeError as error:
-            if "min should be less" in str(error):  # all inputs are NaN
-                raise InputError(NOT_FINITE) from None
-            raise
+        y: Tensor = torch.ops.quantized.linear_dynamic(x, self.weight, self.seven_bits)
         return y
 
     __call__ = forward

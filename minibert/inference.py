@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minibert.batch import PackedBatch
-from minibert.cpu_linear import FUSED, NOT_FINITE, OneDnnLinear, can_quantize, layer_class, rounded_up
+from minibert.cpu_linear import FUSED, OneDnnLinear, can_quantize, layer_class, rounded_up
 from minibert.crf import LinearChainCRF
 from minibert.encoder import Encoder, EncoderOutput, FeedForward, Layer
 from minibert.errors import InputError
@@ -17,6 +17,9 @@ from minibert.heads import Fp32Linear
 from minibert.traced import Batch
 
 Module = TypeVar("Module", bound=nn.Module)
+
+_LARGEST_WEIGHT = 1000
+"""Below it nothing overflows in fp32 between linear maps in 8 bits, which would read NaN as some number."""
 
 
 def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> Module:
@@ -37,7 +40,7 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
         The copy, or ``model`` itself if it needs no change.
 
     Raises:
-        InputError: ``int8`` is not supported here, or a weight is not finite.
+        InputError: ``int8`` is not supported here, or a weight is damaged.
     """
     if getattr(model, "_weights_ready_in", None) == dtype:
         return model  # such a copy; going through its modules would take as long as a short text
@@ -45,8 +48,11 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
     if int8:
         if not (on_cpu and can_quantize()):
             raise InputError("--precision int8: needs a CPU of the x86 family, and PyTorch with FBGEMM; use auto.")
-        if not all(parameter.isfinite().all() for parameter in model.parameters()):
-            raise InputError(NOT_FINITE)
+        if not all(parameter.abs().max() <= _LARGEST_WEIGHT for parameter in _castable_parameters(model)):
+            raise InputError(
+                f"--precision int8: the model has a weight that is above {_LARGEST_WEIGHT:,} or no number; look for "
+                "damage with tools/inspect_weights.py."
+            )
     packed = on_cpu and layer_class(dtype, int8=int8) is not None and any(map(_is_packable, model.modules()))
     if not packed and all(parameter.dtype == dtype for parameter in _castable_parameters(model)):
         return model

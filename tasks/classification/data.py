@@ -258,7 +258,13 @@ def _items(
     known: dict[Any, str | tuple[str, ...] | float] = {}  # labels that say the same in every row
     for row in rows:
         texts, label, line, record = row
-        if record is None and isinstance(label, str) and label in known and not cleanups and all(map(str.strip, texts)):
+        if (
+            record is None
+            and type(label) in (str, int)
+            and label in known
+            and not cleanups
+            and all(map(str.strip, texts))
+        ):
             item = LabelledText(texts[0], texts[1] if len(texts) > 1 else None, known[label], line)
         else:
             try:
@@ -266,7 +272,7 @@ def _items(
             except InputError as error:
                 notes.refuse(error, line)
                 continue
-            if isinstance(label, str) and reader.is_plain(label) and item.label is not None:
+            if (type(label) is int or (isinstance(label, str) and reader.is_plain(label))) and item.label is not None:
                 known[label] = item.label
         if not (missing.is_one(item.label, line) and notes.skip_invalid):
             yield item

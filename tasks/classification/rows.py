@@ -29,7 +29,7 @@ class LabelledRows:
         label_column: for :meth:`record_of`.
 
     Attributes:
-        distinct: each label that is a text, once, by itself.
+        distinct: each label that is a text or a whole number, once, by itself.
         others: all labels that are not.
     """
 
@@ -43,7 +43,7 @@ class LabelledRows:
         self._labels: list[Any] = []
         self._lines = array("q")
         self._records: dict[int, Record] = {}
-        self.distinct: dict[str, str] = {}
+        self.distinct: dict[str | int, str | int] = {}
         self.others: list[Any] = []
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ class LabelledRows:
     def append(self, record: Record, label: Any) -> None:
         """Adds a record with its label."""
         fields, _, line, path, _ = record
-        if isinstance(label, str):
+        if type(label) is str or type(label) is int:  # true and false equal 1 and 0
             label = self.distinct.setdefault(label, label)  # one of many that are equal is kept
         else:
             self.others.append(label)

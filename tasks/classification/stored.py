@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minibert.batch import IntSequence
+from minibert.errors import InputError
 from tasks.classification.cleanups import Cleanup
 from tasks.classification.data import LabelledText, TextOptions, read_texts
 from tasks.data import Split
@@ -32,13 +33,16 @@ def stored_texts(
     """What :func:`~tasks.classification.data.read_texts` reads, and the separator between labels, from the store.
 
     Raises:
-        InputError: as there; or it cannot be stored.
+        InputError: as there; or the file changed in the meantime.
+        StoreError: they cannot be stored.
     """
 
     def make(writer: Writer) -> None:
         file = read_texts(
             path, options, cleanups=cleanups, separator=separator, collect=lambda items: write_texts(items, writer)
         )
+        if file.sha256 != sha256:
+            raise InputError(f"{path}: has changed while it was read; start again when it is whole.")
         writer.facts |= {
             "notes": file.notes.to_json(), "understood": file.notes.in_words(), "separator": file.separator
         }  # fmt: skip
@@ -98,7 +102,8 @@ def write_texts(items: Iterable[LabelledText], writer: Writer) -> range:
         else:
             labels = [codes.setdefault(item.label, len(codes)) for item in block]
             writer.append("label", np.array(labels, np.int32))
-    writer.facts["labels"] = list(codes)
+    if codes:
+        _StringWriter(writer, "name").append([json.dumps(label) for label in codes])
     return range(total)
 
 
@@ -127,8 +132,8 @@ class Texts(Sequence[LabelledText]):
     def __init__(self, store: Store, indices: Indices | None = None) -> None:
         self._store = store
         self._indices = indices
-        names = store.facts["labels"]
-        self._labels = [tuple(name) if isinstance(name, list) else name for name in names]
+        names = self._strings("name", np.arange(len(store.arrays["name-ends"]))) if "name" in store.arrays else []
+        self._labels = [tuple(name) if isinstance(name, list) else name for name in map(json.loads, names)]
 
     def __len__(self) -> int:
         return len(self._store.arrays["line"] if self._indices is None else self._indices)

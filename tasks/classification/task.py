@@ -5,6 +5,7 @@ the pooled first token, or over the mean of all tokens.
 """
 
 import dataclasses
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -43,9 +44,11 @@ from tasks.classification.settings import EACH, FIRST, MEAN, ClassificationSetti
 from tasks.classification.stored import Texts, stored_texts, text_keys
 from tasks.classification.weighted import weighted_probability_figures, weighted_text_metrics
 from tasks.data import Details, Encoded, Split
-from tasks.run.store import is_large
+from tasks.run.store import StoreError, is_large
 from tasks.statistics import Figures
 from tasks.task import Task, label_names
+
+logger = logging.getLogger(__name__)
 
 # Hugging Face's names for the kinds, as in config.json.
 _PROBLEM_TYPES = {
@@ -79,8 +82,11 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
     def read(self, path: str) -> Split[LabelledText]:
         options = self.settings.text_options()
         if is_large(path):
-            split, self._separator = stored_texts(path, options, cleanups=self._cleanups, separator=self._separator)
-            return split
+            try:
+                split, self._separator = stored_texts(path, options, cleanups=self._cleanups, separator=self._separator)
+                return split
+            except StoreError as error:
+                logger.warning("%s Going on in memory.", error)
         file = read_texts(path, options, cleanups=self._cleanups, separator=self._separator)
         self._separator = file.separator
         notes = file.notes

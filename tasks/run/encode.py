@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import inspect
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,10 +20,13 @@ from minibert.batch import IntSequence
 from minibert.training import distributed
 from minibert.training.settings import TrainingSettings
 from tasks.data import Encoded
+from tasks.read.text_file import file_sha256
 from tasks.run.rows import Rows, RowWriter
-from tasks.run.store import Writer, is_large, stored
+from tasks.run.store import StoreError, Writer, is_large, stored
 from tasks.settings import RunSettings
 from tasks.task import Task
+
+logger = logging.getLogger(__name__)
 
 _BLOCK = 5000
 """Items that are encoded at a time."""
@@ -79,16 +84,27 @@ def encode(
         writer.facts["notes"] = notes
 
     key = {
-        "task": task.name,
+        "task": [task.name, _code_of(task), task.example_class._fields],
         "items": _digest(items),
         "tokenizer": hashlib.sha256(tokenizer.to_json().encode("utf-8", "surrogatepass")).hexdigest(),
         "tokenizers": metadata.version("tokenizers"),
         "config": config.to_dict(),
         "settings": _settings(task.settings),
     }
-    store = stored(key, make, f"the tokens of {path}")
+    try:
+        store = stored(key, make, f"the tokens of {path}")
+    except StoreError as error:
+        logger.warning("%s Going on in memory.", error)
+        return task.encode(items, tokenizer, config)
     rows = Rows.of_store(store, task.example_class)
     return EncodedRows(examples=rows, counts=store.arrays["counts"], notes=Counter(store.facts["notes"]))
+
+
+def _code_of(task: Task[Any, Any, Any]) -> list[str]:
+    """A hash of each file in which the task's class and those above it are written: a task that is being worked on
+    makes other examples tomorrow. What its other modules do is told by the format of stores."""
+    files = {inspect.getsourcefile(cls) for cls in type(task).__mro__ if issubclass(cls, Task)}
+    return sorted(file_sha256(file) for file in files if file is not None)
 
 
 def _ahead(function: Callable[[int], Encoded[Any]], arguments: Iterable[int]) -> Iterator[Encoded[Any]]:

@@ -54,6 +54,8 @@ class RowWriter:
 
     def append(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Adds rows of one class, whose fields are of the same type in all."""
+        if not rows:
+            return
         names: Sequence[str] = rows[0]._fields  # type: ignore[attr-defined]  # of a named tuple
         facts = self._writer.facts.setdefault("columns", {})
         for name, values in zip(names, zip(*rows, strict=True), strict=True):
@@ -64,7 +66,10 @@ class RowWriter:
                 self._writer.append(name, np.array(values))
                 continue
             facts[name] = [kind, first.shape[1] if kind == "array" and first.ndim == 2 else 0]
-            parts = [np.asarray(value, None if kind == "array" else np.int64).reshape(-1) for value in values]
+            parts = [np.asarray(value, None if kind == "array" or len(value) else np.int64) for value in values]
+            if kind != "array" and any(part.ndim > 1 or part.dtype.kind not in "iu" for part in parts):
+                raise TypeError(f"{name} has a {kind} that does not hold whole numbers alone, which cannot be stored.")
+            parts = [part.reshape(-1) for part in parts]
             self._writer.append(name, np.concatenate(parts))
             ends = self._ends.get(name, 0) + np.cumsum([len(part) for part in parts], dtype=np.int64)
             self._writer.append(f"{name}-ends", ends)

@@ -45,12 +45,17 @@ def cache_folder() -> Path:
     else ``~/.cache/minibert``."""
     if named := os.environ.get(CACHE_VARIABLE):
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "minibert")
+    # Unlike Path.home, expanduser leaves "~" where nobody has a home.
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "minibert")
 
 
 def is_large(path: str) -> bool:
     """Whether what becomes of a file of labelled texts is stored: some seconds' work."""
     return os.path.isfile(path) and os.path.getsize(path) >= LARGE
+
+
+class StoreError(InputError):
+    """A store cannot be written, or not be read back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +85,9 @@ class Writer:
         if name not in self._files:
             self._files[name] = open(self._folder / _file(name), "wb"), hashlib.sha256()  # noqa: SIM115
             self._arrays[name] = {"dtype": values.dtype.str}
-        content = np.ascontiguousarray(values, np.dtype(self._arrays[name]["dtype"])).data
+        if values.dtype.str != self._arrays[name]["dtype"]:
+            raise TypeError(f"{name} has values of {values.dtype} behind others of {self._arrays[name]['dtype']}.")
+        content = np.ascontiguousarray(values).data
         file, digest = self._files[name]
         file.write(content)
         digest.update(content)
@@ -108,7 +115,8 @@ def stored(key: Mapping[str, Any], make: Callable[[Writer], None], what: str) ->
         what: it is, for messages.
 
     Raises:
-        InputError: it cannot be written, as on a full disk; or ``make`` raised it.
+        StoreError: it cannot be written, as on a full disk.
+        InputError: ``make`` raised it.
     """
     name = hashlib.sha256(json.dumps([_FORMAT, key], sort_keys=True).encode()).hexdigest()[:32]
     folder = cache_folder() / "corpora" / name
@@ -122,12 +130,12 @@ def stored(key: Mapping[str, Any], make: Callable[[Writer], None], what: str) ->
                 _make(folder, make)
                 found = _open(folder)
     except OSError as error:
-        raise InputError(
+        raise StoreError(
             f"{folder}: {what} cannot be written ({error.strerror or error}); make room, or name another folder in the "
             f"environment variable {CACHE_VARIABLE}."
         ) from None
     if found is None:
-        raise InputError(
+        raise StoreError(
             f"{folder}: reads differently from what was written; check the disk, or name another folder in "
             f"the environment variable {CACHE_VARIABLE}."
         )

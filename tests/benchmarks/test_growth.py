@@ -2,13 +2,15 @@
 
 import importlib.util
 import json
+import os
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 pytest.importorskip("transformers", reason="transformers is the peer that is measured")
 
-from benchmarks import corpus_growth, labelled_growth
+from benchmarks import corpus_growth, labelled_growth, steps
 
 
 @pytest.mark.slow
@@ -51,3 +53,19 @@ def test_written_texts_are_those_of_the_file_then_others(tmp_path: Path) -> None
     assert [row["label"] for row in rows] == [str(n % 50 % 2) for n in range(120)]
     assert all(row["text"].startswith(f"text {n % 50}") for n, row in enumerate(rows))
     assert len({row["text"] for row in rows}) > 100
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc")
+def test_the_memory_of_processes_that_a_command_starts_counts(tmp_path: Path) -> None:
+    (tmp_path / "parent_of_much.py").write_text(
+        "import subprocess, sys\n"
+        "from benchmarks.steps import report\n"
+        "report(1)\n"
+        "code = 'import time; x = bytearray(200 * 2**20); time.sleep(1)'\n"
+        "subprocess.run([sys.executable, '-c', code])\n"
+        "report(2)\n",
+        encoding="utf-8",
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    assert steps.measured(["parent_of_much"], 2, environment)["peak_bytes"] > 200 * 2**20

@@ -21,7 +21,6 @@ from minibert.cpu_linear import (
     can_use_onednn,
     rounded_up,
 )
-from minibert.errors import InputError
 
 needs_int8 = pytest.mark.skipif(not can_quantize(), reason="this PyTorch or this CPU has no linear maps in 8 bits")
 
@@ -112,9 +111,3 @@ def test_sums_do_not_overflow_without_vnni() -> None:
     path = os.pathsep.join([str(tests.parent), str(tests), str(tests / "minibert"), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "FBGEMM_ENABLE_INSTRUCTIONS": "AVX2", "PYTHONPATH": path}
     subprocess.run([sys.executable, "-c", _WITHOUT_VNNI], env=environment, check=True)
-
-
-@needs_int8
-def test_inputs_that_are_no_numbers_are_reported_in_8_bits() -> None:
-    with pytest.raises(InputError, match="not finite"):
-        FbgemmLinear(torch.ones(8, 8), torch.ones(8))(torch.full((2, 8), torch.nan))

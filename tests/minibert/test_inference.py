@@ -201,11 +201,12 @@ def test_a_model_in_8_bits_gives_nearly_the_same(family: str, activation: str) -
 
 
 @needs_int8
-@torch.no_grad()
-def test_damaged_weights_are_reported_in_8_bits() -> None:
+@pytest.mark.parametrize("value", [torch.inf, torch.nan, -1e38])
+@pytest.mark.parametrize("name", ["encoder.embeddings.norm.bias", "encoder.groups.0.0.feed_forward.output.weight"])
+def test_damaged_weights_are_reported_in_8_bits(name: str, value: float) -> None:
     model = TokenClassifier(tiny_config("bert")).eval()
-    model.encoder.embeddings.norm.bias[0] = torch.inf
-    with pytest.raises(InputError, match="not finite"):
+    model.get_parameter(name).data.view(-1)[1] = value
+    with pytest.raises(InputError, match="above 1,000 or no number"):
         for_inference(model, torch.float32, int8=True)
 
 

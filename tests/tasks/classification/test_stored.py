@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from minibert.errors import InputError
+from tasks.classification import stored
 from tasks.classification.data import LabelledText, read_texts
 from tasks.classification.settings import ClassificationSettings
 from tasks.classification.stored import Texts
@@ -20,6 +21,7 @@ ROWS: dict[str, Sequence[dict[str, Any]]] = {
     "pair": [{"text1": f"text {n % 7}", "text2": f"other {n % 5}", "label": n % 3} for n in range(60)],
     "multi": [{"text": f"text {n % 40}", "label": ["a", "b", "c"][: n % 4]} for n in range(60)],
     "regression": [{"text": f"text {n % 40}", "label": n / 7} for n in range(60)],
+    "mixed": [{"text": f"text {n}", "label": [1, True, "1", 0, " 0"][n % 5]} for n in range(60)],
     "odd": [{"text": ["in a list"] if n == 3 else f"text {n}", "label": ["'a'", "b"][n % 2]} for n in range(60)],
 }
 KINDS = {"multi": "multi", "regression": "regression"}
@@ -63,13 +65,13 @@ def test_stored_texts_are_those_in_memory(name: str, clean: tuple[str, ...], tmp
     chosen = [9, 4, 4, 30, 0, 59]
     some, same = found.items.take(chosen), [expected.items[index] for index in chosen]
     assert [*some] == same
-    for stored, in_memory in ((found.items, expected.items), (some, same)):
-        one, other = (Split(path="", sha256="", items=items) for items in (stored, in_memory))
+    for kept, in_memory in ((found.items, expected.items), (some, same)):
+        one, other = (Split(path="", sha256="", items=items) for items in (kept, in_memory))
         assert task.count_labels(one) == task.count_labels(other)
         assert list(task.count_labels(one)) == list(task.count_labels(other))
-        assert task.count_oddities(stored) == task.count_oddities(in_memory)
-        assert task.group_numbers(stored).tolist() == task.group_numbers(in_memory).tolist()
-        strata = list(zip(task.stratum_numbers(stored).tolist(), map(task.stratum, in_memory), strict=True))
+        assert task.count_oddities(kept) == task.count_oddities(in_memory)
+        assert task.group_numbers(kept).tolist() == task.group_numbers(in_memory).tolist()
+        strata = list(zip(task.stratum_numbers(kept).tolist(), map(task.stratum, in_memory), strict=True))
         assert len(set(strata)) == len({number for number, _ in strata}) == len({name for _, name in strata})
         splits = {"train": expected, "dev": other}
         counts = task.count_duplicates(splits)
@@ -126,3 +128,20 @@ def test_missing_labels_are_named_or_left_out(skip: bool, tmp_path: Path) -> Non
             assert split.notes["left_out"] == {"rows whose label looks like a missing value": 2}
         else:
             assert "2 labels look like missing values: nan (line 5)" in split.understood[-1]
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.jsonl", ROWS["single"])
+    before = stored.file_sha256(path)
+    monkeypatch.setattr(stored, "file_sha256", lambda path: before)
+    write(tmp_path / "a.jsonl", ROWS["pair"])
+    with pytest.raises(InputError, match=r"a\.jsonl: has changed while it was read"):
+        read(path, large=True)
+    assert not [*(tmp_path / "cache").rglob("*.bin")]
+
+
+def test_no_number_of_labels_is_too_large_for_the_manifest(tmp_path: Path) -> None:
+    rows = [{"text": f"text {n}", "label": [f"zebra {n}", "b"]} for n in range(300)]
+    read(write(tmp_path / "a.jsonl", rows), large=True, kind="multi")
+    (manifest,) = (tmp_path / "cache").rglob("manifest.json")
+    assert "zebra" not in manifest.read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """Examples of large files: stored, they are those of texts in memory, to the bit, and made again only when needed."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -145,6 +146,47 @@ def test_damaged_stores_are_made_again(cache: Path, monkeypatch: pytest.MonkeyPa
     assert contents(prepare(task("classification"))) == first
 
 
+def test_a_run_goes_on_in_memory_where_nothing_can_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = contents(prepare(task("classification")))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path / "file"))
+    large(monkeypatch)
+    assert contents(prepare(task("classification"))) == expected
+    assert "cannot be written (Not a directory)" in caplog.text
+    assert "Going on in memory." in caplog.text
+
+
+_OWN_TASK = """
+from tasks.classification.task import ClassificationTask
+
+class OwnTask(ClassificationTask):
+    def _target(self, item, label2id):
+        return SUPER(item, label2id) + SHIFT
+""".replace("SUPER", "super()._target")
+
+
+@pytest.mark.usefixtures("cache")
+def test_examples_are_made_again_when_the_code_of_their_task_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large(monkeypatch)
+    settings = task("classification").settings
+    for shift in (0, 5):
+        file = tmp_path / f"own_{shift}" / "own_task.py"
+        file.parent.mkdir()
+        file.write_text(_OWN_TASK.replace("SHIFT", str(shift)), encoding="utf-8")
+        spec = importlib.util.spec_from_file_location("own_task", file)
+        assert spec is not None
+        assert spec.loader is not None
+        own = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "own_task", own)
+        spec.loader.exec_module(own)
+        examples = prepare(own.OwnTask(settings)).encoded["train"].examples
+        assert min(example.target for example in examples) == shift
+
+
 @pytest.mark.slow
 def test_processes_that_start_at_one_time_make_one_store(cache: Path, tmp_path: Path) -> None:
     rows = [{"text": f"text {n} is {'good' if n % 3 else 'bad'}", "label": n % 3 > 0} for n in range(90)]
@@ -235,3 +277,26 @@ def test_questions_are_texts_in_a_store_too(monkeypatch: pytest.MonkeyPatch) -> 
     large(monkeypatch)
     (train,) = SAMPLES.glob("qa/train.*")
     assert isinstance(QaTask(QaSettings()).read(str(train)).items, Texts)
+
+
+class Soft(NamedTuple):
+    ids: npt.NDArray[np.int32]
+    target: tuple[Any, ...]
+
+
+@pytest.mark.parametrize("target", [(0.7, 0.3), ((1, 2), (3, 4)), ("a", "b")])
+@pytest.mark.usefixtures("cache")
+def test_what_cannot_be_stored_as_it_is_is_refused(target: tuple[Any, ...]) -> None:
+    given = [Soft(np.zeros(2, np.int32), target)]
+    with pytest.raises(TypeError, match="target has a tuple that does not hold whole numbers alone"):
+        store.stored({"soft": 1}, lambda writer: RowWriter(writer).append(given), "rows")
+
+
+@pytest.mark.usefixtures("cache")
+def test_arrays_keep_their_type() -> None:
+    def make(writer: store.Writer) -> None:
+        writer.append("a", np.zeros(2, np.int32))
+        writer.append("a", np.full(2, 0.5))
+
+    with pytest.raises(TypeError, match="a has values of float64 behind others of <i4"):
+        store.stored({"types": 1}, make, "arrays")
