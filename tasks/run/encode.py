@@ -84,7 +84,7 @@ def encode(
         writer.facts["notes"] = notes
 
     key = {
-        "task": [task.name, _code_of(task), task.example_class._fields],
+        "task": [task.name, _code_of(task), task.example_class._fields],  # type: ignore[attr-defined]  # of a named tuple
         "items": _digest(items),
         "tokenizer": hashlib.sha256(tokenizer.to_json().encode("utf-8", "surrogatepass")).hexdigest(),
         "tokenizers": metadata.version("tokenizers"),
