@@ -136,7 +136,7 @@ def _peer_rows(uncut: str) -> list[Row]:
 def _process_rows(uncut: str) -> list[Row]:
     """What whole processes need: time on a busy machine and at the start, and memory."""
     crowd = "an epoch of named entities beside"
-    memory = f"memory training --device cpu --lengths {uncut} --sequences 64 --contenders {OURS} {BASELINE}"
+    memory = f"memory training --device cpu --lengths {uncut} --sequences 64 --contenders {BASELINE} {OURS}"
     first = "start of the process to the first answer of BERT-base"
     return [
         _column(f"{crowd} one busy process", "crowd", "beside 1", "times_alone", 1.5),
