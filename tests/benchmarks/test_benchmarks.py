@@ -366,7 +366,7 @@ def test_the_first_step_of_both_commands_is_waited_for(tmp_path: Path, capsys: p
 
 def test_linear_maps_are_measured_by_each_library(capsys: pytest.CaptureFixture[str]) -> None:
     linear_maps.main(["--size", "trial", "--rows", "1", "5", "--rounds", "2"])
-    found = record(capsys.readouterr().out)
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["seconds"].keys() == {"1", "5"}
     assert all(len(seconds) == 2 for of_rows in found["seconds"].values() for seconds in of_rows.values())
     assert ("MKL" in found["seconds"]["5"]) is cpu_linear.can_use_mkl()
