@@ -222,12 +222,25 @@ class Details:
         return cls(**{**values, "errors": errors, "charts": charts})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A simple model that was fitted to the same data.
+
+    Attributes:
+        record: its ``name``, and its metrics by split.
+        answers: to the items of each split, in the form of ``predicted`` in ``predictions-dev.jsonl``.
+    """
+
+    record: Mapping[str, Any]
+    answers: Mapping[str, Sequence[Any]]
+
+
 def taken(items: Sequence[Item], indices: IntSequence) -> Sequence[Item]:
     """The items at some indices."""
     return items.take(indices) if isinstance(items, Takes) else [items[index] for index in indices]
 
 
-def divided(values: Sequence[Any], lengths: Sequence[Sequence[int]]) -> list[Any]:
+def cut(values: Sequence[Any], lengths: Sequence[Sequence[int]]) -> list[Any]:
     """Each example's ids or types, cut into its sequences."""
     ends = (np.cumsum(of_example)[:-1] for of_example in lengths)
     return [part for value, end in zip(values, ends, strict=True) for part in np.split(np.asarray(value), end)]

@@ -25,7 +25,7 @@ from minibert.checkpoint import Checkpoint, Pretrained
 from minibert.errors import InputError
 from minibert.loading import LoadReport
 from minibert.training import Divergence, LabelledBatch, Metric, class_distance, class_divergence
-from tasks.data import Details, Encoded, ErrorCase, Example, Item, LabelPrediction, Output, Split, divided, worst
+from tasks.data import Baseline, Details, Encoded, ErrorCase, Example, Item, LabelPrediction, Output, Split, cut, worst
 from tasks.settings import LOSS, RunSettings
 from tasks.statistics import Figures, confusion_matrix, numbered
 
@@ -233,8 +233,8 @@ class Task(ABC, Generic[Item, Example, Output]):
         types = [_field(example, "types") for example in examples] if hasattr(examples[0], "types") else None
         several = [_field(example, "lengths") for example in examples] if hasattr(examples[0], "lengths") else []
         if several:
-            sequences = divided(sequences, several)
-            types = None if types is None else divided(types, several)
+            sequences = cut(sequences, several)
+            types = None if types is None else cut(types, several)
         return LabelledBatch(
             inputs=pack(sequences, types),
             sequences_per_example=tuple(map(len, several)),
@@ -347,8 +347,8 @@ class Task(ABC, Generic[Item, Example, Output]):
         """Why the metrics may look better than the answers are."""
         return []
 
-    def baseline(self, splits: Mapping[str, Split[Item]]) -> dict[str, Any] | None:
-        """The metrics of a linear model on the same data: its ``name``, and metrics by split; None for no baseline."""
+    def baseline(self, splits: Mapping[str, Split[Item]]) -> Baseline | None:
+        """A linear model on the same data; None for no baseline."""
         return None
 
     def details(self, split: Split[Item], outputs: Sequence[Output], losses: Sequence[float]) -> Details:

@@ -6,6 +6,7 @@ from typing import Any
 
 from tasks.classification.data import LabelledText
 from tasks.classification.scores import text_metrics
+from tasks.data import Baseline
 
 Predict = Callable[[Any], list[Any]]
 """Features of texts (a sparse matrix of scikit-learn) -> a prediction for each text."""
@@ -23,7 +24,7 @@ def linear_baseline(
     kind: str,
     seed: int,
     class_weights: str | None = None,
-) -> dict[str, Any]:
+) -> Baseline:
     """Fits TF-IDF n-grams (1 and 2 tokens; logarithmic counts) and a linear support-vector machine.
 
     With several labels there is one machine for each; for numbers, ridge regression. The two texts of a pair are
@@ -37,7 +38,7 @@ def linear_baseline(
         class_weights: ``balanced``, as for the encoder; None for none.
 
     Returns:
-        ``name``; ``seconds`` in all; and the metrics of each of ``tests``, from
+        Its ``record`` has ``name``; ``seconds`` in all; and the metrics of each of ``tests``, from
         :func:`tasks.classification.scores.text_metrics`.
     """
     # Imported here because scikit-learn takes a second.
@@ -51,12 +52,11 @@ def linear_baseline(
         predict = _ridge(features, labels, seed)
     else:
         predict = (_svm if kind == "single" else _svm_by_label)(features, labels, seed, class_weights)
-    metrics = {
-        split: text_metrics(kind, items, predict(vectorizer.transform(map(_text, items))))
-        for split, items in tests.items()
-    }
+    answers = {split: predict(vectorizer.transform(map(_text, items))) for split, items in tests.items()}
+    metrics = {split: text_metrics(kind, items, answers[split]) for split, items in tests.items()}
     name = "ridge regression" if kind == "regression" else "linear SVM"
-    return {"name": f"TF-IDF 1-2-grams + {name}", "seconds": time.perf_counter() - started, **metrics}
+    record = {"name": f"TF-IDF 1-2-grams + {name}", "seconds": time.perf_counter() - started, **metrics}
+    return Baseline(record=record, answers=answers)
 
 
 def _text(item: LabelledText) -> str:

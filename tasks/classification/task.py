@@ -43,7 +43,7 @@ from tasks.classification.scores import text_metrics
 from tasks.classification.settings import EACH, FIRST, MEAN, ClassificationSettings
 from tasks.classification.stored import Texts, stored_texts, text_keys
 from tasks.classification.weighted import weighted_probability_figures, weighted_text_metrics
-from tasks.data import Details, Encoded, Split
+from tasks.data import Baseline, Details, Encoded, Split
 from tasks.run.store import StoreError, is_large
 from tasks.statistics import Figures
 from tasks.task import Task, label_names
@@ -343,7 +343,7 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         of_probabilities = weighted_probability_figures(kind, records)
         return lambda weights: {**figures(weights), **of_probabilities(weights)}
 
-    def baseline(self, splits: Mapping[str, Split[LabelledText]]) -> dict[str, Any] | None:
+    def baseline(self, splits: Mapping[str, Split[LabelledText]]) -> Baseline | None:
         if not self.settings.baseline:
             return None
         return linear_baseline(

@@ -107,12 +107,12 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, command: str, resume: bool
     Raises:
         InputError: the first run cannot start, or no run finished.
     """
-    results = Results()
+    results, complete = Results(), dict[Hashable, Path]()
     for cell in cells:
         say(f"\n== {cell.name} ==")
         target = folder / cell.name
         try:
-            train_cell(cell, target, baseline=results.baselines.get(cell.data), resume=resume)
+            train_cell(cell, target, like=complete.get(cell.data), resume=resume)
             metrics = run_folder.read_metrics(target)
         except BaseException as error:
             # Bad input stops the first run, and would stop all; a diverged run, or a later failure, stops no other.
@@ -126,21 +126,19 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, command: str, resume: bool
             say(f"failed: {error}")
             results.failures.append(f"{cell.name} failed: {error}")
         else:
-            results.baselines[cell.data] = metrics["baseline"]
+            results.baselines[cell.data], complete[cell.data] = metrics["baseline"], target
             results.runs.setdefault(cell.row, []).append({**metrics, "run": cell.name})
     if not results.runs:
         raise Diverged(f"no run finished; {results.failures[-1]}")
     return results
 
 
-def train_cell(
-    cell: Cell, target: Path, *, baseline: dict[str, Any] | None, resume: bool, stop_after: int | None = None
-) -> None:
+def train_cell(cell: Cell, target: Path, *, like: Path | None, resume: bool, stop_after: int | None = None) -> None:
     """Trains one cell in the folder ``target``; the other arguments are those of :func:`~tasks.run.train.train`."""
     target.mkdir(exist_ok=resume)
     run_folder.remove_unfinished_files(target)
     command = f"python -m tasks.{cell.task.name} --config {shlex.quote(str(target / SETTINGS_FILE))}"
-    train(cell.task, command=command, folder=target, baseline=baseline, resume=resume, stop_after=stop_after)
+    train(cell.task, command=command, folder=target, like=like, resume=resume, stop_after=stop_after)
 
 
 def spread(values: Sequence[float], metric: Metric) -> dict[str, Any]:

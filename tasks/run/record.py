@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from minibert.training import collapse_warning
-from tasks.data import Details
+from tasks.data import Baseline, Details
 from tasks.run import folder as run_folder
 from tasks.run.advice import FEW_STEPS, num_steps, schedule_warnings
+from tasks.run.linear import difference_from_linear
 from tasks.run.predictions import figure_intervals
-from tasks.run.prepare import Prepared, Run
+from tasks.run.prepare import AnyTask, Prepared, Run
 from tasks.run.provenance import code_version
 from tasks.run.score import Score
 from tasks.statistics import METHOD
@@ -25,7 +26,7 @@ def metrics_record(
     scores: Mapping[str, Score],
     details: Mapping[str, Details],
     records: Mapping[str, Sequence[Mapping[str, Any]]],
-    baseline: dict[str, Any] | None,
+    linear: Baseline | None,
 ) -> dict[str, Any]:
     """The content of ``metrics.json``.
 
@@ -33,15 +34,16 @@ def metrics_record(
         run: the run.
         history: one record per epoch.
         scores, details, records: the final evaluation, by split.
-        baseline: the linear model's metrics if they are known already.
+        linear: the linear model, whose answers are in ``records``; None if the task has none.
     """
     task, settings, config = run.task, run.task.settings, run.model.config
     collapsed = _collapsed(run, history, list(scores.values())[-1])
-    baseline = baseline or task.baseline(run.prepared.splits)
+    baseline = None if linear is None else linear.record
     final = {
         name: {
             **each.metrics,
             "intervals": figure_intervals(task, records[name], each.metrics),
+            **_against_linear(task, records[name]),
             "report": details[name].rows,
         }
         for name, each in scores.items()
@@ -75,8 +77,13 @@ def metrics_record(
     }
 
 
+def _against_linear(task: AnyTask, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    test = difference_from_linear(task, records)
+    return {} if test is None else {"against_linear": test}
+
+
 def _warnings(
-    run: Run, history: History, scores: Mapping[str, Score], baseline: dict[str, Any] | None, collapsed: str | None
+    run: Run, history: History, scores: Mapping[str, Score], baseline: Mapping[str, Any] | None, collapsed: str | None
 ) -> list[str]:
     """What a reader of the figures must know first, the gravest first."""
     name, last = list(scores.items())[-1]

@@ -78,7 +78,7 @@ def paired_tests(task: AnyTask, answers: Mapping[str, Mapping[int, Records]], me
 
 def _randomised(task: AnyTask, pairs: Sequence[tuple[Records, Records]], metric: str) -> dict[str, float] | None:
     """The mean difference of the metric and its p-value; None if it does not follow from the records."""
-    figures = [task.weighted_metrics([*one, *other]) for one, other in pairs]
+    figures = [task.weighted_metrics(_alike(one, other)) for one, other in pairs]
     places, count = _places(one for one, _ in pairs)
 
     def difference(swapped: npt.NDArray[np.bool_]) -> float:
@@ -100,6 +100,12 @@ def _randomised(task: AnyTask, pairs: Sequence[tuple[Records, Records]], metric:
         "difference": difference(np.zeros(count, bool)),
         "p_value": approximate_randomisation(difference, count, seed=task.settings.seed),
     }
+
+
+def _alike(first: Records, second: Records) -> Records:
+    """All records, with the fields that both models' have."""
+    names = first[0].keys() & second[0].keys()
+    return [{name: record[name] for name in record if name in names} for record in (*first, *second)]
 
 
 def _right(records: Records) -> list[bool]:

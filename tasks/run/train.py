@@ -23,6 +23,7 @@ from tasks.report.page import write_run_report
 from tasks.run import folder as run_folder
 from tasks.run.fit import fit, save_inputs
 from tasks.run.interrupts import stopped_by
+from tasks.run.linear import beside_linear, linear_model
 from tasks.run.lock import locked
 from tasks.run.options import read_settings
 from tasks.run.predictions import prediction_records, write_predictions, write_splits
@@ -42,7 +43,7 @@ def train(
     *,
     command: str,
     folder: Path | None = None,
-    baseline: dict[str, Any] | None = None,
+    like: Path | None = None,
     resume: bool = False,
     stop_after: int | None = None,
 ) -> Path:
@@ -54,7 +55,7 @@ def train(
         task: with its settings.
         command: what to type to repeat the run.
         folder: where to write, instead of where the settings say; new and empty unless ``resume`` is set.
-        baseline: the linear model's metrics on the same data, if they are known already.
+        like: the folder of a complete run on the same data, whose linear model need not be fitted again.
         resume: continue the run in the folder, to the same end as without the interruption; start it if there is none.
         stop_after: stop after this epoch, if it is not the last one; ``resume`` goes on from there.
 
@@ -64,14 +65,14 @@ def train(
         Paused: epoch ``stop_after`` is done; a checkpoint was saved.
     """
     with contextlib.ExitStack() as held:  # the folder's lock
-        return _train(task, command, folder, baseline, resume, stop_after, held)
+        return _train(task, command, folder, like, resume, stop_after, held)
 
 
 def _train(
     task: AnyTask,
     command: str,
     folder: Path | None,
-    baseline: dict[str, Any] | None,
+    like: Path | None,
     resume: bool,
     stop_after: int | None,
     held: contextlib.ExitStack,
@@ -98,6 +99,8 @@ def _train(
             for name, each in scores.items()
         }
         records = {name: prediction_records(task, each) for name, each in scores.items()}
+        if (baseline := linear_model(task, run.prepared.splits, like)) is not None:
+            records = {name: beside_linear(lines, baseline.answers[name]) for name, lines in records.items()}
         metrics = metrics_record(run, history, scores, details, records, baseline)
         _report(run, scores, details, records, metrics)
     return run.folder
@@ -188,10 +191,13 @@ def _report(
     name, final = list(scores.items())[-1]
     say(f"\n{name}: {final.split.source}, best epoch, {details[name].title}\n\n{details[name].table}")
     say(_metrics_line(final.metrics, (*run.task.metric_names, "loss")))
-    for figure, (low, high) in list(metrics["final"][name]["intervals"].items())[:1]:
+    final_figures = metrics["final"][name]
+    for figure, (low, high) in list(final_figures["intervals"].items())[:1]:
         say(f"{figure.replace('_', ' ')}: 95 % interval {low:.4f} to {high:.4f} ({metrics['interval_method']})")
     if (baseline := metrics["baseline"]) is not None:
-        say(f"for comparison, {baseline['name']}: {_metrics_line(baseline[name], run.task.metric_names)}")
+        test = final_figures.get("against_linear")
+        differs = f" (difference {test['difference']:+.4f}, p = {test['p_value']:.4f})" if test else ""
+        say(f"for comparison, {baseline['name']}: {_metrics_line(baseline[name], run.task.metric_names)}{differs}")
     for warning in metrics["warnings"]:
         say(f"note: {warning}")
     say(f"saved to {run.folder}")

@@ -12,6 +12,7 @@ from tasks.report.comparison import write_comparison_report
 from tasks.report.export import write_tables
 from tasks.run import folder as run_folder
 from tasks.run.grid import Cell, Results, new_grid_folder, run_cells, spread, write_comparison
+from tasks.run.linear import LINEAR, of_linear
 from tasks.run.significance import TEST_METHOD, mean_intervals, paired_tests, read_answers
 from tasks.run.streams import say
 from tasks.settings import RunSettings
@@ -95,10 +96,13 @@ def _answers_compared(
     """The ``rows`` of the comparison, with intervals, and the ``tests`` of each pair."""
     tasks = {cell.row: cell.task for cell in cells}
     rows, answers = [], {}
+    linear: dict[int, list[dict[str, Any]]] = {}
     for name, runs in results.runs.items():
         answers[str(name)] = read_answers(folder, runs, split)
         rows.append(_row(runs, metric, mean_intervals(tasks[name], runs, answers[str(name)], split)))
-    return {"rows": rows, "tests": paired_tests(next(iter(tasks.values())), answers, metric.name)}
+        linear |= {seed: lines for seed, records in answers[str(name)].items() if (lines := of_linear(records))}
+    models = {**answers, LINEAR: linear} if linear else answers
+    return {"rows": rows, "tests": paired_tests(next(iter(tasks.values())), models, metric.name)}
 
 
 def _row(runs: Sequence[Mapping[str, Any]], metric: Metric, intervals: Mapping[str, Sequence[float]]) -> dict[str, Any]:

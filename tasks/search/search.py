@@ -62,7 +62,7 @@ class Search:
         self._rounds = rounds(options.budget, settings.epochs)
         drawn = draw_settings(options.space, options.budget, settings.seed)
         self._trials = [Trial(name=f"trial-{number:03}", settings=values) for number, values in enumerate(drawn, 1)]
-        self._baseline: dict[str, Any] | None = None
+        self._complete: Path | None = None  # the last trial that has its figures
         space = {name: dimension.to_json() for name, dimension in options.space.items()}
         hashes = {f"the {name} file": described["sha256"] for name, described in data.items()}
         shared = {name: value for name, value in settings.fingerprint().items() if name not in map(option_name, space)}
@@ -133,9 +133,8 @@ class Search:
         try:
             settings = dataclasses.replace(self._settings, **trial.settings, out=None)
             cell = Cell(name=trial.name, row=trial.name, data=None, task=self._task_type(settings))
-            train_cell(cell, target, baseline=self._baseline, resume=target.exists(), stop_after=epochs)
-            metrics = run_folder.read_metrics(target)
-            trial.history, trial.complete, self._baseline = metrics["epochs"], True, metrics["baseline"]
+            train_cell(cell, target, like=self._complete, resume=target.exists(), stop_after=epochs)
+            trial.history, trial.complete, self._complete = run_folder.read_metrics(target)["epochs"], True, target
         except Paused as pause:
             trial.history = list(pause.history)
         except InputError as error:

@@ -21,8 +21,9 @@ def items(*rows: tuple[str, Any]) -> list[LabelledText]:
 
 def figures(train: Sequence[LabelledText], test: Sequence[LabelledText], kind: str) -> dict[str, float]:
     result = linear_baseline(train, {"test": test}, kind=kind, seed=0)
-    assert list(result) == ["name", "seconds", "test"]
-    return dict(result["test"])
+    assert list(result.record) == ["name", "seconds", "test"]
+    assert len(result.answers["test"]) == len(test)
+    return dict(result.record["test"])
 
 
 def test_words_and_characters_of_both_languages_are_learnt() -> None:
@@ -80,7 +81,8 @@ def test_the_same_seed_gives_the_same_figures() -> None:
     rows = [(" ".join(rng.choices("abcdefgh", k=6)), rng.choice("xyz")) for _ in range(400)]
     train, test = items(*rows[:200]), items(*rows[200:])
     first, second = (linear_baseline(train, {"train": train, "test": test}, kind="single", seed=3) for _ in range(2))
-    assert {**first, "seconds": 0} == {**second, "seconds": 0}
+    assert {**first.record, "seconds": 0} == {**second.record, "seconds": 0}
+    assert first.answers == second.answers
 
 
 # -- real files -------------------------------------------------------------------------------------------------------

@@ -117,7 +117,8 @@ def test_a_comparison_has_them(tmp_path: Path, capsys: pytest.CaptureFixture[str
             ]
             assert (spread["interval"] is None) == (name == "loss")
         assert row["interval"] == row["figures"]["accuracy"]["interval"]
-    (test,) = comparison["tests"]
+    test, *with_linear = comparison["tests"]
+    assert [(each["first"], each["second"]) for each in with_linear] == [("bert", "linear"), ("roberta", "linear")]
     means = [row["mean"] for row in comparison["rows"]]
     assert test["difference"] == pytest.approx(means[0] - means[1], abs=1e-12)
     assert list(test["mcnemar"]) == ["42", "43"]

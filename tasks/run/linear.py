@@ -1,0 +1,54 @@
+"""The linear model beside a run: its figures, its answers beside the run's, and whether the two differ."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.data import Baseline, Split
+from tasks.run.folder import read_metrics
+from tasks.run.predictions import read_predictions
+from tasks.run.prepare import AnyTask
+from tasks.run.significance import paired_tests
+
+LINEAR = "linear"
+"""The linear model's answer in a line of ``predictions-dev.jsonl``."""
+
+Records = Sequence[Mapping[str, Any]]
+
+
+def linear_model(task: AnyTask, splits: Mapping[str, Split[Any]], like: Path | None) -> Baseline | None:
+    """The task's linear model on the data; None if it has none.
+
+    Args:
+        task: with its settings.
+        splits: the data.
+        like: the folder of a complete run on the same data, whose linear model is the same; None if there is none.
+    """
+    lines = {} if like is None else {name: read_predictions(like, name) for name in splits if name != "train"}
+    if like is None or not all(LINEAR in line for of_split in lines.values() for line in of_split):
+        return task.baseline(splits)
+    answers = {name: [line[LINEAR] for line in of_split] for name, of_split in lines.items()}
+    return Baseline(record=read_metrics(like)["baseline"], answers=answers)
+
+
+def beside_linear(records: Records, answers: Sequence[Any]) -> list[dict[str, Any]]:
+    """The lines of ``predictions-dev.jsonl`` with the linear model's answers."""
+    return [{**line, LINEAR: answer} for line, answer in zip(records, answers, strict=True)]
+
+
+def of_linear(records: Records) -> list[dict[str, Any]]:
+    """The lines as they would be if the linear model had answered, without probabilities; none if it has not."""
+    identity = ("line", "id", "gold")
+    return [
+        {**{name: line[name] for name in identity if name in line}, "predicted": line[LINEAR]}
+        for line in records
+        if LINEAR in line
+    ]
+
+
+def difference_from_linear(task: AnyTask, records: Records) -> dict[str, Any] | None:
+    """The run's figure less that of the linear model, and the p-value; None if that does not follow from the lines."""
+    seed = task.settings.seed
+    answers = {"run": {seed: list(map(dict, records))}, LINEAR: {seed: of_linear(records)}}
+    found = paired_tests(task, answers, task.metric.name) if answers[LINEAR][seed] else []
+    return found[0] if found else None
