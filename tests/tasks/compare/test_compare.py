@@ -1,5 +1,6 @@
 """Several runs: what is made of their figures, and that one failure takes nothing with it."""
 
+import gzip
 import json
 import statistics
 from pathlib import Path
@@ -72,19 +73,42 @@ def test_architectures_and_seeds_beside_the_baseline(tmp_path: Path, capsys: pyt
 def test_the_study_runs_tasks_on_the_files_of_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(
-        study.RUNS, "classification", ["--train", "texts/train.jsonl", "--epochs", "1", "--precision", "fp32"]
-    )
+    small = study.Study(data={"--train": "texts/train.jsonl"}, small=SMALL[2:], given=SMALL[2:], config="ema = 0.9\n")
+    monkeypatch.setitem(study.STUDIES, "classification", small)
     chosen = ["--tasks", "classification", "--weights", "random", "--out", str(tmp_path / "out")]
     with pytest.raises(InputError, match=r"texts/train\.jsonl is missing"):
         study.main(["--data", str(tmp_path), *chosen])
     (tmp_path / "texts").mkdir()
     write_texts(tmp_path / "texts" / "train.jsonl")
     study.main(["--data", str(tmp_path), *chosen])
-    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    *_, last = shown = capsys.readouterr().out.splitlines()
     comparison = read(tmp_path / "out" / "classification", "comparison.json")
-    assert record["results"]["classification"]["rows"] == comparison["rows"]
+    assert json.loads(last)["results"]["classification"]["rows"] == comparison["rows"]
     assert [row["arch"] for row in comparison["rows"]] == list(FAMILIES)
+    tests = [test for test in comparison["tests"] if test["second"] == "linear"]
+    for row, test in zip(comparison["rows"], tests, strict=True):
+        linear = f"{comparison['baseline']['mean']:.4f} | {test['difference']:+.4f} | {test['p_value']:.4f}"
+        low, high = row["interval"]
+        (line,) = (each for each in shown if each.startswith(f"| classification | accuracy on dev | {row['arch']} |"))
+        assert f"| {row['mean']:.4f} | {low:.4f} to {high:.4f} | {row['worst']:.4f} | {linear} |" in line
+    runs = [str(tmp_path / "out" / "classification" / f"{arch}-42") for arch in FAMILIES[:2]]
+    study.main([*["--data", str(tmp_path), *chosen[:2], "--weights", *runs], "--out", str(tmp_path / "given")])
+    comparison = read(tmp_path / "given" / "classification", "comparison.json")
+    assert [(row["arch"], row["weights"]) for row in comparison["rows"]] == list(zip(FAMILIES, runs, strict=False))
+    assert comparison["settings"]["ema"] == 0.9
+
+
+def test_sentences_are_drawn_from_a_file_of_words(tmp_path: Path) -> None:
+    path = tmp_path / "train.txt.gz"
+    blocks = [f"字 O\n{number} B-LOC" for number in range(40)]
+    path.write_bytes(gzip.compress(("\n\n".join(blocks) + "\n").encode()))
+    drawn = study.sample(path, tmp_path / "out", 7)
+    kept = drawn.read_text(encoding="utf-8").rstrip("\n").split("\n\n")
+    assert len(kept) == 7
+    assert kept == [block for block in blocks if block in kept]
+    assert kept != blocks[:7]
+    assert study.sample(path, tmp_path / "again", 7).read_bytes() == drawn.read_bytes()
+    assert study.sample(path, tmp_path / "all", 99).read_text(encoding="utf-8").count("B-LOC") == 40
 
 
 @pytest.mark.slow
