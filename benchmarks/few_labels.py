@@ -1,0 +1,128 @@
+"""What to make of 1, 8 or 64 examples a label: fine-tuning, a prompt, or a classifier on frozen sentence vectors.
+
+Takes the examples that ``tasks.cloze --shots`` has drawn and what it found, and adds for each checkpoint, on the same
+examples and the same held-out texts: fine-tuning from the first token and from the mean of all tokens; and on the
+vectors of ``tasks.embed`` (means, scaled to length 1) the nearest neighbour and scikit-learn's logistic regression.
+Prints a table of accuracies, mean and deviation over the draws, and a JSON line.
+
+    python -m tasks.cloze --train TEXTS --test-share 0.2 --template ... --words ... --shots 1 8 64 --seeds 3 --out SHOTS
+    python -m benchmarks.few_labels SHOTS --weights MINILM weights/bert-tiny --out runs/few
+"""
+
+import argparse
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.record import all_versions
+from minibert.checkpoint import open_checkpoint
+from minibert.errors import InputError
+from minibert.files import read_json_object
+from minibert.training import choose_device
+from tasks import registry
+from tasks.embed import load
+from tasks.run.console import run_main
+from tasks.run.folder import device_name, now, read_metrics
+from tasks.run.interrupts import command_line
+
+_LEAST_STEPS, _BATCH_SIZE = 200, 4  # as tasks.cloze --shots trains
+
+Texts = tuple[list[str], list[str]]
+"""Texts and their labels."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.few_labels",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("shots", metavar="SHOTS", type=Path, help="a folder of tasks.cloze --shots")
+    parser.add_argument("--weights", nargs="+", required=True, help="checkpoints to compare")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--lr", default="2e-4", help="of fine-tuning (default: %(default)s)")
+    options = parser.parse_args(argv)
+    comparison = read_json_object(options.shots / "comparison.json")
+    if not (options.shots / "data" / "test.jsonl").exists():
+        raise InputError(f"{options.shots}: holds no draws; name a folder of tasks.cloze --shots.")
+    draws = [path.name.removesuffix("-train.jsonl") for path in options.shots.glob("data/*-train.jsonl")]
+    draws = sorted(
+        (draw for draw in draws if not draw.startswith("all")), key=lambda draw: [*map(int, draw.split("-"))]
+    )
+    test = read(options.shots / "data" / "test.jsonl")
+    rows: dict[str, dict[str, list[float]]] = {}
+    for row in comparison["rows"]:
+        rows.setdefault(f"shots: {row['method']}", {})[row["shots"]] = row["accuracy"]["values"]
+    for weights in options.weights:
+        name = Path(weights).name
+        for method, found in frozen(weights, options.shots / "data", draws, test).items():
+            rows[f"{name}: {method}"] = found
+        for pooling in ("first", "mean"):
+            rows[f"{name}: fine-tuned, {pooling}"] = fine_tuned(weights, options, draws, pooling)
+    shown = list(dict.fromkeys(name.partition("-")[0] for name in draws))
+    print("| method | " + " | ".join(f"{each} a label" for each in shown) + " |\n" + "|---" * (1 + len(shown)) + "|")
+    for name, found in rows.items():
+        print(f"| {name} | " + " | ".join(spread(found.get(each, [])) for each in shown) + " |")
+    print(json.dumps({
+        "benchmark": "few_labels", "command": command_line("benchmarks.few_labels", argv),
+        "shots": comparison["command"],
+        "test_texts": len(test[0]), "accuracies": rows, "device": device_name(choose_device()), "finished": now(),
+        "versions": all_versions(),
+    }))  # fmt: skip
+
+
+def read(path: Path) -> Texts:
+    """The texts of a file that tasks.cloze --shots has written, a text and a label in each line."""
+    pairs = [tuple(json.loads(line).values()) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [text for text, _ in pairs], [str(label) for _, label in pairs]
+
+
+def frozen(weights: str, data: Path, draws: Sequence[str], test: Texts) -> dict[str, dict[str, list[float]]]:
+    """The accuracy of classifiers on vectors, by method and number of examples, for each draw."""
+    # Imported here because scikit-learn takes a second.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+
+    embed = load(weights, pooling="mean", normalize=True)
+    vectors = embed(test[0])
+    found: dict[str, dict[str, list[float]]] = {"nearest neighbour": {}, "logistic regression": {}}
+    for draw in draws:
+        texts, labels = read(data / f"{draw}-train.jsonl")
+        given = embed(texts)
+        for method, model in zip(found, (KNeighborsClassifier(1), LogisticRegression(max_iter=1000)), strict=True):
+            accuracy = float(model.fit(given, labels).score(vectors, test[1]))
+            found[method].setdefault(draw.partition("-")[0], []).append(accuracy)
+    return found
+
+
+def fine_tuned(weights: str, options: argparse.Namespace, draws: Sequence[str], pooling: str) -> dict[str, list[float]]:
+    """The accuracy of runs of tasks.classification by number of examples, for each draw."""
+    arch, data = open_checkpoint(weights).config.model_type, options.shots / "data"
+    found: dict[str, list[float]] = {}
+    for draw in draws:
+        shots, _, seed = draw.partition("-")
+        out = options.out / f"{Path(weights).name}-{pooling}-{draw}"
+        parts = {part: data / f"{draw}-{part}.jsonl" for part in ("train", "dev")}
+        files = [str(value) for part, path in parts.items() if path.exists() for value in (f"--{part}", path)]
+        steps = math.ceil(len(read(parts["train"])[0]) / _BATCH_SIZE)
+        epochs = max(3, math.ceil(_LEAST_STEPS / steps))
+        registry.run("classification", [
+            *files, "--test", str(data / "test.jsonl"), "--arch", arch, "--weights", weights, "--pooling", pooling,
+            "--epochs", str(epochs), "--batch-size", str(_BATCH_SIZE), "--lr", options.lr, "--metric", "loss",
+            "--seed", seed, "--no-baseline", "--out", str(out), "--resume",
+        ])  # fmt: skip
+        found.setdefault(shots, []).append(read_metrics(out)["final"]["test"]["accuracy"])
+    return found
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and sample deviation."""
+    if len(values) < 2:
+        return f"{values[0]:.4f}" if values else "-"
+    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
+
+
+if __name__ == "__main__":
+    run_main(main)
