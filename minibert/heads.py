@@ -188,6 +188,10 @@ class PretrainingModel(Pretrained):
         rows = None if positions is None else torch.cat([positions, firsts])
         x = self.encoder(batch, rows=rows).last_hidden_state
         x, first = (x, x[firsts]) if positions is None else (x[: positions.shape[0]], x[positions.shape[0] :])
+        return self.scores(x, first)
+
+    def scores(self, x: Tensor, first: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The words' logits from states ``(N, C)``, and the pair's from those of the first tokens ``(B, C)``."""
         words = self.mlm(x, self.encoder.embeddings.word_embeddings.weight)
         return words, None if self.pair is None else self.pair(self.pair_dropout(self.encoder.pool(first)))
 

@@ -1,11 +1,11 @@
 """The interface of a task: what a run, a report and a prediction ask of it.
 
-A task must have eight members, which come first: three attributes (``name``, ``settings_class``, ``model_class``)
-and five methods (``read``, ``encode``, ``compute_metrics``, ``parse_input``, ``format_answer``).
-Everything after them has a default for the plainest task, one label for each text, whose items, examples and outputs
-are :class:`~tasks.data.PlainItem`, :class:`~tasks.data.PlainExample` and :class:`~tasks.data.LabelPrediction`. A task
-with types of its own may keep a default if they have the same fields, and overrides the others. Examples may also have
-``types``, and ``lengths``, which divide their ids into several sequences (:class:`~tasks.data.GroupExample`).
+A task must have eight members, which come first: three attributes (``name``, ``settings_class``, ``model_class``) and
+five methods (``read``, ``encode``, ``compute_metrics``, ``parse_input``, ``format_answer``). Everything after them has
+a default for the plainest task, one label for each text, whose items, examples and outputs are
+:class:`~tasks.data.PlainItem`, :class:`~tasks.data.PlainExample` and :class:`~tasks.data.LabelPrediction`. A task with
+types of its own may keep a default if they have the same fields, and overrides the others. Examples may have ``types``,
+and ``lengths`` (:class:`~tasks.data.GroupExample`).
 """
 
 from abc import ABC, abstractmethod
@@ -257,6 +257,10 @@ class Task(ABC, Generic[Item, Example, Output]):
         """
         return class_divergence if type(self).losses is Task.losses else None
 
+    def other_sources(self) -> dict[str, dict[str, Any]]:
+        """What a run learns from besides its data, by name, with ``path`` and ``sha256``. Default: nothing."""
+        return {}
+
     # -- distillation --------------------------------------------------------------------------------------------------
 
     def check_teacher(self, teacher: "Task[Item, Example, Output]", place: str) -> None:
@@ -271,10 +275,7 @@ class Task(ABC, Generic[Item, Example, Output]):
         return batch.by_example(logits)
 
     def distances(self, logits: Tensor, soft_targets: Tensor, temperature: float) -> Tensor:
-        """The distance of each target's logits from a teacher's, in fp32: both ``(N, K)`` -> ``(N,)``.
-
-        Default: that of distributions over classes.
-        """
+        """How far each target's logits are from a teacher's, both ``(N, K)``: ``(N,)`` in fp32. Default: of classes."""
         return class_distance(logits, soft_targets, temperature)
 
     # -- outputs -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from minibert.lazy import lazy_attributes
 if TYPE_CHECKING:
     from minibert.training.checks import check_finite, collapse_warning
     from minibert.training.data import Examples, LabelledBatch, Metric
-    from minibert.training.distillation import class_distance, label_distance
+    from minibert.training.distillation import class_distance, label_distance, state_distance
     from minibert.training.loop import Callbacks, Trainer
     from minibert.training.precision import autocast, choose_device, choose_precision
     from minibert.training.prediction import predict
@@ -21,7 +21,7 @@ else:
         __name__,
         checks=("check_finite", "collapse_warning"),
         data=("Examples", "LabelledBatch", "Metric"),
-        distillation=("class_distance", "label_distance"),
+        distillation=("class_distance", "label_distance", "state_distance"),
         loop=("Callbacks", "Trainer"),
         precision=("autocast", "choose_device", "choose_precision"),
         prediction=("predict",),
@@ -53,4 +53,5 @@ __all__ = [
     "collapse_warning",
     "label_distance",
     "predict",
+    "state_distance",
 ]

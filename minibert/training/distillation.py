@@ -1,4 +1,5 @@
-"""Distillation: the distance of a model's predictions from those of its teacher (Hinton et al. 2015, section 2)."""
+"""Distillation: the distance of a model's predictions from those of its teacher (Hinton et al. 2015, section 2), and
+that of its states (Sanh et al. 2019, section 2)."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,3 +24,12 @@ def label_distance(logits: Tensor, teacher: Tensor, temperature: float) -> Tenso
     having = probabilities * (F.logsigmoid(soft) - F.logsigmoid(own))
     lacking = (1 - probabilities) * (F.logsigmoid(-soft) - F.logsigmoid(-own))
     return temperature**2 * (having + lacking).mean(-1)
+
+
+def state_distance(states: Tensor, teacher: Tensor) -> Tensor:
+    """1 less the cosine between states: ``(N,)``, in fp32.
+
+    Args:
+        states, teacher: ``(N, C)``.
+    """
+    return 1 - F.cosine_similarity(states.float(), teacher.float(), dim=-1)

@@ -13,6 +13,7 @@ from tasks.data import Encoded
 from tasks.pretraining.encode import ChunkedStream
 from tasks.pretraining.masking import Masking
 from tasks.pretraining.pairs import draw_pair
+from tasks.pretraining.teacher_states import TeacherStates
 from tasks.pretraining.tokens import TokenStream
 
 
@@ -26,6 +27,7 @@ class Objective:
         tokenizer: adds the special tokens.
         stream: with the chunks.
         seed: of all random choices.
+        teacher: the states of the stream's tokens that are to be learnt besides; None for none.
     """
 
     pair: str | None
@@ -33,6 +35,7 @@ class Objective:
     tokenizer: Tokenizer
     stream: TokenStream
     seed: int
+    teacher: TeacherStates | None = None
 
     def __repr__(self) -> str:
         return f"{self.pair or 'no pair'}, {self.masking.unit} masking, {self.stream}"
@@ -40,13 +43,14 @@ class Objective:
 
 class MaskedChunk(NamedTuple):
     """A chunk as the model sees it in one epoch: ids and token types ``(T,)``, the masked positions and their original
-    ids ``(M,)``, and the label of the pair, if it is one."""
+    ids ``(M,)``, the label of the pair, if it is one, and the place of each token in the stream, or -1, ``(T,)``."""
 
     ids: npt.NDArray[np.int32]
     types: Sequence[int]
     positions: npt.NDArray[np.int64]
     words: npt.NDArray[np.int32]
     label: int | None
+    places: npt.NDArray[np.int64]
 
 
 class Chunk(NamedTuple):
@@ -86,12 +90,13 @@ class Chunk(NamedTuple):
         framed, types = tokenizer.with_special_tokens(
             stream.ids[slice(*first)].tolist(), None if second is None else stream.ids[slice(*second)].tolist()
         )
-        word_starts = np.ones(len(framed), bool)
-        word_starts[1 : 1 + first[1] - first[0]] = stream.word_starts[slice(*first)]
+        places = np.full(len(framed), -1)
+        places[1 : 1 + first[1] - first[0]] = np.arange(*first)
         if second is not None:
-            word_starts[-1 - (second[1] - second[0]) : -1] = stream.word_starts[slice(*second)]
+            places[-1 - (second[1] - second[0]) : -1] = np.arange(*second)
+        word_starts = np.where(places < 0, True, stream.word_starts[places])
         masked = objective.masking(np.array(framed, np.int32), word_starts, generator)
-        return MaskedChunk(masked.ids, types, masked.positions, masked.words, label)
+        return MaskedChunk(masked.ids, types, masked.positions, masked.words, label, places)
 
 
 _CHUNKS = 200
@@ -126,6 +131,8 @@ class Chunks(Sequence[Chunk]):
         self._made += 1
         if self._made % _CHUNKS == 0:
             self.chunked.release()
+            if self.objective.teacher is not None:
+                self.objective.teacher.release()
         number = range(len(self))[index]
         start, length = int(self.chunked.starts[number]), int(self.chunked.lengths[number])
         document = np.searchsorted(self.chunked.first_chunks, number, side="right") - 1

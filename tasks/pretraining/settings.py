@@ -39,6 +39,14 @@ class PretrainingSettings(RunSettings):
         "words, for ALBERT)",
         choices=MASKING_UNITS,
     )
+    teacher: str | None = setting(
+        None,
+        "checkpoint folder or hub name of a larger encoder, whose states are learnt besides (default: none)",
+        resumable=True,
+    )
+    teacher_weight: float = setting(
+        1.0, "of the distance from the teacher's states, beside the loss of the words", above=0, advanced=True
+    )
     static_masks: bool = setting(False, "the same masks and pairs in every epoch")
     weights: str | None = setting(
         None,

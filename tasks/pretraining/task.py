@@ -28,7 +28,7 @@ from tasks.data import Details, Encoded, Split
 from tasks.pretraining.chunks import Chunk, Chunks, EncodedChunks, Objective
 from tasks.pretraining.cooccurrence_init import init_from_cooccurrences
 from tasks.pretraining.corpus import Corpus, Document, Documents, Listed, list_corpus
-from tasks.pretraining.encode import Chunking, encode_in_memory
+from tasks.pretraining.encode import ChunkedStream, Chunking, encode_in_memory
 from tasks.pretraining.masking import Masking
 from tasks.pretraining.pairs import NEXT_SENTENCE
 from tasks.pretraining.prepared import (
@@ -40,17 +40,18 @@ from tasks.pretraining.prepared import (
     write_splits,
 )
 from tasks.pretraining.settings import PretrainingSettings
+from tasks.pretraining.taught import TaughtModel, taught, teacher_distances
+from tasks.pretraining.teacher import Teacher
+from tasks.pretraining.teacher_states import TeacherStates, stored_states
 from tasks.pretraining.tokens import id_parts
 from tasks.run.store import stored
 from tasks.settings import RANDOM
 from tasks.task import SMALL_VOCABULARY, Task
 
-Logits = tuple[Tensor, Tensor | None]
-
 
 class Tally(NamedTuple):
     """Counts over some chunks: masked words, those predicted correctly, and the sum of their losses; the same for
-    pairs, 0 if there are none."""
+    pairs, 0 if there are none; and the chunks with the sum of their distances from a teacher, 0 if there is none."""
 
     words: int
     words_correct: int
@@ -58,9 +59,11 @@ class Tally(NamedTuple):
     pairs: int
     pairs_correct: int
     pairs_loss: float
+    taught: int
+    distance: float
 
 
-_NOTHING = Tally(0, 0, 0.0, 0, 0, 0.0)
+_NOTHING = Tally(0, 0, 0.0, 0, 0, 0.0, 0, 0.0)
 
 
 class PretrainingTask(Task[Listed, Chunk, Tally]):
@@ -68,10 +71,13 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
 
     name = "pretraining"
     settings_class = PretrainingSettings
-    model_class = PretrainingModel
     unit = "document"
     answers_inputs = False
     settings: PretrainingSettings
+
+    @property
+    def model_class(self) -> type[PretrainingModel]:
+        return PretrainingModel if self.settings.teacher is None else TaughtModel
 
     # -- data --------------------------------------------------------------------------------------------------------
 
@@ -202,6 +208,7 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
             tokenizer=tokenizer,
             stream=chunked.stream,
             seed=self.settings.seed,
+            teacher=self._states(items, tokenizer, config, chunked),
         )
         lines = items.lines if isinstance(items, Documents) else np.array([item.line for item in items])
         return EncodedChunks(
@@ -209,6 +216,27 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
             counts=np.diff(chunked.first_chunks),
             notes=Counter(unknown_tokens=unknown),
         )
+
+    def _states(
+        self, items: Sequence[Any], tokenizer: Tokenizer, config: EncoderConfig, chunked: ChunkedStream
+    ) -> TeacherStates | None:
+        """The teacher's, if there is one."""
+        if self._teacher is None:
+            return None
+        assert isinstance(items, Documents)
+        return stored_states(items, self._chunking(tokenizer, config), chunked, self._teacher, config.hidden_size)
+
+    @cached_property
+    def _teacher(self) -> Teacher | None:
+        settings = self.settings
+        if settings.teacher is None:
+            return None
+        return Teacher.load(settings.teacher, device=settings.device, precision=settings.precision)
+
+    def other_sources(self) -> dict[str, dict[str, Any]]:
+        if self._teacher is None:
+            return {}
+        return {"teacher": {"path": self._teacher.name, "sha256": self._teacher.sha256}}
 
     def _chunking(self, tokenizer: Tokenizer, config: EncoderConfig) -> Chunking:
         in_pairs = config.family.pair_objective is not None
@@ -229,22 +257,28 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
         positions = [start + each.positions for start, each in zip(starts, drawn, strict=True)]
         words = [each.words for each in drawn]
         labels = [each.label for each in drawn if each.label is not None]
+        teacher = examples[0].objective.teacher
         return LabelledBatch(
             inputs=pack([each.ids for each in drawn], [each.types for each in drawn]),
             targets=torch.from_numpy(np.concatenate([*words, labels]).astype(np.int64)),
             num_targets=sum(map(len, words)),
             lines=tuple(example.line for example in examples),
             positions=torch.from_numpy(np.concatenate(positions)),
+            **({} if teacher is None else taught(teacher, [each.places for each in drawn])),
         )
 
-    def losses(self, model: nn.Module, logits: Logits, batch: LabelledBatch) -> Tensor:
-        """Cross-entropy over the masked words and over the pairs.
+    def losses(self, model: nn.Module, logits: Sequence[Any], batch: LabelledBatch) -> Tensor:
+        """Cross-entropy over the masked words and over the pairs, and the distance from a teacher's states.
 
-        The objective is the sum of two means, as in Hugging Face's ForPreTraining classes. The optimizer step divides
-        by its number of masked words, so the losses of pairs are multiplied by masked words per pair in the whole step:
-        both means are then exact, however the step is split into micro-batches or shared among processes.
+        The objective is a sum of means, of the first two as in Hugging Face's ForPreTraining classes. The optimizer
+        step divides by its number of masked words, so what each sequence has once is multiplied by masked words per
+        sequence in the whole step: all means are then exact, however the step is split into micro-batches or shared
+        among processes.
         """
         words, pairs = _losses(logits, batch)
+        if batch.soft_targets is not None:
+            distances = self.settings.teacher_weight * teacher_distances(logits[2], batch)
+            pairs = distances if pairs is None else pairs + distances
         if pairs is None:
             return words
         weight = batch.targets_per_sequence
@@ -252,7 +286,9 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
 
     # -- answers -----------------------------------------------------------------------------------------------------
 
-    def decode(self, model: nn.Module, logits: Logits, batch: LabelledBatch, examples: Sequence[Chunk]) -> list[Any]:
+    def decode(
+        self, model: nn.Module, logits: Sequence[Any], batch: LabelledBatch, examples: Sequence[Chunk]
+    ) -> list[Any]:
         """The counts of each chunk."""
         word_losses, pair_losses = _losses(logits, batch)
         words, labels = _targets(batch)
@@ -260,9 +296,11 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
         correct = torch.zeros_like(word_losses).index_add(0, sequence, (logits[0].argmax(-1) == words).float())
         count = torch.zeros_like(word_losses).index_add(0, sequence, torch.ones_like(sequence, dtype=torch.float32))
         none = torch.zeros_like(word_losses)
-        columns = [count, correct, word_losses, none, none, none]
-        if logits[1] is not None and pair_losses is not None:
-            columns[3:] = [none + 1, (logits[1].argmax(-1) == labels).float(), pair_losses]
+        columns = [count, correct, word_losses, *[none] * 5]
+        if pair_losses is not None:
+            columns[3:6] = [none + 1, (logits[1].argmax(-1) == labels).float(), pair_losses]
+        if batch.soft_targets is not None:
+            columns[6:] = [none + 1, teacher_distances(logits[2], batch)]
         return torch.stack(columns, 1).tolist()
 
     def outputs(self, model: nn.Module, items: Sequence[Listed], decoded: Sequence[Sequence[Any]]) -> list[Tally]:
@@ -287,6 +325,10 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
                 "pair_loss": all_.pairs_loss / all_.pairs,
                 "pair_accuracy": all_.pairs_correct / all_.pairs,
             }
+        if all_.taught:
+            distance = all_.distance / all_.taught
+            metrics["loss"] += self.settings.teacher_weight * distance
+            metrics["teacher_distance"] = distance
         return metrics
 
     def details(self, split: Split[Listed], outputs: Sequence[Tally], losses: Sequence[float]) -> Details:
@@ -320,8 +362,9 @@ def _documents(split: Split[Listed]) -> Documents:
 
 def _sum(tallies: Iterable[Sequence[float]]) -> Tally:
     columns = zip(_NOTHING, *tallies, strict=True)
-    words, words_correct, words_loss, pairs, pairs_correct, pairs_loss = map(math.fsum, columns)
-    return Tally(int(words), int(words_correct), words_loss, int(pairs), int(pairs_correct), pairs_loss)
+    words, words_correct, words_loss, pairs, pairs_correct, pairs_loss, taught, distance = map(math.fsum, columns)
+    counted = int(words), int(words_correct), words_loss, int(pairs), int(pairs_correct), pairs_loss
+    return Tally(*counted, int(taught), distance)
 
 
 def _targets(batch: LabelledBatch) -> tuple[Tensor, Tensor]:
@@ -335,7 +378,7 @@ def _sequence_of_each(batch: LabelledBatch) -> Tensor:
     return torch.bucketize(batch.positions, batch.inputs.cu_seqlens[1:], right=True)
 
 
-def _losses(logits: Logits, batch: LabelledBatch) -> tuple[Tensor, Tensor | None]:
+def _losses(logits: Sequence[Any], batch: LabelledBatch) -> tuple[Tensor, Tensor | None]:
     """Each sequence's loss summed over its masked words, and that of its pair, in at least fp32: ``(B,)`` each."""
     words, labels = _targets(batch)
     each = F.cross_entropy(_wide(logits[0]), words, reduction="none")

@@ -33,7 +33,7 @@ def fit(run: Run) -> list[dict[str, Any]]:
 
     def loss(module: nn.Module, batch: LabelledBatch) -> Tensor:
         logits = batch.output_of(module)
-        if batch.soft_targets is not None:
+        if batch.labelled is not None:
             return distillation_loss(task, model, logits, batch)
         return task.losses(model, logits, batch).sum()
 

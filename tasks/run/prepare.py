@@ -99,7 +99,8 @@ def prepare(task: AnyTask) -> Prepared:
         }
         described = _described(task, splits, encoded)
         training, more = training_data(task, splits["train"], encoded["train"], start)
-    return Prepared(splits=splits, encoded=encoded, start=start, training=training, described={**described, **more})
+    described |= {**more, **task.other_sources()}
+    return Prepared(splits=splits, encoded=encoded, start=start, training=training, described=described)
 
 
 @contextlib.contextmanager
@@ -152,8 +153,9 @@ def data_lines(task: AnyTask, prepared: Prepared) -> list[str]:
         lines.append("; ".join([f"{name:5} {split.source}: {task.summary(split)}", *nonzero_counts(counts)]))
         lines.append(f"      tokens: median {tokens['median']}, 99% {tokens['p99']}, longest {tokens['longest']}")
     if teacher := prepared.described.get("teacher"):
-        more = prepared.described.get("unlabelled", {"items": 0})["items"]
-        lines.append(f"soft targets from {teacher['path']}, also for {more:,} texts without labels")
+        unlabelled = prepared.described.get("unlabelled")
+        also = f", also for {unlabelled['items']:,} texts without labels" if unlabelled else ""
+        lines.append(f"      learns from the teacher {teacher['path']}{also}")
     return lines
 
 

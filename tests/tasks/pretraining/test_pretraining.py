@@ -1,21 +1,20 @@
 """Pre-training: draws that can be repeated, losses and gradients beside transformers', and runs by the command."""
 
-import contextlib
 import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 import torch
 from conftest import FAMILIES, largest_difference, padded, scramble, tiny_settings
+from pretraining_steps import step_losses
 
 from minibert import PretrainingModel, Tokenizer
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
-from minibert.training import Examples, LabelledBatch, Metric, Trainer, TrainingSettings
+from minibert.training import LabelledBatch
 from tasks import registry
 from tasks.pretraining import task as pretraining
 from tasks.pretraining.chunks import Chunk
@@ -156,30 +155,6 @@ def test_loss_and_gradients_equal_those_of_transformers(family: str, tmp_path: P
         for name, parameter in ours.named_parameters():
             assert parameter.grad is not None, name
             assert largest_difference(parameter.grad, wanted[name]) <= 1e-5, name
-
-
-class Stop(Exception):
-    """Ends a run when a step has its gradient."""
-
-
-def step_losses(
-    model: PretrainingModel, examples: Sequence[Chunk], task: PretrainingTask, micro_batch_size: int
-) -> list[float]:
-    """Computes a step's gradient as a run does, and leaves it in the model; gives each micro-batch's loss."""
-    losses = []
-
-    def loss(module: torch.nn.Module, batch: LabelledBatch) -> torch.Tensor:
-        value = task.losses(model, batch.output_of(module), batch).sum()
-        losses.append(value.item())
-        return value
-
-    settings = TrainingSettings(epochs=1, batch_size=11, micro_batch_size=micro_batch_size, precision="fp32")
-    with patch("torch.nn.utils.get_total_norm", side_effect=Stop), contextlib.suppress(Stop):
-        Trainer(
-            model=model, data=Examples(examples, task.collate, task.at_epoch), loss=loss, evaluate=dict,
-            metric=Metric("loss"), settings=settings, device=torch.device("cpu"),
-        ).fit()  # fmt: skip
-    return losses
 
 
 @pytest.mark.slow

@@ -1,0 +1,69 @@
+"""A model that learns a teacher's states: what it returns, what a batch asks of it, and how far it is from them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from minibert import PretrainingModel
+from minibert.traced import Batch
+from minibert.training import LabelledBatch, state_distance
+from tasks.pretraining.teacher_states import TeacherStates
+
+
+class TaughtModel(PretrainingModel):
+    """A :class:`~minibert.PretrainingModel` that also returns its states, for a teacher's.
+
+    ``forward(batch, positions)`` returns the words' and the pair's logits and the last hidden states ``(T, C)``.
+    """
+
+    def forward(self, batch: Batch, positions: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:  # type: ignore[override]
+        states = self.encoder(batch).last_hidden_state
+        return *self.scores(states[positions], states[batch.first_tokens]), states
+
+
+def taught(teacher: TeacherStates, places: Sequence[npt.NDArray[np.int64]]) -> dict[str, Any]:
+    """The fields of a batch that say what its tokens learn from a teacher.
+
+    Args:
+        teacher: with states.
+        places: of the tokens of each sequence in the stream; -1 for those that are not in it.
+    """
+    all_ = np.concatenate(places)
+    tokens = np.flatnonzero(all_ >= 0)
+    states = teacher.take(all_[tokens])
+    known = states.any(1)
+    sequences = np.repeat(np.arange(len(places)), [*map(len, places)])[tokens[known]]
+    return {
+        "soft_targets": torch.from_numpy(states[known]),
+        "target_positions": torch.from_numpy(tokens[known]),
+        "target_counts": tuple(np.bincount(sequences, minlength=len(places)).tolist()),
+    }
+
+
+def teacher_distances(states: Tensor, batch: LabelledBatch) -> Tensor:
+    """How far each sequence is from its teacher: the mean over tokens of the distance of their states, and the distance
+    of the means of the states, ``(B,)``.
+
+    Args:
+        states: ``(T, C)``, the model's.
+        batch: with what :func:`taught` gave.
+    """
+    assert batch.soft_targets is not None
+    assert batch.target_positions is not None
+    counts = torch.tensor(batch.target_counts, device=states.device)
+    sequence = torch.arange(len(counts), device=states.device).repeat_interleave(
+        counts, output_size=sum(batch.target_counts)
+    )
+    own = states[batch.target_positions].float()
+
+    def mean(values: Tensor) -> Tensor:
+        sums = values.new_zeros(len(counts), *values.shape[1:]).index_add(0, sequence, values)
+        return sums / counts.clamp(min=1).view(-1, *[1] * (values.dim() - 1))
+
+    of_tokens = mean(state_distance(own, batch.soft_targets))
+    of_means = state_distance(mean(own), mean(batch.soft_targets)) * (counts > 0)
+    return of_tokens + of_means
