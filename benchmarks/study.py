@@ -47,22 +47,27 @@ class Study:
     config: str = ""
 
 
+_FP32 = ("--precision", "fp32")  # the same on machines with bf16 and without
+
 STUDIES: dict[str, Study] = {
     "ner": Study(
         data={"--train": "ner/msra/train.txt.gz", "--dev": "ner/msra/dev.txt.gz"},
         small=["--epochs", "3"],
-        given=["--epochs", "3", "--batch-size", "16", "--lr", "2e-4", "--head-lr", "1e-3"],
+        given=["--epochs", "3", "--batch-size", "16", "--lr", "2e-4", "--head-lr", "1e-3", *_FP32],
     ),
     "classification": Study(
         data={"--train": "sarcasm/sarcasm.jsonl.gz"},
         shares=["--dev-share", "0.2"],
         small=["--epochs", "5", "--lr", "3e-4"],
-        given=["--epochs", "3", "--lr", "1e-4", "--head-lr", "1e-3", "--pooling", "mean"],
+        given=["--epochs", "3", "--lr", "1e-4", "--head-lr", "1e-3", "--pooling", "mean", *_FP32],
     ),
     "qa": Study(
         data={"--train": "taipei_qa/Taipei_QA_new.txt"},
         shares=["--test-share", "0.1"],
-        given=["--epochs", "10", "--batch-size", "16", "--lr", "2e-4", "--head-lr", "3e-3", "--pooling", "mean"],
+        given=[
+            *("--epochs", "8", "--batch-size", "16", "--lr", "2e-4", "--head-lr", "3e-3", "--r-drop", "1"),
+            *("--pooling", "mean", *_FP32),
+        ],
         config="ema = 0.999\n",
     ),
     "span_qa": Study(data={"--train": "span_qa/DRCD_dev.json.gz"}, shares=["--dev-share", "0.15"]),
