@@ -55,8 +55,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows: dict[str, dict[str, list[float]]] = {}
     for row in comparison["rows"]:
         rows.setdefault(f"shots: {row['method']}", {})[row["shots"]] = row["accuracy"]["values"]
-    for weights in options.weights:
-        name = Path(weights).name
+    names = [Path(weights).name for weights in options.weights]
+    if len(set(names)) < len(names):
+        raise InputError("--weights: two folders have one name; rename one, which names its runs in --out.")
+    for name, weights in zip(names, options.weights, strict=True):
         for method, found in frozen(weights, options.shots / "data", draws, test).items():
             rows[f"{name}: {method}"] = found
         for pooling in ("first", "mean"):
@@ -106,10 +108,12 @@ def fine_tuned(weights: str, options: argparse.Namespace, draws: Sequence[str], 
         out = options.out / f"{Path(weights).name}-{pooling}-{draw}"
         parts = {part: data / f"{draw}-{part}.jsonl" for part in ("train", "dev")}
         files = [str(value) for part, path in parts.items() if path.exists() for value in (f"--{part}", path)]
+        text, label = json.loads(parts["train"].read_text(encoding="utf-8").partition("\n")[0])
         steps = math.ceil(len(read(parts["train"])[0]) / _BATCH_SIZE)
         epochs = max(3, math.ceil(_LEAST_STEPS / steps))
         registry.run("classification", [
             *files, "--test", str(data / "test.jsonl"), "--arch", arch, "--weights", weights, "--pooling", pooling,
+            "--text-column", text, "--label-column", label,
             "--epochs", str(epochs), "--batch-size", str(_BATCH_SIZE), "--lr", options.lr, "--metric", "loss",
             "--seed", seed, "--no-baseline", "--out", str(out), "--resume",
         ])  # fmt: skip

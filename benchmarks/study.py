@@ -85,6 +85,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true", help="keep the runs in --out that are complete")
     options = parser.parse_args(argv)
     data, out = Path(options.data), Path(options.out)
+    if options.sentences is not None and (options.sentences < 1 or "ner" not in options.tasks):
+        raise InputError(f"--sentences {options.sentences}: give a number from 1 on, and --tasks ner.")
+    if RANDOM in (options.weights or ()) and len(options.weights) > 1:
+        raise InputError(f"--weights: {RANDOM} stands alone, for all architectures.")
     files = [data / file for task in options.tasks for file in STUDIES[task].data.values()]
     if missing := [file for file in files if not file.is_file()]:
         raise InputError(f"--data {data}: {missing[0]} is missing.")
@@ -142,7 +146,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
         tests = {test["first"]: test for test in comparison["tests"] if test["second"] == "linear"}
         for row in comparison["rows"]:
             model = row["arch"] if row["weights"] in (None, RANDOM) else f"{row['arch']}, {Path(row['weights']).name}"
-            low, high = row["interval"]
+            interval = "" if row["interval"] is None else "{:.4f} to {:.4f}".format(*row["interval"])
             linear = ["", "", ""]
             if (test := tests.get(row["name"])) is not None:
                 linear = [
@@ -153,7 +157,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
                 f"{comparison['metric']} on {comparison['split']}",
                 model,
                 f"{row['mean']:.4f}",
-                f"{low:.4f} to {high:.4f}",
+                interval,
                 f"{row['worst']:.4f}",
                 *linear,
                 f"{row['train_seconds']:.0f}",

@@ -7,6 +7,7 @@ failures.
 import errno
 import glob
 import hashlib
+import json
 import logging
 import os
 import re
@@ -84,6 +85,11 @@ def sha256_by_file(folder: Path) -> dict[str, str]:
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     paths = {name: (folder / name).resolve() for name in (*_config_and_tokenizer_files(names), *_weight_files(names))}
     return {name: _sha256(path, path.stat().st_mtime_ns) for name, path in sorted(paths.items())}
+
+
+def sha256_of_model(folder: Path) -> str:
+    """One sha256 of those of :func:`sha256_by_file`."""
+    return hashlib.sha256(json.dumps(sha256_by_file(folder), sort_keys=True).encode()).hexdigest()
 
 
 def _manifest_entry(name: str) -> dict[str, Any]:

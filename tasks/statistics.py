@@ -4,7 +4,6 @@ A figure is a function of how often each item counts: 1 for each item gives the 
 resampling (items drawn with replacement) and swapping (items of one model or of the other).
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
@@ -53,7 +52,10 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
     only_first = sum(a and not b for a, b in zip(first, second, strict=True))
     only_second = sum(b and not a for a, b in zip(first, second, strict=True))
     total = only_first + only_second
-    tail = sum(math.comb(total, k) for k in range(min(only_first, only_second) + 1))
+    ways = tail = 1  # to choose k of all, for k = 0
+    for k in range(min(only_first, only_second)):
+        ways = ways * (total - k) // (k + 1)
+        tail += ways
     return min(1.0, 2 * tail / 2**total)
 
 

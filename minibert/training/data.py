@@ -33,13 +33,14 @@ class LabelledBatch:
         num_targets: how many predictions the loss sums over, known on the host.
         lines: the line numbers of the examples in their file, for messages; may be empty.
         positions: ``(N,)``, the tokens of the pack whose output is needed, for a model that can leave out the others.
-        target_positions: ``(N,)``, the tokens of the pack that have a target, if the loss selects them.
+        target_positions: ``(N,)``, the tokens of the pack that have a target, if the loss selects them; or those that
+            have a teacher's state.
         target_counts: how many of these each sequence has, on the host, so that selecting does not wait for the device.
         sequences_per_example: how many sequences each example has, on the host; empty where each has one.
         targets_per_sequence: of the whole optimizer step; None for this batch alone. The step divides a loss by the
             number of targets, so a loss term with one part per sequence is multiplied by this to become a mean over
             sequences.
-        soft_targets: ``(N, K)``, the logits of a teacher for each target, if there is one.
+        soft_targets: ``(N, K)``, the logits of a teacher for each target, or its states ``(N, C)``, if there is one.
         labelled: ``(B,)``, 1 for each example that has gold targets besides, and 0 for the others.
     """
 

@@ -65,10 +65,15 @@ class Corpus:
             InputError: a file cannot be read, is in another encoding (names the line), or has changed since its hash
                 was computed.
         """
-        stamps = self._stamps
-        for path, stamp in zip(self.paths, stamps, strict=True):
+        _ = self._stamps
+        for path in self.paths:
             yield from _documents(path, stream_lines(path, self.encoding), self.divided(path))
-            if _stamp(path) != stamp:
+            self.require_unchanged(path)
+
+    def require_unchanged(self, *paths: str) -> None:
+        """Raises InputError if one of the files has changed since its hash was computed."""
+        for path in paths or self.paths:
+            if _stamp(path) != self._stamps[self.paths.index(path)]:
                 raise InputError(f"{path}: changes while it is read; start again when it is complete.")
 
     def divided(self, path: str) -> str:

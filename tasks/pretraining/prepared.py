@@ -82,12 +82,16 @@ def stored_weights(model: Pretrained, key: Mapping[str, Any], initialise: Callab
 
 def chunks_key(documents: Documents, chunking: Chunking) -> dict[str, Any]:
     """Everything that the tokens and chunks of documents depend on, as JSON."""
+    return {**tokens_key(documents, chunking), "room": chunking.room}
+
+
+def tokens_key(documents: Documents, chunking: Chunking) -> dict[str, Any]:
+    """Everything that the tokens of documents depend on, separators included, as JSON."""
     return {
         "documents": documents.key,
         "tokenizer": hashlib.sha256(chunking.tokenizer.to_json().encode("utf-8", "surrogatepass")).hexdigest(),
         "tokenizers": metadata.version("tokenizers"),
         "in_pairs": chunking.in_pairs,
-        "room": chunking.room,
     }
 
 

@@ -65,6 +65,8 @@ class PretrainingSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.teacher == "":
+            raise InputError("--teacher: is empty (an unset shell variable?); give a value, or leave the option out.")
         if self.train is not None:
             raise InputError(f"--train {self.train}: give the files to pre-train on with --corpus.")
         if not self.corpus:

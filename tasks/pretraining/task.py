@@ -42,7 +42,7 @@ from tasks.pretraining.prepared import (
 from tasks.pretraining.settings import PretrainingSettings
 from tasks.pretraining.taught import TaughtModel, taught, teacher_distances
 from tasks.pretraining.teacher import Teacher
-from tasks.pretraining.teacher_states import TeacherStates, stored_states
+from tasks.pretraining.teacher_states import Axes, TeacherStates, stored_axes, stored_states
 from tasks.pretraining.tokens import id_parts
 from tasks.run.store import stored
 from tasks.settings import RANDOM
@@ -74,6 +74,7 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
     unit = "document"
     answers_inputs = False
     settings: PretrainingSettings
+    _axes: Axes | None = None
 
     @property
     def model_class(self) -> type[PretrainingModel]:
@@ -220,23 +221,26 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
     def _states(
         self, items: Sequence[Any], tokenizer: Tokenizer, config: EncoderConfig, chunked: ChunkedStream
     ) -> TeacherStates | None:
-        """The teacher's, if there is one."""
+        """The teacher's, if there is one. Its axes are those of the data that come first: the training data."""
         if self._teacher is None:
             return None
         assert isinstance(items, Documents)
-        return stored_states(items, self._chunking(tokenizer, config), chunked, self._teacher, config.hidden_size)
+        if self._axes is None:
+            self._axes = stored_axes(items, self._teacher, config.hidden_size)
+        return stored_states(items, self._chunking(tokenizer, config), chunked, self._teacher, self._axes)
 
     @cached_property
     def _teacher(self) -> Teacher | None:
         settings = self.settings
         if settings.teacher is None:
             return None
-        return Teacher.load(settings.teacher, device=settings.device, precision=settings.precision)
+        return Teacher.find(settings.teacher, device=settings.device, precision=settings.precision)
 
     def other_sources(self) -> dict[str, dict[str, Any]]:
-        if self._teacher is None:
+        if self._teacher is None or self._axes is None:
             return {}
-        return {"teacher": {"path": self._teacher.name, "sha256": self._teacher.sha256}}
+        facts = {"path": self._teacher.name, "sha256": self._teacher.sha256, "variance_kept": self._axes.kept}
+        return {"teacher": facts}
 
     def _chunking(self, tokenizer: Tokenizer, config: EncoderConfig) -> Chunking:
         in_pairs = config.family.pair_objective is not None

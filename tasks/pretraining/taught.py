@@ -36,17 +36,15 @@ def taught(teacher: TeacherStates, places: Sequence[npt.NDArray[np.int64]]) -> d
     tokens = np.flatnonzero(all_ >= 0)
     states = teacher.take(all_[tokens])
     known = states.any(1)
-    sequences = np.repeat(np.arange(len(places)), [*map(len, places)])[tokens[known]]
     return {
         "soft_targets": torch.from_numpy(states[known]),
         "target_positions": torch.from_numpy(tokens[known]),
-        "target_counts": tuple(np.bincount(sequences, minlength=len(places)).tolist()),
     }
 
 
 def teacher_distances(states: Tensor, batch: LabelledBatch) -> Tensor:
     """How far each sequence is from its teacher: the mean over tokens of the distance of their states, and the distance
-    of the means of the states, ``(B,)``.
+    of the means of the states, ``(B,)``; 0 where the teacher has none.
 
     Args:
         states: ``(T, C)``, the model's.
@@ -54,16 +52,13 @@ def teacher_distances(states: Tensor, batch: LabelledBatch) -> Tensor:
     """
     assert batch.soft_targets is not None
     assert batch.target_positions is not None
-    counts = torch.tensor(batch.target_counts, device=states.device)
-    sequence = torch.arange(len(counts), device=states.device).repeat_interleave(
-        counts, output_size=sum(batch.target_counts)
-    )
+    sequence = torch.bucketize(batch.target_positions, batch.inputs.cu_seqlens[1:], right=True)
     own = states[batch.target_positions].float()
 
-    def mean(values: Tensor) -> Tensor:
-        sums = values.new_zeros(len(counts), *values.shape[1:]).index_add(0, sequence, values)
-        return sums / counts.clamp(min=1).view(-1, *[1] * (values.dim() - 1))
+    def sums(values: Tensor) -> Tensor:
+        return values.new_zeros(batch.inputs.num_sequences, *values.shape[1:]).index_add(0, sequence, values)
 
-    of_tokens = mean(state_distance(own, batch.soft_targets))
-    of_means = state_distance(mean(own), mean(batch.soft_targets)) * (counts > 0)
-    return of_tokens + of_means
+    counts = sums(torch.ones_like(own[:, 0]))
+    of_tokens = sums(state_distance(own, batch.soft_targets)) / counts.clamp(min=1)
+    of_means = state_distance(sums(own), sums(batch.soft_targets))  # a mean has the direction of the sum
+    return of_tokens + of_means * (counts > 0)

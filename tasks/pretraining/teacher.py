@@ -1,10 +1,9 @@
 """A teacher of pre-training: a trained encoder, and its states of texts as states of other tokens of the same texts."""
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,105 +12,169 @@ import torch
 
 from minibert import Encoder, Tokenizer, pack
 from minibert.checkpoint import open_checkpoint
-from minibert.hub import resolve, sha256_by_file
+from minibert.errors import InputError
+from minibert.hub import resolve, sha256_of_model
 from minibert.inference import for_inference
 from minibert.training import LabelledBatch, choose_device, choose_precision, predict
 from minibert.training.precision import DTYPES
 from tasks.run.evaluate import BATCH_TOKENS, batches_by_length
 
 Floats = npt.NDArray[np.float32]
+Spans = npt.NDArray[np.int64]
+
+SLICE = 1 << 14
+"""Characters of a text that the teacher reads at a time, and of several texts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """A trained encoder.
+    """A trained encoder that is not loaded yet.
+
+    Attributes:
+        name: as given: a checkpoint or a run, by its folder or its name on the hub.
+        folder: with its files.
+        sha256: of these.
+        width: W, the numbers in a state.
+        device: it computes on.
+        precision: it computes in.
+    """
+
+    name: str
+    folder: Path
+    sha256: str
+    width: int
+    device: torch.device
+    precision: str
+
+    @classmethod
+    def find(cls, name: str, *, device: str, precision: str) -> "Teacher":
+        """Finds a teacher, and downloads it if necessary.
+
+        Raises:
+            InputError: it cannot be used.
+        """
+        folder, chosen = resolve(name), choose_device(device)
+        return cls(
+            name=name,
+            folder=folder,
+            sha256=sha256_of_model(folder),
+            width=open_checkpoint(folder).config.hidden_size,
+            device=chosen,
+            precision=choose_precision(precision, chosen),
+        )
+
+    def load(self) -> "Reader":
+        """Loads it.
+
+        Raises:
+            InputError: a file of it is damaged.
+        """
+        checkpoint = open_checkpoint(self.folder)
+        model = checkpoint.load(Encoder)[0].to(self.device)
+        return Reader(
+            name=self.name,
+            model=for_inference(model, DTYPES[self.precision]),
+            tokenizer=checkpoint.tokenizer,
+            precision=self.precision,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """A teacher that reads texts.
 
     Attributes:
         name: as given.
         model: ready for inference.
         tokenizer: its own.
-        sha256: of its files.
         precision: it computes in.
     """
 
     name: str
     model: Encoder
     tokenizer: Tokenizer
-    sha256: str
     precision: str
 
-    @classmethod
-    def load(cls, name: str, *, device: str, precision: str) -> "Teacher":
-        """Loads a checkpoint or a run, by its folder or its name on the hub.
+    def states(self, texts: Sequence[str]) -> list[tuple[Floats, Spans]]:
+        """The last hidden states of each text, ``(n, W)``, and the characters of its n tokens, ``(n, 2)``. A text with
+        more tokens than the model has positions is read in parts.
 
         Raises:
-            InputError: it cannot be used.
+            InputError: a state is not finite.
         """
-        folder = resolve(name)
-        checkpoint = open_checkpoint(folder)
-        hashes = json.dumps(sha256_by_file(folder), sort_keys=True)
-        on_device = checkpoint.load(Encoder)[0].to(choose_device(device))
-        precision = choose_precision(precision, on_device.device)
-        return cls(
-            name=name,
-            model=for_inference(on_device, DTYPES[precision]),
-            tokenizer=checkpoint.tokenizer,
-            sha256=hashlib.sha256(hashes.encode()).hexdigest(),
-            precision=precision,
-        )
-
-    def states(self, texts: Sequence[str]) -> list[tuple[Floats, npt.NDArray[np.int64]]]:
-        """The last hidden states of each text, ``(n, W)``, and the characters of its n tokens, ``(n, 2)``. A text that
-        is too long is read in parts."""
         tokenizer, config = self.tokenizer, self.model.config
-        special = tokenizer.num_special_tokens()
-        room = config.max_length - special
+        room = config.max_length - tokenizer.num_special_tokens()
+        front = tokenizer.with_special_tokens([-1])[0].index(-1)
         pieces = tokenizer.encode_all(texts)
-        parts = [ids for each in pieces for ids in _cut(each.ids, room)]
+        parts = [part for each in pieces for part in _cut(each.ids, room)]
         framed = [tokenizer.with_special_tokens(ids)[0] for ids in parts]
         batches = batches_by_length([*map(len, framed)], BATCH_TOKENS[self.model.device.type])
         found: list[Any] = [None] * len(parts)
         inputs = (_batch([framed[index] for index in indices]) for indices in batches)
         outputs = predict(self.model, inputs, precision=self.precision, device=self.model.device)
         for indices, (batch, output) in zip(batches, outputs, strict=True):
-            rows = batch.inputs.unpack(output.last_hidden_state.float().cpu())
+            last = output.last_hidden_state.float().cpu()
+            if not last.isfinite().all():
+                raise InputError(
+                    f"--teacher {self.name}: its states are not finite in {self.precision}; try --precision fp32, or "
+                    "name another teacher."
+                )
+            rows = batch.inputs.unpack(last)
             for index, states in zip(indices, rows, strict=True):
-                found[index] = states[_front(tokenizer) :][: len(parts[index])].numpy()
+                found[index] = states[front:][: len(parts[index])].numpy()
         of_parts, nothing = iter(found), np.empty((0, config.hidden_size), np.float32)
         return [
-            (
-                np.concatenate([nothing, *islice(of_parts, len(_cut(each.ids, room)))]),
-                np.array(each.offsets, np.int64).reshape(-1, 2),
-            )
+            (np.concatenate([nothing, *islice(of_parts, len(_cut(each.ids, room)))]), _spans(each.offsets))
             for each in pieces
         ]
+
+    def states_of(self, texts: Sequence[str], tokenizer: Tokenizer) -> Iterator[tuple[int, Floats]]:
+        """The states of another tokenizer's tokens of each text: ``(m, W)``, NaN for a token that shares no character
+        with one of the teacher's, behind the number of the text.
+
+        Of a long text :data:`SLICE` characters are read at a time, so it has several parts; a token has the states of
+        the slice that it starts in.
+        """
+        wanted = [_spans(pieces.offsets) for pieces in tokenizer.encode_all(texts)]
+        slices = [(number, start) for number, text in enumerate(texts) for start in range(0, max(1, len(text)), SLICE)]
+        read = self.states([texts[number][start : start + SLICE] for number, start in slices])
+        for (number, start), (states, given) in zip(slices, read, strict=True):
+            first, end = np.searchsorted(wanted[number][:, 0], (start, start + SLICE))
+            yield number, averaged(states, given + start, wanted[number][first:end])
 
 
 def _cut(ids: Sequence[int], room: int) -> list[Sequence[int]]:
     return [ids[start : start + room] for start in range(0, len(ids), room)]
 
 
-def _front(tokenizer: Tokenizer) -> int:
-    """How many special tokens stand before a text."""
-    return tokenizer.with_special_tokens([-1])[0].index(-1)
+def _spans(offsets: Sequence[tuple[int, int]]) -> Spans:
+    return np.array(offsets, np.int64).reshape(-1, 2)
 
 
 def _batch(ids: Sequence[Sequence[int]]) -> LabelledBatch:
     return LabelledBatch(inputs=pack(ids), targets=torch.empty(0), num_targets=0)
 
 
-def averaged(states: Floats, given: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> Floats:
+def averaged(states: Floats, given: Spans, wanted: Spans) -> Floats:
     """States of tokens as states of other tokens of the same text: means weighted by the characters that both share.
 
     Args:
         states: ``(n, W)``.
-        given: ``(n, 2)``, the characters ``start:end`` of each of these tokens.
+        given: ``(n, 2)``, the characters ``start:end`` of each of these tokens, in order.
         wanted: ``(m, 2)``, those of the others.
 
     Returns:
         ``(m, W)``; NaN for a token that shares no character with any.
     """
-    ends = np.minimum(wanted[:, None, 1], given[None, :, 1])
-    shared = np.maximum(ends - np.maximum(wanted[:, None, 0], given[None, :, 0]), 0).astype(np.float32)
-    total = shared.sum(1, keepdims=True)
-    return (shared @ states) / np.where(total > 0, total, np.nan)
+    # Ends, like starts, never fall, so the tokens that may share a character follow each other.
+    first = np.searchsorted(given[:, 1], wanted[:, 0], side="right")
+    counts = np.maximum(np.searchsorted(given[:, 0], wanted[:, 1], side="left") - first, 0)
+    token = np.repeat(np.arange(len(wanted)), counts)
+    other = np.arange(len(token)) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(first, counts)
+    ends = np.minimum(wanted[token, 1], given[other, 1])
+    shared = np.maximum(ends - np.maximum(wanted[token, 0], given[other, 0]), 0).astype(np.float32)
+    sums, total = np.zeros((len(wanted), states.shape[1]), np.float32), np.zeros(len(wanted), np.float32)
+    np.add.at(sums, token, shared[:, None] * states[other])
+    np.add.at(total, token, shared)
+    total[total == 0] = np.nan
+    return np.divide(sums, total[:, None], dtype=np.float32)

@@ -3,13 +3,16 @@
 The teacher reads each paragraph whole, once, before training. Its states are averaged onto the model's own tokens, by
 the characters that tokens of both share, so that the two may have different tokenizers; and they are turned and cut to
 the model's width along their principal axes, so that no map has to be learnt and left behind. They lie in files, 2
-bytes a number, in parts, so that a run that was stopped goes on with the next part.
+bytes a number, in parts, so that a run that was stopped goes on with the part that it was at, and the processes of
+``torchrun`` share the work.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import chain, islice, pairwise
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import islice, pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,40 +25,57 @@ from minibert.errors import InputError
 from minibert.training import distributed
 from tasks.pretraining.corpus import Documents
 from tasks.pretraining.encode import ChunkedStream, Chunking, Paragraphs
-from tasks.pretraining.prepared import chunks_key
-from tasks.pretraining.teacher import Floats, Teacher, averaged
-from tasks.run.store import Store, Writer, release, stored
+from tasks.pretraining.prepared import tokens_key
+from tasks.pretraining.teacher import SLICE, Floats, Reader, Teacher
+from tasks.run.store import Writer, release, stored
 
 Halves = npt.NDArray[np.float16]
 
 _PART = 1 << 20
-"""Characters of documents whose states are in one store."""
-_GROUP = 1 << 16
-"""Characters that the teacher reads at a time."""
-_SEEN = 300
-"""Documents, spread over the corpus, of whose first paragraphs the axes are those of."""
+"""The fewest characters of documents whose states are in one store."""
+_PARTS = 64
+"""The most stores: each is an open file."""
+_SEEN = 400
+"""Documents, spread over the corpus, whose states have the axes."""
+_CHARACTERS = 500
+"""Of each of these, from its start."""
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """How states are turned and cut: ``(states - mean) @ axes``.
+
+    Attributes:
+        mean: ``(W,)``.
+        axes: ``(W, C)``, of most variance first; each has its largest component above 0.
+        kept: the share of the variance that is left.
+    """
+
+    mean: Floats
+    axes: Floats
+    kept: float
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the numbers: other ones, as another machine might find them, belong to other states."""
+        return hashlib.sha256(self.mean.tobytes() + self.axes.tobytes()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TeacherStates:
     """A teacher's states of the N tokens of a stream, at a model's width C.
 
     Attributes:
-        kept: the share of the variance of its states that is left at this width.
         width: C.
         parts: arrays of ``n C`` numbers in files, end to end.
     """
 
-    kept: float
     width: int
-    parts: list[Halves] = field(default_factory=list)
+    parts: Sequence[Halves]
 
     @cached_property
     def _borders(self) -> npt.NDArray[np.int64]:
         return np.cumsum([0, *(len(part) // self.width for part in self.parts)])
-
-    def __repr__(self) -> str:
-        return f"a teacher's states of {self._borders[-1]} tokens"
 
     def take(self, rows: IntSequence) -> Floats:
         """The states of some tokens, ``(len(rows), C)``; 0 for a token that the teacher has none for."""
@@ -74,8 +94,27 @@ class TeacherStates:
             release(part)
 
 
+def stored_axes(documents: Documents, teacher: Teacher, width: int) -> Axes:
+    """The principal axes of the teacher's states of documents, for a model of ``width``.
+
+    Raises:
+        InputError: the teacher's states are narrower, or the documents have too few tokens.
+    """
+    if teacher.width < width:
+        raise InputError(
+            f"--teacher {teacher.name}: its states have {teacher.width} numbers, fewer than the {width} of the model; "
+            "name a wider teacher, or train a narrower model (--model-config)."
+        )
+    key = {"documents": documents.key, **_key(teacher), "seen": [_SEEN, _CHARACTERS]}
+    store = stored(key, lambda writer: _write_axes(writer, documents, teacher), f"the axes of {teacher.name}")
+    mean, variances = store.arrays["mean"], store.arrays["variances"]
+    axes = store.arrays["axes"].reshape(len(mean), -1)[:, :width]
+    kept = float(variances[:width].sum() / variances.sum())
+    return Axes(mean=mean.astype(np.float32), axes=axes.astype(np.float32), kept=kept)
+
+
 def stored_states(
-    documents: Documents, chunking: Chunking, chunked: ChunkedStream, teacher: Teacher, width: int
+    documents: Documents, chunking: Chunking, chunked: ChunkedStream, teacher: Teacher, axes: Axes
 ) -> TeacherStates:
     """The teacher's states of the tokens of documents, computed where they are not yet stored.
 
@@ -84,92 +123,136 @@ def stored_states(
         chunking: by which ``chunked`` was made of them.
         chunked: the model's tokens.
         teacher: to ask.
-        width: of the model.
+        axes: of its states.
 
     Raises:
-        InputError: the teacher's states are narrower than the model's.
+        InputError: the text changes meanwhile, or the teacher's states are not finite.
     """
-    if teacher.model.config.hidden_size < width:
-        raise InputError(
-            f"--teacher {teacher.name}: its states have {teacher.model.config.hidden_size} numbers, fewer than the "
-            f"{width} of the model; name a wider teacher, or train a narrower model (--model-config)."
-        )
-    key = {**chunks_key(documents, chunking), "teacher": teacher.sha256, "precision": teacher.precision, "width": width}
-    key["torch"] = torch.__version__
-    what = f"the states of {teacher.name}"
-    axes = stored({**key, "axes": _SEEN}, lambda writer: _write_axes(writer, documents, teacher, width), what)
-    states = TeacherStates(kept=axes.facts["kept"], width=width)
-    texts = documents.texts()
+    key = {**tokens_key(documents, chunking), **_key(teacher), "axes": axes.sha256}
+    reader = cache(teacher.load)  # only if it is needed, and only as long
+    texts = _InOrder(documents)
+    parts = list(pairwise(_borders(documents)))
     progress = tqdm(
-        total=len(documents), desc="the teacher", unit=" documents", leave=False,
+        total=len(parts), desc="the teacher", unit=" parts", leave=False,
         disable=None if distributed.is_rank0() else True,
     )  # fmt: skip
+
+    def part(first: int, end: int) -> Halves:
+        def write(writer: Writer) -> None:
+            lengths = np.diff(chunked.stream.documents[first : end + 1])
+            _write_states(writer, texts.between(first, end), lengths, chunking.tokenizer, reader(), axes)
+            documents.corpus.require_unchanged()
+
+        return stored({**key, "part": [first, end]}, write, f"the states of {teacher.name}").arrays["states"]
+
+    # Each process begins with parts of its own, and then takes what is left.
+    rank, processes = distributed.rank(), distributed.world_size()
+    found: dict[int, Halves] = {}
     with progress:
-        for first, end in pairwise(_borders(documents)):
-            block = list(islice(texts, end - first))
-            tokens = chunked.stream.documents[first : end + 1]
+        for number, place in enumerate(parts):
+            if number % processes == rank:
+                found[number] = part(*place)
+                progress.update(processes)
+        texts = _InOrder(documents)
+        arrays = [found[number] if number in found else part(*place) for number, place in enumerate(parts)]
+    return TeacherStates(width=axes.axes.shape[1], parts=arrays)
 
-            def write(writer: Writer, block: Sequence[Paragraphs] = block, tokens: IntSequence = tokens) -> None:
-                _write_states(writer, block, tokens, chunking, teacher, axes)
 
-            states.parts.append(stored({**key, "part": [first, end]}, write, what).arrays["states"])
-            progress.update(end - first)
-    return states
+def _key(teacher: Teacher) -> dict[str, Any]:
+    """What a teacher's states depend on besides the text, as JSON."""
+    return {
+        "teacher": teacher.sha256,
+        "precision": teacher.precision,
+        "device": teacher.device.type,
+        "torch": torch.__version__,
+    }
+
+
+class _InOrder:
+    """The texts of documents, read from the files once as far as they are asked for."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._texts, self._next = documents.texts(), 0
+
+    def between(self, first: int, end: int) -> Iterator[Paragraphs]:
+        """Those of the documents ``first:end``, which must not come before earlier ones."""
+        skipped, self._next = first - self._next, end
+        return islice(self._texts, skipped, skipped + end - first)
 
 
 def _borders(documents: Documents) -> list[int]:
-    """Where parts of about :data:`_PART` characters start, then D."""
-    before = np.cumsum(documents.characters) // _PART
+    """Where parts start, then D."""
+    total = np.cumsum(documents.characters)
+    before = total // max(_PART, int(total[-1]) // _PARTS)
     return [0, *(np.flatnonzero(np.diff(before)) + 1).tolist(), len(documents)]
 
 
-def _write_axes(writer: Writer, documents: Documents, teacher: Teacher, width: int) -> None:
-    """The mean of the teacher's states and their first principal axes, from some documents."""
+def _write_axes(writer: Writer, documents: Documents, teacher: Teacher) -> None:
+    """The mean of the teacher's states, their axes as rows of ``(W, W)``, and the variances along these."""
     chosen = set(np.linspace(0, len(documents) - 1, _SEEN).astype(int).tolist())
-    texts = [paragraphs[0] for number, paragraphs in enumerate(documents.texts()) if number in chosen]
-    states = np.concatenate([states for states, _ in teacher.states(texts)]).astype(np.float64)
-    mean = states.mean(0)
-    variances, axes = np.linalg.eigh(np.cov(states - mean, rowvar=False).reshape(len(mean), -1))
-    writer.append("mean", mean.astype(np.float32))
-    writer.append("axes", np.ascontiguousarray(axes[:, ::-1][:, :width], np.float32).reshape(-1))
-    writer.facts["kept"] = float(variances[::-1][:width].sum() / max(variances.sum(), 1e-30))
+    texts = ("\n".join(each)[:_CHARACTERS] for number, each in enumerate(documents.texts()) if number in chosen)
+    reader, count = teacher.load(), 0
+    total, products = np.zeros(teacher.width), np.zeros((teacher.width, teacher.width))
+    for group in _groups(enumerate(texts)):
+        for states, _ in reader.states([text for _, text in group]):
+            count += len(states)
+            total += states.sum(0, dtype=np.float64)
+            products += states.T.astype(np.float64) @ states
+    documents.corpus.require_unchanged()
+    if count <= teacher.width:
+        raise InputError(
+            f"{', '.join(documents.corpus.paths)}: too little text to learn from --teacher {teacher.name} "
+            f"({count} of its tokens, and its states have {teacher.width} numbers); give more."
+        )
+    mean = total / count
+    variances, axes = np.linalg.eigh(products / count - np.outer(mean, mean))
+    signs = np.sign(axes[np.abs(axes).argmax(0), np.arange(len(axes))])
+    writer.append("mean", mean)
+    writer.append("axes", np.ascontiguousarray((axes * signs)[:, ::-1]).reshape(-1))
+    writer.append("variances", np.maximum(variances[::-1], 0))
 
 
 def _write_states(
     writer: Writer,
-    block: Sequence[Paragraphs],
-    tokens: IntSequence,
-    chunking: Chunking,
-    teacher: Teacher,
-    axes: Store,
+    texts: Iterable[Paragraphs],
+    lengths: npt.NDArray[np.int64],
+    tokenizer: Tokenizer,
+    reader: Reader,
+    axes: Axes,
 ) -> None:
-    """The states of the tokens of some documents; ``tokens`` are the borders of these documents in the stream."""
-    rows = _rows(chain.from_iterable(block), chunking.tokenizer, teacher, axes)
-    width = len(axes.arrays["axes"]) // len(axes.arrays["mean"])
-    for paragraphs, length in zip(block, np.diff(tokens).tolist(), strict=True):
-        found = np.concatenate([np.empty((0, width), np.float32), *islice(rows, len(paragraphs))])
-        separators = length - len(found)
-        assert separators == (0 if chunking.in_pairs or not length else 1)
-        writer.append("states", np.pad(found, ((0, separators), (0, 0))).astype(np.float16).reshape(-1))
+    """The states of the tokens of some documents, each with as many rows as it has tokens, separators included."""
+    width, rows = axes.axes.shape[1], np.zeros(len(lengths), np.int64)
+    ended = 0
 
+    def end_documents(until: int) -> None:
+        """Adds the separators of the documents before one; the teacher has no states of them."""
+        nonlocal ended
+        for left in lengths[ended:until] - rows[ended:until]:
+            if not 0 <= left <= 1:
+                raise InputError("the corpus changes while it is read; start again when it is complete.")
+            writer.append("states", np.zeros(left * width, np.float16))
+        ended = until
 
-def _rows(paragraphs: Iterable[str], tokenizer: Tokenizer, teacher: Teacher, axes: Store) -> Iterator[Floats]:
-    """The teacher's states of each paragraph's tokens, ``(n, C)``; 0 where no character is shared."""
-    mean = axes.arrays["mean"]
-    turn = axes.arrays["axes"].reshape(len(mean), -1)
+    paragraphs = ((number, paragraph) for number, each in enumerate(texts) for paragraph in each)
     for group in _groups(paragraphs):
-        for (states, given), own in zip(teacher.states(group), tokenizer.encode_all(group), strict=True):
-            wanted = np.array(own.offsets, np.int64).reshape(-1, 2)
-            yield np.nan_to_num((averaged(states, given, wanted) - mean) @ turn)
+        for place, states in reader.states_of([paragraph for _, paragraph in group], tokenizer):
+            number = group[place][0]
+            end_documents(number)
+            turned = ((states - axes.mean) @ axes.axes).astype(np.float16)
+            turned[np.isnan(states).all(1)] = 0
+            writer.append("states", turned.reshape(-1))
+            rows[number] += len(turned)
+    end_documents(len(lengths))
 
 
-def _groups(paragraphs: Iterable[str]) -> Iterator[list[str]]:
-    group: list[str] = []
+def _groups(texts: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+    """Texts, each with a number, in groups that are worth a call of the teacher."""
+    group: list[tuple[int, str]] = []
     size = 0
-    for paragraph in paragraphs:
-        group.append(paragraph)
-        size += len(paragraph)
-        if size >= _GROUP:
+    for number, text in texts:
+        group.append((number, text))
+        size += len(text)
+        if size >= SLICE:
             yield group
             group, size = [], 0
     if group:

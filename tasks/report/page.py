@@ -83,7 +83,9 @@ def _run_headline(metrics: Mapping[str, Any], split: str, figure: str) -> Html:
     shown = [(number(value), f"{words(figure)}, {split}")]
     other = _baseline_figures(metrics, split).get(figure)
     if other is not None:
-        shown += [(number(other), metrics["baseline"]["name"]), (difference(value - other), "difference")]
+        test = metrics["final"][split].get("against_linear") or {}
+        sure = f", p = {number(test['p_value'])}" if test.get("metric") == figure else ""
+        shown += [(number(other), metrics["baseline"]["name"]), (difference(value - other), f"difference{sure}")]
     return headline(shown)
 
 

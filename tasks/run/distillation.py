@@ -5,9 +5,7 @@ to items and words, so that the teacher may have another tokenizer and cut long 
 """
 
 import dataclasses
-import hashlib
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +19,7 @@ from torch import Tensor, nn
 from minibert import Tokenizer
 from minibert.checkpoint import Pretrained, open_checkpoint
 from minibert.errors import InputError
-from minibert.hub import resolve, sha256_by_file
+from minibert.hub import resolve, sha256_of_model
 from minibert.training import Examples, LabelledBatch, choose_device, distributed, predict
 from minibert.training.data import NO_CHOICE
 from tasks.data import Encoded, Split
@@ -138,13 +136,12 @@ def _load_teacher(task: AnyTask, train: Split[Any], student: Pretrained) -> _Tea
     own = type(task)(of_task(**values))
     task.check_teacher(own, place)
     model = trained_model(own, checkpoint)
-    hashes = json.dumps(sha256_by_file(folder), sort_keys=True)
     return _Teacher(
         task=own,
         model=model.to(choose_device(task.settings.device)),
         tokenizer=checkpoint.tokenizer,
         order=slice(None) if task.labels(train) is None else _order_of_labels(student, model, place),
-        sha256=hashlib.sha256(hashes.encode()).hexdigest(),
+        sha256=sha256_of_model(folder),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from minibert.errors import InputError
 from tasks.data import Baseline, Split
 from tasks.run.folder import read_metrics
 from tasks.run.predictions import read_predictions
@@ -24,11 +25,25 @@ def linear_model(task: AnyTask, splits: Mapping[str, Split[Any]], like: Path | N
         splits: the data.
         like: the folder of a complete run on the same data, whose linear model is the same; None if there is none.
     """
-    lines = {} if like is None else {name: read_predictions(like, name) for name in splits if name != "train"}
-    if like is None or not all(LINEAR in line for of_split in lines.values() for line in of_split):
-        return task.baseline(splits)
-    answers = {name: [line[LINEAR] for line in of_split] for name, of_split in lines.items()}
-    return Baseline(record=read_metrics(like)["baseline"], answers=answers)
+    known = None if like is None else _kept(like, splits)
+    return task.baseline(splits) if known is None else known
+
+
+def _kept(run: Path, splits: Mapping[str, Split[Any]]) -> Baseline | None:
+    """What a run's folder has of its linear model; None if it is not all there, or of other items."""
+    answers = {}
+    try:
+        record = read_metrics(run)["baseline"]
+        if record is None:
+            return None
+        for name in splits.keys() - {"train"}:
+            lines = read_predictions(run, name)
+            if [line.get("line") for line in lines] != [item.line for item in splits[name].items]:
+                return None
+            answers[name] = [line[LINEAR] for line in lines]
+    except (InputError, KeyError):
+        return None
+    return Baseline(record=record, answers=answers)
 
 
 def beside_linear(records: Records, answers: Sequence[Any]) -> list[dict[str, Any]]:
@@ -48,7 +63,7 @@ def of_linear(records: Records) -> list[dict[str, Any]]:
 
 def difference_from_linear(task: AnyTask, records: Records) -> dict[str, Any] | None:
     """The run's figure less that of the linear model, and the p-value; None if that does not follow from the lines."""
-    seed = task.settings.seed
-    answers = {"run": {seed: list(map(dict, records))}, LINEAR: {seed: of_linear(records)}}
-    found = paired_tests(task, answers, task.metric.name) if answers[LINEAR][seed] else []
+    seed, linear = task.settings.seed, of_linear(records)
+    answers: dict[str, dict[int, Records]] = {"run": {seed: records}, LINEAR: {seed: linear}}
+    found = paired_tests(task, answers, task.metric.name) if linear else []
     return found[0] if found else None

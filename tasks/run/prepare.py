@@ -155,7 +155,8 @@ def data_lines(task: AnyTask, prepared: Prepared) -> list[str]:
     if teacher := prepared.described.get("teacher"):
         unlabelled = prepared.described.get("unlabelled")
         also = f", also for {unlabelled['items']:,} texts without labels" if unlabelled else ""
-        lines.append(f"      learns from the teacher {teacher['path']}{also}")
+        kept = f", {teacher['variance_kept']:.1%} of the variance of its states" if "variance_kept" in teacher else ""
+        lines.append(f"      learns from the teacher {teacher['path']}{also}{kept}")
     return lines
 
 

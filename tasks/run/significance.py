@@ -13,7 +13,7 @@ from tasks.run.predictions import read_predictions, same_figures
 from tasks.run.prepare import AnyTask
 from tasks.statistics import Interval, Weights, approximate_randomisation, bootstrap, mcnemar
 
-Records = list[dict[str, Any]]
+Records = Sequence[Mapping[str, Any]]
 
 TEST_METHOD = (
     "approximate randomisation over items, two-sided; McNemar's exact test for accuracy, for each seed by itself; "
@@ -23,7 +23,7 @@ TEST_METHOD = (
 
 def read_answers(folder: Path, runs: Sequence[Mapping[str, Any]], split: str) -> dict[int, Records]:
     """The kept predictions of some runs by seed; empty if a run has none."""
-    found = {run["seed"]: read_predictions(folder / run["run"], split) for run in runs}
+    found: dict[int, Records] = {run["seed"]: read_predictions(folder / run["run"], split) for run in runs}
     return found if all(found.values()) else {}
 
 

@@ -13,7 +13,7 @@ from tasks.report.export import write_tables
 from tasks.run import folder as run_folder
 from tasks.run.grid import Cell, Results, new_grid_folder, run_cells, spread, write_comparison
 from tasks.run.linear import LINEAR, of_linear
-from tasks.run.significance import TEST_METHOD, mean_intervals, paired_tests, read_answers
+from tasks.run.significance import TEST_METHOD, Records, mean_intervals, paired_tests, read_answers
 from tasks.run.streams import say
 from tasks.settings import RunSettings
 from tasks.statistics import METHOD
@@ -95,8 +95,9 @@ def _answers_compared(
 ) -> dict[str, Any]:
     """The ``rows`` of the comparison, with intervals, and the ``tests`` of each pair."""
     tasks = {cell.row: cell.task for cell in cells}
-    rows, answers = [], {}
-    linear: dict[int, list[dict[str, Any]]] = {}
+    rows: list[dict[str, Any]] = []
+    answers: dict[str, dict[int, Records]] = {}
+    linear: dict[int, Records] = {}
     for name, runs in results.runs.items():
         answers[str(name)] = read_answers(folder, runs, split)
         rows.append(_row(runs, metric, mean_intervals(tasks[name], runs, answers[str(name)], split)))

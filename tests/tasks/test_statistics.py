@@ -61,7 +61,9 @@ def test_weights_are_copies(kind: str) -> None:
     assert weighted_text_metrics(kind, records)(weights) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (1, 0), (5, 5), (12, 3), (3, 12), (200, 260)])
+@pytest.mark.parametrize(
+    ("only_first", "only_second"), [(0, 0), (1, 0), (5, 5), (12, 3), (3, 12), (200, 260), (30_000, 30_300)]
+)
 def test_mcnemar_is_scipys_binomial_test(only_first: int, only_second: int) -> None:
     first = [True] * only_first + [False] * only_second + [True, False, True]
     second = [False] * only_first + [True] * only_second + [True, False, True]

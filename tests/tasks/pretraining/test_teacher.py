@@ -19,8 +19,8 @@ from tasks import registry
 from tasks.pretraining import teacher_states
 from tasks.pretraining.settings import PretrainingSettings
 from tasks.pretraining.task import PretrainingTask
-from tasks.pretraining.taught import TaughtModel
-from tasks.pretraining.teacher import Floats, Teacher, averaged
+from tasks.pretraining.taught import TaughtModel, teacher_distances
+from tasks.pretraining.teacher import Floats, Reader, Teacher, averaged
 from tasks.run.prepare import Prepared, prepare
 from tasks.run.start_model import DROPOUT
 
@@ -77,6 +77,10 @@ def task(corpus: str, teacher: str, *, family: str = "bert", **settings: Any) ->
     return PretrainingTask(PretrainingSettings(arch=family, corpus=(corpus,), **given))
 
 
+def load(teacher: str) -> Reader:
+    return Teacher.find(teacher, device="cpu", precision="fp32").load()
+
+
 # -- characters -------------------------------------------------------------------------------------------------------
 
 
@@ -99,14 +103,15 @@ def test_states_are_averaged_over_shared_characters() -> None:
         spans = []
         for _ in range(2):
             borders = np.sort(rng.choice(30, 2 * rng.integers(0, 7), replace=False)).reshape(-1, 2)
-            spans.append(np.concatenate([borders, borders[:1]]))  # tokens of one character share its place
+            again = rng.integers(1, 3, len(borders))  # tokens of one character share its place
+            spans.append(np.repeat(borders, again, axis=0))
         states = rng.normal(size=(len(spans[0]), 5)).astype(np.float32)
         expected = np.array(by_characters(states, *spans)).reshape(-1, 5)
         np.testing.assert_allclose(averaged(states, *spans), expected, atol=1e-6)
 
 
 def test_a_teacher_reads_each_text_whole_and_a_long_one_in_parts(corpus: str, tmp_path: Path) -> None:
-    teacher = Teacher.load(make_teacher(tmp_path / "teacher", corpus), device="cpu", precision="fp32")
+    teacher = load(make_teacher(tmp_path / "teacher", corpus))
     given = ["小狗 sees", "", "臺北 是 首都 unbelievably", "the river " * 30]
     pieces = [teacher.tokenizer.encode(text) for text in given]
     room = 34 - 2 - 2  # RoBERTa's positions start at 2
@@ -123,6 +128,25 @@ def test_a_teacher_reads_each_text_whole_and_a_long_one_in_parts(corpus: str, tm
         np.testing.assert_allclose(states, wanted.numpy(), atol=1e-5)
 
 
+def test_a_long_text_is_read_in_slices(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.pretraining.teacher.SLICE", 40)
+    reader = load(make_teacher(tmp_path / "teacher", corpus, positions=200))
+    own = Tokenizer.from_pretrained(make_model(tmp_path / "model", corpus))
+    given = ["小狗 sees the river " * 9, "", "Ann"]
+    found: list[list[Any]] = [[], [], []]
+    for number, states in reader.states_of(given, own):
+        found[number] += list(states)
+    for text, rows in zip(given, found, strict=True):
+        offsets = own.encode(text).offsets
+        expected = []
+        for start in range(0, len(text), 40):
+            ((states, spans),) = reader.states([text[start : start + 40]])
+            wanted = [span for span in offsets if start <= span[0] < start + 40]
+            expected += by_characters(states, (spans + start).tolist(), wanted)
+        assert len(rows) == len(offsets)
+        np.testing.assert_allclose(rows, expected or rows, atol=1e-5)
+
+
 # -- what is stored ---------------------------------------------------------------------------------------------------
 
 
@@ -136,50 +160,60 @@ def stored_rows(prepared: Prepared, part: str = "train") -> tuple[Any, Floats]:
 def test_stored_states_are_the_teachers_turned(
     corpus: str, family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In several parts and groups. All axes are kept, so that turning leaves the products of states as they were."""
+    """In several parts and groups, with one set of axes. All are kept, so that products of states stay the same."""
     monkeypatch.setattr(teacher_states, "_PART", 500)
-    monkeypatch.setattr(teacher_states, "_GROUP", 300)
+    monkeypatch.setattr(teacher_states, "SLICE", 300)
     folder = make_teacher(tmp_path / "teacher", corpus, width=WIDTH, algorithm="bert", positions=200)
     prepared, again = (prepare(task(corpus, folder, family=family)) for _ in range(2))
-    teacher = Teacher.load(folder, device="cpu", precision="fp32")
+    assert prepared.described["teacher"]["variance_kept"] == pytest.approx(1, abs=1e-6)
+    teacher, tokenizer = load(folder), prepared.start.tokenizer
+    mean = seen_states(teacher, prepared).mean(0)
+    found, wanted = [], []
     for part in ("train", "dev"):
         objective, rows = stored_rows(prepared, part)
         assert len(objective.teacher.parts) > 3
-        assert objective.teacher.kept == pytest.approx(1, abs=1e-6)
-        documents = prepared.splits[part].items
-        expected: list[Any] = []
-        for paragraphs in documents.texts():
-            before = len(expected)
+        for paragraphs in prepared.splits[part].items.texts():
+            before = len(wanted)
             for paragraph in paragraphs:
                 ((states, given),) = teacher.states([paragraph])
-                expected += by_characters(states, given.tolist(), prepared.start.tokenizer.encode(paragraph).offsets)
-            if family == "roberta" and len(expected) > before:
-                expected.append(np.full(WIDTH, np.nan))  # the separator of documents
-        # The axes are those of the first paragraphs of up to 300 documents, here of all.
-        seen = teacher.states([paragraphs[0] for paragraphs in documents.texts()])
-        wanted = np.array(expected) - np.concatenate([states for states, _ in seen]).mean(0)
-        unknown = np.isnan(wanted).any(1)
-        assert len(wanted) == len(rows)
-        assert not rows[unknown].any()
-        wanted[unknown] = 0
-        some = slice(None, None, 1 + len(rows) // 300)
-        products, expected_products = rows @ rows[some].T, wanted @ wanted[some].T
-        np.testing.assert_allclose(products, expected_products, atol=2e-3 * np.abs(expected_products).max())
+                wanted += by_characters(states, given.tolist(), tokenizer.encode(paragraph).offsets)
+            if family == "roberta" and len(wanted) > before:
+                wanted.append(np.full(WIDTH, np.nan))  # the separator of documents
+        found += list(rows)
         assert np.array_equal(stored_rows(again, part)[1], rows)
+    expected, rows = np.array(wanted) - mean, np.array(found)
+    unknown = np.isnan(expected).any(1)
+    assert len(expected) == len(rows)
+    assert not rows[unknown].any()
+    expected[unknown] = 0
+    some = slice(None, None, 1 + len(rows) // 300)
+    products = expected @ expected[some].T
+    np.testing.assert_allclose(rows @ rows[some].T, products, atol=2e-3 * np.abs(products).max())
+
+
+def seen_states(teacher: Reader, prepared: Prepared) -> Floats:
+    """The teacher's states that its axes come from: those of 500 characters of each document, of up to 400."""
+    texts = ["\n".join(paragraphs)[:500] for paragraphs in prepared.splits["train"].items.texts()]
+    return np.concatenate([states for states, _ in teacher.states(texts)])
 
 
 def test_a_cut_keeps_the_axes_of_most_variance(corpus: str, tmp_path: Path) -> None:
-    """As scikit-learn's principal components of the same states."""
+    """As scikit-learn's principal components of the same states, but for their signs."""
     from sklearn.decomposition import PCA
 
-    folder = make_teacher(tmp_path / "teacher", corpus, width=32)
+    folder = make_teacher(tmp_path / "teacher", corpus, width=32, algorithm="bert", positions=200)
     prepared = prepare(task(corpus, folder))
-    objective, _ = stored_rows(prepared)
-    teacher = Teacher.load(folder, device="cpu", precision="fp32")
-    seen = [paragraphs[0] for paragraphs in prepared.splits["train"].items.texts()]
-    expected = PCA(WIDTH).fit(np.concatenate([states for states, _ in teacher.states(seen)]))
-    assert objective.teacher.kept == pytest.approx(expected.explained_variance_ratio_.sum(), abs=1e-5)
-    assert objective.teacher.kept < 0.9999
+    teacher = load(folder)
+    expected = PCA(WIDTH).fit(seen_states(teacher, prepared))
+    kept = prepared.described["teacher"]["variance_kept"]
+    assert kept == pytest.approx(expected.explained_variance_ratio_.sum(), abs=1e-5)
+    assert kept < 0.9999
+    first = next(iter(prepared.splits["train"].items.texts()))[0]
+    ((states, given),) = teacher.states([first])
+    own = by_characters(states, given.tolist(), prepared.start.tokenizer.encode(first).offsets)
+    wanted = expected.transform(np.array(own))
+    _, rows = stored_rows(prepared)
+    np.testing.assert_allclose(np.abs(rows[: len(own)]), np.abs(wanted), atol=5e-3 * np.abs(wanted).max())
 
 
 def test_parts_that_are_stored_are_not_computed_again(
@@ -200,13 +234,30 @@ def test_parts_that_are_stored_are_not_computed_again(
     monkeypatch.setattr(teacher_states, "_write_states", failing)
     with pytest.raises(KeyboardInterrupt):
         prepare(task(corpus, folder))
-    objective, rows = stored_rows(prepare(task(corpus, folder)))
+    _, rows = stored_rows(prepare(task(corpus, folder)))
     stopped, total = len(written), sum(each is not None for each in written)
     assert total == sum(len(each.examples[0].objective.teacher.parts) for each in
                         prepare(task(corpus, folder)).encoded.values())  # fmt: skip
+    assert total > 9
     assert len(written) == stopped
-    assert np.isfinite(rows).all()
-    assert len(objective.teacher.parts) > 4
+    monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path / "other"))
+    assert np.array_equal(stored_rows(prepare(task(corpus, folder)))[1], rows)
+
+
+def test_processes_share_the_work(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of three begins with parts of its own; where the others have made nothing, it takes theirs, too."""
+    monkeypatch.setattr(teacher_states, "_PART", 500)
+    folder = make_teacher(tmp_path / "teacher", corpus, width=32)
+    expected = stored_rows(prepare(task(corpus, folder)))[1]
+    monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path / "other"))
+    monkeypatch.setattr("tasks.pretraining.teacher_states.distributed.rank", lambda: 1)
+    monkeypatch.setattr("tasks.pretraining.teacher_states.distributed.world_size", lambda: 3)
+    made, stored = [], teacher_states.stored
+    monkeypatch.setattr(teacher_states, "stored", lambda key, *rest: made.append(key.get("part")) or stored(key, *rest))
+    found = prepare(task(corpus, folder))
+    parts = [part for part in made if part]
+    assert [start for start, _ in parts[:3]] != sorted(start for start, _ in parts)[:3]
+    assert np.array_equal(stored_rows(found)[1], expected)
 
 
 # -- the loss ---------------------------------------------------------------------------------------------------------
@@ -295,7 +346,52 @@ def test_a_run_learns_the_states_resumes_exactly_and_leaves_a_plain_model(corpus
         registry.run("pretraining", [*options, "--teacher", other, "--out", str(run), "--resume"])
 
 
-def test_a_narrow_teacher_is_refused(corpus: str, tmp_path: Path) -> None:
-    folder = make_teacher(tmp_path / "teacher", corpus, width=16)
+def test_a_teacher_that_cannot_teach_is_refused(corpus: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--teacher: is empty"):
+        task(corpus, "", weights="random")
+    narrow = make_teacher(tmp_path / "narrow", corpus, width=16)
     with pytest.raises(InputError, match=r"--teacher .*: its states have 16 numbers, fewer than the 24 of the model"):
+        prepare(task(corpus, narrow))
+    wide = make_teacher(tmp_path / "wide", corpus, width=32)
+    short = tmp_path / "short.txt"
+    short.write_text("Ann sees the river.\n\n臺北 是 首都。\n\nAnn sees.", encoding="utf-8")
+    with pytest.raises(InputError, match=r"short\.txt: too little text to learn from --teacher .*; give more"):
+        prepare(task(str(short), wide, dev=corpus))
+    damaged = Encoder.from_pretrained(wide)
+    with torch.no_grad():
+        for parameter in damaged.parameters():
+            parameter.fill_(3e38)
+    damaged.save_pretrained(wide)
+    with pytest.raises(InputError, match=r"--teacher .*: its states are not finite in fp32"):
+        prepare(task(corpus, wide))
+
+
+def test_a_text_that_changes_while_the_teacher_reads_it_is_refused(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_teacher(tmp_path / "teacher", corpus, width=32)
+    write = teacher_states._write_states
+
+    def changing(*given: Any) -> None:
+        write(*given)
+        with open(corpus, "a", encoding="utf-8") as file:
+            file.write("\n\nmore")
+
+    monkeypatch.setattr(teacher_states, "_write_states", changing)
+    with pytest.raises(InputError, match=r"corpus\.txt: changes while it is read"):
         prepare(task(corpus, folder))
+
+
+def test_a_sequence_that_the_teacher_does_not_know_learns_nothing_from_it() -> None:
+    batch = LabelledBatch(
+        inputs=pack([[1, 2, 3], [1, 2]]), targets=torch.empty(0), num_targets=0,
+        soft_targets=torch.randn(2, 8), target_positions=torch.tensor([0, 2]),
+    )  # fmt: skip
+    states = torch.randn(5, 8, requires_grad=True)
+    found = teacher_distances(states, batch)
+    assert found[0] > 0
+    assert found[1] == 0
+    found.sum().backward()
+    assert states.grad is not None
+    assert states.grad.isfinite().all()
+    assert not states.grad[[1, 3, 4]].any()

@@ -9,6 +9,9 @@ from scipy.stats import binomtest
 
 from tasks import registry
 from tasks.classification import task as classification
+from tasks.classification.settings import ClassificationSettings
+from tasks.run.linear import linear_model
+from tasks.run.prepare import prepare
 
 pytestmark = pytest.mark.usefixtures("narrow_models")
 
@@ -55,6 +58,7 @@ def test_answers_and_the_difference(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert next(iter(test["mcnemar"].values())) == pytest.approx(exact, abs=1e-9)
     final = metrics["final"]["test"]["against_linear"]
     assert f"(difference {final['difference']:+.4f}, p = {final['p_value']:.4f})" in capsys.readouterr().out
+    assert f"difference, p = {final['p_value']:.4f}" in (run / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("kind", ["multi", "regression"])
@@ -90,12 +94,24 @@ def test_a_comparison_fits_it_once_for_each_seed(tmp_path: Path, monkeypatch: py
     assert "bert − linear" in (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_run_that_kept_no_answers_does_not_stand_in(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["an older run", "no file", "cut", "other items", "damaged"])
+def test_a_run_without_these_answers_does_not_stand_in(damage: str, tmp_path: Path) -> None:
     train = write_texts(tmp_path / "train.jsonl")
     options = ["--task", "classification", "--train", train, "--out", str(tmp_path / "out"), *SMALL]
     folder = registry.run("compare", [*options, "--arch", "bert"])
-    old = folder / "bert-42" / "predictions-dev.jsonl"
-    lines = [{name: line[name] for name in line if name != "linear"} for line in lines_of(folder / "bert-42")]
-    old.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
-    registry.run("compare", [*options, "--arch", "bert", "albert", "--resume"])
-    assert all("linear" in line for line in lines_of(folder / "albert-42"))
+    assert folder is not None
+    kept = folder / "bert-42" / "predictions-dev.jsonl"
+    lines = lines_of(folder / "bert-42")
+    expected = [line["linear"] for line in lines]
+    if damage == "an older run":
+        lines = [{name: line[name] for name in line if name != "linear"} for line in lines]
+    elif damage == "other items":
+        lines = [{**line, "line": line["line"] + 1} for line in lines]
+    text = "\n".join(map(json.dumps, lines[: 5 if damage == "cut" else None]))
+    kept.write_text(text + ("{" if damage == "damaged" else "\n"), encoding="utf-8")
+    if damage == "no file":
+        kept.unlink()
+    task = classification.ClassificationTask(ClassificationSettings(train=train, weights="random"))
+    found = linear_model(task, prepare(task).splits, folder / "bert-42")
+    assert found is not None
+    assert found.answers["dev"] == expected
