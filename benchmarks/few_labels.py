@@ -55,14 +55,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows: dict[str, dict[str, list[float]]] = {}
     for row in comparison["rows"]:
         rows.setdefault(f"shots: {row['method']}", {})[row["shots"]] = row["accuracy"]["values"]
-    names = [Path(weights).name for weights in options.weights]
-    if len(set(names)) < len(names):
-        raise InputError("--weights: two folders have one name; rename one, which names its runs in --out.")
-    for name, weights in zip(names, options.weights, strict=True):
+    for number, (name, weights) in enumerate(zip(short_names(options.weights), options.weights, strict=True), 1):
         for method, found in frozen(weights, options.shots / "data", draws, test).items():
             rows[f"{name}: {method}"] = found
         for pooling in ("first", "mean"):
-            rows[f"{name}: fine-tuned, {pooling}"] = fine_tuned(weights, options, draws, pooling)
+            runs = options.out / f"{number}-{pooling}"
+            rows[f"{name}: fine-tuned, {pooling}"] = fine_tuned(weights, options, draws, pooling, runs)
     shown = list(dict.fromkeys(name.partition("-")[0] for name in draws))
     print("| method | " + " | ".join(f"{each} a label" for each in shown) + " |\n" + "|---" * (1 + len(shown)) + "|")
     for name, found in rows.items():
@@ -99,13 +97,25 @@ def frozen(weights: str, data: Path, draws: Sequence[str], test: Texts) -> dict[
     return found
 
 
-def fine_tuned(weights: str, options: argparse.Namespace, draws: Sequence[str], pooling: str) -> dict[str, list[float]]:
-    """The accuracy of runs of tasks.classification by number of examples, for each draw."""
+def short_names(folders: Sequence[str]) -> list[str]:
+    """Each folder's name, with as many of those above it as tell them apart."""
+    parts = [Path(folder).resolve().parts for folder in folders]
+    for count in range(1, max(map(len, parts))):
+        names = [str(Path(*each[-count:])) for each in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(folders)
+
+
+def fine_tuned(
+    weights: str, options: argparse.Namespace, draws: Sequence[str], pooling: str, runs: Path
+) -> dict[str, list[float]]:
+    """The accuracy of runs of tasks.classification, which lie below ``runs``, by number of examples, for each draw."""
     arch, data = open_checkpoint(weights).config.model_type, options.shots / "data"
     found: dict[str, list[float]] = {}
     for draw in draws:
         shots, _, seed = draw.partition("-")
-        out = options.out / f"{Path(weights).name}-{pooling}-{draw}"
+        out = runs / draw
         parts = {part: data / f"{draw}-{part}.jsonl" for part in ("train", "dev")}
         files = [str(value) for part, path in parts.items() if path.exists() for value in (f"--{part}", path)]
         text, label = json.loads(parts["train"].read_text(encoding="utf-8").partition("\n")[0])

@@ -54,10 +54,15 @@ def test_methods_on_the_same_draws(shots: Path, tmp_path: Path, capsys: pytest.C
     for method in ("first", "mean"):
         of_method = found[f"model: fine-tuned, {method}"]
         assert {each: len(values) for each, values in of_method.items()} == {"1": 2, "4": 1}
-        run = tmp_path / "out" / f"model-{method}-4-42"
+        run = tmp_path / "out" / f"1-{method}" / "4-42"
         metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
         assert metrics["settings"]["pooling"] == method
         assert of_method["4"] == [metrics["final"]["test"]["accuracy"]]
+
+
+def test_names_tell_folders_apart() -> None:
+    assert few_labels.short_names(["a/x", "/b/y/"]) == ["x", "y"]
+    assert few_labels.short_names(["/a/x/model", "/a/y/model", "/c"]) == ["x/model", "y/model", "/c"]
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:
