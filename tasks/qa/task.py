@@ -67,9 +67,10 @@ class QaTask(ClassificationTask):
         return metrics
 
     def weighted_metrics(self, records: Sequence[Mapping[str, Any]]) -> Figures:
-        k = self.settings.top_k
+        k, figures = self.settings.top_k, super().weighted_metrics(records)
+        if "probabilities" not in records[0]:  # of the linear model, which ranks nothing
+            return figures
         among = share_of([record["gold"] in list(record["probabilities"])[:k] for record in records])
-        figures = super().weighted_metrics(records)
         return lambda weights: {**figures(weights), f"top_{k}_accuracy": among(weights)}
 
     def details(

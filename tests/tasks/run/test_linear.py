@@ -61,6 +61,27 @@ def test_answers_and_the_difference(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert f"difference, p = {final['p_value']:.4f}" in (run / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("qa", ["--metric", "macro_f1"]),
+        ("qa", ["--metric", "loss"]),
+        ("cloze", ["--template", "[MASK]: {text}", "--words", "True=true", "False=fiction"]),
+    ],
+)
+def test_other_tasks_that_have_one(task: str, options: list[str], tmp_path: Path) -> None:
+    train = write_texts(tmp_path / "train.jsonl")
+    small = SMALL if task == "qa" else SMALL[2:]  # only a model that was trained fills gaps
+    given = ["--train", train, "--dev-share", "0.3", *options, "--out", str(tmp_path / "run"), *small]
+    metrics = metrics_of(registry.run(task, given))
+    figures = metrics["final"]["dev"]
+    if "loss" in options:  # the linear model has none
+        assert "against_linear" not in figures
+        return
+    wanted = figures[metrics["metric"]] - metrics["baseline"]["dev"][metrics["metric"]]
+    assert figures["against_linear"]["difference"] == pytest.approx(wanted, abs=1e-9)
+
+
 @pytest.mark.parametrize("kind", ["multi", "regression"])
 def test_several_labels_and_numbers(kind: str, tmp_path: Path) -> None:
     labels = [i % 5 / 2 if kind == "regression" else [["a"], [], ["a", "b"]][i % 3] for i in range(60)]
