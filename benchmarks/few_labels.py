@@ -12,7 +12,6 @@ Prints a table of accuracies, mean and deviation over the draws, and a JSON line
 import argparse
 import json
 import math
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,14 +19,17 @@ from benchmarks.record import all_versions
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
 from minibert.files import read_json_object
-from minibert.training import choose_device
+from minibert.training import Metric, choose_device
 from tasks import registry
 from tasks.embed import load
+from tasks.run.advice import FEW_STEPS
 from tasks.run.console import run_main
 from tasks.run.folder import device_name, now, read_metrics
+from tasks.run.grid import spread
 from tasks.run.interrupts import command_line
 
-_LEAST_STEPS, _BATCH_SIZE = 200, 4  # as tasks.cloze --shots trains
+_BATCH_SIZE = 4  # as tasks.cloze --shots trains
+_LR = "2e-4"
 
 Texts = tuple[list[str], list[str]]
 """Texts and their labels."""
@@ -42,7 +44,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("shots", metavar="SHOTS", type=Path, help="a folder of tasks.cloze --shots")
     parser.add_argument("--weights", nargs="+", required=True, help="checkpoints to compare")
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
-    parser.add_argument("--lr", default="2e-4", help="of fine-tuning (default: %(default)s)")
     options = parser.parse_args(argv)
     comparison = read_json_object(options.shots / "comparison.json")
     if not (options.shots / "data" / "test.jsonl").exists():
@@ -60,11 +61,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows[f"{name}: {method}"] = found
         for pooling in ("first", "mean"):
             runs = options.out / f"{number}-{pooling}"
-            rows[f"{name}: fine-tuned, {pooling}"] = fine_tuned(weights, options, draws, pooling, runs)
+            rows[f"{name}: fine-tuned, {pooling}"] = fine_tuned(weights, options.shots / "data", draws, pooling, runs)
     shown = list(dict.fromkeys(name.partition("-")[0] for name in draws))
     print("| method | " + " | ".join(f"{each} a label" for each in shown) + " |\n" + "|---" * (1 + len(shown)) + "|")
     for name, found in rows.items():
-        print(f"| {name} | " + " | ".join(spread(found.get(each, [])) for each in shown) + " |")
+        print(f"| {name} | " + " | ".join(shown_spread(found.get(each, [])) for each in shown) + " |")
     print(json.dumps({
         "benchmark": "few_labels", "command": command_line("benchmarks.few_labels", argv),
         "shots": comparison["command"],
@@ -107,11 +108,9 @@ def short_names(folders: Sequence[str]) -> list[str]:
     return list(folders)
 
 
-def fine_tuned(
-    weights: str, options: argparse.Namespace, draws: Sequence[str], pooling: str, runs: Path
-) -> dict[str, list[float]]:
+def fine_tuned(weights: str, data: Path, draws: Sequence[str], pooling: str, runs: Path) -> dict[str, list[float]]:
     """The accuracy of runs of tasks.classification, which lie below ``runs``, by number of examples, for each draw."""
-    arch, data = open_checkpoint(weights).config.model_type, options.shots / "data"
+    arch = open_checkpoint(weights).config.model_type
     found: dict[str, list[float]] = {}
     for draw in draws:
         shots, _, seed = draw.partition("-")
@@ -120,22 +119,23 @@ def fine_tuned(
         files = [str(value) for part, path in parts.items() if path.exists() for value in (f"--{part}", path)]
         text, label = json.loads(parts["train"].read_text(encoding="utf-8").partition("\n")[0])
         steps = math.ceil(len(read(parts["train"])[0]) / _BATCH_SIZE)
-        epochs = max(3, math.ceil(_LEAST_STEPS / steps))
+        epochs = max(3, math.ceil(FEW_STEPS / steps))
         registry.run("classification", [
             *files, "--test", str(data / "test.jsonl"), "--arch", arch, "--weights", weights, "--pooling", pooling,
             "--text-column", text, "--label-column", label,
-            "--epochs", str(epochs), "--batch-size", str(_BATCH_SIZE), "--lr", options.lr, "--metric", "loss",
+            "--epochs", str(epochs), "--batch-size", str(_BATCH_SIZE), "--lr", _LR, "--metric", "loss",
             "--seed", seed, "--no-baseline", "--out", str(out), "--resume",
         ])  # fmt: skip
         found.setdefault(shots, []).append(read_metrics(out)["final"]["test"]["accuracy"])
     return found
 
 
-def spread(values: Sequence[float]) -> str:
+def shown_spread(values: Sequence[float]) -> str:
     """Mean and sample deviation."""
-    if len(values) < 2:
-        return f"{values[0]:.4f}" if values else "-"
-    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
+    if not values:
+        return "-"
+    found = spread(values, Metric("accuracy"))
+    return f"{found['mean']:.4f}" + ("" if found["std"] is None else f" ± {found['std']:.4f}")
 
 
 if __name__ == "__main__":

@@ -183,7 +183,7 @@ class _InOrder:
 def _borders(documents: Documents) -> list[int]:
     """Where parts start, then D."""
     total = np.cumsum(documents.characters)
-    before = total // max(_PART, int(total[-1]) // _PARTS)
+    before = (total - 1) // max(_PART, -(-int(total[-1]) // _PARTS))
     return [0, *(np.flatnonzero(np.diff(before)) + 1).tolist(), len(documents)]
 
 

@@ -9,12 +9,10 @@ from tasks.data import Baseline, Split
 from tasks.run.folder import read_metrics
 from tasks.run.predictions import read_predictions
 from tasks.run.prepare import AnyTask
-from tasks.run.significance import paired_tests
+from tasks.run.significance import Records, paired_tests
 
 LINEAR = "linear"
 """The linear model's answer in a line of ``predictions-dev.jsonl``."""
-
-Records = Sequence[Mapping[str, Any]]
 
 
 def linear_model(task: AnyTask, splits: Mapping[str, Split[Any]], like: Path | None) -> Baseline | None:

@@ -348,7 +348,7 @@ def test_a_run_learns_the_states_resumes_exactly_and_leaves_a_plain_model(corpus
 
 def test_a_teacher_that_cannot_teach_is_refused(corpus: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--teacher: is empty"):
-        task(corpus, "", weights="random")
+        PretrainingSettings(corpus=(corpus,), teacher="")
     narrow = make_teacher(tmp_path / "narrow", corpus, width=16)
     with pytest.raises(InputError, match=r"--teacher .*: its states have 16 numbers, fewer than the 24 of the model"):
         prepare(task(corpus, narrow))
