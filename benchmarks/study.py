@@ -47,26 +47,24 @@ class Study:
     config: str = ""
 
 
-_FP32 = ("--precision", "fp32")  # the same on machines with bf16 and without
-
 STUDIES: dict[str, Study] = {
     "ner": Study(
         data={"--train": "ner/msra/train.txt.gz", "--dev": "ner/msra/dev.txt.gz"},
         small=["--epochs", "3"],
-        given=["--epochs", "3", "--batch-size", "16", "--lr", "2e-4", "--head-lr", "1e-3", *_FP32],
+        given=["--epochs", "3", "--batch-size", "16", "--lr", "2e-4", "--head-lr", "1e-3"],
     ),
     "classification": Study(
         data={"--train": "sarcasm/sarcasm.jsonl.gz"},
         shares=["--dev-share", "0.2"],
         small=["--epochs", "5", "--lr", "3e-4"],
-        given=["--epochs", "3", "--lr", "1e-4", "--head-lr", "1e-3", "--pooling", "mean", *_FP32],
+        given=["--epochs", "3", "--lr", "1e-4", "--head-lr", "1e-3", "--pooling", "mean"],
     ),
     "qa": Study(
         data={"--train": "taipei_qa/Taipei_QA_new.txt"},
         shares=["--test-share", "0.1"],
         given=[
             *("--epochs", "8", "--batch-size", "16", "--lr", "2e-4", "--head-lr", "3e-3", "--r-drop", "1"),
-            *("--pooling", "mean", *_FP32),
+            *("--pooling", "mean"),
         ],
         config="ema = 0.999\n",
     ),
@@ -82,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", nargs="+", help="checkpoints, or random (default: the small pre-trained ones)")
     parser.add_argument("--sentences", type=int, help="of MSRA to train on, drawn at random (default: all)")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--precision", default="auto", help="fp32 is the same on machines with bf16 and without")
     parser.add_argument("--resume", action="store_true", help="keep the runs in --out that are complete")
     options = parser.parse_args(argv)
     data, out = Path(options.data), Path(options.out)
@@ -95,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     results: dict[str, Any] = {}
     for task in options.tasks:
         started = time.perf_counter()
-        common = ["--seeds", str(options.seeds), "--out", str(out / task), *(["--resume"] if options.resume else [])]
+        common = ["--seeds", str(options.seeds), "--precision", options.precision, "--out", str(out / task)]
+        common += ["--resume"] if options.resume else []
         given = arguments(task, data, out, weights=options.weights, sentences=options.sentences)
         folder = compare.main(["--task", task, *given, *common])
         results[task] = {

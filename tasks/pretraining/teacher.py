@@ -1,6 +1,6 @@
-"""A teacher of pre-training: a trained encoder, and its states of texts as states of other tokens of the same texts."""
+"""A teacher of pre-training: a trained encoder that reads texts, and the tokens of others that share its characters."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,9 +21,6 @@ from tasks.run.evaluate import BATCH_TOKENS, batches_by_length
 
 Floats = npt.NDArray[np.float32]
 Spans = npt.NDArray[np.int64]
-
-SLICE = 1 << 14
-"""Characters of a text that the teacher reads at a time, and of several texts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,30 +121,17 @@ class Reader:
                 found[index] = states[front:][: len(parts[index])].numpy()
         of_parts, nothing = iter(found), np.empty((0, config.hidden_size), np.float32)
         return [
-            (np.concatenate([nothing, *islice(of_parts, len(_cut(each.ids, room)))]), _spans(each.offsets))
+            (np.concatenate([nothing, *islice(of_parts, len(_cut(each.ids, room)))]), spans(each.offsets))
             for each in pieces
         ]
-
-    def states_of(self, texts: Sequence[str], tokenizer: Tokenizer) -> Iterator[tuple[int, Floats]]:
-        """The states of another tokenizer's tokens of each text: ``(m, W)``, NaN for a token that shares no character
-        with one of the teacher's, behind the number of the text.
-
-        Of a long text :data:`SLICE` characters are read at a time, so it has several parts; a token has the states of
-        the slice that it starts in.
-        """
-        wanted = [_spans(pieces.offsets) for pieces in tokenizer.encode_all(texts)]
-        slices = [(number, start) for number, text in enumerate(texts) for start in range(0, max(1, len(text)), SLICE)]
-        read = self.states([texts[number][start : start + SLICE] for number, start in slices])
-        for (number, start), (states, given) in zip(slices, read, strict=True):
-            first, end = np.searchsorted(wanted[number][:, 0], (start, start + SLICE))
-            yield number, averaged(states, given + start, wanted[number][first:end])
 
 
 def _cut(ids: Sequence[int], room: int) -> list[Sequence[int]]:
     return [ids[start : start + room] for start in range(0, len(ids), room)]
 
 
-def _spans(offsets: Sequence[tuple[int, int]]) -> Spans:
+def spans(offsets: Sequence[tuple[int, int]]) -> Spans:
+    """The characters of tokens as an array ``(n, 2)``."""
     return np.array(offsets, np.int64).reshape(-1, 2)
 
 
@@ -155,26 +139,33 @@ def _batch(ids: Sequence[Sequence[int]]) -> LabelledBatch:
     return LabelledBatch(inputs=pack(ids), targets=torch.empty(0), num_targets=0)
 
 
-def averaged(states: Floats, given: Spans, wanted: Spans) -> Floats:
-    """States of tokens as states of other tokens of the same text: means weighted by the characters that both share.
+def shared_characters(given: Spans, wanted: Spans) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], Floats]:
+    """Which tokens of a text share characters with other tokens of the same text, so that states of the former become
+    states of the latter: means weighted by the characters that both share.
 
     Args:
-        states: ``(n, W)``.
-        given: ``(n, 2)``, the characters ``start:end`` of each of these tokens, in order.
-        wanted: ``(m, 2)``, those of the others.
+        given: ``(n, 2)``, the characters ``start:end`` of each of the former, in order.
+        wanted: ``(m, 2)``, those of the latter.
 
     Returns:
-        ``(m, W)``; NaN for a token that shares no character with any.
+        For each of the m tokens the first of the n that is in its mean, and how many from there on are, 0 if it shares
+        no character with any; and the weights of all these, token by token.
     """
     # Ends, like starts, never fall, so the tokens that may share a character follow each other.
     first = np.searchsorted(given[:, 1], wanted[:, 0], side="right")
     counts = np.maximum(np.searchsorted(given[:, 0], wanted[:, 1], side="left") - first, 0)
-    token = np.repeat(np.arange(len(wanted)), counts)
-    other = np.arange(len(token)) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(first, counts)
+    token, other = ranges(first, counts)
     ends = np.minimum(wanted[token, 1], given[other, 1])
-    shared = np.maximum(ends - np.maximum(wanted[token, 0], given[other, 0]), 0).astype(np.float32)
-    sums, total = np.zeros((len(wanted), states.shape[1]), np.float32), np.zeros(len(wanted), np.float32)
-    np.add.at(sums, token, shared[:, None] * states[other])
-    np.add.at(total, token, shared)
-    total[total == 0] = np.nan
-    return np.divide(sums, total[:, None], dtype=np.float32)
+    shared = np.maximum(ends - np.maximum(wanted[token, 0], given[other, 0]), 0)
+    total = np.bincount(token, shared, len(wanted))
+    some = total[token] > 0
+    weights = shared[some] / total[token[some]]
+    return first, np.where(total > 0, counts, 0).astype(np.int32), weights.astype(np.float32)
+
+
+def ranges(
+    first: npt.NDArray[np.integer[Any]], counts: npt.NDArray[np.integer[Any]]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The numbers ``first[i], first[i] + 1, ...``, as many as ``counts[i]``, of one i after another, behind their i."""
+    of = np.repeat(np.arange(len(counts)), counts)
+    return of, np.arange(len(of)) + (first - np.cumsum(counts) + counts)[of]

@@ -1,17 +1,17 @@
 """What a small model learns from a large one besides words: its states of a corpus.
 
-The teacher reads each paragraph whole, once, before training. Its states are averaged onto the model's own tokens, by
-the characters that tokens of both share, so that the two may have different tokenizers; and they are turned and cut to
-the model's width along their principal axes, so that no map has to be learnt and left behind. They lie in files, 2
-bytes a number, in parts, so that a run that was stopped goes on with the part that it was at, and the processes of
-``torchrun`` share the work.
+The teacher reads each paragraph whole, once, before training. Its states are turned and cut to the model's width along
+their principal axes, so that no map has to be learnt and left behind. They lie in files, 2 bytes a number, in parts, so
+that a run that was stopped goes on with the part that it was at, and the processes of ``torchrun`` share the work. As
+they are those of the teacher's own tokens, models of one width share them, whatever their tokenizers: each takes means
+of them, by the characters that tokens of both share.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,13 @@ from minibert.training import distributed
 from tasks.pretraining.corpus import Documents
 from tasks.pretraining.encode import ChunkedStream, Chunking, Paragraphs
 from tasks.pretraining.prepared import tokens_key
-from tasks.pretraining.teacher import SLICE, Floats, Reader, Teacher
+from tasks.pretraining.teacher import Floats, Reader, Spans, Teacher, ranges, shared_characters, spans
 from tasks.run.store import Writer, release, stored
 
 Halves = npt.NDArray[np.float16]
 
+SLICE = 1 << 14
+"""Characters of a text that the teacher reads at a time, and of several texts."""
 _PART = 1 << 20
 """The fewest characters of documents whose states are in one store."""
 _PARTS = 64
@@ -63,35 +65,55 @@ class Axes:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TeacherStates:
-    """A teacher's states of the N tokens of a stream, at a model's width C.
+    """A teacher's states as states of the N tokens of a stream, at a model's width C.
 
     Attributes:
         width: C.
-        parts: arrays of ``n C`` numbers in files, end to end.
+        parts: the states of the teacher's own tokens, arrays of ``n C`` numbers in files, end to end.
+        first: ``(N,)``, the first of the teacher's tokens in the mean of each token.
+        borders: ``(N + 1,)``, where the weights of each token's mean start, and end; it takes in as many tokens.
+        weights: of these means.
     """
 
     width: int
     parts: Sequence[Halves]
+    first: npt.NDArray[np.int64]
+    borders: npt.NDArray[np.int64]
+    weights: Floats
 
     @cached_property
-    def _borders(self) -> npt.NDArray[np.int64]:
+    def _part_borders(self) -> npt.NDArray[np.int64]:
         return np.cumsum([0, *(len(part) // self.width for part in self.parts)])
 
     def take(self, rows: IntSequence) -> Floats:
         """The states of some tokens, ``(len(rows), C)``; 0 for a token that the teacher has none for."""
         numbers = np.asarray(rows)
+        starts = self.borders[numbers]
+        counts = self.borders[numbers + 1] - starts
+        of, weights = ranges(starts, counts)
+        _, others = ranges(self.first[numbers], counts)
+        found, some = np.zeros((len(numbers), self.width), np.float32), counts > 0
+        if len(of):
+            values = self._of_teacher(others) * self.weights[weights][:, None]
+            found[some] = np.add.reduceat(values, (np.cumsum(counts) - counts)[some])
+        return found
+
+    def _of_teacher(self, numbers: npt.NDArray[np.int64]) -> Floats:
+        """The states of some of its own tokens."""
         found = np.empty((len(numbers), self.width), np.float32)
-        places = np.searchsorted(self._borders, numbers, side="right") - 1
+        places = np.searchsorted(self._part_borders, numbers, side="right") - 1
         for place in np.unique(places):
             chosen = places == place
             part = self.parts[place].reshape(-1, self.width)
-            found[chosen] = part[numbers[chosen] - self._borders[place]]
+            found[chosen] = part[numbers[chosen] - self._part_borders[place]]
         return found
 
     def release(self) -> None:
         """Takes pages of files out of this process's memory."""
         for part in self.parts:
             release(part)
+        for array in (self.first, self.borders, self.weights):
+            release(array)
 
 
 def stored_axes(documents: Documents, teacher: Teacher, width: int) -> Axes:
@@ -128,34 +150,50 @@ def stored_states(
     Raises:
         InputError: the text changes meanwhile, or the teacher's states are not finite.
     """
-    key = {**tokens_key(documents, chunking), **_key(teacher), "axes": axes.sha256}
+    parts = _stored_parts(documents, teacher, axes)
+
+    def write(writer: Writer) -> None:
+        lengths = np.diff(chunked.stream.documents)
+        _write_means(writer, documents.texts(), lengths, chunking.tokenizer, chain.from_iterable(map(_texts, parts)))
+        documents.corpus.require_unchanged()
+
+    key = {**tokens_key(documents, chunking), "teacher": teacher.sha256}
+    means = stored(key, write, f"the characters shared with tokens of {teacher.name}").arrays
+    return TeacherStates(
+        width=axes.axes.shape[1],
+        parts=[part["states"] for part in parts],
+        **{name: means[name] for name in ("first", "borders", "weights")},
+    )
+
+
+def _stored_parts(documents: Documents, teacher: Teacher, axes: Axes) -> list[Mapping[str, npt.NDArray[Any]]]:
+    """The teacher's states of its own tokens, turned and cut, with their characters, part by part."""
+    key = {"documents": documents.key, **_key(teacher), "axes": axes.sha256}
     reader = cache(teacher.load)  # only if it is needed, and only as long
     texts = _InOrder(documents)
-    parts = list(pairwise(_borders(documents)))
+    places = list(pairwise(_borders(documents)))
     progress = tqdm(
-        total=len(parts), desc="the teacher", unit=" parts", leave=False,
+        total=len(places), desc="the teacher", unit=" parts", leave=False,
         disable=None if distributed.is_rank0() else True,
     )  # fmt: skip
 
-    def part(first: int, end: int) -> Halves:
+    def part(first: int, end: int) -> Mapping[str, npt.NDArray[Any]]:
         def write(writer: Writer) -> None:
-            lengths = np.diff(chunked.stream.documents[first : end + 1])
-            _write_states(writer, texts.between(first, end), lengths, chunking.tokenizer, reader(), axes)
+            _write_states(writer, texts.between(first, end), reader(), axes)
             documents.corpus.require_unchanged()
 
-        return stored({**key, "part": [first, end]}, write, f"the states of {teacher.name}").arrays["states"]
+        return stored({**key, "part": [first, end]}, write, f"the states of {teacher.name}").arrays
 
     # Each process begins with parts of its own, and then takes what is left.
     rank, processes = distributed.rank(), distributed.world_size()
-    found: dict[int, Halves] = {}
+    found: dict[int, Mapping[str, npt.NDArray[Any]]] = {}
     with progress:
-        for number, place in enumerate(parts):
+        for number, place in enumerate(places):
             if number % processes == rank:
                 found[number] = part(*place)
                 progress.update(processes)
         texts = _InOrder(documents)
-        arrays = [found[number] if number in found else part(*place) for number, place in enumerate(parts)]
-    return TeacherStates(width=axes.axes.shape[1], parts=arrays)
+        return [found[number] if number in found else part(*place) for number, place in enumerate(places)]
 
 
 def _key(teacher: Teacher) -> dict[str, Any]:
@@ -212,36 +250,79 @@ def _write_axes(writer: Writer, documents: Documents, teacher: Teacher) -> None:
     writer.append("variances", np.maximum(variances[::-1], 0))
 
 
-def _write_states(
+def _write_states(writer: Writer, texts: Iterable[Paragraphs], reader: Reader, axes: Axes) -> None:
+    """The states of the teacher's tokens of some documents, the characters of these tokens, and how many of them each
+    paragraph has."""
+    slices = (
+        (start, paragraph[start : start + SLICE])
+        for paragraphs in texts
+        for paragraph in paragraphs
+        for start in range(0, max(1, len(paragraph)), SLICE)
+    )
+    lengths: list[int] = []
+    for group in _groups(slices):
+        read = reader.states([text for _, text in group])
+        for (start, _), (states, characters) in zip(group, read, strict=True):
+            writer.append("states", ((states - axes.mean) @ axes.axes).astype(np.float16).reshape(-1))
+            writer.append("characters", (characters + start).astype(np.int32).reshape(-1))
+            if start == 0:
+                lengths.append(0)
+            lengths[-1] += len(states)
+    writer.append("lengths", np.array(lengths, np.int64))
+
+
+def _texts(part: Mapping[str, npt.NDArray[Any]]) -> Iterator[Spans]:
+    """The characters of the teacher's tokens of each paragraph in a part."""
+    characters = part["characters"].reshape(-1, 2)
+    for start, end in pairwise([0, *np.cumsum(part["lengths"]).tolist()]):
+        yield characters[start:end]
+
+
+def _write_means(
     writer: Writer,
     texts: Iterable[Paragraphs],
     lengths: npt.NDArray[np.int64],
     tokenizer: Tokenizer,
-    reader: Reader,
-    axes: Axes,
+    of_teacher: Iterator[Spans],
 ) -> None:
-    """The states of the tokens of some documents, each with as many rows as it has tokens, separators included."""
-    width, rows = axes.axes.shape[1], np.zeros(len(lengths), np.int64)
-    ended = 0
+    """Of which tokens of the teacher the state of each token is a mean, as in :class:`TeacherStates`.
+
+    Args:
+        writer: takes them.
+        texts: the documents.
+        lengths: ``(D,)``, their tokens, separators included, of which the teacher has no states.
+        tokenizer: that of the tokens.
+        of_teacher: the characters of the teacher's tokens of each paragraph.
+    """
+    rows, ended, total, weighed = np.zeros(len(lengths), np.int64), 0, 0, 0
+    changed = InputError("the corpus changes while it is read; start again when it is complete.")
+
+    def add(first: npt.NDArray[np.int64], counts: npt.NDArray[np.int32]) -> None:
+        nonlocal weighed
+        writer.append("first", first)
+        writer.append("borders", weighed + np.cumsum(counts, dtype=np.int64))
+        weighed += int(counts.sum())
 
     def end_documents(until: int) -> None:
-        """Adds the separators of the documents before one; the teacher has no states of them."""
         nonlocal ended
         for left in lengths[ended:until] - rows[ended:until]:
             if not 0 <= left <= 1:
-                raise InputError("the corpus changes while it is read; start again when it is complete.")
-            writer.append("states", np.zeros(left * width, np.float16))
+                raise changed
+            add(np.zeros(left, np.int64), np.zeros(left, np.int32))
         ended = until
 
-    paragraphs = ((number, paragraph) for number, each in enumerate(texts) for paragraph in each)
-    for group in _groups(paragraphs):
-        for place, states in reader.states_of([paragraph for _, paragraph in group], tokenizer):
-            number = group[place][0]
+    writer.append("borders", np.zeros(1, np.int64))
+    for group in _groups((number, paragraph) for number, each in enumerate(texts) for paragraph in each):
+        for (number, _), pieces in zip(group, tokenizer.encode_all([text for _, text in group]), strict=True):
+            given = next(of_teacher, None)
+            if given is None:
+                raise changed
+            first, counts, weights = shared_characters(given, spans(pieces.offsets))
             end_documents(number)
-            turned = ((states - axes.mean) @ axes.axes).astype(np.float16)
-            turned[np.isnan(states).all(1)] = 0
-            writer.append("states", turned.reshape(-1))
-            rows[number] += len(turned)
+            add(total + first, counts)
+            writer.append("weights", weights)
+            rows[number] += len(first)
+            total += len(given)
     end_documents(len(lengths))
 
 

@@ -20,7 +20,7 @@ from tasks.pretraining import teacher_states
 from tasks.pretraining.settings import PretrainingSettings
 from tasks.pretraining.task import PretrainingTask
 from tasks.pretraining.taught import TaughtModel, teacher_distances
-from tasks.pretraining.teacher import Floats, Reader, Teacher, averaged
+from tasks.pretraining.teacher import Floats, Reader, Teacher, shared_characters
 from tasks.run.prepare import Prepared, prepare
 from tasks.run.start_model import DROPOUT
 
@@ -106,8 +106,13 @@ def test_states_are_averaged_over_shared_characters() -> None:
             again = rng.integers(1, 3, len(borders))  # tokens of one character share its place
             spans.append(np.repeat(borders, again, axis=0))
         states = rng.normal(size=(len(spans[0]), 5)).astype(np.float32)
-        expected = np.array(by_characters(states, *spans)).reshape(-1, 5)
-        np.testing.assert_allclose(averaged(states, *spans), expected, atol=1e-6)
+        first, counts, weights = shared_characters(*spans)
+        assert len(weights) == counts.sum()
+        borders = np.cumsum([0, *counts])
+        for number, expected in enumerate(by_characters(states, *spans)):
+            own = weights[borders[number] : borders[number + 1]]
+            found = own @ states[first[number] :][: len(own)] if len(own) else np.full(5, np.nan)
+            np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_a_teacher_reads_each_text_whole_and_a_long_one_in_parts(corpus: str, tmp_path: Path) -> None:
@@ -128,25 +133,6 @@ def test_a_teacher_reads_each_text_whole_and_a_long_one_in_parts(corpus: str, tm
         np.testing.assert_allclose(states, wanted.numpy(), atol=1e-5)
 
 
-def test_a_long_text_is_read_in_slices(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.pretraining.teacher.SLICE", 40)
-    reader = load(make_teacher(tmp_path / "teacher", corpus, positions=200))
-    own = Tokenizer.from_pretrained(make_model(tmp_path / "model", corpus))
-    given = ["小狗 sees the river " * 9, "", "Ann"]
-    found: list[list[Any]] = [[], [], []]
-    for number, states in reader.states_of(given, own):
-        found[number] += list(states)
-    for text, rows in zip(given, found, strict=True):
-        offsets = own.encode(text).offsets
-        expected = []
-        for start in range(0, len(text), 40):
-            ((states, spans),) = reader.states([text[start : start + 40]])
-            wanted = [span for span in offsets if start <= span[0] < start + 40]
-            expected += by_characters(states, (spans + start).tolist(), wanted)
-        assert len(rows) == len(offsets)
-        np.testing.assert_allclose(rows, expected or rows, atol=1e-5)
-
-
 # -- what is stored ---------------------------------------------------------------------------------------------------
 
 
@@ -160,7 +146,8 @@ def stored_rows(prepared: Prepared, part: str = "train") -> tuple[Any, Floats]:
 def test_stored_states_are_the_teachers_turned(
     corpus: str, family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In several parts and groups, with one set of axes. All are kept, so that products of states stay the same."""
+    """In several parts, groups and slices of long texts, with one set of axes. All are kept, so that products of states
+    stay the same."""
     monkeypatch.setattr(teacher_states, "_PART", 500)
     monkeypatch.setattr(teacher_states, "SLICE", 300)
     folder = make_teacher(tmp_path / "teacher", corpus, width=WIDTH, algorithm="bert", positions=200)
@@ -175,8 +162,10 @@ def test_stored_states_are_the_teachers_turned(
         for paragraphs in prepared.splits[part].items.texts():
             before = len(wanted)
             for paragraph in paragraphs:
-                ((states, given),) = teacher.states([paragraph])
-                wanted += by_characters(states, given.tolist(), tokenizer.encode(paragraph).offsets)
+                slices = [paragraph[start : start + 300] for start in range(0, len(paragraph), 300)]
+                states, places = zip(*teacher.states(slices), strict=True)
+                given = np.concatenate([300 * number + each for number, each in enumerate(places)])
+                wanted += by_characters(np.concatenate(states), given.tolist(), tokenizer.encode(paragraph).offsets)
             if family == "roberta" and len(wanted) > before:
                 wanted.append(np.full(WIDTH, np.nan))  # the separator of documents
         found += list(rows)
@@ -242,6 +231,16 @@ def test_parts_that_are_stored_are_not_computed_again(
     assert len(written) == stopped
     monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path / "other"))
     assert np.array_equal(stored_rows(prepare(task(corpus, folder)))[1], rows)
+
+
+def test_models_with_different_tokenizers_share_what_the_teacher_says(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_teacher(tmp_path / "teacher", corpus, width=32)
+    prepare(task(corpus, folder, family="bert"))
+    monkeypatch.setattr(Reader, "states", None)  # it is not asked again
+    _, rows = stored_rows(prepare(task(corpus, folder, family="roberta")))
+    assert rows.any(1).mean() > 0.8  # spaces are tokens of their own to the second alone
 
 
 def test_processes_share_the_work(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
