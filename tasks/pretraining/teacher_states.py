@@ -1,10 +1,10 @@
 """What a small model learns from a large one besides words: its states of a corpus.
 
-The teacher reads each paragraph whole, once, before training. Its states are turned and cut to the model's width along
-their principal axes, so that no map has to be learnt and left behind. They lie in files, 2 bytes a number, in parts, so
+The teacher reads each paragraph whole, once, before training. Its states are turned along their principal axes and cut
+to the model's width, so that no map has to be learnt and left behind. They lie in files, 2 bytes a number, in parts, so
 that a run that was stopped goes on with the part that it was at, and the processes of ``torchrun`` share the work. As
-they are those of the teacher's own tokens, models of one width share them, whatever their tokenizers: each takes means
-of them, by the characters that tokens of both share.
+they are those of the teacher's own tokens, and as wide as most models at least, models of any width and tokenizer share
+them: each takes means of their first numbers, by the characters that tokens of both share.
 """
 
 import hashlib
@@ -37,6 +37,8 @@ _PART = 1 << 20
 """The fewest characters of documents whose states are in one store."""
 _PARTS = 64
 """The most stores: each is an open file."""
+_KEPT = 512
+"""Numbers of a state that are stored, if it has as many and no model needs more."""
 _SEEN = 400
 """Documents, spread over the corpus, whose states have the axes."""
 _CHARACTERS = 500
@@ -45,16 +47,18 @@ _CHARACTERS = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Axes:
-    """How states are turned and cut: ``(states - mean) @ axes``.
+    """How states are turned: ``(states - mean) @ axes``, of which the first C numbers are those for a model.
 
     Attributes:
         mean: ``(W,)``.
-        axes: ``(W, C)``, of most variance first; each has its largest component above 0.
-        kept: the share of the variance that is left.
+        axes: ``(W, S)``, of most variance first; each has its largest component above 0. S numbers are stored.
+        width: C.
+        kept: the share of the variance that is in the first C.
     """
 
     mean: Floats
     axes: Floats
+    width: int
     kept: float
 
     @cached_property
@@ -69,13 +73,15 @@ class TeacherStates:
 
     Attributes:
         width: C.
-        parts: the states of the teacher's own tokens, arrays of ``n C`` numbers in files, end to end.
+        stored: S, the numbers of a stored state, C or more.
+        parts: the states of the teacher's own tokens, arrays of ``n S`` numbers in files, end to end.
         first: ``(N,)``, the first of the teacher's tokens in the mean of each token.
         borders: ``(N + 1,)``, where the weights of each token's mean start, and end; it takes in as many tokens.
         weights: of these means.
     """
 
     width: int
+    stored: int
     parts: Sequence[Halves]
     first: npt.NDArray[np.int64]
     borders: npt.NDArray[np.int64]
@@ -83,7 +89,7 @@ class TeacherStates:
 
     @cached_property
     def _part_borders(self) -> npt.NDArray[np.int64]:
-        return np.cumsum([0, *(len(part) // self.width for part in self.parts)])
+        return np.cumsum([0, *(len(part) // self.stored for part in self.parts)])
 
     def take(self, rows: IntSequence) -> Floats:
         """The states of some tokens, ``(len(rows), C)``; 0 for a token that the teacher has none for."""
@@ -104,8 +110,8 @@ class TeacherStates:
         places = np.searchsorted(self._part_borders, numbers, side="right") - 1
         for place in np.unique(places):
             chosen = places == place
-            part = self.parts[place].reshape(-1, self.width)
-            found[chosen] = part[numbers[chosen] - self._part_borders[place]]
+            part = self.parts[place].reshape(-1, self.stored)
+            found[chosen] = part[numbers[chosen] - self._part_borders[place], : self.width]
         return found
 
     def release(self) -> None:
@@ -130,9 +136,9 @@ def stored_axes(documents: Documents, teacher: Teacher, width: int) -> Axes:
     key = {"documents": documents.key, **_key(teacher), "seen": [_SEEN, _CHARACTERS]}
     store = stored(key, lambda writer: _write_axes(writer, documents, teacher), f"the axes of {teacher.name}")
     mean, variances = store.arrays["mean"], store.arrays["variances"]
-    axes = store.arrays["axes"].reshape(len(mean), -1)[:, :width]
+    axes = store.arrays["axes"].reshape(len(mean), -1)[:, : max(width, _KEPT)]
     kept = float(variances[:width].sum() / variances.sum())
-    return Axes(mean=mean.astype(np.float32), axes=axes.astype(np.float32), kept=kept)
+    return Axes(mean=mean.astype(np.float32), axes=axes.astype(np.float32), width=width, kept=kept)
 
 
 def stored_states(
@@ -160,14 +166,15 @@ def stored_states(
     key = {**tokens_key(documents, chunking), "teacher": teacher.sha256}
     means = stored(key, write, f"the characters shared with tokens of {teacher.name}").arrays
     return TeacherStates(
-        width=axes.axes.shape[1],
+        width=axes.width,
+        stored=axes.axes.shape[1],
         parts=[part["states"] for part in parts],
         **{name: means[name] for name in ("first", "borders", "weights")},
     )
 
 
 def _stored_parts(documents: Documents, teacher: Teacher, axes: Axes) -> list[Mapping[str, npt.NDArray[Any]]]:
-    """The teacher's states of its own tokens, turned and cut, with their characters, part by part."""
+    """The teacher's states of its own tokens, turned, with their characters, part by part."""
     key = {"documents": documents.key, **_key(teacher), "axes": axes.sha256}
     reader = cache(teacher.load)  # only if it is needed, and only as long
     texts = _InOrder(documents)

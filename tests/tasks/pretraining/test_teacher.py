@@ -54,12 +54,12 @@ def make_teacher(folder: Path, corpus: str, *, width: int = 48, algorithm: str =
     return str(folder)
 
 
-def make_model(folder: Path, corpus: str, family: str = "bert") -> Path:
-    """A model of 24 numbers a state, without dropout."""
+def make_model(folder: Path, corpus: str, family: str = "bert", width: int = WIDTH) -> Path:
+    """A model without dropout."""
     lines = Path(corpus).read_text(encoding="utf-8").split("\n")
     tokenizer = Tokenizer.train([lines], model_type=family, vocab_size=300, running_text=True)
     fields = tiny_settings(
-        family, vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_token_id, hidden_size=WIDTH,
+        family, vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_token_id, hidden_size=width,
         num_attention_heads=3, intermediate_size=48, max_position_embeddings=42,
     )  # fmt: skip
     model = PretrainingModel(EncoderConfig(**{**fields, **dict.fromkeys([*DROPOUT, "classifier_dropout"], 0.0)}))
@@ -233,14 +233,18 @@ def test_parts_that_are_stored_are_not_computed_again(
     assert np.array_equal(stored_rows(prepare(task(corpus, folder)))[1], rows)
 
 
-def test_models_with_different_tokenizers_share_what_the_teacher_says(
+def test_models_of_other_tokenizers_and_widths_share_what_the_teacher_says(
     corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_teacher(tmp_path / "teacher", corpus, width=32)
-    prepare(task(corpus, folder, family="bert"))
+    _, rows = stored_rows(prepare(task(corpus, folder, family="bert")))
     monkeypatch.setattr(Reader, "states", None)  # it is not asked again
-    _, rows = stored_rows(prepare(task(corpus, folder, family="roberta")))
-    assert rows.any(1).mean() > 0.8  # spaces are tokens of their own to the second alone
+    _, others = stored_rows(prepare(task(corpus, folder, family="roberta")))
+    assert others.any(1).mean() > 0.8  # spaces are tokens of their own to it alone
+    wide = make_model(tmp_path / "wide", corpus, width=30)
+    _, wider = stored_rows(prepare(task(corpus, folder, weights=str(wide))))
+    assert wider.shape == (len(rows), 30)
+    assert np.array_equal(wider[:, :WIDTH], rows)
 
 
 def test_processes_share_the_work(corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
