@@ -50,12 +50,13 @@ def train_theirs(
     model: nn.Module, windows: list[Window], settings: NerSettings, pad_token_id: int, device: torch.device
 ) -> Iterator[int]:
     """Trains in a plain loop; yields after each epoch."""
-    precision = choose_precision(settings.precision, device)
+    precision, lr = choose_precision(settings.precision, device), settings.lr
+    assert lr is not None
     decays = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim == 1]
     optimizer = torch.optim.AdamW(
         [{"params": decays, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=settings.lr,
+        lr=lr,
     )
     assert settings.batch_size is not None
     steps = settings.epochs * math.ceil(len(windows) / settings.batch_size)
@@ -114,6 +115,7 @@ def main() -> None:
     device = choose_device(settings.device)
     task = ner.NerTask(settings)
     prepared = prepare(task)
+    settings = task.settings  # with what depends on the model
     model, tokenizer = prepared.start.model, prepared.start.tokenizer
     config = model.config
     windows = {name: list(encoded.examples) for name, encoded in prepared.encoded.items()}

@@ -91,8 +91,9 @@ def optimizer_step(
         module: the wrapper of ``model``, which is on ``device`` then.
     """
     settings = settings or TrainingSettings()
+    lr = settings.lr or 5e-5  # whatever the width: here it is speed that counts
     model.to(device)
-    optimizer = build_optimizer(model, lr=settings.lr, head_lr=None, weight_decay=settings.weight_decay)
+    optimizer = build_optimizer(model, lr=lr, head_lr=None, weight_decay=settings.weight_decay)
     state = RunState(
         model=model,
         optimizer=optimizer,

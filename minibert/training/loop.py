@@ -5,6 +5,7 @@ stops in :mod:`minibert.training.saving`, and what a checkpoint holds in :mod:`m
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from minibert.training.optimizer import LinearSchedule, build_optimizer
 from minibert.training.precision import choose_precision, cost_of_determinism, determinism
 from minibert.training.regularisation import Ema, swapped_weights
 from minibert.training.saving import CheckpointSaver
-from minibert.training.settings import TrainingSettings
+from minibert.training.settings import TrainingSettings, default_lr
 from minibert.training.signals import Paused
 from minibert.training.state import Progress, RunState, fingerprint, require_same_on_all_ranks, seed_everything
 from minibert.training.step import Divergence, Loss, OptimizerStep, PendingResults, activation_checkpointing
@@ -103,6 +104,9 @@ class Trainer:
 
     def __post_init__(self) -> None:
         settings, folder = self.settings, self.checkpoints
+        # A model of other makes may have no width.
+        width = getattr(getattr(self.model, "config", None), "hidden_size", math.inf)
+        self._peak_lr = default_lr(width) if settings.lr is None else settings.lr
         self.resume = self.resume or distributed.was_restarted()
         if folder is not None and not self.resume:
             distributed.broadcast_from_rank0(lambda: require_no_checkpoints(folder))
@@ -140,7 +144,7 @@ class Trainer:
         settings = self.settings
         optimizer = build_optimizer(
             self.model,
-            lr=settings.lr,
+            lr=self._peak_lr,
             head_lr=settings.head_lr,
             layer_decay=settings.layer_decay,
             weight_decay=settings.weight_decay,
@@ -205,7 +209,7 @@ class Trainer:
         self.model.train()
         with self._progress_bar(len(steps)) as bar:
             for indices in steps[progress.epoch_step :]:
-                lr = self.settings.lr * self._state.schedule.factor(progress.step)
+                lr = self._peak_lr * self._state.schedule.factor(progress.step)
                 self._take_step(indices.tolist())
                 signal, save = self._saver.poll()
                 log = progress.step % LOG_EVERY == 0 or progress.epoch_step == len(steps)

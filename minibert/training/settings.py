@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from minibert.errors import InputError
 
@@ -105,6 +105,13 @@ def option_name(field_name: str) -> str:
     return f"--{field_name.replace('_', '-')}"
 
 
+def default_lr(width: float) -> float:
+    """The learning rate that fine-tunes an encoder of this width: the usual 5e-5 (Devlin et al. 2019, section A.3) from
+    768 on; below, in inverse proportion to the square of the width, up to 1e-3. So searches on models of 192 and 384
+    have it (benchmarks/results/2026-12-01-rates.md)."""
+    return min(1e-3, 5e-5 * max(1.0, 768 / width) ** 2)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """Settings of a training run, whatever the task."""
@@ -128,7 +135,9 @@ class TrainingSettings:
         advanced=True,
         resumable=True,
     )
-    lr: float = setting(5e-5, "peak learning rate of the encoder", above=0)
+    lr: float | None = setting(
+        None, "peak learning rate of the encoder (default: 5e-5, and more for a width below 768)", above=0
+    )
     head_lr: float | None = setting(None, "peak learning rate of the head (default: --lr)", above=0)
     layer_decay: float = setting(
         1.0,
@@ -192,6 +201,10 @@ class TrainingSettings:
         if self.batch_tokens is None and self.batch_size is None:
             object.__setattr__(self, "batch_size", 32)
         check_settings(self)
+
+    def for_width(self, width: int) -> Self:
+        """These settings with a learning rate, if they have none: :func:`default_lr` of the model's width."""
+        return self if self.lr is not None else dataclasses.replace(self, lr=default_lr(width))
 
     def fingerprint(self) -> dict[str, Any]:
         """The settings that a resumed run must share with the one it continues, by option name."""

@@ -79,7 +79,7 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
 
     def resolve_settings(self, train: Split[Words]) -> None:
         if self.settings.head == "crf" and self.settings.head_lr is None:
-            self.settings = dataclasses.replace(self.settings, head_lr=max(CRF_LR, self.settings.lr))
+            self.settings = dataclasses.replace(self.settings, head_lr=max(CRF_LR, self.settings.lr or 0))
 
     def texts(self, item: Words) -> list[str]:
         return item.words

@@ -63,7 +63,8 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
     """Loads ``--weights``, or the small pre-trained model of ``--arch``; or makes a new one of the same shape, with a
     tokenizer from the training data.
 
-    A checkpoint trained with the same labels keeps its own order of them.
+    A checkpoint trained with the same labels keeps its own order of them. The task gets the settings that depend on the
+    model.
 
     Raises:
         InputError: the checkpoint cannot be used, or ``max_length`` is above what its positions allow.
@@ -101,6 +102,7 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
         task.check_loaded(report, source)
         loading, summary = str(report), report.summary
         origin = _origin(task.settings, config, report, folder, task.name)
+    task.settings = task.settings.for_width(config.hidden_size)
     model.config = task.update_config(model.config)
     _check_length(settings.max_length, tokenizer, model.config)
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6

@@ -152,7 +152,7 @@ def test_help_shows_what_most_people_need_in_sections(
     assert len(shown[places[1] :].split("\n\n", 4)[-1].splitlines()) < 15
     assert sum(bool(line) for line in shown[places[1] :].splitlines()) <= 42
     said = " ".join(shown.split())
-    assert "peak learning rate of the encoder (default: 5e-05; 0.001 without --weights)" in said
+    assert "encoder (default: 5e-5, and more for a width below 768; 0.001 without --weights)" in said
     assert "over all processes (default: 32; 6 without --weights)" in said  # its default is in the text
     assert "In a settings file only: batch_tokens, micro_batch_size, " in said
 
