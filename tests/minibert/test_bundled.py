@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -164,4 +165,18 @@ def test_the_tool_leaves_a_small_model_that_transformers_reads(
     card = (made / "README.md").read_text(encoding="utf-8")
     assert "CC BY-SA 4.0" in card
     assert f"python -m tasks.pretraining --arch {family} --corpus WORK/zh.txt WORK/en.txt" in card
+    assert str(tmp_path) not in card
+
+    monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path / "cache"))
+    taught = [family, "--corpus", str(corpus), "--work", str(tmp_path / "work"), "--teacher", str(run)]
+    assert make_bundled_weights.main(taught) == 0
+    assert json.loads((tmp_path / "work" / f"start-{family}" / "config.json").read_text())["hidden_dropout_prob"] == 0
+    assert json.loads((made / "config.json").read_text())["hidden_dropout_prob"] == 0.1
+    weights = load_file(made / "model.safetensors")
+    assert weights.keys() == halved.keys()
+    assert not all(torch.equal(weights[name], halved[name]) for name in halved)
+    card = (made / "README.md").read_text(encoding="utf-8")
+    assert card.index("3 epochs in runs of 1 and 2") < card.index("1 epoch over ")
+    assert f"with run-{family}-2 as teacher" in card
+    assert "distance from the teacher" in card
     assert str(tmp_path) not in card
