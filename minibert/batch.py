@@ -66,21 +66,24 @@ class PackedBatch:
         names = ("input_ids", "position_ids", "token_type_ids", "cu_seqlens")
         return {name: getattr(self, name) for name in names}
 
+    def sum(self, x: Tensor) -> Tensor:
+        """The sum over the tokens of each sequence, in fp32 or better: ``(T, C)`` -> ``(B, C)``."""
+        return sum_of_sequences(x, self.position_ids, self.cu_seqlens)
+
     def mean(self, x: Tensor) -> Tensor:
         """The mean over the tokens of each sequence, summed in fp32 or better: ``(T, C)`` -> ``(B, C)``."""
-        return mean_of_sequences(x, self.position_ids, self.cu_seqlens)
+        return self.sum(x) / self.cu_seqlens.diff()[:, None]
 
     def unpack(self, values: Tensor) -> list[Tensor]:
         """Cuts ``values (T, ...)`` into B tensors ``(length, ...)``, as views."""
         return list(values.split(self.lengths))
 
 
-def mean_of_sequences(x: Tensor, position_ids: Tensor, cu_seqlens: Tensor) -> Tensor:
-    """The mean over the tokens of each sequence, summed in fp32 or better: ``(T, C)`` -> ``(B, C)``."""
+def sum_of_sequences(x: Tensor, position_ids: Tensor, cu_seqlens: Tensor) -> Tensor:
+    """The sum over the tokens of each sequence, in fp32 or better: ``(T, C)`` -> ``(B, C)``."""
     sequence = (position_ids == 0).cumsum(0) - 1  # (T,): the sequence of each token
     x = x if x.dtype == torch.float64 else x.float()
-    sums = x.new_zeros(cu_seqlens.shape[0] - 1, x.shape[-1]).index_add(0, sequence, x)
-    return sums / cu_seqlens.diff()[:, None]
+    return x.new_zeros(cu_seqlens.shape[0] - 1, x.shape[-1]).index_add(0, sequence, x)
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:

@@ -51,6 +51,7 @@ _LARGEST = {
     "vocab_size": 10_000_000, "hidden_size": 65_536, "num_hidden_layers": 1000, "num_attention_heads": 65_536,
     "intermediate_size": 1_000_000, "max_position_embeddings": 1_000_000, "type_vocab_size": 1000,
     "embedding_size": 65_536, "num_hidden_groups": 1000, "inner_group_num": 100, "task_type_vocab_size": 1000,
+    "ngram_buckets": 10_000_000,
 }  # fmt: skip
 MOST_LABELS = 100_000
 _LARGEST_FLOAT = sys.float_info.max
@@ -96,6 +97,7 @@ class EncoderConfig:
     eos_token_id: int | None = _FROM_FAMILY
     id2label: Mapping[int, str] = field(default_factory=lambda: {0: "LABEL_0", 1: "LABEL_1"})
     problem_type: str | None = None  # what a sequence classifier's labels are: one of Hugging Face's three names
+    ngram_buckets: int = 0  # minibert's own: rows of the n-gram scores beside a sequence classifier; 0 for none
 
     def __post_init__(self) -> None:
         _require_known(self.model_type)
@@ -163,6 +165,10 @@ class EncoderConfig:
             value = getattr(self, name)
             if not (_is_number(value) and value > 0):
                 raise InputError(f"config: {name} must be a positive number, not {_brief(value)}.")
+        if type(self.ngram_buckets) is not int or self.ngram_buckets < 0:
+            raise InputError(
+                f"config: ngram_buckets must be a whole number of 0 or more, not {_brief(self.ngram_buckets)}."
+            )
         if type(self.use_task_id) is not bool:
             raise InputError(f"config: use_task_id must be true or false, not {_brief(self.use_task_id)}.")
         if type(self.pad_token_id) is not int or not 0 <= self.pad_token_id < self.vocab_size:
@@ -232,6 +238,9 @@ class EncoderConfig:
     def with_problem_type(self, problem_type: str) -> "EncoderConfig":
         return dataclasses.replace(self, problem_type=problem_type)
 
+    def with_ngrams(self, buckets: int) -> "EncoderConfig":
+        return dataclasses.replace(self, ngram_buckets=buckets)
+
     def with_labels(self, labels: Mapping[int, str]) -> "EncoderConfig":
         return dataclasses.replace(self, id2label=dict(labels))
 
@@ -272,6 +281,8 @@ class EncoderConfig:
     def to_dict(self) -> dict[str, Any]:
         """The fields of the ``config.json`` that both minibert and Hugging Face read back."""
         foreign = {*_FIELDS_OF_SOME} - {*self.family.own_fields}
+        if not self.ngram_buckets:
+            foreign.add("ngram_buckets")
         names = {f.name: self.family.config_names.get(f.name, f.name) for f in dataclasses.fields(self)}
         values = {name: getattr(self, ours) for ours, name in names.items() if name is not None and ours not in foreign}
         values["id2label"] = {str(index): label for index, label in sorted(self.id2label.items())}

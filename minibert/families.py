@@ -128,10 +128,13 @@ _LAYERS: Rows = {
 }
 _BERT_BODY: Rows = {**_EMBEDDINGS, **_LAYERS, "pooler.dense.{p}": "pooler.{p}"}
 _CLASSIFIER: Rows = {"classifier.{p}": "classifier.{p}"}
+_NGRAMS: Rows = {f"ngrams.{name}": f"ngrams.{name}" for name in ("weight", "frequency", "bias")}  # where there are any
+_TWO_LAYERS: Rows = {"classifier.dense.{p}": "dense.{p}", "classifier.out_proj.{p}": "classifier.{p}"}
 _CLASSIFIERS: Mapping[str, Rows] = {
     "ForTokenClassification": _CLASSIFIER,
-    "MeanForSequenceClassification": _CLASSIFIER,  # before the next one, with which its name ends
-    "ForSequenceClassification": _CLASSIFIER,
+    # Before the next one, with which its name ends.
+    "MeanForSequenceClassification": {**_CLASSIFIER, **_NGRAMS},
+    "ForSequenceClassification": {**_CLASSIFIER, **_NGRAMS},
     "ForMultipleChoice": _CLASSIFIER,
     "ForQuestionAnswering": {"qa_outputs.{p}": "classifier.{p}"},
     "CrfForTokenClassification": {
@@ -231,7 +234,7 @@ ROBERTA = Family(
     body=_BERT_BODY,
     heads={
         **_CLASSIFIERS,
-        "ForSequenceClassification": {"classifier.dense.{p}": "dense.{p}", "classifier.out_proj.{p}": "classifier.{p}"},
+        "ForSequenceClassification": {**_NGRAMS, **_TWO_LAYERS},
         "ForPreTraining": {
             "lm_head.dense.{p}": "mlm.dense.{p}",
             "lm_head.layer_norm.{p}": "mlm.norm.{p}",
@@ -260,7 +263,7 @@ ELECTRA = Family(
     body={**_EMBEDDINGS, **_LAYERS, "embeddings_project.{p}": "embeddings.projection.{p}"},
     heads={
         **_CLASSIFIERS,
-        "ForSequenceClassification": {"classifier.dense.{p}": "dense.{p}", "classifier.out_proj.{p}": "classifier.{p}"},
+        "ForSequenceClassification": {**_NGRAMS, **_TWO_LAYERS},
         "ForMultipleChoice": {**_CLASSIFIER, "sequence_summary.summary.{p}": "dense.{p}"},
         "ForPreTraining": {
             "generator_predictions.dense.{p}": "mlm.dense.{p}",
@@ -302,7 +305,7 @@ DISTILBERT = Family(
     },
     heads={
         **_CLASSIFIERS,
-        "ForSequenceClassification": {**_CLASSIFIER, "pre_classifier.{p}": "dense.{p}"},
+        "ForSequenceClassification": {**_NGRAMS, **_CLASSIFIER, "pre_classifier.{p}": "dense.{p}"},
         "ForMultipleChoice": {**_CLASSIFIER, "pre_classifier.{p}": "dense.{p}"},
         "ForPreTraining": {
             "vocab_transform.{p}": "mlm.dense.{p}", "vocab_layer_norm.{p}": "mlm.norm.{p}",

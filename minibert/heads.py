@@ -14,6 +14,7 @@ from minibert.crf import LinearChainCRF
 from minibert.dropout import Dropout
 from minibert.encoder import Encoder
 from minibert.loading import initialise
+from minibert.ngrams import NgramScores
 from minibert.traced import Batch
 
 
@@ -64,6 +65,7 @@ class SequenceClassifier(PretrainedClassifier):
     """A label for each sequence: dropout and one linear map over the pooler's output.
 
     Where the family's head has a dense layer of its own (RoBERTa, ELECTRA, DistilBERT), it takes the pooler's place.
+    With ``config.ngram_buckets`` the scores of n-grams are added (:class:`~minibert.ngrams.NgramScores`).
     ``forward(batch)`` returns logits ``(B, num_labels)``.
     """
 
@@ -79,6 +81,7 @@ class SequenceClassifier(PretrainedClassifier):
         initialise(self.classifier, config)
         if self.dense is not None:
             initialise(self.dense, config)
+        self.ngrams = _ngrams(config)
 
     def forward(self, batch: Batch) -> Tensor:
         first = self.encoder(batch, rows=batch.first_tokens).last_hidden_state  # (B, C)
@@ -88,14 +91,14 @@ class SequenceClassifier(PretrainedClassifier):
             x = self.dense(self.dropout(first) if self.summary.dropout_before else first)
             x = ACTIVATIONS[self.summary.activation](x)
         logits: Tensor = self.classifier(self.dropout(x))
-        return logits
+        return logits if self.ngrams is None else logits + self.ngrams(batch)
 
 
 class MeanSequenceClassifier(PretrainedClassifier):
     """A label for each sequence: dropout and one linear map over the mean of its last hidden states, special tokens
     included (the mean of Reimers & Gurevych 2019, section 3).
 
-    There is no dense layer between. ``forward(batch)`` returns logits ``(B, num_labels)``.
+    There is no dense layer between. N-grams are added as there. ``forward(batch)`` returns logits ``(B, num_labels)``.
     """
 
     head = "MeanForSequenceClassification"
@@ -106,11 +109,16 @@ class MeanSequenceClassifier(PretrainedClassifier):
         self.dropout = Dropout(config.dropout_of(self.head))
         self.classifier = Fp32Linear(config.hidden_size, config.num_labels)
         initialise(self.classifier, config)
+        self.ngrams = _ngrams(config)
 
     def forward(self, batch: Batch) -> Tensor:
         mean = batch.mean(self.encoder(batch).last_hidden_state)
         logits: Tensor = self.classifier(self.dropout(mean))
-        return logits
+        return logits if self.ngrams is None else logits + self.ngrams(batch)
+
+
+def _ngrams(config: EncoderConfig) -> NgramScores | None:
+    return NgramScores(config.ngram_buckets, config.num_labels) if config.ngram_buckets else None
 
 
 class MultipleChoiceClassifier(SequenceClassifier):
@@ -123,7 +131,7 @@ class MultipleChoiceClassifier(SequenceClassifier):
     head = "ForMultipleChoice"
 
     def __init__(self, config: EncoderConfig) -> None:
-        super().__init__(config.with_labels({0: "LABEL_0"}))
+        super().__init__(config.with_labels({0: "LABEL_0"}).with_ngrams(0))
 
     def forward(self, batch: Batch) -> Tensor:
         return super().forward(batch).squeeze(-1)

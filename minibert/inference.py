@@ -14,10 +14,12 @@ from minibert.crf import LinearChainCRF
 from minibert.encoder import Encoder, EncoderOutput, FeedForward, Layer
 from minibert.errors import InputError
 from minibert.heads import Fp32Linear
+from minibert.ngrams import NgramScores
 from minibert.traced import Batch
 
 Module = TypeVar("Module", bound=nn.Module)
 
+_IN_FP32 = (LinearChainCRF, NgramScores, Fp32Linear)
 _LARGEST_WEIGHT = 1000
 """Below it nothing overflows in fp32 between linear maps in 8 bits, which would read NaN as some number."""
 
@@ -26,8 +28,8 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
     """A copy of ``model`` for inference: in evaluation mode, on the same device, with weights of ``dtype``.
 
     It computes in ``dtype`` without autocast, which would cast each weight at each use. Modules that compute in fp32 (a
-    CRF, the last linear map of a text classifier) keep their weights. On a CPU linear maps are packed, so the copy can
-    be neither saved nor moved. Tensors that need no change are shared with ``model``.
+    CRF, the last linear map of a text classifier, its n-gram scores) keep their weights. On a CPU linear maps are
+    packed, so the copy can be neither saved nor moved. Tensors that need no change are shared with ``model``.
 
     Args:
         model: a model with weights in fp32.
@@ -72,7 +74,9 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
 
 def _castable_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
     """All parameters but those of modules that compute in fp32."""
-    fp32_modules = [module for module in model.modules() if isinstance(module, (LinearChainCRF, Fp32Linear))]
+    fp32_modules = [
+        module for module in model.modules() if isinstance(module, (LinearChainCRF, NgramScores, Fp32Linear))
+    ]
     kept = {id(parameter) for module in fp32_modules for parameter in module.parameters()}
     return (parameter for parameter in model.parameters() if id(parameter) not in kept)
 

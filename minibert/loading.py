@@ -71,7 +71,7 @@ class LoadReport:
         return "; ".join([*parts, *self.notes])
 
 
-_REPLACED = ("classifier.", "crf.")  # the parameters of a head that is reset
+_REPLACED = ("classifier.", "crf.", "ngrams.")  # the parameters of a head that is reset
 
 
 def build_model(
@@ -118,7 +118,8 @@ def _check_sizes(
         _check_tensor(found.readers[name](), shape, f"{source}: {found.canonical_to_file[name]}", table.settings)
     loaded = {slot.name for slot in slots.values()}
     numbers = {name: parameter.numel() for name, parameter in parameters.items()}
-    new = sum(numbers[name] for name in numbers if name not in loaded and not name.startswith("encoder."))
+    # Scores of n-grams are many by design, and fitted in training.
+    new = sum(numbers[name] for name in numbers if name not in loaded and not name.startswith(("encoder.", "ngrams.")))
     if new > max(_MOST_NEW_NUMBERS, sum(numbers[name] for name in loaded)):
         what = f"a head of {new:,} numbers, which the file lacks"
         raise InputError(f"{source}: {table.settings} describes {what}; check the labels there.")
@@ -199,8 +200,9 @@ def _fill(
 
 
 def initialise(module: nn.Module, config: EncoderConfig, *, only: tuple[str, ...] | None = None) -> None:
-    """Initialises parameters: norms with 1 and 0, biases and a CRF's scores with 0, the rest from a normal distribution
-    with standard deviation ``initializer_range`` (``create_initializer`` in Google's BERT, which truncates it).
+    """Initialises parameters: norms with 1 and 0, biases and the scores of a CRF and of n-grams with 0, the rest from a
+    normal distribution with standard deviation ``initializer_range`` (``create_initializer`` in Google's BERT, which
+    truncates it).
 
     Args:
         only: names of the parameters to initialise; all by default.
@@ -209,7 +211,7 @@ def initialise(module: nn.Module, config: EncoderConfig, *, only: tuple[str, ...
         for name, parameter in module.named_parameters():
             if parameter.is_meta or (only is not None and name not in only):
                 continue  # drawing numbers for a meta tensor has no effect and takes time
-            if name.endswith("bias") or name.startswith("crf."):
+            if name.endswith("bias") or name.startswith(("crf.", "ngrams.")):
                 parameter.zero_()
             elif "norm" in name:
                 parameter.fill_(1.0)

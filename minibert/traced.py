@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minibert.batch import PackedBatch, mean_of_sequences
+from minibert.batch import PackedBatch, sum_of_sequences
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,10 +51,13 @@ class PaddedBatch:
         rows, width = self.mask.shape
         return torch.arange(rows) * width + self.mask.long().argmax(1)
 
+    def sum(self, x: Tensor) -> Tensor:
+        """The sum over the tokens of each row: ``(B S, C)`` -> ``(B, C)``."""
+        return torch.where(self.mask[..., None], x.view(*self.mask.shape, x.shape[1]), 0.0).sum(1)
+
     def mean(self, x: Tensor) -> Tensor:
         """The mean over the tokens of each row: ``(B S, C)`` -> ``(B, C)``."""
-        rows = x.view(*self.mask.shape, -1)
-        return torch.where(self.mask[..., None], rows, 0.0).sum(1) / self.mask.sum(1, keepdim=True)
+        return self.sum(x) / self.mask.sum(1, keepdim=True)
 
     def attend(self, qkv: Tensor) -> Tensor:
         """As :func:`minibert.attention.attend`, with the rows as one grid: ``(B S, 3, H, D)`` -> ``(B S, H, D)``."""
@@ -130,9 +133,13 @@ class GriddedBatch:
         """``(B,)``, each sequence's first token."""
         return self.cu_seqlens[:-1]
 
+    def sum(self, x: Tensor) -> Tensor:
+        """The sum over the tokens of each sequence: ``(T, C)`` -> ``(B, C)``."""
+        return sum_of_sequences(x, self.position_ids, self.cu_seqlens)
+
     def mean(self, x: Tensor) -> Tensor:
         """The mean over the tokens of each sequence: ``(T, C)`` -> ``(B, C)``."""
-        return mean_of_sequences(x, self.position_ids, self.cu_seqlens)
+        return self.sum(x) / self.cu_seqlens.diff()[:, None]
 
     def attend(self, qkv: Tensor) -> Tensor:
         """As :func:`minibert.attention.attend`: ``(T, 3, H, D)`` -> ``(T, H, D)``."""

@@ -99,15 +99,13 @@ class Task(ABC, Generic[Item, Example, Output]):
     @property
     def metric_names(self) -> Sequence[str]:
         """The metrics that can choose the best epoch, besides the loss; see :attr:`RunSettings.metric_names`."""
-        names: Sequence[str] = self.settings.metric_names
-        return names
+        return tuple(self.settings.metric_names)
 
     def resolve_settings(self, train: Split[Item]) -> None:
         """Replaces ``self.settings`` where they depend on the training data."""
 
     def resolve_for_checkpoint(self, checkpoint: Checkpoint | None) -> None:
-        """Replaces ``self.settings`` where they depend on the checkpoint that the model starts from; None for a new
-        model."""
+        """Replaces ``self.settings`` where they depend on the checkpoint to start from; None for a new model."""
 
     @classmethod
     def settings_from_checkpoint(cls, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -118,9 +116,8 @@ class Task(ABC, Generic[Item, Example, Output]):
 
     def read_given(self) -> dict[str, Split[Item]]:
         """Reads the files of the settings, or the sample: ``train``, and perhaps ``dev`` and ``test``."""
-        settings: RunSettings = self.settings
-        given = {"train": settings.train, "dev": settings.dev, "test": settings.test}
-        if settings.train is None:
+        given = {name: getattr(self.settings, name) for name in ("train", "dev", "test")}
+        if self.settings.train is None:
             given = {name: _sample_file(self.sample or self.name, name) for name in given}
         return {name: self.read(path) for name, path in given.items() if path is not None}
 
@@ -196,10 +193,7 @@ class Task(ABC, Generic[Item, Example, Output]):
     def train_tokenizer(self, train: Split[Item], arch: str) -> Tokenizer:
         """The tokenizer of a model that starts at random."""
         return Tokenizer.train(
-            map(self.texts, train.items),
-            model_type=arch,
-            vocab_size=SMALL_VOCABULARY,
-            running_text=not self.for_words,
+            map(self.texts, train.items), model_type=arch, vocab_size=SMALL_VOCABULARY, running_text=not self.for_words
         )
 
     def model_shape(self) -> Mapping[str, Any]:
@@ -212,7 +206,7 @@ class Task(ABC, Generic[Item, Example, Output]):
 
     def update_config(self, config: EncoderConfig) -> EncoderConfig:
         """The config with the fields that the task determines."""
-        return config
+        return config.with_ngrams(0)
 
     def check_loaded(self, report: LoadReport, weights: object) -> None:
         """Raises InputError where ``weights`` lacks what the task cannot start without."""
@@ -304,6 +298,13 @@ class Task(ABC, Generic[Item, Example, Output]):
             InputError: it does not choose. The default.
         """
         raise InputError(f"--top-k {top_k}: answers of {self.name} are not chosen from a ranking; leave it out.")
+
+    def take_out(self, model: Any) -> str:
+        """Takes what :meth:`complete` adds out of a model; says what that is, in a word or two."""
+        return ""
+
+    def complete(self, model: Any, encoded: Mapping[str, Encoded[Example]], dev_outputs: Sequence[Output]) -> None:
+        """Adds to the best model what is fitted once it is known."""
 
     def calibrate(self, items: Sequence[Item], outputs: Sequence[Output]) -> Sequence[Output]:
         """Fits on dev what answers need besides the best weights, and keeps it; returns the outputs with it.

@@ -111,8 +111,8 @@ def verify(source: ConversionSource, result: Path) -> dict[str, float]:
     transformers.utils.logging.disable_progress_bar()
     head = source.table.head
     architecture = source.architecture
-    if head in OWN_HEADS:
-        head = "Model" if head.startswith("Mean") else OWN_HEADS[head]
+    if head in OWN_HEADS or source.config.ngram_buckets:
+        head = OWN_HEADS[head] if head.startswith("Crf") else "Model"
         architecture = source.config.family.class_of(head)
     theirs = getattr(transformers, architecture).from_pretrained(source.folder, dtype=torch.float32).eval()
     with tempfile.TemporaryDirectory() as temporary:

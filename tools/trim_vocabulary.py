@@ -121,9 +121,15 @@ def trim(checkpoint: Checkpoint, corpus: Corpus, scripts: Sequence[str] = ()) ->
     """The tokenizer for a corpus, and the old id of each new one.
 
     Raises:
-        InputError: a script is unknown, or the new tokenizer would cut the corpus otherwise.
+        InputError: a script is unknown, the new tokenizer would cut the corpus otherwise, or the model depends on the
+            numbers of tokens.
     """
     tokenizer, config = checkpoint.tokenizer, checkpoint.config
+    if config.ngram_buckets:
+        raise InputError(
+            f"{checkpoint.folder}: has scores of n-grams, which are found by the numbers of tokens; cut that "
+            "of the model that it was trained from, and train that one."
+        )
     keep = set(_special_ids(read_json_object(checkpoint.folder / "config.json")).values())
     if config.family.positions_after_padding:  # positions are counted from the padding token's id
         keep.update(range(config.pad_token_id))

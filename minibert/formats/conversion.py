@@ -114,6 +114,10 @@ def _table(source: ConversionSource, to: str) -> NameTable:
     head = source.table.head
     if to == "huggingface":
         return huggingface.name_table(source.config, head)
+    if source.config.ngram_buckets:
+        raise InputError(
+            f"{source.folder}: has scores of n-grams, for which {to}'s format has no place; train it with --no-ngrams."
+        )
     if to == "google":
         google_settings.check_writable(source.config, head)
         return google_names.name_table(source.config, head)

@@ -46,7 +46,8 @@ def name_table(config: EncoderConfig, head: str) -> NameTable:
             ignored[prefix + name] = "a constant buffer"
         elif _is_built(slot.name, config):
             slots[prefix + name] = with_prefix(encoder_prefix(head), slot)
-    slots |= {name: slot for name, slot in expand(family.heads.get(head, {}), config).items() if slot}
+    of_head = expand(family.heads.get(head, {}), config)
+    slots |= {name: slot for name, slot in of_head.items() if slot and _is_built(slot.name, config)}
     others = {name for rows in family.heads.values() for name in expand(rows, config)} - slots.keys()
 
     def canonical(name: str) -> str:
@@ -67,7 +68,9 @@ def name_table(config: EncoderConfig, head: str) -> NameTable:
 
 
 def _is_built(name: str, config: EncoderConfig) -> bool:
-    """Whether an encoder of this config has a parameter that is optional in its family."""
+    """Whether a model of this config has a parameter that is optional in its family."""
+    if name.startswith("ngrams."):
+        return config.ngram_buckets > 0
     if name.startswith("embeddings.projection."):
         return config.has_projection
     return config.use_task_id or not name.startswith("embeddings.task_type_embeddings.")

@@ -57,6 +57,7 @@ MODELS: dict[str, type[Pretrained]] = {
 # The first component of our parameters' names -> the part of the model. A file has a part whole or not at all.
 _PARTS = {
     "mlm": "language head", "pair": "pair head", "dense": "classifier", "classifier": "classifier", "crf": "CRF",
+    "ngrams": "n-gram scores",
 }  # fmt: skip
 
 

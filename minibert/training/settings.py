@@ -135,9 +135,7 @@ class TrainingSettings:
         advanced=True,
         resumable=True,
     )
-    lr: float | None = setting(
-        None, "peak learning rate of the encoder (default: 5e-5, and more for a width below 768)", above=0
-    )
+    lr: float | None = setting(None, "peak learning rate of the encoder (default: by width, from 5e-5)", above=0)
     head_lr: float | None = setting(None, "peak learning rate of the head (default: --lr)", above=0)
     layer_decay: float = setting(
         1.0,

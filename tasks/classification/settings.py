@@ -71,6 +71,12 @@ class ClassificationSettings(DistillationSettings):
     clean: tuple[str, ...] = setting(
         (), "replace a regular expression, as in 'https?://\\S+ -> URL'; may be repeated", answers=True
     )
+    ngrams: bool | None = setting(
+        None,
+        "add the scores of a linear model on tokens and pairs of them (default: without --weights, where a text has "
+        "one label of not too many)",
+        answers=True,
+    )
     baseline: bool = setting(True, "also fit a linear model on n-grams, for comparison", resumable=True)
 
     def __post_init__(self) -> None:
@@ -81,8 +87,24 @@ class ClassificationSettings(DistillationSettings):
             raise InputError(f"--threshold {self.threshold}: give {ONE}, {EACH} or a probability from 0 to 1.")
         if self.threshold != ONE and self.kind != "multi":
             raise InputError(f"--threshold {self.threshold}: only several labels have one; add --kind multi.")
+        if self.ngrams and not self.may_have_ngrams:
+            raise InputError("--ngrams: scores the labels of python -m tasks.classification and qa; give --no-ngrams.")
         if self.class_weights is not None and self.kind == "regression":
             raise InputError("--class-weights: numbers have no classes; leave it out.")
+
+    @property
+    def may_have_ngrams(self) -> bool:
+        """Whether ``--ngrams`` can be given."""
+        return self.kind != "regression"
+
+    @property
+    def ngrams_by_default(self) -> bool:
+        """Small models are often behind the linear one."""
+        return self.may_have_ngrams and self.weights is None and self.kind == "single"
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Runs of before there were n-grams have none."""
+        return {**super().fingerprint(), "--ngrams": self.ngrams or None}
 
     @property
     def fixed_threshold(self) -> float | None:

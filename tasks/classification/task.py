@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from minibert import EncoderConfig, MeanSequenceClassifier, SequenceClassifier, Tokenizer
 from minibert.checkpoint import Checkpoint, Pretrained
 from minibert.errors import InputError
+from minibert.ngrams import BUCKETS
 from minibert.training import Divergence, LabelledBatch
 from minibert.training.settings import option_name
 from tasks.classification.baseline import linear_baseline
@@ -38,6 +39,7 @@ from tasks.classification.data import LabelledText, count_oddities, read_texts, 
 from tasks.classification.details import text_details
 from tasks.classification.examples import Floats, TextExample, encode_texts
 from tasks.classification.losses import Weights, balanced_weights, divergence_of, text_distances, text_losses
+from tasks.classification.ngrams import MOST_LABELS, fit_ngrams
 from tasks.classification.prediction import TextPrediction, predictions_from_logits
 from tasks.classification.scores import text_metrics
 from tasks.classification.settings import EACH, FIRST, MEAN, ClassificationSettings
@@ -150,6 +152,9 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         if not any(getattr(self.settings, name) for name in names):
             recognised = {name: train.notes[name] for name in names if name in train.notes}
             self.settings = dataclasses.replace(self.settings, **recognised)
+        if self.settings.ngrams is None:
+            few = not isinstance(train.items, Texts) and len(self.count_labels(train)) <= MOST_LABELS
+            self.settings = dataclasses.replace(self.settings, ngrams=few and self.settings.ngrams_by_default)
         if self.settings.class_weights is not None:
             self._label_weights = balanced_weights(train.items)
 
@@ -178,7 +183,8 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         kinds = {problem_type: kind for kind, problem_type in _PROBLEM_TYPES.items()}
         by_size = "regression" if config.num_labels == 1 else "single"  # as in Hugging Face's models
         pooling = MEAN if checkpoint.has_head(MeanSequenceClassifier.head) else FIRST
-        return {"kind": kinds.get(config.problem_type or "", by_size), "pooling": pooling}
+        kind = kinds.get(config.problem_type or "", by_size)
+        return {"kind": kind, "pooling": pooling, "ngrams": config.ngram_buckets > 0}
 
     def resolve_for_checkpoint(self, checkpoint: Checkpoint | None) -> None:
         """Fixes the pooling."""
@@ -191,7 +197,9 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         return MeanSequenceClassifier if self.settings.pooling == MEAN else SequenceClassifier
 
     def update_config(self, config: EncoderConfig) -> EncoderConfig:
-        return config.with_problem_type(_PROBLEM_TYPES[self.settings.kind])
+        return config.with_problem_type(_PROBLEM_TYPES[self.settings.kind]).with_ngrams(
+            BUCKETS if self.settings.ngrams else 0
+        )
 
     def prompted(self, item: LabelledText) -> list[str]:
         """The texts that the model sees for an item, each as an example of its own."""
@@ -266,6 +274,15 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         fixed = self.settings.fixed_threshold
         thresholds = self.calibration.thresholds if fixed is None else dict.fromkeys(names, fixed)
         return dataclasses.replace(self.calibration, thresholds=thresholds)
+
+    def take_out(self, model: Any) -> str:
+        """The n-gram scores, if the model has any."""
+        if self.settings.ngrams:
+            model.ngrams.clear()
+        return "n-gram scores" if self.settings.ngrams else ""
+
+    def complete(self, model: Any, encoded: Any, dev_outputs: Sequence[TextPrediction]) -> None:
+        fit_ngrams(model.ngrams, encoded, [output.logits for output in dev_outputs], self.settings)
 
     def calibrate(self, items: Sequence[LabelledText], outputs: Sequence[TextPrediction]) -> Sequence[TextPrediction]:
         """Fits a temperature; for several labels, then the thresholds, as ``--threshold`` says."""

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     methods = {
         "prompt": ClozeTask(dataclasses.replace(settings, shots=())),
         "fine-tuning": ClassificationTask(
-            ClassificationSettings(**{name: getattr(settings, name) for name in of_classification})
+            ClassificationSettings(**{name: getattr(settings, name) for name in of_classification} | {"ngrams": False})
         ),
     }
     with explain_interruption(typed, levels=2):

@@ -36,6 +36,8 @@ class ClozeSettings(ClassificationSettings):
         (), "compare with fine-tuning on this many examples of each label, such as 0 8 64 all", resumable=True
     )
 
+    may_have_ngrams = False
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kind != "single":

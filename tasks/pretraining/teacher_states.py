@@ -8,7 +8,7 @@ them: each takes means of their first numbers, by the characters that tokens of 
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import chain, islice, pairwise
@@ -27,7 +27,7 @@ from tasks.pretraining.corpus import Documents
 from tasks.pretraining.encode import ChunkedStream, Chunking, Paragraphs
 from tasks.pretraining.prepared import tokens_key
 from tasks.pretraining.teacher import Floats, Reader, Spans, Teacher, ranges, shared_characters, spans
-from tasks.run.store import Writer, release, stored
+from tasks.run.store import Store, Writer, release, stored
 
 Halves = npt.NDArray[np.float16]
 
@@ -163,17 +163,17 @@ def stored_states(
         _write_means(writer, documents.texts(), lengths, chunking.tokenizer, chain.from_iterable(map(_texts, parts)))
         documents.corpus.require_unchanged()
 
-    key = {**tokens_key(documents, chunking), "teacher": teacher.sha256}
+    key = {**tokens_key(documents, chunking), "parts": [part.key for part in parts]}
     means = stored(key, write, f"the characters shared with tokens of {teacher.name}").arrays
     return TeacherStates(
         width=axes.width,
         stored=axes.axes.shape[1],
-        parts=[part["states"] for part in parts],
+        parts=[part.arrays["states"] for part in parts],
         **{name: means[name] for name in ("first", "borders", "weights")},
     )
 
 
-def _stored_parts(documents: Documents, teacher: Teacher, axes: Axes) -> list[Mapping[str, npt.NDArray[Any]]]:
+def _stored_parts(documents: Documents, teacher: Teacher, axes: Axes) -> list[Store]:
     """The teacher's states of its own tokens, turned, with their characters, part by part."""
     key = {"documents": documents.key, **_key(teacher), "axes": axes.sha256}
     reader = cache(teacher.load)  # only if it is needed, and only as long
@@ -184,16 +184,16 @@ def _stored_parts(documents: Documents, teacher: Teacher, axes: Axes) -> list[Ma
         disable=None if distributed.is_rank0() else True,
     )  # fmt: skip
 
-    def part(first: int, end: int) -> Mapping[str, npt.NDArray[Any]]:
+    def part(first: int, end: int) -> Store:
         def write(writer: Writer) -> None:
             _write_states(writer, texts.between(first, end), reader(), axes)
             documents.corpus.require_unchanged()
 
-        return stored({**key, "part": [first, end]}, write, f"the states of {teacher.name}").arrays
+        return stored({**key, "part": [first, end]}, write, f"the states of {teacher.name}")
 
     # Each process begins with parts of its own, and then takes what is left.
     rank, processes = distributed.rank(), distributed.world_size()
-    found: dict[int, Mapping[str, npt.NDArray[Any]]] = {}
+    found: dict[int, Store] = {}
     with progress:
         for number, place in enumerate(places):
             if number % processes == rank:
@@ -278,10 +278,10 @@ def _write_states(writer: Writer, texts: Iterable[Paragraphs], reader: Reader, a
     writer.append("lengths", np.array(lengths, np.int64))
 
 
-def _texts(part: Mapping[str, npt.NDArray[Any]]) -> Iterator[Spans]:
+def _texts(part: Store) -> Iterator[Spans]:
     """The characters of the teacher's tokens of each paragraph in a part."""
-    characters = part["characters"].reshape(-1, 2)
-    for start, end in pairwise([0, *np.cumsum(part["lengths"]).tolist()]):
+    characters = part.arrays["characters"].reshape(-1, 2)
+    for start, end in pairwise([0, *np.cumsum(part.arrays["lengths"]).tolist()]):
         yield characters[start:end]
 
 

@@ -43,18 +43,21 @@ def schedule_warnings(
         if before > 0 and (fell := (before - last) / before) >= _FALLS_FAST:
             problems.append(f"the dev loss still fell by {fell:.0%} in the last epoch, from {before:.4f} to {last:.4f}")
     linear = {} if baseline is None else baseline[split]
-    if baseline is not None and final[main] < linear.get(main, final[main]):
+    below_linear = baseline is not None and final[main] < linear.get(main, final[main])
+    if baseline is not None and below_linear:
         name = main.replace("_", " ")
         problems.append(f"{name} {final[main]:.4f} is below that of {baseline['name']}, {linear[main]:.4f}")
     if not problems:
         return []
     text = ", and ".join(problems)
-    return [f"{text[0].upper()}{text[1:]}: try {_what_to_try(run)}."]
+    return [f"{text[0].upper()}{text[1:]}: try {_what_to_try(run, below_linear=below_linear)}."]
 
 
-def _what_to_try(run: Run) -> str:
+def _what_to_try(run: Run, *, below_linear: bool) -> str:
     settings = run.task.settings
-    tips = [f"more epochs (--epochs {2 * settings.epochs})", f"a higher --lr than {settings.lr:g}"]
+    addable = below_linear and getattr(settings, "may_have_ngrams", False) and not settings.ngrams
+    tips = ["--ngrams, which adds its scores"] if addable else []
+    tips += [f"more epochs (--epochs {2 * settings.epochs})", f"a higher --lr than {settings.lr:g}"]
     if (settings.batch_size or 0) > 1:
         tips.append(f"a smaller --batch-size than {settings.batch_size}")
     family = run.model.config.family

@@ -190,7 +190,7 @@ def add_option(
     """
     options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(field, small)}
     name = option_name(field.name)
-    if kind is bool and field.default:
+    if kind is bool and field.default is not False:
         section.add_argument(name, action=argparse.BooleanOptionalAction, **options)
     elif kind is bool:
         section.add_argument(name, action="store_true", **options)

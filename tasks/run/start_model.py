@@ -87,6 +87,7 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
             "vocab_size": tokenizer.vocab_size,
             "pad_token_id": tokenizer.pad_token_id,
         })  # fmt: skip
+        config = task.update_config(config)
         model = task.model_class(config if labels is None else config.with_labels(labels))
         how = task.init_weights(model, tokenizer, train)
         origin = f"small and {how}; for real use pass --weights {FAMILIES[arch].examples}"
@@ -94,7 +95,8 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
         checkpoint = open_checkpoint(source, revision=settings.revision)
         task.resolve_for_checkpoint(checkpoint)
         folder = checkpoint.folder
-        config = checkpoint.config
+        config = task.update_config(checkpoint.config)
+        checkpoint = dataclasses.replace(checkpoint, config=config)
         if labels is not None and set(config.id2label.values()) == set(labels.values()):
             labels = config.id2label
         tokenizer = checkpoint.tokenizer
@@ -103,7 +105,7 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
         loading, summary = str(report), report.summary
         origin = _origin(task.settings, config, report, folder, task.name)
     task.settings = task.settings.for_width(config.hidden_size)
-    model.config = task.update_config(model.config)
+    task.take_out(model)
     _check_length(settings.max_length, tokenizer, model.config)
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     origin = f"{config.model_type}, {millions:.1f} M parameters, {origin}"

@@ -16,6 +16,7 @@ from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
 from minibert.training import Interrupted, choose_device, choose_precision, distributed
 from minibert.training.checkpoints import Checkpoints
+from minibert.training.precision import determinism
 from minibert.training.settings import option_name
 from minibert.training.state import require_same_fingerprint
 from tasks.data import Details
@@ -31,10 +32,10 @@ from tasks.run.prepare import AnyTask, Run, data_lines, prepare, settings_line
 from tasks.run.processors import use_threads
 from tasks.run.provenance import weights_record
 from tasks.run.record import metrics_record
-from tasks.run.score import Score, score
+from tasks.run.score import Score, evaluate_labelled, score
 from tasks.run.start_model import StartingModel
 from tasks.run.streams import say
-from tasks.run.task_file import write_task_file
+from tasks.run.task_file import save_model, write_task_file
 from tasks.settings import SETTINGS_FILE, RunSettings
 
 
@@ -88,6 +89,7 @@ def _train(
         history = _fit(run)
         with _explain_interruption(run.folder):
             _load_best(run)
+            _complete(run)
             scores = score(run)
             if distributed.is_rank0():
                 write_task_file(run.folder, run.task)
@@ -177,6 +179,23 @@ def _load_best(run: Run) -> None:
     with torch.no_grad():
         for name, parameter in run.model.named_parameters():
             parameter.copy_(weights[name])
+
+
+def _complete(run: Run) -> None:
+    """Adds to the model, and to the saved one, what its task fits once the best epoch is known."""
+    if not (added := run.task.take_out(run.model)):
+        return
+    items, encoded = run.prepared.splits["dev"].items, run.prepared.encoded
+    with determinism(run.task.settings.deterministic):
+        outputs = evaluate_labelled(run.task, run.model, items, encoded["dev"], "the dev loss").outputs
+
+    def complete() -> None:
+        run.task.complete(run.model, encoded, outputs)
+        save_model(run.folder, run.task, run.model)
+
+    distributed.broadcast_from_rank0(complete)
+    _load_best(run)
+    _say(f"{added} added; the figures of the epochs are without")
 
 
 def _report(

@@ -60,6 +60,19 @@ def test_an_unfinished_run_is_named_and_what_to_try(
         assert "official" not in other
 
 
+def test_who_is_below_the_linear_model_is_told_to_add_its_scores() -> None:
+    """Where they are not there yet, and the task has them."""
+    baseline = {"name": "TF-IDF", "dev": {"accuracy": 0.85}}
+    without = {"may_have_ngrams": True, "ngrams": False}
+    others: list[dict[str, bool]] = [{**without, "ngrams": True}, {**without, "may_have_ngrams": False}, {}]
+    for settings in (without, *others):
+        said = settings is without
+        (found,) = schedule_warnings(a_run(**settings), losses(0.7), {"accuracy": 0.7}, baseline, "dev")
+        assert ("try --ngrams, which adds its scores, more epochs" in found) == said
+    (found,) = schedule_warnings(a_run(**without), losses(0.7, 0.3), {"accuracy": 0.9}, baseline, "dev")
+    assert "--ngrams" not in found
+
+
 def test_steps_are_counted() -> None:
     assert num_steps(a_run(), 4) == 4 * 3
     assert num_steps(a_run(batch_size=None, batch_tokens=100), 2) == 2 * 7

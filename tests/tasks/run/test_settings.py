@@ -1,17 +1,20 @@
 """Settings from the command line, from a file, and back into a file."""
 
 import dataclasses
+import json
 import re
 import tomllib
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from conftest import tiny_config, write_checkpoint
+from conftest import rows, tiny_config, write, write_checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_runs import make_run
 
 from minibert.errors import InputError
+from tasks import registry
 from tasks.classification.settings import ClassificationSettings
 from tasks.run.options import SECTIONS, parse, read_settings, write_settings
 from tasks.run.prepare import settings_line
@@ -62,6 +65,26 @@ def test_weights_are_compared_before_the_defaults_that_they_change() -> None:
     random, pretrained = (parsed(*argv).settings.fingerprint() for argv in ((), ("--weights", "x")))
     assert random["--epochs"] != pretrained["--epochs"]
     assert next(name for name in pretrained if random[name] != pretrained[name]) == "--weights"
+
+
+def test_the_learning_rate_falls_with_the_square_of_the_width() -> None:
+    """From the usual one at 768, which wider models keep."""
+    rates = {64: 1e-3, 192: 8e-4, 256: 4.5e-4, 384: 2e-4, 768: 5e-5, 1024: 5e-5}
+    for width, rate in rates.items():
+        assert ClassificationSettings().for_width(width).lr == pytest.approx(rate)
+        assert ClassificationSettings(lr=3e-5).for_width(width).lr == 3e-5
+
+
+@pytest.mark.slow
+def test_a_run_takes_the_rate_of_its_model(tmp_path: Path) -> None:
+    weights = make_run(tmp_path / "weights", "classification")
+    train = write(tmp_path / "train.jsonl", rows(24))
+    options = ["--train", train, "--weights", weights, "--epochs", "1", "--no-baseline"]
+    run = registry.run("classification", [*options, "--out", str(tmp_path / "run")])
+    assert tomllib.loads((run / "settings.toml").read_text(encoding="utf-8"))["lr"] == 1e-3
+    first = json.loads((run / "train_log.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert 0 < first["lr"] <= 1e-3
+    assert first["lr"] > 5e-5
 
 
 def test_a_dry_run_is_no_setting() -> None:
@@ -152,7 +175,7 @@ def test_help_shows_what_most_people_need_in_sections(
     assert len(shown[places[1] :].split("\n\n", 4)[-1].splitlines()) < 15
     assert sum(bool(line) for line in shown[places[1] :].splitlines()) <= 42
     said = " ".join(shown.split())
-    assert "encoder (default: 5e-5, and more for a width below 768; 0.001 without --weights)" in said
+    assert "encoder (default: by width, from 5e-5; 0.001 without --weights)" in said
     assert "over all processes (default: 32; 6 without --weights)" in said  # its default is in the text
     assert "In a settings file only: batch_tokens, micro_batch_size, " in said
 

@@ -1,0 +1,63 @@
+"""Scores of n-grams of tokens beside an encoder's: what a linear model knows of a text."""
+
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minibert.traced import Batch
+
+BUCKETS = 32_749
+"""The largest prime below 2^15: so many rows tell the n-grams of some ten thousand texts apart well enough."""
+
+Numbers = TypeVar("Numbers", Tensor, Any)
+
+
+class NgramScores(nn.Module):
+    """A linear model on a sequence's tokens and pairs of neighbours, as the wide part of Cheng et al. 2016, "Wide &
+    Deep Learning for Recommender Systems".
+
+    The n-grams share ``buckets`` rows by a hash of their ids (Weinberger et al. 2009). Each counts as often as it
+    occurs, by its inverse document frequency; a sequence's features have the length 1. Training leaves the parameters
+    as they are: they are fitted once the encoder is trained (:mod:`tasks.classification.ngrams`).
+
+    Attributes:
+        weight: ``(buckets, K)``, the scores of each label, times the frequency.
+        frequency: ``(buckets,)``, the inverse document frequency.
+        bias: ``(K,)``.
+    """
+
+    def __init__(self, buckets: int, num_labels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(buckets, num_labels), requires_grad=False)
+        self.frequency = nn.Parameter(torch.zeros(buckets), requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros(num_labels), requires_grad=False)
+
+    def clear(self) -> None:
+        """Makes all scores 0, as they are before they are fitted."""
+        for parameter in self.parameters():
+            parameter.data.zero_()
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The scores of each sequence, ``(B, K)`` in fp32."""
+        ids, positions, buckets = batch.input_ids, batch.position_ids, self.weight.shape[0]
+        follows = positions.roll(-1) == positions + 1  # the next token is of the same sequence
+        rows = unigram_rows(ids, buckets), bigram_rows(ids, ids.roll(-1), buckets)
+        scores = self._of_both(self.weight, rows, follows)  # (T, K)
+        squares = self._of_both(self.frequency.square()[:, None], rows, follows)  # (T, 1)
+        return batch.sum(scores) / batch.sum(squares).sqrt().clamp(min=1e-9) + self.bias
+
+    def _of_both(self, table: Tensor, rows: tuple[Tensor, Tensor], follows: Tensor) -> Tensor:
+        own, pair = (F.embedding(of, table) for of in rows)
+        return own + torch.where(follows[:, None], pair, 0.0)
+
+
+def unigram_rows(ids: Numbers, buckets: int) -> Numbers:
+    """The rows of tokens, of a tensor or an array of int64."""
+    return ids * 40_503 % buckets
+
+
+def bigram_rows(first: Numbers, second: Numbers, buckets: int) -> Numbers:
+    """The rows of pairs of tokens."""
+    return (first * 1_000_003 + second * 7_919 + 12_345) % buckets
