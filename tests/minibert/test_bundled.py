@@ -29,6 +29,9 @@ def test_all_are_small_and_have_a_card_with_licence_and_command() -> None:
         assert "CC BY-SA 4.0" in card
         assert "wikipedia.org" in card
         assert f"python -m tasks.pretraining --arch {family}" in card
+        said = make_bundled_weights._training_before(bundled(family))
+        assert said.startswith("**Starting from corpus counts**")
+        assert f"--out WORK/run-{family}" in said
     assert max(sizes) <= 10e6
     assert sum(sizes) <= 24e6
 
@@ -179,4 +182,7 @@ def test_the_tool_leaves_a_small_model_that_transformers_reads(
     assert card.index("3 epochs in runs of 1 and 2") < card.index("1 epoch over ")
     assert f"with run-{family}-2 as teacher" in card
     assert "distance from the teacher" in card
+    assert make_bundled_weights.main(taught) == 0  # again: nothing is left to do, and nothing is said twice
+    assert (made / "README.md").read_text(encoding="utf-8") == card
+    assert "CC BY-SA 4.0" in card
     assert str(tmp_path) not in card
