@@ -57,7 +57,7 @@ def test_a_node_is_killed_and_two_nodes_end_like_one(tmp_path: Path) -> None:
     rows = [{"text": f"{'good' if i % 2 else 'bad'} thing number {i}", "label": str(i % 2)} for i in range(120)]
     (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     options = ["--train", str(tmp_path / "train.jsonl"), "--weights", "random", "--epochs", "2", "--batch-size", "8"]
-    options += ["--precision", "fp32", "--no-baseline", "--save-steps", "2"]
+    options += ["--precision", "fp32", "--no-baseline", "--save-steps", "2", "--ngrams"]
     one = start(
         ["--nproc-per-node", "2", "--master-port", str(free_port())], [*options, "--out", str(tmp_path / "one")]
     )
