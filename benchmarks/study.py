@@ -37,14 +37,12 @@ class Study:
         shares: options for what is held out of them.
         small: further options for the small models, where their defaults, made for little data, do not fit.
         given: those for given checkpoints, twelve layers of width 384 at most.
-        config: the content of a settings file for given checkpoints.
     """
 
     data: Mapping[str, str]
     shares: Sequence[str] = ()
     small: Sequence[str] = ()
     given: Sequence[str] = ()
-    config: str = ""
 
 
 STUDIES: dict[str, Study] = {
@@ -63,10 +61,9 @@ STUDIES: dict[str, Study] = {
         data={"--train": "taipei_qa/Taipei_QA_new.txt"},
         shares=["--test-share", "0.1"],
         given=[
-            *("--epochs", "8", "--batch-size", "16", "--lr", "2e-4", "--head-lr", "3e-3", "--r-drop", "1"),
-            *("--pooling", "mean"),
+            *("--epochs", "8", "--batch-size", "16", "--lr", "2e-4", "--head-lr", "3e-3", "--pooling", "mean"),
+            "--ngrams",
         ],
-        config="ema = 0.999\n",
     ),
     "span_qa": Study(data={"--train": "span_qa/DRCD_dev.json.gz"}, shares=["--dev-share", "0.15"]),
 }
@@ -118,10 +115,6 @@ def arguments(task: str, data: Path, out: Path, *, weights: Sequence[str] | None
     common = [*(str(part) for pair in files.items() for part in pair), *study.shares]
     if not weights or weights == [RANDOM]:
         return [*common, *study.small, *(["--weights", RANDOM] if weights else [])]
-    if study.config:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / f"{task}.toml").write_text(study.config, encoding="utf-8")
-        common += ["--config", str(out / f"{task}.toml")]
     architectures = [open_checkpoint(name).config.model_type for name in weights]
     return [*common, *study.given, "--arch", *architectures, "--weights", *weights]
 

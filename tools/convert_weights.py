@@ -98,8 +98,8 @@ def verify(source: ConversionSource, result: Path) -> dict[str, float]:
     compared.
 
     Returns:
-        The largest absolute difference of each output, in fp32 over batches of several lengths; of the encoder's outputs
-        alone where transformers has no such head (the mean of all tokens, n-gram scores).
+        The largest absolute difference of each output, in fp32 over batches of several lengths; of the encoder's alone
+        where transformers has no such head (the mean of all tokens, n-gram scores).
 
     Raises:
         InputError: transformers is not installed, or the outputs differ by more than rounding.

@@ -73,7 +73,7 @@ def test_architectures_and_seeds_beside_the_baseline(tmp_path: Path, capsys: pyt
 def test_the_study_runs_tasks_on_the_files_of_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = study.Study(data={"--train": "texts/train.jsonl"}, small=SMALL[2:], given=SMALL[2:], config="ema = 0.9\n")
+    small = study.Study(data={"--train": "texts/train.jsonl"}, small=SMALL[2:], given=[*SMALL[2:], "--r-drop", "0.9"])
     monkeypatch.setitem(study.STUDIES, "classification", small)
     chosen = ["--tasks", "classification", "--weights", "random", "--out", str(tmp_path / "out")]
     with pytest.raises(InputError, match=r"texts/train\.jsonl is missing"):
@@ -95,7 +95,7 @@ def test_the_study_runs_tasks_on_the_files_of_a_folder(
     study.main([*["--data", str(tmp_path), *chosen[:2], "--weights", *runs], "--out", str(tmp_path / "given")])
     comparison = read(tmp_path / "given" / "classification", "comparison.json")
     assert [(row["arch"], row["weights"]) for row in comparison["rows"]] == list(zip(FAMILIES, runs, strict=False))
-    assert comparison["settings"]["ema"] == 0.9
+    assert comparison["settings"]["r_drop"] == 0.9
 
 
 def test_sentences_are_drawn_from_a_file_of_words(tmp_path: Path) -> None:
