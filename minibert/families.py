@@ -128,7 +128,8 @@ _LAYERS: Rows = {
 }
 _BERT_BODY: Rows = {**_EMBEDDINGS, **_LAYERS, "pooler.dense.{p}": "pooler.{p}"}
 _CLASSIFIER: Rows = {"classifier.{p}": "classifier.{p}"}
-_NGRAMS: Rows = {f"ngrams.{name}": f"ngrams.{name}" for name in ("weight", "frequency", "bias")}  # where there are any
+# Where there are any.
+_NGRAMS: Rows = {f"ngrams.{name}": f"ngrams.{name}" for name in ("weight", "frequency", "bias", "log_weight")}
 _TWO_LAYERS: Rows = {"classifier.dense.{p}": "dense.{p}", "classifier.out_proj.{p}": "classifier.{p}"}
 _CLASSIFIERS: Mapping[str, Rows] = {
     "ForTokenClassification": _CLASSIFIER,

@@ -91,7 +91,7 @@ class SequenceClassifier(PretrainedClassifier):
             x = self.dense(self.dropout(first) if self.summary.dropout_before else first)
             x = ACTIVATIONS[self.summary.activation](x)
         logits: Tensor = self.classifier(self.dropout(x))
-        return logits if self.ngrams is None else logits + self.ngrams(batch)
+        return logits if self.ngrams is None else self.ngrams(logits, batch)
 
 
 class MeanSequenceClassifier(PretrainedClassifier):
@@ -114,7 +114,7 @@ class MeanSequenceClassifier(PretrainedClassifier):
     def forward(self, batch: Batch) -> Tensor:
         mean = batch.mean(self.encoder(batch).last_hidden_state)
         logits: Tensor = self.classifier(self.dropout(mean))
-        return logits if self.ngrams is None else logits + self.ngrams(batch)
+        return logits if self.ngrams is None else self.ngrams(logits, batch)
 
 
 def _ngrams(config: EncoderConfig) -> NgramScores | None:

@@ -26,6 +26,7 @@ class NgramScores(nn.Module):
         weight: ``(buckets, K)``, the scores of each label, times the frequency.
         frequency: ``(buckets,)``, the inverse document frequency.
         bias: ``(K,)``.
+        log_weight: ``(1,)``, the logarithm of what the encoder's logits are multiplied by.
     """
 
     def __init__(self, buckets: int, num_labels: int) -> None:
@@ -33,13 +34,18 @@ class NgramScores(nn.Module):
         self.weight = nn.Parameter(torch.zeros(buckets, num_labels), requires_grad=False)
         self.frequency = nn.Parameter(torch.zeros(buckets), requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(num_labels), requires_grad=False)
+        self.log_weight = nn.Parameter(torch.zeros(1), requires_grad=False)
 
     def clear(self) -> None:
-        """Makes all scores 0, as they are before they are fitted."""
+        """Makes all scores 0 and leaves logits as they are, as it is before the fit."""
         for parameter in self.parameters():
             parameter.data.zero_()
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Logits and scores, ``(B, K)``."""
+        return logits * self.log_weight.exp() + self.scores(batch)
+
+    def scores(self, batch: Batch) -> Tensor:
         """The scores of each sequence, ``(B, K)`` in fp32."""
         ids, positions, buckets = batch.input_ids, batch.position_ids, self.weight.shape[0]
         follows = positions.roll(-1) == positions + 1  # the next token is of the same sequence

@@ -17,7 +17,7 @@ Bools = npt.NDArray[np.bool_]
 HALF = 0.5
 BINS = 15
 _MOST_ITEMS = 20_000  # to fit a temperature on
-_LOWEST, HIGHEST = 0.05, 20.0
+_LOWEST, _HIGHEST = 0.05, 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ def fit_temperature(logits: Floats, gold: npt.NDArray[Any], kind: str) -> float:
             of_gold = F.logsigmoid(torch.where(wanted[:, None] > 0, scaled, -scaled))
         return -float(of_gold.logsumexp(dim=1).mean())
 
-    ends = np.log([_LOWEST, HIGHEST])
+    ends = np.log([_LOWEST, _HIGHEST])
     return float(np.exp(minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-6}).x))
 
 

@@ -5,6 +5,7 @@ that the labels of the dev data are likeliest: the encoder, which has learnt the
 itself than it should be.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy.typing as npt
 import torch
 
 from minibert.ngrams import NgramScores, bigram_rows, unigram_rows
-from tasks.classification.calibration import HIGHEST
 from tasks.classification.examples import TextExample
 from tasks.classification.settings import ClassificationSettings
 from tasks.data import Encoded
@@ -24,8 +24,8 @@ MOST_LABELS = 1000
 """That have scores unless it is asked for: more take more than 128 MB, and hours."""
 _LARGEST = 50.0
 """The largest weight of a machine's scores, which are -1 and 1 for texts at its margins."""
-_LEAST_OF_ENCODER = 1 / HIGHEST
-"""The least weight of the encoder's logits: the temperature that is fitted next makes up for it."""
+_LEAST = 0.01
+"""The least weight of the encoder's logits."""
 
 
 def fit_ngrams(
@@ -49,11 +49,12 @@ def fit_ngrams(
     frequency = np.log((1 + len(train)) / (1 + counts)) + 1  # as scikit-learn smooths it
     weight, bias = _fit(_features(rows, frequency), _targets(train), labels, settings)
     scores = _features(_rows(dev, buckets), frequency) @ weight + bias
-    scale = _scale(np.concatenate(logits), scores, _of_labels(dev, labels, kind), kind)
+    encoders, own = _weights(np.concatenate(logits), scores, _of_labels(dev, labels, kind), kind)
     with torch.no_grad():
-        ngrams.weight.copy_(torch.from_numpy(scale * weight * frequency[:, None]))
+        ngrams.weight.copy_(torch.from_numpy(own * weight * frequency[:, None]))
         ngrams.frequency.copy_(torch.from_numpy(frequency))
-        ngrams.bias.copy_(torch.from_numpy(scale * bias))
+        ngrams.bias.copy_(torch.from_numpy(own * bias))
+        ngrams.log_weight.fill_(math.log(encoders))
 
 
 def _of_labels(examples: Sequence[TextExample], labels: int, kind: str) -> Floats:
@@ -78,7 +79,7 @@ def _rows(examples: Sequence[TextExample], buckets: int) -> list[npt.NDArray[np.
 
 def _features(rows: Sequence[npt.NDArray[np.int64]], frequency: Floats) -> Any:
     """A sparse matrix ``(N, buckets)``, as :class:`~minibert.ngrams.NgramScores` computes it."""
-    # Imported here because scipy takes half a second.
+    # Imported here because scipy takes a second.
     from scipy.sparse import csr_matrix
 
     values = np.concatenate([frequency[each] / np.linalg.norm(frequency[each]) for each in rows])
@@ -107,19 +108,18 @@ def _fit(
     return weight, bias
 
 
-def _scale(logits: Floats, scores: Floats, of_labels: Floats, kind: str) -> float:
-    """What to multiply scores by before they are added to logits: b / a, where ``a logits + b scores`` have the least
-    cross-entropy, which is a convex function of both."""
-    # Imported here because scipy takes half a second.
-    from scipy.optimize import minimize
-    from scipy.special import log_expit, log_softmax
+def _weights(logits: Floats, scores: Floats, of_labels: Floats, kind: str) -> tuple[float, float]:
+    """The numbers for which ``a logits + b scores`` have the least cross-entropy, which is a convex function of
+    both."""
+    # Imported here because scipy takes a second.
+    from scipy import optimize, special
 
     def entropy(weights: Floats) -> float:
         both = weights[0] * logits + weights[1] * scores
         if kind == "single":
-            return float(-(log_softmax(both, axis=1) * of_labels).sum() / len(both))
-        return float(-log_expit(both * (2 * of_labels - 1)).mean())
+            return float(-(special.log_softmax(both, axis=1) * of_labels).sum() / len(both))
+        return float(-special.log_expit(both * (2 * of_labels - 1)).mean())
 
-    bounds = [(_LEAST_OF_ENCODER, 5.0), (0.0, _LARGEST)]
-    a, b = minimize(entropy, x0=(0.5, 5.0), bounds=bounds, method="L-BFGS-B").x
-    return float(b / a)
+    bounds = [(_LEAST, 5.0), (0.0, _LARGEST)]
+    a, b = optimize.minimize(entropy, x0=(0.5, 5.0), bounds=bounds, method="L-BFGS-B").x
+    return float(a), float(b)

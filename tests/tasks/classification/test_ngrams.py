@@ -1,7 +1,9 @@
 """The fit of n-gram scores: scikit-learn's features and machines, the weight beside an encoder, and whole runs."""
 
 import dataclasses
+import itertools
 import json
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -77,7 +79,9 @@ def fitted(train: list[TextExample], dev: list[TextExample], logits: Any, kind: 
     return module
 
 
-def entropy(logits: Any, examples: list[TextExample], kind: str) -> float:
+def entropy(
+    logits: Any, examples: list[TextExample], kind: str, factors: Iterable[float] = np.geomspace(0.01, 30, 200)
+) -> float:
     """scikit-learn's, at the best temperature."""
     targets = np.array([example.target for example in examples])
 
@@ -87,7 +91,7 @@ def entropy(logits: Any, examples: list[TextExample], kind: str) -> float:
         columns = zip(targets.T, logits.T, strict=True)
         return float(np.mean([log_loss(having, expit(factor * column), labels=[0, 1]) for having, column in columns]))
 
-    return min(map(at, np.geomspace(0.01, 30, 200)))
+    return min(map(at, factors))
 
 
 @pytest.mark.parametrize(("kind", "labels"), [("single", 2), ("single", 5), ("multi", 3)])
@@ -108,14 +112,17 @@ def test_scores_are_those_of_scikit_learn_weighed_beside_the_encoder(kind: str, 
     features /= np.sqrt((counts * weighing.idf_**2).sum(1, keepdims=True))
     machines = [LinearSVC(random_state=3).fit(csr_matrix(features[:100]), having) for having in of_labels.T]
     expected = np.stack([machine.decision_function(features) for machine in machines], axis=1)
-    found = module(pack([example.ids for example in both])).numpy()
+    found = module.scores(pack([example.ids for example in both])).numpy()
     scale = (found * expected).sum() / (expected**2).sum()
     np.testing.assert_allclose(found, scale * expected, atol=2e-2 * np.abs(found).max())
 
-    best = entropy(logits + scale * expected[100:], dev, kind)
+    whole = module(torch.from_numpy(logits), pack([example.ids for example in dev])).numpy()
+    weight = ((whole - found[100:]) / logits).mean()
+    assert 0 < weight < 0.6
+    best = entropy(whole, dev, kind, [1.0])
     assert best < min(entropy(logits, dev, kind), entropy(expected[100:], dev, kind))
-    for other in (0.5, 0.8, 1.25, 2):
-        assert best <= entropy(logits + other * scale * expected[100:], dev, kind) + 1e-4
+    for own, other in itertools.product((0.8, 1, 1.25), repeat=2):
+        assert best <= entropy(own * weight * logits + other * scale * expected[100:], dev, kind, [1.0]) + 1e-4
 
 
 def test_an_encoder_that_knows_nothing_or_all_is_weighed_so() -> None:
@@ -123,8 +130,9 @@ def test_an_encoder_that_knows_nothing_or_all_is_weighed_so() -> None:
     train, dev = both[:100], both[100:]
     gold = np.array([example.target for example in dev])
     for logits, weak in ((np.random.default_rng(1).normal(size=(50, 3)), True), (20 * np.eye(3)[gold], False)):
-        found = fitted(train, dev, logits, "single")(pack([example.ids for example in dev])).numpy()
-        right, alone = (np.mean(scores.argmax(1) == gold) for scores in (logits + found, found))
+        module, batch = fitted(train, dev, logits, "single"), pack([example.ids for example in dev])
+        both_scores = module(torch.from_numpy(logits), batch), module.scores(batch)
+        right, alone = (np.mean(scores.numpy().argmax(1) == gold) for scores in both_scores)
         assert right == pytest.approx(alone, abs=0.05) if weak else right == 1
 
 
@@ -134,7 +142,7 @@ def test_few_texts_and_labels_that_none_has_are_fitted() -> None:
     for count in (2, 3):
         module = fitted(train[:count], train[:1], np.zeros((1, 4)), "single")
         assert all(parameter.isfinite().all() for parameter in module.parameters())
-        assert module(pack([[1, 2]]))[0, 3] < 0
+        assert module.scores(pack([[1, 2]]))[0, 3] < 0
 
 
 def rows(count: int) -> list[dict[str, str]]:
@@ -255,7 +263,7 @@ def test_inference_keeps_them_in_fp32(dtype: torch.dtype, int8: bool) -> None:
         model.ngrams.frequency.uniform_(1, 10)
     ready = for_inference(model, dtype, int8=int8)
     batch = pack([[3, 4], [5, 6, 7]])
-    assert torch.equal(ready.ngrams(batch), model.ngrams(batch))  # type: ignore[operator]
+    assert torch.equal(ready.ngrams.scores(batch), model.ngrams.scores(batch))  # type: ignore[union-attr]
 
 
 @pytest.mark.slow
