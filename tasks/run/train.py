@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from minibert.errors import InputError
 from minibert.training import Interrupted, choose_device, choose_precision, distributed
 from minibert.training.checkpoints import Checkpoints
 from minibert.training.precision import determinism
-from minibert.training.settings import option_name
 from minibert.training.state import require_same_fingerprint
 from tasks.data import Details
 from tasks.report.page import write_run_report
@@ -241,21 +239,24 @@ def _is_complete(run: Run) -> bool:
         return False
     metrics = run_folder.read_metrics(run.folder)
     now = {**run.task.settings.fingerprint(), **run.file_hashes}
-    before = {option_name(name): value for name, value in metrics["settings"].items() if option_name(name) in now}
+    before = _settings_before(run)
     before |= {f"the {name} file": described["sha256"] for name, described in metrics["data"].items()}
-    require_same_fingerprint(before, json.loads(json.dumps(now)))
+    require_same_fingerprint(before, now)
     return (run.folder / "report.html").exists()
 
 
 def _require_same_settings(run: Run) -> None:
     """Raises InputError if the run in the folder was started with other settings; a checkpoint, if there is one, is
     compared when it is read."""
-    path = run.folder / SETTINGS_FILE
-    if not path.exists() or Checkpoints(run.folder / run_folder.CHECKPOINTS, keep=2).steps():
-        return
-    settings = run.task.settings
-    before = type(settings)(**read_settings(path, type(settings), run.task.name))
-    require_same_fingerprint(before.fingerprint(), settings.fingerprint())
+    if (run.folder / SETTINGS_FILE).exists() and not Checkpoints(run.folder / run_folder.CHECKPOINTS, keep=2).steps():
+        require_same_fingerprint(_settings_before(run), run.task.settings.fingerprint())
+
+
+def _settings_before(run: Run) -> dict[str, Any]:
+    """The fingerprint of the settings in the folder."""
+    settings = type(run.task.settings)
+    before: RunSettings = settings(**read_settings(run.folder / SETTINGS_FILE, settings, run.task.name))
+    return before.fingerprint()
 
 
 @contextlib.contextmanager
