@@ -107,8 +107,8 @@ def option_name(field_name: str) -> str:
 
 def default_lr(width: float) -> float:
     """The learning rate that fine-tunes an encoder of this width: the usual 5e-5 (Devlin et al. 2019, section A.3) from
-    768 on; below, in inverse proportion to the square of the width, up to 1e-3. So searches on models of 192 and 384
-    have it (benchmarks/results/2026-12-01-rates.md)."""
+    768 on; below, in inverse proportion to the square of the width, up to 1e-3. It is near the best on models of 192
+    and 384 (benchmarks/results/2026-12-01-rates.md)."""
     return min(1e-3, 5e-5 * max(1.0, 768 / width) ** 2)
 
 
