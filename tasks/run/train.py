@@ -239,7 +239,7 @@ def _is_complete(run: Run) -> bool:
         return False
     metrics = run_folder.read_metrics(run.folder)
     now = {**run.task.settings.fingerprint(), **run.file_hashes}
-    before = _settings_before(run)
+    before = _before(run)
     before |= {f"the {name} file": described["sha256"] for name, described in metrics["data"].items()}
     require_same_fingerprint(before, now)
     return (run.folder / "report.html").exists()
@@ -249,10 +249,10 @@ def _require_same_settings(run: Run) -> None:
     """Raises InputError if the run in the folder was started with other settings; a checkpoint, if there is one, is
     compared when it is read."""
     if (run.folder / SETTINGS_FILE).exists() and not Checkpoints(run.folder / run_folder.CHECKPOINTS, keep=2).steps():
-        require_same_fingerprint(_settings_before(run), run.task.settings.fingerprint())
+        require_same_fingerprint(_before(run), run.task.settings.fingerprint())
 
 
-def _settings_before(run: Run) -> dict[str, Any]:
+def _before(run: Run) -> dict[str, Any]:
     """The fingerprint of the settings in the folder."""
     settings = type(run.task.settings)
     before: RunSettings = settings(**read_settings(run.folder / SETTINGS_FILE, settings, run.task.name))

@@ -111,7 +111,7 @@ WALLS = {
         f"{_FOLDER}::test_a_second_run_is_refused_by_name_and_changes_nothing",
     ),
     "settings without a checkpoint": Wall(
-        "tasks/run/train.py", "require_same_fingerprint(_settings_before(run), run.task.settings.fingerprint())", "pass",
+        "tasks/run/train.py", "require_same_fingerprint(_before(run), run.task.settings.fingerprint())", "pass",
         f"{_FOLDER}::test_settings_are_compared_where_there_is_no_checkpoint_yet",
     ),
     "own files only": Wall(
