@@ -182,7 +182,7 @@ def test_a_run_learns_answers_and_is_delivered(
     (run / "task.json").unlink()  # as a checkpoint that another tool has made
     (run / "settings.toml").unlink()
     inputs = [{name: value for name, value in row.items() if name != "answer"} for row in ROWS]
-    registry.run("predict", [str(run), write(tmp_path / "in.jsonl", inputs)])
+    registry.run("predict", [str(run), write(tmp_path / "in.jsonl", inputs), "--precision", "fp32"])
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     for row, record, answer in zip(ROWS, records, answers, strict=True):
         assert answer["label"] == record["predicted"]
