@@ -61,8 +61,8 @@ STUDIES: dict[str, Study] = {
         data={"--train": "taipei_qa/Taipei_QA_new.txt"},
         shares=["--test-share", "0.1"],
         given=[
-            *("--epochs", "8", "--batch-size", "16", "--lr", "2e-4", "--head-lr", "3e-3", "--pooling", "mean"),
-            "--ngrams",
+            *("--epochs", "8", "--batch-size", "16", "--lr", "2e-4", "--head-lr", "3e-3"),
+            *("--pooling", "mean", "--ngrams"),
         ],
     ),
     "span_qa": Study(data={"--train": "span_qa/DRCD_dev.json.gz"}, shares=["--dev-share", "0.15"]),

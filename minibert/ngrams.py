@@ -42,21 +42,20 @@ class NgramScores(nn.Module):
             parameter.data.zero_()
 
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Logits and scores, ``(B, K)``."""
-        return logits * self.log_weight.exp() + self.scores(batch)
+        """Logits and scores, ``(B, K)``; in training the logits alone, as no scores are fitted yet."""
+        return logits if self.training else logits * self.log_weight.exp() + self.scores(batch)
 
     def scores(self, batch: Batch) -> Tensor:
         """The scores of each sequence, ``(B, K)`` in fp32."""
         ids, positions, buckets = batch.input_ids, batch.position_ids, self.weight.shape[0]
         follows = positions.roll(-1) == positions + 1  # the next token is of the same sequence
         rows = unigram_rows(ids, buckets), bigram_rows(ids, ids.roll(-1), buckets)
-        scores = self._of_both(self.weight, rows, follows)  # (T, K)
-        squares = self._of_both(self.frequency.square()[:, None], rows, follows)  # (T, 1)
-        return batch.sum(scores) / batch.sum(squares).sqrt().clamp(min=1e-9) + self.bias
-
-    def _of_both(self, table: Tensor, rows: tuple[Tensor, Tensor], follows: Tensor) -> Tensor:
-        own, pair = (F.embedding(of, table) for of in rows)
-        return own + torch.where(follows[:, None], pair, 0.0)
+        weights = [F.embedding(of, self.weight) for of in rows]  # (T, K) each
+        squares = [F.embedding(of, self.frequency[:, None]).square() for of in rows]  # (T, 1) each
+        scores, squared_length = (
+            batch.sum(own + torch.where(follows[:, None], pair, 0.0)) for own, pair in (weights, squares)
+        )
+        return scores / squared_length.sqrt().clamp(min=1e-9) + self.bias
 
 
 def unigram_rows(ids: Numbers, buckets: int) -> Numbers:

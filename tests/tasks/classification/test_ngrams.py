@@ -76,7 +76,7 @@ def fitted(train: list[TextExample], dev: list[TextExample], logits: Any, kind: 
     parts = {"train": train, "dev": dev}
     encoded = {name: Encoded(examples=each, counts=[1] * len(each)) for name, each in parts.items()}
     fit_ngrams(module, encoded, logits[:, None], ClassificationSettings(seed=3, kind=kind))
-    return module
+    return module.eval()
 
 
 def entropy(
