@@ -200,8 +200,31 @@ class PretrainingModel(Pretrained):
 
     def scores(self, x: Tensor, first: Tensor) -> tuple[Tensor, Tensor | None]:
         """The words' logits from states ``(N, C)``, and the pair's from those of the first tokens ``(B, C)``."""
-        words = self.mlm(x, self.encoder.embeddings.word_embeddings.weight)
-        return words, None if self.pair is None else self.pair(self.pair_dropout(self.encoder.pool(first)))
+        return self.words(x), None if self.pair is None else self.pair(self.pair_dropout(self.encoder.pool(first)))
+
+    def words(self, x: Tensor) -> Tensor:
+        """The words' logits ``(N, V)`` from states ``(N, C)``."""
+        logits: Tensor = self.mlm(x, self.encoder.embeddings.word_embeddings.weight)
+        return logits
+
+
+class WordsModel(PretrainingModel):
+    """A :class:`PretrainingModel` that learns masked words alone, and returns None for the pair's logits.
+
+    The head for pairs and the pooler below it are saved with the model, but not trained.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config)
+        for unused in (self.pair, self.encoder.pooler):
+            if unused is not None:
+                unused.requires_grad_(False)
+
+    def forward(self, batch: Batch, positions: Tensor | None = None) -> tuple[Tensor, None]:
+        return self.words(self.encoder(batch, rows=positions).last_hidden_state), None
+
+    def scores(self, x: Tensor, first: Tensor) -> tuple[Tensor, None]:
+        return self.words(x), None
 
 
 class ReplacedTokenDetector(Pretrained):

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from minibert import EncoderConfig, PretrainingModel, Tokenizer
+from minibert import EncoderConfig, Tokenizer
 from minibert.batch import to_device
 from minibert.errors import InputError
+from minibert.heads import WordsModel
 from minibert.loading import LoadReport
 from minibert.tokenizer.tokenizer import Pieces
 from minibert.traced import Batch
@@ -30,21 +31,11 @@ from tasks.data import Encoded, Split
 from tasks.run.start_model import require_trained_head
 
 
-class ClozeModel(PretrainingModel):
-    """A :class:`PretrainingModel` that predicts words only: ``forward(batch, positions)`` returns logits ``(N, V)``.
-
-    The head for sentence pairs is saved with the model, but not trained.
-    """
-
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__(config)
-        for unused in (self.pair, self.encoder.pooler):
-            if unused is not None:
-                unused.requires_grad_(False)
+class ClozeModel(WordsModel):
+    """A :class:`~minibert.heads.WordsModel` whose ``forward(batch, positions)`` returns logits ``(N, V)`` of words."""
 
     def forward(self, batch: Batch, positions: Tensor | None = None) -> Any:
-        states = self.encoder(batch, rows=positions).last_hidden_state
-        return self.mlm(states, self.encoder.embeddings.word_embeddings.weight)
+        return super().forward(batch, positions)[0]
 
 
 class Prompt(NamedTuple):

@@ -39,6 +39,10 @@ class PretrainingSettings(RunSettings):
         "words, for ALBERT)",
         choices=MASKING_UNITS,
     )
+    words_alone: bool = setting(
+        False,
+        "learn masked words alone, in running text, as RoBERTa does; a head for pairs of segments stays as it is",
+    )
     teacher: str | None = setting(
         None,
         "checkpoint folder or hub name of a larger encoder, whose states are learnt besides (default: none)",
@@ -78,6 +82,10 @@ class PretrainingSettings(RunSettings):
                 raise InputError(
                     f"{option_name(name)}: cannot be combined with --weights, which have their own; leave it out."
                 )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Runs of before there was ``--words-alone`` have none."""
+        return {**super().fingerprint(), "--words-alone": self.words_alone or None}
 
     def check_files(self) -> None:
         super().check_files()

@@ -40,7 +40,7 @@ from tasks.pretraining.prepared import (
     write_splits,
 )
 from tasks.pretraining.settings import PretrainingSettings
-from tasks.pretraining.taught import TaughtModel, taught, teacher_distances
+from tasks.pretraining.taught import model_class, taught, teacher_distances
 from tasks.pretraining.teacher import Teacher
 from tasks.pretraining.teacher_states import Axes, TeacherStates, stored_axes, stored_states
 from tasks.pretraining.tokens import id_parts
@@ -78,7 +78,7 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
 
     @property
     def model_class(self) -> type[PretrainingModel]:
-        return PretrainingModel if self.settings.teacher is None else TaughtModel
+        return model_class(words_alone=self.settings.words_alone, taught=self.settings.teacher is not None)
 
     # -- data --------------------------------------------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
         Raises:
             InputError: there are fewer than two documents to make pairs of, or fewer than two tokens.
         """
-        pair = config.family.pair_objective
+        pair = self._pair_objective(config)
         chunking = self._chunking(tokenizer, config)
         if isinstance(items, Documents):
             chunked, unknown = stored_chunks(items, chunking)
@@ -242,8 +242,11 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
         facts = {"path": self._teacher.name, "sha256": self._teacher.sha256, "variance_kept": self._axes.kept}
         return {"teacher": facts}
 
+    def _pair_objective(self, config: EncoderConfig) -> str | None:
+        return None if self.settings.words_alone else config.family.pair_objective
+
     def _chunking(self, tokenizer: Tokenizer, config: EncoderConfig) -> Chunking:
-        in_pairs = config.family.pair_objective is not None
+        in_pairs = self._pair_objective(config) is not None
         room = (self.settings.max_length or config.max_length) - tokenizer.num_special_tokens(pair=in_pairs)
         if in_pairs and room < 2:
             given, positions = self.settings.max_length, config.max_length

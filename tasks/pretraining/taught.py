@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from minibert import PretrainingModel
+from minibert.heads import WordsModel
 from minibert.traced import Batch
 from minibert.training import LabelledBatch, state_distance
 from tasks.pretraining.teacher_states import TeacherStates
@@ -23,6 +24,17 @@ class TaughtModel(PretrainingModel):
     def forward(self, batch: Batch, positions: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:  # type: ignore[override]
         states = self.encoder(batch).last_hidden_state
         return *self.scores(states[positions], states[batch.first_tokens]), states
+
+
+class TaughtWordsModel(TaughtModel, WordsModel):  # type: ignore[misc]  # forward is TaughtModel's
+    """A :class:`TaughtModel` without pairs."""
+
+
+def model_class(*, words_alone: bool, taught: bool) -> type[PretrainingModel]:
+    """What is trained: words alone, or pairs, too, where the family has them; with a teacher or without."""
+    if words_alone:
+        return TaughtWordsModel if taught else WordsModel
+    return TaughtModel if taught else PretrainingModel
 
 
 def taught(teacher: TeacherStates, places: Sequence[npt.NDArray[np.int64]]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from minibert import PretrainingModel, Tokenizer
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
 from minibert.training import LabelledBatch
+from minibert.training.state import require_same_fingerprint
 from tasks import registry
 from tasks.pretraining import task as pretraining
 from tasks.pretraining.chunks import Chunk
@@ -60,7 +61,7 @@ def model_and_examples(family: str, task: PretrainingTask) -> tuple[PretrainingM
         family, vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_token_id, max_position_embeddings=42
     )
     config = pretraining.EncoderConfig(**{**fields, **dict.fromkeys(rates, 0.0)})
-    model = PretrainingModel(config)
+    model = task.model_class(config)
     scramble(model)
     return model, task.encode(documents, tokenizer, config).examples, tokenizer
 
@@ -109,9 +110,12 @@ def test_a_drawn_chunk_unmasked_is_its_text_in_a_frame(family: str) -> None:
             assert text == (swapped if drawn.label else inner)
 
 
-def their_loss(family: str, model: PretrainingModel, batch: LabelledBatch, folder: Path) -> tuple[Any, torch.Tensor]:
+def their_loss(
+    family: str, model: PretrainingModel, batch: LabelledBatch, folder: Path, *, words_alone: bool
+) -> tuple[Any, torch.Tensor]:
     transformers = pytest.importorskip("transformers", reason="transformers is the oracle of this test")
-    name = "RobertaForMaskedLM" if family == "roberta" else f"{family.capitalize()}ForPreTraining"
+    words_alone = words_alone or family == "roberta"
+    name = f"{family.capitalize()}For{'MaskedLM' if words_alone else 'PreTraining'}"
     model.save_pretrained(folder)
     theirs = getattr(transformers, name).from_pretrained(folder, attn_implementation="eager").double().train()
     assert batch.positions is not None
@@ -125,20 +129,22 @@ def their_loss(family: str, model: PretrainingModel, batch: LabelledBatch, folde
         "labels": padded([row.tolist() for row in batch.inputs.unpack(labels)], -100),
     }
     pairs = {"bert": "next_sentence_label", "albert": "sentence_order_label"}
-    if family in pairs:
+    if not words_alone:
         given[pairs[family]] = batch.targets[batch.num_targets :]
         assert len(given[pairs[family]]) == batch.inputs.num_sequences
     return theirs, theirs(**given).loss
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_loss_and_gradients_equal_those_of_transformers(family: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("family", "words_alone"), [*((family, False) for family in FAMILIES), ("bert", True), ("albert", True)]
+)
+def test_loss_and_gradients_equal_those_of_transformers(family: str, words_alone: bool, tmp_path: Path) -> None:
     """Of one optimizer step, whole and made of micro-batches that differ in their number of targets per pair."""
-    tested = task()
+    tested = task(words_alone=words_alone)
     model, examples, _ = model_and_examples(family, tested)
     chosen = list(examples[:11])
     batch = tested.collate([tested.at_epoch(example, 1) for example in chosen])
-    theirs, expected = their_loss(family, model, batch, tmp_path / "start")
+    theirs, expected = their_loss(family, model, batch, tmp_path / "start", words_alone=words_alone)
     expected.backward()
     # Their gradients, under our names: the file of a model whose weights they are.
     with torch.no_grad():
@@ -148,13 +154,62 @@ def test_loss_and_gradients_equal_those_of_transformers(family: str, tmp_path: P
     wanted = dict(open_checkpoint(tmp_path / "gradients").load(PretrainingModel)[0].named_parameters())
 
     for micro_batch_size, num_losses in ((11, 1), (3, 4)):
-        ours = open_checkpoint(tmp_path / "start").load(PretrainingModel)[0].double().train()
+        ours = open_checkpoint(tmp_path / "start").load(tested.model_class)[0].double().train()
         losses = step_losses(ours, chosen, tested, micro_batch_size)
         assert len(losses) == num_losses
         assert sum(losses) / batch.num_targets == pytest.approx(expected.item(), rel=1e-6)
         for name, parameter in ours.named_parameters():
+            if words_alone and name.startswith(("pair.", "encoder.pooler.")):
+                assert parameter.grad is None
+                continue
             assert parameter.grad is not None, name
             assert largest_difference(parameter.grad, wanted[name]) <= 1e-5, name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_words_alone_are_masked_in_running_text(family: str) -> None:
+    """Each chunk is the tokens of its place in the stream, in one frame."""
+    tested = task(words_alone=True)
+    _, examples, tokenizer = model_and_examples(family, tested)
+    borders = 0
+    for example in examples:
+        drawn = tested.at_epoch(example, 2).draw()
+        ids = drawn.ids.copy()
+        ids[drawn.positions] = drawn.words
+        text = example.objective.stream.ids[example.start : example.end].tolist()
+        assert ids.tolist() == [tokenizer.cls_token_id, *text, tokenizer.sep_token_id]
+        assert drawn.label is None
+        assert not any(drawn.types)
+        borders += tokenizer.sep_token_id in text
+    assert borders > 5, "text of several documents in a chunk"
+
+
+def test_a_run_of_before_is_resumed_without_words_alone() -> None:
+    """Its settings say nothing of it."""
+    none, some = (task(words_alone=given).settings.fingerprint() for given in (False, True))
+    before = {name: value for name, value in none.items() if name != "--words-alone"}
+    require_same_fingerprint(before, none)
+    with pytest.raises(InputError, match="--words-alone changed: was None, is now True"):
+        require_same_fingerprint(before, some)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_teacher", [False, True])
+def test_words_alone_leave_the_head_for_pairs_as_it_is(path: str, with_teacher: bool, tmp_path: Path) -> None:
+    small = ["--corpus", path, "--max-length", "40", "--epochs", "1", "--batch-size", "16"]
+    first = registry.run("pretraining", [*small, "--out", str(tmp_path / "first")])
+    assert first is not None
+    more = ["--teacher", str(first)] if with_teacher else []
+    second = registry.run(
+        "pretraining", ["--weights", str(first), "--words-alone", *small, *more, "--out", str(tmp_path / "second")]
+    )
+    assert second is not None
+    figures = json.loads((second / "metrics.json").read_text(encoding="utf-8"))["final"]["dev"]
+    assert "pair_accuracy" not in figures
+    assert ("teacher_distance" in figures) == with_teacher
+    before, after = (dict(PretrainingModel.from_pretrained(run).named_parameters()) for run in (first, second))
+    for name, values in before.items():
+        assert torch.equal(values, after[name]) == name.startswith(("pair.", "encoder.pooler.")), name
 
 
 @pytest.mark.slow
