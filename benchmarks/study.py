@@ -48,7 +48,6 @@ class Study:
 STUDIES: dict[str, Study] = {
     "ner": Study(
         data={"--train": "ner/msra/train.txt.gz", "--dev": "ner/msra/dev.txt.gz"},
-        small=["--epochs", "3"],
         given=["--epochs", "3", "--batch-size", "16", "--lr", "2e-4", "--head-lr", "1e-3"],
     ),
     "classification": Study(
