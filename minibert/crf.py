@@ -111,14 +111,25 @@ class LinearChainCRF(nn.Module):
 
     @torch.no_grad()
     def marginals(self, emissions: Tensor, lengths: Lengths) -> Tensor:
-        """The probability of each tag at each word, over all allowed tags of whole sentences (forward-backward:
-        Rabiner 1989, section III).
+        """The probability of each tag at each word, over all allowed tags of whole sentences.
 
         Takes emissions ``(N, K)`` and the B lengths; returns ``(N, K)``, whose rows sum to 1. Raises ValueError as
         :meth:`log_likelihood` does.
         """
+        return self._scores_at_words(emissions, lengths, whole_sentences=True).softmax(1)
+
+    def log_marginals(self, emissions: Tensor, lengths: Lengths) -> Tensor:
+        """The logarithms of the marginals among all sequences that :meth:`log_likelihood` knows, with gradients, in the
+        same shapes; they are finite. What a distribution over a word's tags is compared with (as the posteriors of
+        Wang et al. 2020, *Structure-Level Knowledge Distillation For Multilingual Sequence Labeling*).
+        """
+        return self._scores_at_words(emissions, lengths, whole_sentences=False).log_softmax(1)
+
+    def _scores_at_words(self, emissions: Tensor, lengths: Lengths, *, whole_sentences: bool) -> Tensor:
+        """For each word and tag, the logarithm of the summed exp score of all sequences with it, less a number of the
+        word's (forward-backward: Rabiner 1989, section III): ``(N, K)``."""
         with torch.autocast(emissions.device.type, enabled=False):
-            start, transitions, end = self._scores(emissions, whole_sentences=True)
+            start, transitions, end = self._scores(emissions, whole_sentences=whole_sentences)
             padding = _pad(lengths, emissions.device)
             padded, mask = padding.of(emissions.to(start.dtype)), padding.mask
             forward, _ = _forward(padded, mask, start, transitions)
@@ -126,10 +137,10 @@ class LinearChainCRF(nn.Module):
             backward = [after]
             for emission, inside in zip(padded[1:].flip(0), mask[1:].unsqueeze(2).flip(0), strict=True):
                 score = (transitions + (emission + after).unsqueeze(1)).logsumexp(2)  # by the earlier tag
-                after = torch.where(inside, score - score.amax(1, keepdim=True), end)
+                after = torch.where(inside, score - score.detach().amax(1, keepdim=True), end)
                 backward.append(after)
-            probabilities = (forward + torch.stack(backward[::-1])).softmax(2)
-            return torch.cat([probabilities[:length, row] for row, length in enumerate(lengths)])
+            scores = forward + torch.stack(backward[::-1])
+            return torch.cat([scores[:length, row] for row, length in enumerate(lengths)])
 
     def _scores(self, emissions: Tensor, *, whole_sentences: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """start, transitions and end in the type to compute in; minus infinity if forbidden."""

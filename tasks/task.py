@@ -264,7 +264,7 @@ class Task(ABC, Generic[Item, Example, Output]):
         """How many targets an example has. Default: one."""
         return 1
 
-    def target_logits(self, logits: Any, batch: LabelledBatch) -> Tensor:
+    def target_logits(self, model: nn.Module, logits: Any, batch: LabelledBatch) -> Tensor:
         """What the model returned as a row for each target of the batch, in fp32: ``(N, K)``. Default: each example."""
         return batch.by_example(logits)
 

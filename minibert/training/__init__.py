@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from minibert.training.loop import Callbacks, Trainer
     from minibert.training.precision import autocast, choose_device, choose_precision
     from minibert.training.prediction import predict
-    from minibert.training.regularisation import class_divergence
+    from minibert.training.regularisation import class_divergence, divergence_of_rows
     from minibert.training.settings import PRECISIONS, TrainingSettings
     from minibert.training.signals import Interrupted, Paused
     from minibert.training.state import Progress
@@ -25,7 +25,7 @@ else:
         loop=("Callbacks", "Trainer"),
         precision=("autocast", "choose_device", "choose_precision"),
         prediction=("predict",),
-        regularisation=("class_divergence",),
+        regularisation=("class_divergence", "divergence_of_rows"),
         settings=("PRECISIONS", "TrainingSettings"),
         signals=("Interrupted", "Paused"),
         state=("Progress",),
@@ -51,6 +51,7 @@ __all__ = [
     "class_distance",
     "class_divergence",
     "collapse_warning",
+    "divergence_of_rows",
     "label_distance",
     "predict",
     "state_distance",

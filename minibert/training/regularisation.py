@@ -63,14 +63,19 @@ def adversarial_embeddings(weight: Tensor, distance: float) -> Iterator[None]:
 
 
 def class_divergence(first: Tensor, second: Tensor, batch: LabelledBatch) -> Tensor:
-    """The R-Drop term of classification heads, summed over the targets, in fp32.
-
-    ``(KL(p || q) + KL(q || p)) / 2`` of the predictions of two passes (Wu et al. 2021, equation 2).
+    """The R-Drop term of classification heads, summed over the targets, in fp32: :func:`divergence_of_rows` between the
+    predictions of two passes.
 
     Args:
         first, second: logits ``(N, K)`` of two passes over the batch, or scores ``(B,)`` of its examples' choices.
         batch: rows whose target is ``IGNORE_INDEX`` among its targets ``(N,)`` do not count.
     """
-    p, q = batch.by_example(first).log_softmax(-1), batch.by_example(second).log_softmax(-1)
-    by_row = ((p.exp() - q.exp()) * (p - q)).sum(-1) / 2
+    by_row = divergence_of_rows(batch.by_example(first), batch.by_example(second))
     return by_row.where(batch.targets != IGNORE_INDEX, 0.0).sum()  # selecting rows would wait for a GPU
+
+
+def divergence_of_rows(first: Tensor, second: Tensor) -> Tensor:
+    """``(KL(p || q) + KL(q || p)) / 2`` of the distributions of logits ``(..., K)`` (Wu et al. 2021, equation 2):
+    ``(...)``."""
+    p, q = first.log_softmax(-1), second.log_softmax(-1)
+    return ((p.exp() - q.exp()) * (p - q)).sum(-1) / 2

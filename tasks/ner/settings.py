@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from minibert.errors import InputError
 from minibert.training.settings import setting
 from tasks.read.columns import TEXT_NAMES
 from tasks.read.spans import LIST_COLUMNS, OFFSETS, SPAN_COLUMNS, TAG_COLUMNS, WORD_COLUMNS
-from tasks.settings import DistillationSettings, RunSettings
+from tasks.settings import CRF, DistillationSettings, RunSettings
 
+LINEAR = "linear"
+"""The ``--head`` that predicts each word by itself."""
 CRF_LR = 1e-3
 """The least learning rate of a CRF, unless ``--head-lr`` is set: its transitions start at 0, and the encoder's rate
 would hardly move them."""
@@ -23,21 +24,14 @@ class WordLabelSettings(DistillationSettings):
     if_small: ClassVar[Mapping[str, Any]] = {**RunSettings.if_small, "lr": 1e-3}
 
     head: str = setting(
-        "linear",
-        "linear (scores each word by itself) or crf (also scores which tags follow each other)",
-        choices=("linear", "crf"),
+        CRF,
+        "crf (scores which tags follow each other, too) or linear (scores each word by itself)",
+        choices=(CRF, LINEAR),
         answers=True,
     )
     overlap: int = setting(
         64, "tokens that the windows of a long sentence share, up to half a window", at_least=0, answers=True
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.head == "crf" and self.r_drop:
-            raise InputError("--r-drop: compares predictions word by word, and --head crf has none; choose one.")
-        if self.head == "crf" and self.teacher is not None:
-            raise InputError("--teacher: teaches word by word, and --head crf scores whole sentences; choose one.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from minibert import CrfTokenClassifier, EncoderConfig, TokenClassifier, Tokenizer, pack
 from minibert.checkpoint import Pretrained
 from minibert.crf import LinearChainCRF
-from minibert.errors import InputError
-from minibert.training import Divergence, LabelledBatch, class_divergence
+from minibert.training import Divergence, LabelledBatch, class_divergence, divergence_of_rows
 from minibert.training.data import IGNORE_INDEX
 from minibert.windows import split_into_windows
 from tasks.data import Encoded, Split
@@ -78,7 +77,7 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
         """The gold label of each word; any of the training labels where the item has none."""
 
     def resolve_settings(self, train: Split[Words]) -> None:
-        if self.settings.head == "crf" and self.settings.head_lr is None:
+        if self.settings.head == CRF and self.settings.head_lr is None:
             self.settings = dataclasses.replace(self.settings, head_lr=max(CRF_LR, self.settings.lr or 0))
 
     def texts(self, item: Words) -> list[str]:
@@ -89,7 +88,7 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
 
     @property
     def model_class(self) -> type[Pretrained]:
-        return CrfTokenClassifier if self.settings.head == "crf" else TokenClassifier
+        return CrfTokenClassifier if self.settings.head == CRF else TokenClassifier
 
     def encode(self, items: Sequence[Words], tokenizer: Tokenizer, config: EncoderConfig) -> Encoded[Window]:
         """Splits items into windows.
@@ -147,20 +146,23 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
         return _sum_by_sequence(each, batch)
 
     def divergence(self, model: nn.Module) -> Divergence | None:
-        return None if _trained_crf(model) is not None else class_divergence
+        if _trained_crf(model) is None:
+            return class_divergence
 
-    def check_teacher(self, teacher: Task[Words, Window, WordLabels], place: str) -> None:
-        if teacher.settings.head == CRF:
-            raise InputError(
-                f"{place}: has a CRF, which scores whole sentences, not words; name one with --head linear."
-            )
+        def between_words(first: Tensor, second: Tensor, batch: LabelledBatch) -> Tensor:
+            rows = (self.target_logits(model, logits, batch) for logits in (first, second))
+            return divergence_of_rows(*rows).sum()
+
+        return between_words
 
     def num_targets(self, example: Window) -> int:
         return int((example.targets != IGNORE_INDEX).sum())
 
-    def target_logits(self, logits: Tensor, batch: LabelledBatch) -> Tensor:
-        """A row for each word."""
-        return logits[batch.target_positions].float()
+    def target_logits(self, model: nn.Module, logits: Tensor, batch: LabelledBatch) -> Tensor:
+        """A row for each word; with a CRF, the logarithms of the marginals."""
+        rows = logits[batch.target_positions].float()
+        crf = _trained_crf(model)
+        return rows if crf is None else crf.log_marginals(rows, batch.target_counts)
 
     def decode(self, model: nn.Module, logits: Tensor, batch: LabelledBatch, examples: Sequence[Window]) -> list[Any]:
         """For tags, which are decoded as whole sentences, the logits of each window's words; for other labels, the

@@ -68,7 +68,8 @@ def distillation_loss(task: AnyTask, model: nn.Module, logits: Any, batch: Label
     settings: DistillationSettings = task.settings
     assert batch.soft_targets is not None
     assert batch.labelled is not None
-    distances = task.distances(task.target_logits(logits, batch), batch.soft_targets, settings.teacher_temperature)
+    rows = task.target_logits(model, logits, batch)
+    distances = task.distances(rows, batch.soft_targets, settings.teacher_temperature)
     gold = (task.losses(model, logits, batch) * batch.labelled).sum()
     return settings.teacher_weight * distances.sum() + (1 - settings.teacher_weight) * gold
 
@@ -187,7 +188,9 @@ def _item_logits(teacher: _Teacher, items: Sequence[Any], precision: str) -> lis
     done = []
     outputs = predict(model, map(task.collate, mine), precision=precision, device=model.device)
     for examples, (batch, logits) in zip(mine, outputs, strict=True):
-        rows = task.target_logits(logits, batch)[:, teacher.order].cpu().split([*map(task.num_targets, examples)])
+        with torch.no_grad():
+            of_targets = task.target_logits(model, logits, batch)[:, teacher.order].cpu()
+        rows = of_targets.split([*map(task.num_targets, examples)])
         done.append([_own_choices(part.numpy(), each) for part, each in zip(rows, examples, strict=True)])
     by_example: list[Any] = [None] * len(encoded.examples)
     for indices, of_batch in zip(batches, distributed.all_gather(done), strict=True):

@@ -167,6 +167,27 @@ def test_viterbi_and_marginals_equal_brute_force(name: str, dtype: torch.dtype) 
         assert largest_difference(marginals, torch.cat(probabilities)) <= TOLERANCES[dtype]
 
 
+@pytest.mark.parametrize("name", LABEL_SETS)
+def test_log_marginals_and_their_gradients_equal_brute_force(name: str) -> None:
+    """Over all sequences that the likelihood knows: a window may begin and end inside an entity."""
+    num_labels = len(LABEL_SETS[name])
+    crf, emissions = random_crf(LABEL_SETS[name]).double(), random_emissions(LENGTHS, num_labels).double()
+    emissions.requires_grad_()
+    expected = []
+    for piece in emissions.split(LENGTHS):
+        paths, scores = enumerated(crf, piece, name, whole=False)
+        tags = F.one_hot(paths, num_labels).bool()
+        by_tag = scores[:, None, None].masked_fill(~tags, -torch.inf).logsumexp(0)
+        expected.append(by_tag - scores.logsumexp(0))
+    computed, weights = crf.log_marginals(emissions, LENGTHS), torch.randn(len(emissions), num_labels)
+    assert computed.isfinite().all()
+    torch.testing.assert_close(computed, torch.cat(expected))
+    of = (emissions, *crf.parameters())
+    gradients = [torch.autograd.grad((each * weights).sum(), of) for each in (computed, torch.cat(expected))]
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_a_window_may_begin_inside_an_entity_and_a_sentence_may_not() -> None:
     crf = LinearChainCRF(LABELS)
     inside = torch.tensor([[20.0, 0.0, 0.0, 0.0, 0.0]] * 2)  # I-LOC, all but certain

@@ -313,7 +313,7 @@ def fails(
         (["--weights", "random", "--max-length", "257"], "--max-length 257: this model has positions for 256 tokens"),
         (["--weights", "random", "--max-length", "2"], "leaves no room beside special tokens; give 3 or more"),
         (["--metric", "f2"], "--metric f2: use one of strict_f1, default_f1, loss"),
-        (["--head", "mlp"], "--head mlp: use one of linear, crf."),
+        (["--head", "mlp"], "--head mlp: use one of crf, linear."),
         (["--seeds", "0"], "--seeds 0: must be 1 or more"),
         (["--config", "none.toml"], "none.toml: no such file"),
         (["--arch", "gpt"], "--arch gpt: use one of bert, albert, roberta"),

@@ -96,6 +96,34 @@ def test_the_crf_loss_is_the_likelihood_of_the_kept_words() -> None:
     torch.testing.assert_close(task.losses(model, logits, batch), expected)
 
 
+def test_r_drop_compares_the_marginals_of_a_crf() -> None:
+    """The mean of the two divergences, summed over the words that count, of each whole window; no gradient is lost."""
+    torch.manual_seed(0)
+    model = CrfTokenClassifier(tiny_config("bert").with_labels({0: "O", 1: "B-X", 2: "I-X"})).eval()
+    for parameter in model.crf.parameters():
+        torch.nn.init.normal_(parameter)
+    task = ner.NerTask(ner.NerSettings(r_drop=1.0))
+    tags = [[-100, 1, 2, -100], [-100, 0, -100], [-100, 2, -100, 0, -100]]
+    windows = [Window(np.arange(5, 5 + len(row), dtype=np.int32), np.array(row, np.int16), 1) for row in tags]
+    batch = task.collate(windows)
+    outputs = [torch.randn(batch.inputs.num_tokens, 3, requires_grad=True) for _ in range(2)]
+    divergence = task.divergence(model)
+    assert divergence is not None
+    found = divergence(*outputs, batch)
+    p, q = (
+        torch.cat([
+            model.crf.log_marginals(part[torch.tensor(row) >= 0], (sum(tag >= 0 for tag in row),))
+            for part, row in zip(batch.inputs.unpack(output), tags, strict=True)
+        ])
+        for output in outputs
+    )  # fmt: skip
+    kl = torch.nn.functional.kl_div
+    expected = (kl(q, p, reduction="sum", log_target=True) + kl(p, q, reduction="sum", log_target=True)) / 2
+    torch.testing.assert_close(found, expected)
+    found.backward()
+    assert all((output.grad.abs().sum(1) > 0).sum() == batch.num_targets for output in outputs)
+
+
 @pytest.mark.parametrize("device", ["meta", "cuda"])
 @pytest.mark.parametrize("head", ["linear", "crf"])
 def test_a_loss_waits_for_no_device(head: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:

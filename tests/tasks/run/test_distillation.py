@@ -127,6 +127,56 @@ def test_a_word_gets_what_its_teacher_says_of_it_across_tokenizers_and_windows(t
         torch.testing.assert_close(rows, torch.stack(expected)[:, order], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("head", ["crf", "linear"])
+def test_a_crf_teaches_its_marginals_and_one_that_learns_compares_its_own(head: str, tmp_path: Path) -> None:
+    """Against marginals as the gradient of log Z, by which they are defined; with unlabelled sentences."""
+    model, tokenizer = make_teacher(tmp_path / "teacher", CrfTokenClassifier, TAGS, "bert", [["a", "b"]])
+    for parameter in model.crf.parameters():
+        torch.nn.init.normal_(parameter)
+    model.save_pretrained(tmp_path / "teacher")
+    data = ["--train", write_sentences(tmp_path / "train.txt", TRAIN), "--head", head]
+    data += ["--dev", write_sentences(tmp_path / "dev.txt", DEV), "--teacher", str(tmp_path / "teacher")]
+    task, found = prepared("ner", [*data, *SMALL, "--unlabelled", lines_file(tmp_path / "more.txt", ["Ann saw Rome."])])
+    student = found.start.model.eval()
+    order = [next(i for i, tag in TAGS.items() if tag == name) for name in student.config.id2label.values()]
+    windows = NerTask(NerSettings()).encode(
+        [*found.splits["train"].items, task.parse_input({"text": "Ann saw Rome."}, "")], tokenizer, model.config
+    )
+    for window, soft in zip(windows.examples, found.training.items, strict=True):
+        emissions = model(pack([window.ids]))[torch.from_numpy(window.targets >= 0)]
+        expected = marginals_as_gradients(model.crf, emissions)[:, order]
+        torch.testing.assert_close(torch.from_numpy(soft.logits).exp(), expected, atol=1e-5, rtol=1e-4)
+
+    batch = found.training.collate(found.training.items)
+    logits = student(batch.inputs).detach().requires_grad_()
+    own = [logits[row] for row in batch.target_positions.split(batch.target_counts)]
+    if head == "crf":
+        for parameter in student.crf.parameters():
+            torch.nn.init.normal_(parameter)
+        own = [marginals_as_gradients(student.crf, rows).log() for rows in own]
+    loss, soft = distillation_loss(task, student, logits, batch), batch.soft_targets / 2
+    kl = 4 * F.kl_div((torch.cat(own) / 2).log_softmax(-1), soft.softmax(-1), reduction="sum")
+    expected = (kl + (task.losses(student, logits, batch) * batch.labelled).sum()) / 2
+    torch.testing.assert_close(loss, expected, atol=1e-4, rtol=1e-4)
+    of = (logits, *([student.crf.transitions, student.crf.start, student.crf.end] if head == "crf" else []))
+    gradients = [torch.autograd.grad(value, of, retain_graph=True) for value in (loss, expected)]
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+
+
+def marginals_as_gradients(crf: Any, emissions: torch.Tensor) -> torch.Tensor:
+    """The probability of each tag at each word: the gradient of log Z with respect to its emission, itself with a
+    gradient. log Z is that of a path less its logarithmic likelihood."""
+    again = emissions if emissions.requires_grad else emissions.detach().requires_grad_()
+    anywhere = int((~crf.forbidden.any(0)).nonzero()[0])  # may follow all tags, itself too
+    path = torch.full((len(again),), anywhere)
+    score = again[range(len(again)), path].sum() + crf.start[path[0]] + crf.end[path[-1]]
+    score = score + crf.transitions[path[:-1], path[1:]].sum()
+    log_z = score - crf.log_likelihood(again, path, (len(again),)).sum()
+    (marginals,) = torch.autograd.grad(log_z, again, create_graph=True)
+    return marginals
+
+
 def test_choices_are_compared_within_their_question(tmp_path: Path) -> None:
     questions = [
         {"question": f"Is {i} even?", "choices": ["yes", "no", "who knows"][: 2 + i % 2], "label": i % 2}
@@ -305,8 +355,6 @@ def test_options_that_do_not_fit_are_refused(options: str, message: str) -> None
 
 
 def test_what_has_no_measure_of_distance_is_refused() -> None:
-    with pytest.raises(InputError, match="--teacher: teaches word by word, and --head crf scores whole sentences"):
-        parse(registry.settings_class("ner"), ["--head", "crf", "--teacher", "x"], task="ner")
     cloze = ["--template", "{text} It was [MASK].", "--words", "a=x", "b=y", "--teacher", "x"]
     with pytest.raises(InputError, match="--teacher: a prompt learns from its own examples"):
         parse(registry.settings_class("cloze"), cloze, task="cloze")
@@ -330,11 +378,6 @@ def test_a_teacher_of_something_else_is_refused(tmp_path: Path) -> None:
     refused("classification", number, "is a run of qa; name one of classification")
     make_teacher(tmp_path / "headless", TokenClassifier, TAGS, "bert", words)
     refused("classification", [*options, "--teacher", str(tmp_path / "headless")], "has no trained head")
-    make_teacher(tmp_path / "crf", CrfTokenClassifier, TAGS, "bert", words)
-    files = ["--train", write_sentences(tmp_path / "train.txt", TRAIN)]
-    files += ["--dev", write_sentences(tmp_path / "dev.txt", DEV)]
-    ner = [*files, *SMALL, "--teacher", str(tmp_path / "crf")]
-    refused("ner", ner, "crf: has a CRF, which scores whole sentences, not words")
     make_teacher(tmp_path / "good", SequenceClassifier, {0: "good", 1: "bad"}, "bert", words)
     blank = ["--unlabelled", write(tmp_path / "blank.jsonl", [{"text": " "}]), "--teacher", str(tmp_path / "good")]
     refused("classification", [*options, *blank], r"--unlabelled .*blank.jsonl: has no texts")
