@@ -27,7 +27,7 @@ from tasks.run.folder import device_name, now
 from tasks.run.interrupts import command_line
 
 OURS, THEIRS = "minibert", "transformers"
-_MODULES = {OURS: ("benchmarks.until_step", "ner", "1"), THEIRS: ("benchmarks.plain_ner",)}
+_MODULES = {OURS: ("benchmarks.until_step", "ner", "1", "--head", "linear"), THEIRS: ("benchmarks.plain_ner",)}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -107,7 +107,7 @@ def read_settings() -> NerSettings:
     parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--device", default="auto")
-    return NerSettings(**vars(parser.parse_args()))
+    return NerSettings(head="linear", **vars(parser.parse_args()))
 
 
 def main() -> None:

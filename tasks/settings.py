@@ -23,8 +23,6 @@ LOSS = "loss"
 """The ``--metric`` that every task has."""
 DEV_SHARE = 0.1
 """The share of ``--train`` to hold out if there is no ``--dev``."""
-CRF = "crf"
-"""The ``--head`` that predicts the best sequence of labels."""
 INT8 = "int8"
 """The ``--precision`` that only prediction has."""
 ENGINES = (TORCH, ONNX) = ("torch", "onnx")

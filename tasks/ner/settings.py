@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 from minibert.training.settings import setting
 from tasks.read.columns import TEXT_NAMES
 from tasks.read.spans import LIST_COLUMNS, OFFSETS, SPAN_COLUMNS, TAG_COLUMNS, WORD_COLUMNS
-from tasks.settings import CRF, DistillationSettings, RunSettings
+from tasks.settings import DistillationSettings, RunSettings
 
-LINEAR = "linear"
-"""The ``--head`` that predicts each word by itself."""
+CRF, LINEAR = "crf", "linear"
+"""The values of ``--head``: the best sequence of labels, or each word by itself."""
 CRF_LR = 1e-3
 """The least learning rate of a CRF, unless ``--head-lr`` is set: its transitions start at 0, and the encoder's rate
 would hardly move them."""

@@ -15,13 +15,12 @@ from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import split_words
 from tasks.data import Details, ErrorCase, Mark, Split, worst
 from tasks.ner.data import Sentence, bio_tags, entity_counts, read_ner
-from tasks.ner.settings import LINEAR, NerSettings
+from tasks.ner.settings import CRF, LINEAR, NerSettings
 from tasks.ner.tags import entities_from_tags
 from tasks.ner.word_labels import WordLabels, WordLabelTask
 from tasks.read.columns import is_tag
 from tasks.read.records import read_options
 from tasks.read.spans import text_of
-from tasks.settings import CRF
 from tasks.statistics import Figures, Weights
 
 
@@ -74,14 +73,15 @@ class NerTask(WordLabelTask[Sentence]):
 
     @classmethod
     def settings_from_checkpoint(cls, checkpoint: Checkpoint) -> dict[str, Any]:
-        """Words by themselves; the labels of a checkpoint from another tool must be tags."""
+        """Its CRF, if it has one of this form; the labels of a checkpoint from another tool must be tags."""
         names = list(checkpoint.config.id2label.values())
         if "O" not in names or not all(is_tag(name) for name in names):
             raise InputError(
                 f"the checkpoint's labels ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''}) are not O and "
                 "tags such as B-PER and I-PER; rename them in id2label and label2id of its config.json."
             )
-        return {"head": LINEAR}
+        scores = {name for name in checkpoint.tensors if name.startswith("crf.")}
+        return {"head": CRF if scores == {"crf.transitions", "crf.start", "crf.end"} else LINEAR}
 
     # -- answers -----------------------------------------------------------------------------------------------------
 

@@ -26,9 +26,8 @@ from minibert.training import Divergence, LabelledBatch, class_divergence, diver
 from minibert.training.data import IGNORE_INDEX
 from minibert.windows import split_into_windows
 from tasks.data import Encoded, Split
-from tasks.ner.settings import CRF_LR, WordLabelSettings
+from tasks.ner.settings import CRF, CRF_LR, WordLabelSettings
 from tasks.ner.tags import is_begin_marked
-from tasks.settings import CRF
 from tasks.statistics import Figures
 from tasks.task import Task, label_names
 

@@ -11,7 +11,7 @@ from minibert.export.session import open_export
 from minibert.hub import resolve
 from tasks.fill_mask.task import FillMaskTask
 from tasks.registry import TASKS, settings_class, task_class
-from tasks.run.options import read_settings, saved_task, taken_over
+from tasks.run.options import read_settings, saved_task
 from tasks.run.predictor import Predictor
 from tasks.run.task_file import task_file
 from tasks.settings import ONNX, SETTINGS_FILE, TORCH
@@ -117,8 +117,7 @@ def _open(run: str, open_model: Callable[[Path], Checkpoint]) -> tuple[Checkpoin
     name = names[0]
     if name == FillMaskTask.name:
         return checkpoint, name, {}
-    values = task_class(name).settings_from_checkpoint(checkpoint)
-    return checkpoint, name, values | taken_over(folder, settings_class(name), name)  # its CRF, if it has one
+    return checkpoint, name, task_class(name).settings_from_checkpoint(checkpoint)
 
 
 def _threshold(threshold: str, values: Mapping[str, Any], task: str) -> str:

@@ -28,7 +28,7 @@ from tasks.read.stream import records
 from tasks.read.text_file import read_raw
 from tasks.run.encode import encode
 from tasks.run.evaluate import BATCH_TOKENS, batches_by_length
-from tasks.run.options import read_settings, saved_task, taken_over
+from tasks.run.options import read_settings, saved_task
 from tasks.run.predictor import trained_model
 from tasks.run.start_model import StartingModel
 from tasks.run.task_file import task_file
@@ -130,10 +130,7 @@ def _load_teacher(task: AnyTask, train: Split[Any], student: Pretrained) -> _Tea
         raise InputError(f"{place}: is a run of {name}; name one of {task.name}.")
     checkpoint = open_checkpoint(folder)
     of_task = type(task.settings)
-    if file is not None:
-        values = read_settings(file, of_task, task.name)
-    else:
-        values = task.settings_from_checkpoint(checkpoint) | taken_over(folder, of_task, task.name)
+    values = task.settings_from_checkpoint(checkpoint) if file is None else read_settings(file, of_task, task.name)
     own = type(task)(of_task(**values))
     task.check_teacher(own, place)
     model = trained_model(own, checkpoint)

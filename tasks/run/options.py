@@ -10,11 +10,9 @@ import reprlib
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from safetensors import SafetensorError, safe_open
 
 from minibert.errors import InputError
 from minibert.files import read_json_object, write_atomically
@@ -23,7 +21,7 @@ from minibert.training.settings import option_name
 from tasks.run.arguments import ArgumentParser
 from tasks.run.console import program
 from tasks.run.local_weights import check_length_of_weights
-from tasks.settings import CALIBRATION, CRF, RANDOM, SETTINGS_FILE, TASK_FILE, RunSettings
+from tasks.settings import CALIBRATION, RANDOM, SETTINGS_FILE, TASK_FILE, RunSettings
 
 # The sections of --help, after that of the task's own settings.
 SECTIONS = {
@@ -94,7 +92,7 @@ def parse(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task
 
 def taken_over(folder: Path, settings_class: type[RunSettings], task: str) -> dict[str, Any]:
     """The settings in which a run continues the one in ``folder``, by field name: those that the answers of a run of
-    the same task depend on, and a CRF, whichever tool trained it.
+    the same task depend on.
 
     Raises:
         InputError: the folder's ``task.json`` cannot be used.
@@ -106,26 +104,7 @@ def taken_over(folder: Path, settings_class: type[RunSettings], task: str) -> di
             for name, value in read_settings(file, settings_class, task).items()
             if name not in _NOT_TAKEN_OVER
         }
-    head = next((field for field in dataclasses.fields(settings_class) if field.name == "head"), None)
-    if head is not None and CRF in head.metadata["limits"].choices and _has_crf(folder):
-        return {"head": CRF}
     return {}
-
-
-def _has_crf(folder: Path) -> bool:
-    """Whether a checkpoint in safetensors has the scores of a CRF; reads the names alone, since this runs without torch
-    for start-up speed."""
-    names: Iterable[str] = ()
-    if (index := folder / "model.safetensors.index.json").is_file():
-        names = read_json_object(index).get("weight_map") or ()
-    elif (file := folder / "model.safetensors").is_file():
-        try:
-            with safe_open(file, framework="np") as opened:
-                names = list(opened.keys())
-        except (OSError, SafetensorError):
-            return False  # said in full where the weights are read
-    # The names of ours; pytorch-crf has others.
-    return {name for name in names if name.startswith("crf.")} == {"crf.transitions", "crf.start", "crf.end"}
 
 
 def check(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task: str) -> None:
