@@ -49,7 +49,7 @@ class LinearChainCRF(nn.Module):
         super().__init__()
         count = len(id2label)
         if count > _MOST_LABELS:
-            raise InputError(f"a CRF over {count:,} labels: {_MOST_LABELS:,} is the most; use the linear head.")
+            raise InputError(f"a CRF over {count:,} labels: {_MOST_LABELS:,} is the most; give --head linear.")
         self.transitions = nn.Parameter(torch.zeros(count, count))  # from row to column
         self.start = nn.Parameter(torch.zeros(count))
         self.end = nn.Parameter(torch.zeros(count))
@@ -129,7 +129,8 @@ class LinearChainCRF(nn.Module):
         """For each word and tag, the logarithm of the summed exp score of all sequences with it, less a number of the
         word's (forward-backward: Rabiner 1989, section III): ``(N, K)``.
 
-        Both directions at once, ``(2, B, K)``, since a step's kernels take less time than their launch.
+        Both directions at once, ``(2, B, K)``, since a step's kernels take less time than their launch. With gradients,
+        ``(2, B, K, K)`` of each step is kept.
         """
         with torch.autocast(emissions.device.type, enabled=False):
             start, transitions, end = self._scores(emissions, whole_sentences=whole_sentences)
@@ -146,7 +147,7 @@ class LinearChainCRF(nn.Module):
                 states.append(state)
             before, after = torch.stack(states).unbind(1)
             scores = before + padded + after.flip(0)
-            return torch.cat([scores[:length, row] for row, length in enumerate(lengths)])
+            return scores.flatten(0, 1).index_select(0, padding.rows.target)
 
     def _scores(self, emissions: Tensor, *, whole_sentences: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """start, transitions and end in the type to compute in; minus infinity if forbidden."""

@@ -16,6 +16,11 @@ CRF_LR = 1e-3
 would hardly move them."""
 
 
+def _head(default: str) -> Any:
+    about = "crf (scores which tags follow each other, too) or linear (scores each word by itself)"
+    return setting(default, about, choices=(CRF, LINEAR), answers=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class WordLabelSettings(DistillationSettings):
     """The settings that tasks with a label for each word share."""
@@ -23,15 +28,15 @@ class WordLabelSettings(DistillationSettings):
     # The small models gain one to three points over 5e-4 (benchmarks/results/2026-11-25-pretraining.md).
     if_small: ClassVar[Mapping[str, Any]] = {**RunSettings.if_small, "lr": 1e-3}
 
-    head: str = setting(
-        CRF,
-        "crf (scores which tags follow each other, too) or linear (scores each word by itself)",
-        choices=(CRF, LINEAR),
-        answers=True,
-    )
+    head: str = _head(LINEAR)
     overlap: int = setting(
         64, "tokens that the windows of a long sentence share, up to half a window", at_least=0, answers=True
     )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """After the weights comes the head, on which the learning rate of an unchanged ``--head-lr`` depends."""
+        values = super().fingerprint()
+        return {name: values[name] for name in ("--weights", "--head")} | values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,7 @@ class NerSettings(WordLabelSettings):
     about = "Fine-tune an encoder for named entities."
     metric_names = ("strict_f1", "default_f1")
 
+    head: str = _head(CRF)
     scheme: str = setting("auto", "tags in the files: auto, iob1, bio, bioes or bmes")
     text_column: str | None = setting(
         None,

@@ -15,7 +15,7 @@ from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import split_words
 from tasks.data import Details, ErrorCase, Mark, Split, worst
 from tasks.ner.data import Sentence, bio_tags, entity_counts, read_ner
-from tasks.ner.settings import CRF, LINEAR, NerSettings
+from tasks.ner.settings import CRF, NerSettings
 from tasks.ner.tags import entities_from_tags
 from tasks.ner.word_labels import WordLabels, WordLabelTask
 from tasks.read.columns import is_tag
@@ -73,15 +73,14 @@ class NerTask(WordLabelTask[Sentence]):
 
     @classmethod
     def settings_from_checkpoint(cls, checkpoint: Checkpoint) -> dict[str, Any]:
-        """Its CRF, if it has one of this form; the labels of a checkpoint from another tool must be tags."""
+        """The labels of a checkpoint from another tool must be tags."""
         names = list(checkpoint.config.id2label.values())
         if "O" not in names or not all(is_tag(name) for name in names):
             raise InputError(
                 f"the checkpoint's labels ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''}) are not O and "
                 "tags such as B-PER and I-PER; rename them in id2label and label2id of its config.json."
             )
-        scores = {name for name in checkpoint.tensors if name.startswith("crf.")}
-        return {"head": CRF if scores == {"crf.transitions", "crf.start", "crf.end"} else LINEAR}
+        return super().settings_from_checkpoint(checkpoint)
 
     # -- answers -----------------------------------------------------------------------------------------------------
 

@@ -20,13 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minibert import CrfTokenClassifier, EncoderConfig, TokenClassifier, Tokenizer, pack
-from minibert.checkpoint import Pretrained
+from minibert.checkpoint import Checkpoint, Pretrained
 from minibert.crf import LinearChainCRF
 from minibert.training import Divergence, LabelledBatch, class_divergence, divergence_of_rows
 from minibert.training.data import IGNORE_INDEX
 from minibert.windows import split_into_windows
 from tasks.data import Encoded, Split
-from tasks.ner.settings import CRF, CRF_LR, WordLabelSettings
+from tasks.ner.settings import CRF, CRF_LR, LINEAR, WordLabelSettings
 from tasks.ner.tags import is_begin_marked
 from tasks.statistics import Figures
 from tasks.task import Task, label_names
@@ -73,7 +73,14 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
 
     @abstractmethod
     def word_labels(self, item: Words) -> Sequence[str]:
-        """The gold label of each word; any of the training labels where the item has none."""
+        """The gold label of each word. Where the item has none: one of the training labels for all words, which a CRF
+        must allow after itself."""
+
+    @classmethod
+    def settings_from_checkpoint(cls, checkpoint: Checkpoint) -> dict[str, Any]:
+        """The head that its tensors are."""
+        scores = {name for name in checkpoint.tensors if name.startswith("crf.")}
+        return {"head": CRF if scores == {"crf.transitions", "crf.start", "crf.end"} else LINEAR}
 
     def resolve_settings(self, train: Split[Words]) -> None:
         if self.settings.head == CRF and self.settings.head_lr is None:

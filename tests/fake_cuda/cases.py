@@ -103,9 +103,9 @@ def with_settings(head: str = "words", family: str = "bert", **settings: Any) ->
         return _facts(log)
 
 
-def taught() -> dict[str, Any]:
+def taught(head: str = "words") -> dict[str, Any]:
     """Words with what a teacher says about each."""
-    load = workload("words")
+    load = workload(head)
     soft = [
         SoftExample(each, np.zeros((load.task.num_targets(each), 3), np.float32), labelled=True)
         for each in load.examples
@@ -237,6 +237,8 @@ def _devices(model: nn.Module) -> list[str]:
 OPTIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "r_drop": lambda: with_settings(r_drop=1.0),
     "teacher": taught,
+    "crf with r_drop": lambda: with_settings("crf", r_drop=1.0),
+    "crf with teacher": lambda: taught("crf"),
     "several labels": lambda: with_settings("several labels", r_drop=1.0),
     "fgm": lambda: with_settings(fgm=1.0),
     "ema": lambda: with_settings(ema=0.9),

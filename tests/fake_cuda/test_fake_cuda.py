@@ -15,7 +15,17 @@ from conftest import ENVIRONMENT, FAMILIES, ROOT
 
 HEADS = ("words", "crf", "texts", "numbers", "spans", "choices", "pretraining")
 PRECISIONS = ("bf16", "fp16", "fp32")
-OPTIONS = ("r_drop", "several labels", "teacher", "fgm", "ema", "token budget", "deterministic")
+OPTIONS = (
+    "r_drop",
+    "several labels",
+    "teacher",
+    "crf with r_drop",
+    "crf with teacher",
+    "fgm",
+    "ema",
+    "token budget",
+    "deterministic",
+)
 SYNCHRONISATIONS = ("DataDependentOutputException", "DynamicOutputShapeException")
 # What PyTorch's notes on reproducibility list as never deterministic on CUDA, of what a model might use.
 NOT_DETERMINISTIC = {"put_", "bincount", "histc", "kthvalue", "median", "adaptive_avg_pool2d"}

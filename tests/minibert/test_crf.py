@@ -227,12 +227,12 @@ def test_fp32_holds_for_long_sentences_and_large_emissions() -> None:
     for model, values in ((crf, emissions), (exact, emissions.double())):
         values.requires_grad_()
         likelihood = model.log_likelihood(values, tags, lengths)
-        likelihood.sum().backward()
-        assert values.grad is not None
-        results.append((likelihood.detach(), values.grad, model.marginals(values, lengths)))
+        of_words = model.log_marginals(values, lengths)
+        gradients = [torch.autograd.grad(each, values)[0] for each in (likelihood.sum(), of_words.exp()[:, 1].sum())]
+        results.append((likelihood.detach(), *gradients, model.marginals(values, lengths), of_words.detach().exp()))
     for ours, theirs in zip(*results, strict=True):
         assert largest_difference(ours, theirs) <= 2e-4
-    assert largest_difference(results[0][2].sum(1), torch.ones(sum(lengths))) <= 1e-5
+    assert largest_difference(results[0][3].sum(1), torch.ones(sum(lengths))) <= 1e-5
 
 
 def likelihood_and_gradients(
@@ -287,9 +287,11 @@ def test_everything_is_in_fp32_under_bf16_autocast(whole_model_in_bf16: bool) ->
     emissions = random_emissions(LENGTHS, 5).bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         paths, marginals = crf.viterbi(emissions, LENGTHS), crf.marginals(emissions, LENGTHS)
+        log_marginals = crf.log_marginals(emissions, LENGTHS)
         likelihood = crf.log_likelihood(emissions, joined(paths), LENGTHS)
     assert paths == same_in_fp32.viterbi(emissions.float(), LENGTHS)
-    assert likelihood.dtype == marginals.dtype == torch.float32
+    assert likelihood.dtype == marginals.dtype == log_marginals.dtype == torch.float32
+    assert torch.equal(log_marginals, same_in_fp32.log_marginals(emissions.float(), LENGTHS))
     assert torch.equal(likelihood, same_in_fp32.log_likelihood(emissions.float(), joined(paths), LENGTHS))
     assert torch.equal(marginals, same_in_fp32.marginals(emissions.float(), LENGTHS))
 

@@ -39,7 +39,7 @@ def test_names_and_labels_are_learnt_and_answered(
     sentences = [{"tokens": text.split(), "tags": ["O", "B-X", *["O"] * (len(text.split()) - 2)]} for text in TEXTS]
     data = {"ner": write(tmp_path / "ner.jsonl", sentences), "classification": write(tmp_path / "c.jsonl", rows(24))}
     inputs = write(tmp_path / "in.jsonl", [{"text": text} for text in TEXTS[:3]])
-    for task, more in (("ner", []), ("classification", ["--no-baseline"])):
+    for task, more in (("ner", ["--head", "linear"]), ("classification", ["--no-baseline"])):
         out = registry.run(
             task, ["--weights", checkpoint, "--train", data[task], "--out", str(tmp_path / task), *QUICK, *more]
         )

@@ -24,6 +24,7 @@ from tasks.run.console import run_main
 pytestmark = pytest.mark.usefixtures("narrow_models")
 
 SMALL = ["--weights", "random", "--epochs", "2", "--precision", "fp32", "--batch-size", "8"]
+STILL = ["--lr", "1e-12", "--head-lr", "1e-12"]
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_a_run_leaves_a_model_its_tokenizer_and_an_honest_record(
 @pytest.mark.parametrize("arch", ["bert", "albert", "roberta"])
 def test_transformers_reads_the_run_and_gives_the_same_logits(arch: str, files: list[str], tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    out = registry.run("ner", ["--arch", arch, "--out", str(tmp_path / "run"), *files, *SMALL])
+    out = registry.run("ner", ["--arch", arch, "--head", "linear", "--out", str(tmp_path / "run"), *files, *SMALL])
     theirs, info = transformers.AutoModelForTokenClassification.from_pretrained(out, output_loading_info=True)
     assert not any(info.values())
     their_tokenizer = transformers.AutoTokenizer.from_pretrained(out)
@@ -138,9 +139,7 @@ def test_starting_from_a_checkpoint_and_from_a_run_of_the_same_labels(
     first = registry.run("ner", [*SMALL, "--weights", str(checkpoint), "--out", str(tmp_path / "first"), *files])
     printed = capsys.readouterr().out
     assert "newly initialised: classifier.weight, classifier.bias" in printed  # its labels were others
-    second = registry.run(
-        "ner", [*SMALL, "--weights", str(first), "--out", str(tmp_path / "second"), "--lr", "1e-12", *files]
-    )
+    second = registry.run("ner", [*SMALL, "--weights", str(first), "--out", str(tmp_path / "second"), *STILL, *files])
     assert "newly initialised" not in capsys.readouterr().out
     before, after = (load_file(run / "model.safetensors") for run in (first, second))
     torch.testing.assert_close(after["classifier.weight"], before["classifier.weight"])
@@ -172,8 +171,8 @@ def test_a_checkpoint_keeps_the_order_of_its_labels(checkpoint: Path, files: lis
     labels = dict(enumerate(["I-PER", "B-LOC", "O", "B-PER", "I-LOC"]))
     model = TokenClassifier.from_pretrained(checkpoint, id2label=labels)
     model.save_pretrained(checkpoint)
-    options = ["--weights", str(checkpoint), "--lr", "1e-12", "--epochs", "1", "--precision", "fp32"]
-    out = registry.run("ner", [*options, "--out", str(tmp_path / "run"), *files])
+    options = ["--weights", str(checkpoint), "--epochs", "1", "--precision", "fp32"]
+    out = registry.run("ner", [*options, *STILL, "--out", str(tmp_path / "run"), *files])
     after = TokenClassifier.from_pretrained(out)
     assert after.config.id2label == labels
     torch.testing.assert_close(after.classifier.weight, model.classifier.weight)

@@ -122,6 +122,9 @@ def test_r_drop_compares_the_marginals_of_a_crf() -> None:
     torch.testing.assert_close(found, expected)
     found.backward()
     assert all((output.grad.abs().sum(1) > 0).sum() == batch.num_targets for output in outputs)
+    twice = torch.cat([output.detach() for output in outputs])  # as R-Drop has it: one pass over each window twice
+    of_both = divergence(twice, twice.roll(len(twice) // 2, 0), task.collate([*windows, *windows]))
+    torch.testing.assert_close(of_both, 2 * expected)
 
 
 @pytest.mark.parametrize("device", ["meta", "cuda"])
@@ -147,7 +150,10 @@ def test_a_loss_waits_for_no_device(head: str, device: str, monkeypatch: pytest.
         if device == "cuda":
             torch.cuda.set_sync_debug_mode("error")
         losses = task.losses(model, logits, on_device)
-        losses.sum().backward()
+        divergence = task.divergence(model)
+        assert divergence is not None
+        compared = task.target_logits(model, logits, on_device).sum() + divergence(logits, logits * 2, on_device)
+        (losses.sum() + compared).backward()
     finally:
         if device == "cuda":
             torch.cuda.set_sync_debug_mode("default")

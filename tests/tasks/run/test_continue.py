@@ -49,23 +49,25 @@ def test_a_crf_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     expected = metrics_of(first)["final"]["dev"]
     assert expected["strict_f1"] > 0
     bare = shutil.copytree(first, tmp_path / "bare", ignore=shutil.ignore_patterns("task.json", "settings.toml"))
-    for number, (weights, more) in enumerate([(first, []), (bare, []), (first, ["--head", "linear"])]):
+    words = tmp_path / "2"  # the run of the third round, which the fourth one continues
+    for number, (weights, more) in enumerate([(first, []), (bare, []), (first, ["--head", "linear"]), (words, [])]):
         capsys.readouterr()
         out = registry.run(
             "ner", [*data, "--weights", str(weights), *STILL, *more, "--out", str(tmp_path / str(number))]
         )
         (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("model ")]
         found = metrics_of(out)
-        assert (found["settings"]["head"], found["settings"]["overlap"]) == [("crf", 7), ("crf", 64), ("linear", 7)][
-            number
-        ]
+        settings = [("crf", 7), ("crf", 64), ("linear", 7), ("linear", 7)][number]
+        assert (found["settings"]["head"], found["settings"]["overlap"]) == settings
         assert (CrfTokenClassifier.from_pretrained(out).crf.transitions.abs().sum() > 0) == (number < 2)
         if number < 2:
             assert found["final"]["dev"]["loss"] == pytest.approx(expected["loss"], rel=1e-5)
             assert found["final"]["dev"]["strict_f1"] == expected["strict_f1"]
             assert ("continues that run with its overlap = 7 (" in line) == (number == 0)
-        else:
+        elif number == 2:
             assert "continues that run with its overlap = 7; does not take over its head = crf" in line
+        else:
+            assert "continues that run with its head = linear, overlap = 7" in line
 
 
 def test_a_checkpoint_without_settings_answers_with_the_head_that_its_tensors_are(tmp_path: Path) -> None:

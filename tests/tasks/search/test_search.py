@@ -214,13 +214,15 @@ def test_a_trial_that_diverges_costs_itself_alone(
 
 
 @pytest.mark.slow
-def test_settings_that_exclude_each_other_cost_their_trial_alone(tmp_path: Path) -> None:
-    """A CRF has no divergence for R-Drop."""
-    options = ["--task", "ner", "--head", "linear", "crf", "--r-drop", "0.5", "1", "--budget", "4", "--epochs", "3"]
-    folder = registry.run("search", [*options, "--weights", "random", "--out", str(tmp_path / "out")])
+def test_settings_that_exclude_each_other_cost_their_trial_alone(train: str, tmp_path: Path) -> None:
+    """A threshold is for several labels."""
+    options = ["--threshold", "one", "each", "--lr", "1e-3", "2e-3"]
+    folder = search(train, tmp_path / "out", *options, budget=4, epochs=3)
     trials = record(folder)["trials"]
-    assert {trial["settings"]["head"]: trial["failure"] is None for trial in trials} == {"linear": True, "crf": False}
-    assert all("--r-drop" in trial["failure"] for trial in trials if trial["failure"])
+    failed = [trial for trial in trials if trial["failure"]]
+    assert [trial["settings"]["threshold"] for trial in failed] == ["each", "each"]
+    assert len(trials) == 4
+    assert all("--threshold each: only several labels have one" in trial["failure"] for trial in failed)
 
 
 @pytest.mark.slow
