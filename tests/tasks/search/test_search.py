@@ -214,15 +214,15 @@ def test_a_trial_that_diverges_costs_itself_alone(
 
 
 @pytest.mark.slow
-def test_settings_that_exclude_each_other_cost_their_trial_alone(train: str, tmp_path: Path) -> None:
-    """A threshold is for several labels."""
-    options = ["--threshold", "one", "each", "--lr", "1e-3", "2e-3"]
+def test_settings_that_the_model_refuses_cost_their_trial_alone(train: str, tmp_path: Path) -> None:
+    """A length that special tokens fill."""
+    options = ["--max-length", "2", "24", "--lr", "1e-3", "2e-3"]
     folder = search(train, tmp_path / "out", *options, budget=4, epochs=3)
     trials = record(folder)["trials"]
     failed = [trial for trial in trials if trial["failure"]]
-    assert [trial["settings"]["threshold"] for trial in failed] == ["each", "each"]
+    assert [trial["settings"]["max_length"] for trial in failed] == [2, 2]
     assert len(trials) == 4
-    assert all("--threshold each: only several labels have one" in trial["failure"] for trial in failed)
+    assert all("--max-length 2: leaves no room beside special tokens" in trial["failure"] for trial in failed)
 
 
 @pytest.mark.slow
