@@ -26,7 +26,7 @@ from minibert.training.data import shuffled
 from minibert.training.optimizer import LinearSchedule
 from tasks.ner import task as ner
 from tasks.ner.data import bio_tags
-from tasks.ner.settings import NerSettings
+from tasks.ner.settings import LINEAR, NerSettings
 from tasks.ner.word_labels import Window
 from tasks.run.console import run_main
 from tasks.run.evaluate import evaluate
@@ -107,7 +107,7 @@ def read_settings() -> NerSettings:
     parser.add_argument("--precision", default="bf16", choices=("fp32", "bf16"))
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--device", default="auto")
-    return NerSettings(head="linear", **vars(parser.parse_args()))
+    return NerSettings(head=LINEAR, **vars(parser.parse_args()))
 
 
 def main() -> None:

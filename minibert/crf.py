@@ -190,27 +190,6 @@ def tag_constraints(id2label: Mapping[int, str]) -> tuple[Tensor, Tensor, Tensor
     return forbidden, first, last
 
 
-def _forward(padded: Tensor, mask: Tensor, start: Tensor, transitions: Tensor) -> tuple[Tensor, Tensor]:
-    """The forward recursion (Rabiner 1989, section III), in logarithms.
-
-    Returns:
-        ``(S, B, K)``: for each word and tag, the log of the summed exp score of all paths to it, less the shifts so
-        far; past the end of a sequence, its last value is repeated.
-        ``(S, B)``: the shifts. They keep the largest value of each word at 0, where fp32 is most precise, which the
-        gradients of long sentences need.
-    """
-    score = start + padded[0]
-    forward, shifts = [], []
-    for position, (emission, inside) in enumerate(zip(padded, mask.unsqueeze(2), strict=True)):
-        if position:
-            score = torch.where(inside, (score.unsqueeze(1) + transitions.T).logsumexp(2) + emission, score)
-        shift = score.detach().amax(1, keepdim=True)
-        score = score - shift
-        forward.append(score)
-        shifts.append(shift)
-    return torch.stack(forward), torch.cat(shifts, 1).T
-
-
 def _by_tree(device: torch.device, lengths: Lengths, num_labels: int) -> bool:
     """Whether to sum over all paths by a tree: on CUDA, where each of the recursion's S steps waits for some 20 kernels
     that take less time than their launch. The tree computes K times as much, which a CPU has no time for, and needs the
@@ -233,10 +212,20 @@ def _paths_by_recursion(
 ) -> tuple[Tensor, Tensor]:
     """One path, of which each word's score is given, ``(S, B)``, and all paths, less the same shifts: ``(B,)``, and
     ``(B, K)`` by the last tag.
+
+    The forward recursion (Rabiner 1989, section III), in logarithms; past the end of a sequence the score stays. The
+    shifts keep the largest value of each word at 0, where fp32 is most precise, which the gradients of long sentences
+    need.
     """
-    forward, shifts = _forward(padded, mask, start, transitions)
+    score, shifts = start + padded[0], []
+    for position, (emission, inside) in enumerate(zip(padded, mask.unsqueeze(2), strict=True)):
+        if position:
+            score = torch.where(inside, (score.unsqueeze(1) + transitions.T).logsumexp(2) + emission, score)
+        shift = score.detach().amax(1, keepdim=True)
+        score = score - shift
+        shifts.append(shift)
     # Word by word: in fp32 the difference of two large sums would lose precision.
-    return (gold - shifts).sum(0), forward[-1]
+    return (gold - torch.cat(shifts, 1).T).sum(0), score
 
 
 def _paths_by_tree(

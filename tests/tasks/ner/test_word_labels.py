@@ -17,6 +17,8 @@ from ner_files import TRAIN
 from tokenizers import models, pre_tokenizers
 
 from minibert import CrfTokenClassifier, TokenClassifier, Tokenizer
+from minibert.errors import InputError
+from minibert.training.state import require_same_fingerprint
 from tasks.ner import task as ner
 from tasks.ner.data import Sentence, bio_tags
 from tasks.ner.tags import Entity
@@ -94,6 +96,14 @@ def test_the_crf_loss_is_the_likelihood_of_the_kept_words() -> None:
     )
     expected = -model.crf.log_likelihood(emissions, torch.tensor([t for tags in kept for t in tags]), (3, 1, 2))
     torch.testing.assert_close(task.losses(model, logits, batch), expected)
+
+
+def test_a_resumed_run_with_another_head_is_told_of_the_head() -> None:
+    """Not of ``--head-lr``, whose value followed from it."""
+    before = ner.NerSettings(head="linear").fingerprint()
+    now = ner.NerSettings(head="crf", head_lr=1e-3).fingerprint()
+    with pytest.raises(InputError, match=r"--resume: --head changed: was linear, is now crf"):
+        require_same_fingerprint(before, now)
 
 
 def test_r_drop_compares_the_marginals_of_a_crf() -> None:
