@@ -1,42 +1,33 @@
 """Soft targets: what a teacher, a model that is already trained for the task, says about the training data.
 
-They are computed once, before training, and kept beside the examples, so that training needs no teacher. Labels belong
-to items and words, so that the teacher may have another tokenizer and cut long texts elsewhere.
+They are made before training and kept beside the examples, so that training needs no teacher. Labels belong to items
+and words, so that the teacher may have another tokenizer and cut long texts elsewhere.
 """
 
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from minibert import Tokenizer
-from minibert.checkpoint import Pretrained, open_checkpoint
 from minibert.errors import InputError
-from minibert.hub import resolve, sha256_of_model
-from minibert.training import Examples, LabelledBatch, choose_device, distributed, predict
+from minibert.training import Examples, LabelledBatch
 from minibert.training.data import NO_CHOICE
 from tasks.data import Encoded, Split
 from tasks.read.records import read_options
 from tasks.read.stream import records
 from tasks.read.text_file import read_raw
 from tasks.run.encode import encode
-from tasks.run.evaluate import BATCH_TOKENS, batches_by_length
-from tasks.run.options import read_settings, saved_task
-from tasks.run.predictor import trained_model
 from tasks.run.start_model import StartingModel
-from tasks.run.task_file import task_file
+from tasks.run.teacher import Logits, Teacher, answers, load_teacher
 from tasks.settings import DistillationSettings
-from tasks.task import Task, label_names
+from tasks.task import Task
 
 AnyTask = Task[Any, Any, Any]
-Logits = npt.NDArray[np.float32]
 
 
 class SoftExample(NamedTuple):
@@ -86,7 +77,7 @@ def training_data(
     settings = task.settings
     if not isinstance(settings, DistillationSettings) or settings.teacher is None:
         return Examples(encoded.examples, task.collate, task.at_epoch, lengths=encoded.lengths), {}
-    teacher = _load_teacher(task, train, start.model)
+    teacher = load_teacher(task, train, start.model)
     described: dict[str, dict[str, Any]] = {"teacher": {"path": settings.teacher, "sha256": teacher.sha256}}
     examples = _soft_examples(task, teacher, train.items, encoded, labelled=True)
     if settings.unlabelled is not None:
@@ -99,66 +90,6 @@ def training_data(
         }  # fmt: skip
     lengths = [len(soft.example.ids) for soft in examples]
     return Examples(examples, partial(collate, task), lengths=lengths), described
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Teacher:
-    """A trained model of the task.
-
-    Attributes:
-        task, model, tokenizer: its own.
-        order: its columns in the order of the labels of the model that learns.
-        sha256: of its files.
-    """
-
-    task: AnyTask
-    model: Pretrained
-    tokenizer: Tokenizer
-    order: Any
-    sha256: str
-
-
-def _load_teacher(task: AnyTask, train: Split[Any], student: Pretrained) -> _Teacher:
-    """The teacher: a run of the same task, or a checkpoint of another tool.
-
-    Raises:
-        InputError: it is neither, or answers something else.
-    """
-    folder = resolve(task.settings.teacher)
-    place, file = f"--teacher {task.settings.teacher}", task_file(folder)
-    if file is not None and (name := saved_task(file)) != task.name:
-        raise InputError(f"{place}: is a run of {name}; name one of {task.name}.")
-    checkpoint = open_checkpoint(folder)
-    of_task = type(task.settings)
-    values = task.settings_from_checkpoint(checkpoint) if file is None else read_settings(file, of_task, task.name)
-    own = type(task)(of_task(**values))
-    task.check_teacher(own, place)
-    model = trained_model(own, checkpoint)
-    return _Teacher(
-        task=own,
-        model=model.to(choose_device(task.settings.device)),
-        tokenizer=checkpoint.tokenizer,
-        order=slice(None) if task.labels(train) is None else _order_of_labels(student, model, place),
-        sha256=sha256_of_model(folder),
-    )
-
-
-def _order_of_labels(student: Pretrained, teacher: Pretrained, place: str) -> list[int]:
-    """The places of the student's labels among the teacher's.
-
-    Raises:
-        InputError: they have different labels.
-    """
-    if student.config.num_labels == teacher.config.num_labels == 1:  # a number, which tools name differently
-        return [0]
-    own, known = ([name for _, name in sorted(label_names(model).items())] for model in (student, teacher))
-    if odd := sorted(set(own) ^ set(known)):
-        some = ", ".join(odd[:5]) + (", ..." if len(odd) > 5 else "")
-        raise InputError(
-            f"{place}: has other labels than the training data ({some} only in one of them); name a model that was "
-            "trained with the same ones."
-        )
-    return [known.index(name) for name in own]
 
 
 def _read_unlabelled(task: AnyTask, path: str) -> list[Any]:
@@ -175,35 +106,8 @@ def _read_unlabelled(task: AnyTask, path: str) -> list[Any]:
     return items
 
 
-def _item_logits(teacher: _Teacher, items: Sequence[Any], precision: str) -> list[Logits]:
-    """The teacher's logits for each item, a row for each target. The processes of ``torchrun`` share the work, and get
-    the same numbers."""
-    task, model = teacher.task, teacher.model
-    encoded = task.encode(items, teacher.tokenizer, model.config)
-    batches = batches_by_length(encoded.lengths, BATCH_TOKENS[model.device.type])
-    mine = [[encoded.examples[index] for index in indices] for indices in distributed.shard(batches)]
-    done = []
-    outputs = predict(model, map(task.collate, mine), precision=precision, device=model.device)
-    for examples, (batch, logits) in zip(mine, outputs, strict=True):
-        with torch.no_grad():
-            of_targets = task.target_logits(model, logits, batch)[:, teacher.order].cpu()
-        rows = of_targets.split([*map(task.num_targets, examples)])
-        done.append([_own_choices(part.numpy(), each) for part, each in zip(rows, examples, strict=True)])
-    by_example: list[Any] = [None] * len(encoded.examples)
-    for indices, of_batch in zip(batches, distributed.all_gather(done), strict=True):
-        for index, rows_of_example in zip(indices, of_batch, strict=True):
-            by_example[index] = rows_of_example
-    parts = iter(by_example)
-    return [np.concatenate(list(itertools.islice(parts, count))) for count in encoded.counts]
-
-
-def _own_choices(rows: Logits, example: Any) -> Logits:
-    """The logits of an example's own choices, where others in its batch have more."""
-    return rows[:, : len(example.lengths)] if hasattr(example, "lengths") else rows
-
-
 def _soft_examples(
-    task: AnyTask, teacher: _Teacher, items: Sequence[Any], encoded: Encoded[Any], *, labelled: bool
+    task: AnyTask, teacher: Teacher, items: Sequence[Any], encoded: Encoded[Any], *, labelled: bool
 ) -> list[SoftExample]:
     """The examples of items, each with its part of the teacher's rows for its item.
 
@@ -211,7 +115,7 @@ def _soft_examples(
         InputError: the teacher sees an item in more parts, or fewer.
     """
     found, examples = [], iter(encoded.examples)
-    logits = _item_logits(teacher, items, task.settings.precision)
+    logits = answers(teacher, items, task.settings.precision)
     for item, count, rows in zip(items, encoded.counts, logits, strict=True):
         own = list(itertools.islice(examples, count))
         ends = np.cumsum([task.num_targets(example) for example in own])

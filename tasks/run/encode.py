@@ -84,12 +84,11 @@ def encode(
         writer.facts["notes"] = notes
 
     key = {
-        "task": [task.name, _code_of(task), task.example_class._fields],  # type: ignore[attr-defined]  # of a named tuple
-        "items": _digest(items),
+        **key_of_items(task, items),
+        "example": task.example_class._fields,  # type: ignore[attr-defined]  # of a named tuple
         "tokenizer": hashlib.sha256(tokenizer.to_json().encode("utf-8", "surrogatepass")).hexdigest(),
         "tokenizers": metadata.version("tokenizers"),
         "config": config.to_dict(),
-        "settings": _settings(task.settings),
     }
     try:
         store = stored(key, make, f"the tokens of {path}")
@@ -98,6 +97,15 @@ def encode(
         return task.encode(items, tokenizer, config)
     rows = Rows.of_store(store, task.example_class)
     return EncodedRows(examples=rows, counts=store.arrays["counts"], notes=Counter(store.facts["notes"]))
+
+
+def key_of_items(task: Task[Any, Any, Any], items: Iterable[Any]) -> dict[str, Any]:
+    """What the examples of items depend on besides the model and its tokenizer, for the key of a store."""
+    return {
+        "task": [task.name, _code_of(task)],
+        "items": _digest(items),
+        "settings": _settings(task.settings),
+    }
 
 
 def _code_of(task: Task[Any, Any, Any]) -> list[str]:
