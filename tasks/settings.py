@@ -147,6 +147,11 @@ class DistillationSettings(RecordSettings):
     unlabelled: str | None = setting(
         None, "file of texts without labels, which --teacher labels (default: none)", resumable=True
     )
+    made_up: int = setting(
+        0,
+        "texts to make up for each training text, of its words and other texts', which --teacher labels",
+        at_least=0,
+    )
     teacher_weight: float = setting(
         0.5,
         "share of the teacher's answers in the loss; the rest is that of the labels",
@@ -165,8 +170,9 @@ class DistillationSettings(RecordSettings):
                 raise InputError(
                     f"--{name}: is empty (an unset shell variable?); give a value, or leave the option out."
                 )
-        if self.unlabelled is not None and self.teacher is None:
-            raise InputError("--unlabelled: needs --teacher, a trained model that labels it.")
+        for name in ("unlabelled", "made_up"):
+            if getattr(self, name) and self.teacher is None:
+                raise InputError(f"{option_name(name)}: needs --teacher, a trained model that labels its texts.")
 
     def check_files(self) -> None:
         super().check_files()

@@ -22,6 +22,7 @@ from tasks.read.records import read_options
 from tasks.read.stream import records
 from tasks.read.text_file import read_raw
 from tasks.run.encode import encode
+from tasks.run.made_up import made_up
 from tasks.run.start_model import StartingModel
 from tasks.run.teacher import Logits, Teacher, answers, load_teacher
 from tasks.settings import DistillationSettings
@@ -68,8 +69,8 @@ def distillation_loss(task: AnyTask, model: nn.Module, logits: Any, batch: Label
 def training_data(
     task: AnyTask, train: Split[Any], encoded: Encoded[Any], start: StartingModel
 ) -> tuple[Examples[Any], dict[str, dict[str, Any]]]:
-    """What a run trains on: the examples of ``--train``; with a teacher, these and those of ``--unlabelled``, with soft
-    targets. And the facts about the teacher and the unlabelled texts, as about a split.
+    """What a run trains on: the examples of ``--train``; with a teacher, these, those of ``--unlabelled`` and
+    those of ``--made-up``, with soft targets. And the facts about the teacher and these texts, as about a split.
 
     Raises:
         InputError: the teacher or the file cannot be used, or the teacher was trained for something else.
@@ -80,14 +81,16 @@ def training_data(
     teacher = load_teacher(task, train, start.model)
     described: dict[str, dict[str, Any]] = {"teacher": {"path": settings.teacher, "sha256": teacher.sha256}}
     examples = _soft_examples(task, teacher, train.items, encoded, labelled=True)
-    if settings.unlabelled is not None:
-        items = _read_unlabelled(task, settings.unlabelled)
-        of_items = encode(task, items, settings.unlabelled, start.tokenizer, start.model.config)
+    further = []
+    if (file := settings.unlabelled) is not None:
+        further.append(("unlabelled", file, read_raw(file).sha256, _read_unlabelled(task, file)))
+    if settings.made_up:
+        items = made_up(task, train.items, settings.made_up)
+        further.append(("made_up", train.path, train.sha256, items))
+    for name, path, sha256, items in further:
+        of_items = encode(task, items, path, start.tokenizer, start.model.config)
         examples += _soft_examples(task, teacher, items, of_items, labelled=False)
-        sha256 = read_raw(settings.unlabelled).sha256
-        described["unlabelled"] = {
-            "path": settings.unlabelled, "sha256": sha256, "items": len(items), **of_items.notes
-        }  # fmt: skip
+        described[name] = {"path": path, "sha256": sha256, "items": len(items), **of_items.notes}
     lengths = [len(soft.example.ids) for soft in examples]
     return Examples(examples, partial(collate, task), lengths=lengths), described
 

@@ -153,8 +153,11 @@ def data_lines(task: AnyTask, prepared: Prepared) -> list[str]:
         lines.append("; ".join([f"{name:5} {split.source}: {task.summary(split)}", *nonzero_counts(counts)]))
         lines.append(f"      tokens: median {tokens['median']}, 99% {tokens['p99']}, longest {tokens['longest']}")
     if teacher := prepared.described.get("teacher"):
-        unlabelled = prepared.described.get("unlabelled")
-        also = f", also for {unlabelled['items']:,} texts without labels" if unlabelled else ""
+        also = "".join(
+            f", also for {prepared.described[name]['items']:,} {texts}"
+            for name, texts in (("unlabelled", "texts without labels"), ("made_up", "made-up texts"))
+            if name in prepared.described
+        )
         kept = f", {teacher['variance_kept']:.1%} of the variance of its states" if "variance_kept" in teacher else ""
         lines.append(f"      learns from the teacher {teacher['path']}{also}{kept}")
     return lines
