@@ -4,6 +4,7 @@ A figure is a function of how often each item counts: 1 for each item gives the 
 resampling (items drawn with replacement) and swapping (items of one model or of the other).
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
@@ -21,7 +22,8 @@ METHOD = f"percentile bootstrap over items, {RESAMPLES:,} resamples"
 
 
 def bootstrap(figures: Figures, *counts: int, seed: int, resamples: int = RESAMPLES) -> dict[str, Interval]:
-    """95 % percentile intervals (Efron and Tibshirani 1993, section 13.3).
+    """95 % percentile intervals (Efron and Tibshirani 1993, section 13.3), each over the samples that have the figure:
+    one without a positive of any label has no average precision.
 
     Args:
         figures: of all items.
@@ -36,7 +38,8 @@ def bootstrap(figures: Figures, *counts: int, seed: int, resamples: int = RESAMP
         return np.concatenate(parts)
 
     found = [figures(sample()) for _ in range(resamples)]
-    return {name: _interval([each[name] for each in found]) for name in found[0]}
+    names = dict.fromkeys(itertools.chain.from_iterable(found))
+    return {name: _interval([each[name] for each in found if name in each]) for name in names}
 
 
 def _interval(values: Sequence[float]) -> Interval:

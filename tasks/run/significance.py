@@ -51,7 +51,8 @@ def mean_intervals(
 
     def means(weights: Weights) -> dict[str, float]:
         found = [of_run(weights[place]) for of_run, place in zip(figures, places, strict=True) if of_run is not None]
-        return {name: float(np.mean([each[name] for each in found])) for name in names}
+        known = [name for name in names if all(name in each for each in found)]
+        return {name: float(np.mean([each[name] for each in found])) for name in known}
 
     return bootstrap(means, *counts, seed=task.settings.seed) if names else {}
 

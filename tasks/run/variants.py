@@ -112,7 +112,9 @@ def _row(runs: Sequence[Mapping[str, Any]], metric: Metric, intervals: Mapping[s
         return statistics.mean(values) if values else None
 
     final = [run["final"][_scored_split(run)] for run in runs]
-    figures = [name for name, value in final[0].items() if isinstance(value, (int, float))]
+    # Some figures are known only where a label occurs in the held-out data, which each seed draws anew.
+    known = [name for name in final[0] if all(name in each for each in final)]
+    figures = [name for name in known if isinstance(final[0][name], (int, float))]
     spreads = {name: spread([each[name] for each in final], _metric_named(name, metric)) for name in figures}
     return {
         "name": runs[0]["run"].rpartition("-")[0],
@@ -132,14 +134,15 @@ def _row(runs: Sequence[Mapping[str, Any]], metric: Metric, intervals: Mapping[s
 
 
 def _classes(reports: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Any]]:
-    """Each figure of each class, over the runs in whose data the class occurs."""
-    columns = {name: list(of_class) for report in reports for name, of_class in report.items()}
+    """Each figure of each class, over the runs that have it: in whose data the class occurs."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for report in reports:
+        for name, of_class in report.items():
+            for column, value in of_class.items():
+                values.setdefault(name, {}).setdefault(column, []).append(value)
     return {
-        name: {
-            column: spread([report[name][column] for report in reports if name in report], Metric(column))
-            for column in of_class
-        }
-        for name, of_class in columns.items()
+        name: {column: spread(of_runs, Metric(column)) for column, of_runs in of_class.items()}
+        for name, of_class in values.items()
     }
 
 

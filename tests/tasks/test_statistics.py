@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tasks.classification.scores import text_metrics
-from tasks.classification.weighted import weighted_text_metrics
+from tasks.classification.weighted import weighted_probability_figures, weighted_text_metrics
 from tasks.statistics import approximate_randomisation, bootstrap, mcnemar
 
 scipy_stats = pytest.importorskip("scipy.stats")
@@ -34,6 +34,39 @@ def test_the_interval_of_an_f1_is_scipys() -> None:
         method="percentile", n_resamples=2000, rng=np.random.default_rng(2),
     ).confidence_interval  # fmt: skip
     assert ours == pytest.approx(tuple(theirs), abs=0.015)
+
+
+def test_samples_without_a_positive_of_any_label_have_no_part_in_its_interval() -> None:
+    """A label with three positives, and another with two, of 40 texts; against sklearn on the same samples."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    generator = np.random.default_rng(2)
+    gold = np.zeros((40, 2), bool)
+    gold[[3, 17, 30], 0] = gold[[5, 17], 1] = True
+    values = generator.random((40, 2)) + 0.3 * gold
+    records = [
+        {
+            "gold": [name for name, has in zip("ab", row, strict=True) if has],
+            "probabilities": dict(zip("ab", of_text.tolist(), strict=True)),
+        }
+        for row, of_text in zip(gold, values, strict=True)
+    ]
+    found = bootstrap(weighted_probability_figures("multi", records), 40, seed=5)
+    generator, expected = np.random.default_rng(5), []
+    for _ in range(1000):
+        drawn = generator.integers(0, 40, 40)
+        known = [column for column in range(2) if 0 < gold[drawn, column].sum() < 40]
+        if known:
+            expected.append(
+                [
+                    np.mean([score(gold[drawn, column], values[drawn, column]) for column in known])
+                    for score in (average_precision_score, roc_auc_score)
+                ]
+            )
+    assert 900 < len(expected) < 1000
+    low, high = np.percentile(expected, (2.5, 97.5), axis=0)
+    assert found["macro_average_precision"] == pytest.approx((low[0], high[0]), abs=1e-12)
+    assert found["macro_auc"] == pytest.approx((low[1], high[1]), abs=1e-12)
 
 
 def test_the_seed_alone_decides() -> None:

@@ -56,6 +56,21 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_what_some_runs_lack_is_of_the_others() -> None:
+    """A figure that one run's data do not have is left out, and one of a class is of the runs that have it."""
+    runs = [
+        run("bert-42", {"A": (0.5, 0.25, 0.3, 10.0)}),
+        run("bert-43", {"A": (0.7, 0.35, 0.5, 10.0), "B": (0.1, 0.2, 0.3, 0.0)}),
+    ]
+    runs[0]["final"]["test"]["binary_f1"] = runs[1]["final"]["test"]["report"]["A"]["AUC"] = 0.25
+    for order in (runs, runs[::-1]):
+        row = _row(order, Metric("strict_f1"), {})
+        assert row["figures"].keys() == {"loss", "strict_f1"}
+        assert row["classes"]["A"]["precision"]["mean"] == pytest.approx(0.6)
+        assert row["classes"]["A"]["AUC"]["values"] == [0.25]
+        assert row["classes"]["B"]["recall"]["values"] == [0.2]
+
+
 @pytest.mark.usefixtures("without_matplotlib")
 def test_the_page_has_each_class_of_each_model(folder: Path) -> None:
     registry.run("report", [str(folder)])
