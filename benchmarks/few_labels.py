@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.record import all_versions
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
-from minibert.files import read_json_object
+from minibert.files import read_json_lines, read_json_object
 from minibert.training import Metric, choose_device
 from tasks import registry
 from tasks.embed import load
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def read(path: Path) -> Texts:
     """The texts of a file that tasks.cloze --shots has written, a text and a label in each line."""
-    pairs = [tuple(json.loads(line).values()) for line in path.read_text(encoding="utf-8").splitlines()]
+    pairs = [tuple(record.values()) for record in read_json_lines(path)]
     return [text for text, _ in pairs], [str(label) for _, label in pairs]
 
 

@@ -38,7 +38,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from minibert import EncoderConfig, TokenClassifier, pack
-from minibert.files import write_atomically
+from minibert.files import read_json_lines, write_atomically
 from minibert.training import (
     Callbacks,
     Examples,
@@ -224,7 +224,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     """All of a run's results that must not differ, which excludes times."""
     files = ("model.safetensors", "config.json", "last.safetensors")
     history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
-    log = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    log = read_json_lines(folder / "log.jsonl")
     return {
         **{name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files},
         "history": [_without_times(record) for record in history],

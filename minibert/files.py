@@ -71,6 +71,18 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return values
 
 
+def read_json_lines(path: Path) -> list[Any]:
+    """The values of a file with one in each line, in UTF-8. Unlike ``str.splitlines``, lines end at line feeds alone:
+    a text in JSON may contain U+2028, U+0085 and such.
+
+    Raises:
+        ValueError: a line is damaged.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        return [json.loads(line) for line in file]
+
+
 def write_json(path: Path, values: object) -> None:
     """Writes an object, in which numbers that JSON lacks, such as a limit of infinity, become texts."""
     text = json.dumps(without_infinities(values), indent=2, ensure_ascii=False, allow_nan=False)

@@ -16,7 +16,6 @@ model in half precision, its tokenizer and its card are written to weights/ARCH-
 import argparse
 import dataclasses
 import gzip
-import json
 import shlex
 import shutil
 import sys
@@ -27,7 +26,7 @@ from typing import Any
 
 from minibert import PretrainingModel, Tokenizer
 from minibert.errors import InputError
-from minibert.files import read_json_object, write_atomically, write_json
+from minibert.files import read_json_lines, read_json_object, write_atomically, write_json
 from tasks import registry
 from tasks.run.start_model import DROPOUT
 from tools.train_tokenizer import train
@@ -202,7 +201,7 @@ def _training_before(start: Path) -> str:
 
 def _metrics(run: Path) -> dict[str, Any]:
     """A run's metrics and its number of steps."""
-    records = map(json.loads, (run / "train_log.jsonl").read_text(encoding="utf-8").splitlines())
+    records = read_json_lines(run / "train_log.jsonl")
     return read_json_object(run / "metrics.json") | {"steps": max(record.get("step", 0) for record in records)}
 
 

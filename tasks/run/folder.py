@@ -148,8 +148,8 @@ class RunLog:
         """Keeps the first ``count`` records, since a resumed run will make the others again; ``seconds`` continues
         from the last one kept."""
         if self._path.exists():
-            kept = self._path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
-            write_atomically(self._path, lambda path: path.write_text("".join(kept), encoding="utf-8"))
+            kept = self._path.read_bytes().splitlines(keepends=True)[:count]
+            write_atomically(self._path, lambda path: path.write_bytes(b"".join(kept)))
             if kept:
                 self._started = time.perf_counter() - json.loads(kept[-1])["seconds"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minibert.errors import InputError
-from minibert.files import write_atomically
+from minibert.files import read_json_lines, write_atomically
 from tasks.data import Split
 from tasks.run.prepare import AnyTask
 from tasks.run.score import Score
@@ -53,7 +53,7 @@ def read_predictions(folder: Path, split: str) -> list[dict[str, Any]]:
     """
     path = folder / predictions_file(split)
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        return read_json_lines(path) if path.exists() else []
     except ValueError as error:
         raise InputError(f"{path}: is damaged ({error}); repeat the run.") from None
 
@@ -67,7 +67,7 @@ def figure_intervals(
     if figures is None or not same:
         return {}
     found = bootstrap(figures, len(records), seed=task.settings.seed)
-    return {name: found[name] for name in same}
+    return {name: found[name] for name in same if name in found}
 
 
 def same_figures(task: AnyTask, records: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> list[str]:

@@ -128,6 +128,39 @@ def test_several_labels_and_numbers(kind: str, tmp_path: Path) -> None:
         assert record["predicted"] == sorted(name for name, p in record["probabilities"].items() if p >= least[name])
 
 
+def test_a_rare_label_among_several_costs_no_run_its_record(tmp_path: Path) -> None:
+    """Most samples of its three texts in dev have none, and another seed's dev may have none itself."""
+    labels = [["rare"] if i % 10 == 3 else [] for i in range(60)]
+    data = write(
+        tmp_path / "data.jsonl", [{"text": f"thing {i % 7}{i}", "label": label} for i, label in enumerate(labels)]
+    )
+    options = [
+        "--kind",
+        "multi",
+        "--train",
+        data,
+        "--dev-share",
+        "0.3",
+        "--epochs",
+        "1",
+        "--out",
+        str(tmp_path / "runs"),
+    ]
+    grid = registry.run("classification", [*options, "--seeds", "3", *SMALL])
+    comparison = json.loads((grid / "comparison.json").read_text(encoding="utf-8"))
+    (row,) = comparison["rows"]
+    assert len(row["runs"]) == 3
+    for name in row["runs"]:
+        positives = sum(bool(record["gold"]) for record in lines_of(grid / name, "dev"))
+        assert ("macro_auc" in final(grid / name, "dev")["intervals"]) == (positives > 0)
+
+
+def test_characters_that_end_lines_elsewhere_are_kept(tmp_path: Path) -> None:
+    records = [{"text": "a\u2028b\u2029c\x85d\x0be"}, {"text": "one more"}]
+    predictions.write_predictions(tmp_path, "dev", records)
+    assert predictions.read_predictions(tmp_path, "dev") == records
+
+
 def test_the_samples_questions(tmp_path: Path) -> None:
     run = registry.run("qa", ["--out", str(tmp_path / "run"), "--precision", "fp32", "--epochs", "1", "--no-baseline"])
     split = list(json.loads((run / "metrics.json").read_text(encoding="utf-8"))["final"])[-1]
