@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tasks.run.prepare import Run
 from tasks.settings import LOSS, RANDOM
 
@@ -15,7 +17,7 @@ def num_steps(run: Run, num_epochs: int) -> int:
     """The optimizer steps of so many epochs; about, where ``batch_tokens`` sets the batches."""
     settings, data = run.task.settings, run.prepared.training
     if settings.batch_tokens is not None:
-        return num_epochs * math.ceil(sum(data.lengths or ()) / settings.batch_tokens)
+        return num_epochs * math.ceil(int(np.sum(np.asarray(data.lengths))) / settings.batch_tokens)
     return num_epochs * math.ceil(len(data.items) / settings.batch_size)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import rows, write
 
@@ -75,7 +76,10 @@ def test_who_is_below_the_linear_model_is_told_to_add_its_scores() -> None:
 
 def test_steps_are_counted() -> None:
     assert num_steps(a_run(), 4) == 4 * 3
-    assert num_steps(a_run(batch_size=None, batch_tokens=100), 2) == 2 * 7
+    by_tokens = a_run(batch_size=None, batch_tokens=100)
+    assert num_steps(by_tokens, 2) == 2 * 7
+    by_tokens.prepared.training.lengths = np.full(65, 10)  # as of a large file
+    assert num_steps(by_tokens, 2) == 2 * 7
 
 
 def test_a_run_that_collapsed_in_few_steps_needs_more() -> None:
