@@ -348,7 +348,7 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         if kind == "single":
             record["probability"] = output.probability
         if kind != "regression":
-            most = _SHOWN_LABELS if kind == "single" else None
+            most = max(_SHOWN_LABELS, self._top_k) if kind == "single" else None
             record["probabilities"] = dict(output.ranked()[:most])
         return record
 

@@ -141,3 +141,15 @@ def test_saved_settings_hold_the_prompts_for_prediction(run: Path) -> None:
 
     predictor: Any = load_predictor(str(run), device="cpu", precision="auto")
     assert predictor.task.prompts == ("{question}", PROMPT)
+
+
+def test_answers_are_kept_as_far_as_they_are_scored() -> None:
+    """So that the figure has an interval; of fewer, 20 are kept."""
+    names = tuple(f"label {number}" for number in range(40))
+    logits = np.linspace(0, 4, 40, dtype=np.float32)[None, None]
+    (output,) = predictions_from_logits("single", names, logits, Calibration())
+    for top_k, kept in ((25, 25), (5, 20)):
+        task = QaTask(QaSettings(top_k=top_k))
+        record = task.prediction_record(LabelledText("?", None, "label 16", 1), output)
+        assert tuple(record["probabilities"]) == names[: -kept - 1 : -1]
+        assert task.weighted_metrics([record])(np.ones(1, np.int64))[f"top_{top_k}_accuracy"] == (top_k == 25)
