@@ -21,7 +21,7 @@ from minibert.errors import InputError
 from minibert.grids import RowMap, move_rows
 
 Lengths = tuple[int, ...]
-_MOST_LABELS = 5000
+MOST_LABELS = 5000
 _MOST_IN_TREE = 2**28  # K^3 for each padded word: in fp32, half of them, at most 512 MB, are in memory at a time
 
 
@@ -48,8 +48,8 @@ class LinearChainCRF(nn.Module):
     def __init__(self, id2label: Mapping[int, str]) -> None:
         super().__init__()
         count = len(id2label)
-        if count > _MOST_LABELS:
-            raise InputError(f"a CRF over {count:,} labels: {_MOST_LABELS:,} is the most; give --head linear.")
+        if count > MOST_LABELS:
+            raise InputError(f"a CRF over {count:,} labels: {MOST_LABELS:,} is the most; train with fewer.")
         self.transitions = nn.Parameter(torch.zeros(count, count))  # from row to column
         self.start = nn.Parameter(torch.zeros(count))
         self.end = nn.Parameter(torch.zeros(count))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minibert.checkpoint import Checkpoint
+from minibert.crf import MOST_LABELS
 from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import split_words
 from tasks.data import Details, ErrorCase, Mark, Split, worst
@@ -68,8 +69,19 @@ class NerTask(WordLabelTask[Sentence]):
     # -- model -------------------------------------------------------------------------------------------------------
 
     def labels(self, train: Split[Sentence]) -> dict[int, str]:
-        """O, then B- and I- of each type in alphabetical order."""
-        return dict(enumerate(["O", *chain.from_iterable((f"B-{t}", f"I-{t}") for t in entity_counts(train.items))]))
+        """O, then B- and I- of each type in alphabetical order.
+
+        Raises:
+            InputError: there are more than a CRF decodes, which also decodes a linear head's tags.
+        """
+        tags = ["O", *chain.from_iterable((f"B-{t}", f"I-{t}") for t in entity_counts(train.items))]
+        most = (MOST_LABELS - 1) // 2
+        if (count := len(tags) // 2) > most:
+            raise InputError(
+                f"{train.path}: has {count:,} types of entities, more than the {most:,} that can be decoded; check the "
+                "order of its columns, or join types."
+            )
+        return dict(enumerate(tags))
 
     @classmethod
     def settings_from_checkpoint(cls, checkpoint: Checkpoint) -> dict[str, Any]:

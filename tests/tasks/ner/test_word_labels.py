@@ -19,6 +19,7 @@ from tokenizers import models, pre_tokenizers
 from minibert import CrfTokenClassifier, TokenClassifier, Tokenizer
 from minibert.errors import InputError
 from minibert.training.state import require_same_fingerprint
+from tasks.data import Split
 from tasks.ner import task as ner
 from tasks.ner.data import Sentence, bio_tags
 from tasks.ner.tags import Entity
@@ -96,6 +97,18 @@ def test_the_crf_loss_is_the_likelihood_of_the_kept_words() -> None:
     )
     expected = -model.crf.log_likelihood(emissions, torch.tensor([t for tags in kept for t in tags]), (3, 1, 2))
     torch.testing.assert_close(task.losses(model, logits, batch), expected)
+
+
+@pytest.mark.parametrize("head", ["crf", "linear"])
+def test_more_types_than_can_be_decoded_are_refused_before_training(head: str) -> None:
+    def split(count: int) -> Split[Sentence]:
+        sentences = [Sentence(["a"], [Entity(0, 1, f"T{number}")], number) for number in range(count)]
+        return Split(path="train.txt", sha256="", items=sentences)
+
+    task = ner.NerTask(ner.NerSettings(head=head))
+    assert len(task.labels(split(2499))) == 4999
+    with pytest.raises(InputError, match=r"train\.txt: has 2,500 types of entities, more than the 2,499 that can be"):
+        task.labels(split(2500))
 
 
 def test_a_resumed_run_with_another_head_is_told_of_the_head() -> None:
