@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from minibert.errors import InputError
 from tasks.read import arrow, choices, folders, json_values, tables
 from tasks.read.notes import Notes
-from tasks.read.text_file import TextFile, decode, read_raw
+from tasks.read.text_file import TextFile, decode, file_sha256, read_raw
 from tasks.settings import RecordSettings, RunSettings, column_names
 
 FASTTEXT = "__label__"
@@ -132,6 +132,15 @@ def open_source(path: str, options: ReadOptions, *, is_header: Callable[[Sequenc
         found = (Record(fields, f"{path}, row {number}", number) for number, fields in enumerate(rows, 1))
         return Source(path, raw.sha256, notes, _counted(found, notes))
     return text_source(decode(raw, options.encoding), options, notes, is_header=is_header)
+
+
+def source_sha256(path: str, encoding: str | None) -> str:
+    """The ``sha256`` of the :class:`Source` that :func:`open_source` makes of a file or folder.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return folders.read(path, encoding)[1] if Path(path).is_dir() else file_sha256(path)
 
 
 def text_source(

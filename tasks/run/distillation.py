@@ -18,9 +18,8 @@ from minibert.errors import InputError
 from minibert.training import Examples, LabelledBatch
 from minibert.training.data import NO_CHOICE
 from tasks.data import Encoded, Split
-from tasks.read.records import read_options
+from tasks.read.records import read_options, source_sha256
 from tasks.read.stream import records
-from tasks.read.text_file import read_raw
 from tasks.run.encode import encode
 from tasks.run.made_up import made_up
 from tasks.run.start_model import StartingModel
@@ -79,14 +78,14 @@ def training_data(
     if not isinstance(settings, DistillationSettings) or settings.teacher is None:
         return Examples(encoded.examples, task.collate, task.at_epoch, lengths=encoded.lengths), {}
     teacher = load_teacher(task, train, start.model)
-    described: dict[str, dict[str, Any]] = {"teacher": {"path": settings.teacher, "sha256": teacher.sha256}}
-    examples = _soft_examples(task, teacher, train.items, encoded, labelled=True)
-    further = []
+    further = []  # read and made before the teacher answers, since that takes long
     if (file := settings.unlabelled) is not None:
-        further.append(("unlabelled", file, read_raw(file).sha256, _read_unlabelled(task, file)))
+        further.append(("unlabelled", file, source_sha256(file, settings.encoding), _read_unlabelled(task, file)))
     if settings.made_up:
         items = made_up(task, train.items, settings.made_up)
         further.append(("made_up", train.path, train.sha256, items))
+    described: dict[str, dict[str, Any]] = {"teacher": {"path": settings.teacher, "sha256": teacher.sha256}}
+    examples = _soft_examples(task, teacher, train.items, encoded, labelled=True)
     for name, path, sha256, items in further:
         of_items = encode(task, items, path, start.tokenizer, start.model.config)
         examples += _soft_examples(task, teacher, items, of_items, labelled=False)

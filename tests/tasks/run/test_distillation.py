@@ -320,6 +320,22 @@ def test_options_that_do_not_fit_are_refused(options: str, message: str) -> None
         parse(registry.settings_class("classification"), options.split(), task="classification")
 
 
+def test_unlabelled_texts_may_be_a_folder_and_are_read_before_the_teacher_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_teacher(tmp_path / "teacher", SequenceClassifier, {0: "good", 1: "bad"}, "bert", [[text] for text in TEXTS])
+    (tmp_path / "more").mkdir()
+    for number, text in enumerate(["a fine day", "an awful day"]):
+        lines_file(tmp_path / "more" / f"{number}.txt", [text])
+    options = ["--train", texts_file(tmp_path / "train.jsonl"), "--teacher", str(tmp_path / "teacher"), *SMALL]
+    _, found = prepared("classification", [*options, "--unlabelled", str(tmp_path / "more")])
+    assert [soft.labelled for soft in found.training.items[-3:]] == [True, False, False]
+    assert len(found.described["unlabelled"]["sha256"]) == 64
+    monkeypatch.setattr("tasks.run.distillation.answers", None)
+    with pytest.raises(InputError, match=r"blank.txt: has no texts"):
+        prepared("classification", [*options, "--unlabelled", lines_file(tmp_path / "blank.txt", [" "])])
+
+
 def test_what_has_no_measure_of_distance_is_refused() -> None:
     cloze = ["--template", "{text} It was [MASK].", "--words", "a=x", "b=y", "--teacher", "x"]
     with pytest.raises(InputError, match="--teacher: a prompt learns from its own examples"):
