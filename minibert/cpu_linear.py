@@ -52,7 +52,7 @@ class OneDnnLinear(nn.Module):
         self.algorithm = algorithm
 
     def forward(self, x: Tensor) -> Tensor:
-        missing = rounded_up(len(x)) - len(x)  # within an encoder there is none
+        missing = rounded_up(len(x)) - len(x)  # none within an encoder, but for the chosen rows of its last layer
         y: Tensor = torch.ops.mkldnn._linear_pointwise(
             F.pad(x, (0, 0, 0, missing)) if missing else x, self.weight, self.bias, self.activation, [], self.algorithm
         )

@@ -46,7 +46,6 @@ class Family:
         defaults: what Hugging Face's config class has for fields that a file leaves out, where it is not BERT's value.
         config_names: our name of a config field -> Hugging Face's; None where the file has no such field.
         own_fields: config fields that this family has and BERT has not.
-        shares_layers: layers come in groups that are used again and again.
         projection: when a linear map widens the embeddings to the hidden size.
         attention_output_dropout: dropout follows the attention, as it follows the feed-forward.
         positions_after_padding: the first token has position ``pad_token_id + 1``.
@@ -75,7 +74,6 @@ class Family:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     config_names: Mapping[str, str | None] = field(default_factory=dict)
     own_fields: tuple[str, ...] = ()
-    shares_layers: bool = False
     projection: Literal["never", "where narrower", "always"] = "never"
     attention_output_dropout: bool = True
     positions_after_padding: bool = False
@@ -216,7 +214,6 @@ ALBERT = Family(
     },
     config_names={"classifier_dropout": "classifier_dropout_prob"},
     own_fields=("embedding_size", "num_hidden_groups", "inner_group_num"),
-    shares_layers=True,
     projection="always",
     pair_objective="sentence_order",
     pair_dropout=True,

@@ -74,9 +74,7 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
 
 def _castable_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
     """All parameters but those of modules that compute in fp32."""
-    fp32_modules = [
-        module for module in model.modules() if isinstance(module, (LinearChainCRF, NgramScores, Fp32Linear))
-    ]
+    fp32_modules = [module for module in model.modules() if isinstance(module, _IN_FP32)]
     kept = {id(parameter) for module in fp32_modules for parameter in module.parameters()}
     return (parameter for parameter in model.parameters() if id(parameter) not in kept)
 
