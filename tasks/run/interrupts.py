@@ -15,7 +15,7 @@ from tasks.run.streams import say
 
 @contextlib.contextmanager
 def explain_interruption(typed: str, *, levels: int) -> Iterator[None]:
-    """If a signal stops training in the block, says how to resume it, and exits with status 143 or 130.
+    """If a signal stops training in the block, says how to resume it, and exits with 128 plus the signal's number.
 
     Args:
         typed: the command line.
