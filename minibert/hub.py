@@ -27,7 +27,8 @@ _TOKENIZER = (
 )
 _TOKENIZER_SETTINGS = r"tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json"
 _TASK = r"task\.json"  # what a fine-tuned model's answers need besides, where the tasks wrote it
-_POOLING = r"modules\.json|1_Pooling/config\.json|sentence_bert_config\.json"  # how a text's vector is made
+# How a text's vector is made.
+_POOLING = r"modules\.json|1_Pooling/config\.json|sentence_bert_config\.json|config_sentence_transformers\.json"
 _WEIGHT_FORMS = (  # the first form that a repository has is downloaded
     r"model\.safetensors",
     r"model\.safetensors\.index\.json|model-\d+-of-\d+\.safetensors",

@@ -8,8 +8,11 @@ from typing import Any
 
 from minibert.errors import InputError
 from minibert.files import read_json_object
+from minibert.shown import shown
 
 MODULES = "modules.json"
+_TEXT_SETTINGS = "sentence_bert_config.json"
+_MODEL_SETTINGS = "config_sentence_transformers.json"
 MEAN, FIRST = "mean", "first"
 POOLINGS = (MEAN, FIRST)
 _KNOWN = ("Transformer", "Pooling", "Normalize")
@@ -25,12 +28,16 @@ class SentenceSettings:
             name just one.
         normalize: whether vectors have length 1.
         max_length: tokens of a text at most, special tokens included; None for as many as the model takes.
-        others: the modules that minibert does not have.
+        lower_case: whether texts are put in lower case, whatever the tokenizer does.
+        prompt: what is put before each text.
+        others: the modules that minibert does not have, or what else it has not.
     """
 
     pooling: str | None
     normalize: bool = False
     max_length: int | None = None
+    lower_case: bool = False
+    prompt: str = ""
     others: tuple[str, ...] = ()
 
 
@@ -70,12 +77,40 @@ def sentence_settings(folder: Path) -> SentenceSettings | None:
     kinds = [kind for kind, _ in named]
     poolings = [place for kind, place in named if kind == "Pooling"]
     is_single = len(poolings) == 1 and Path(poolings[0]).name == poolings[0]
+    pooling = read_json_object(folder / poolings[0] / "config.json") if is_single else {}
+    prompt = _prompt(folder)
+    others = [kind for kind in kinds if kind not in _KNOWN]
+    if prompt and pooling.get("include_prompt") is False:
+        others.append("a pooling without the prompt")
     return SentenceSettings(
-        pooling=_pooling(read_json_object(folder / poolings[0] / "config.json")) if is_single else None,
+        pooling=_pooling(pooling) if is_single else None,
         normalize="Normalize" in kinds,
         max_length=_max_length(folder),
-        others=tuple(kind for kind in kinds if kind not in _KNOWN),
+        lower_case=_object_in(folder / _TEXT_SETTINGS).get("do_lower_case") is True,
+        prompt=prompt,
+        others=tuple(others),
     )
+
+
+def _object_in(path: Path) -> dict[str, Any]:
+    return read_json_object(path) if path.is_file() else {}
+
+
+def _prompt(folder: Path) -> str:
+    """The text that the folder puts before each text by default.
+
+    Raises:
+        InputError: it names one that it does not have.
+    """
+    path = folder / _MODEL_SETTINGS
+    settings = _object_in(path)
+    if (name := settings.get("default_prompt_name")) is None:
+        return ""
+    prompts = settings.get("prompts")
+    prompt = prompts.get(name) if isinstance(prompts, dict) and isinstance(name, str) else None
+    if not isinstance(prompt, str):
+        raise InputError(f"{path}: has no prompt called {shown(repr(name), 40)}, its default_prompt_name; add it.")
+    return prompt
 
 
 def _pooling(settings: Mapping[str, Any]) -> str | None:
@@ -90,9 +125,9 @@ def _pooling(settings: Mapping[str, Any]) -> str | None:
 
 def _max_length(folder: Path) -> int | None:
     """As older versions write it, else that of the tokenizer, as newer ones do."""
-    for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
+    for name, key in ((_TEXT_SETTINGS, "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
         path = folder / name
-        length = read_json_object(path).get(key) if path.is_file() else None
+        length = _object_in(path).get(key)
         if type(length) is int and length < 1:
             raise InputError(f"{path}: {key} is {length}; it must be 1 or more.")
         if type(length) is int:

@@ -92,6 +92,8 @@ def load(
         pooling=pooling or _own_pooling(checkpoint),
         normalize=own is not None and own.normalize if normalize is None else normalize,
         max_length=longest if own is None or own.max_length is None else min(own.max_length, longest),
+        lower_case=own is not None and own.lower_case,
+        prompt="" if own is None else own.prompt,
     )
     predictor = Predictor.load(
         EmbedTask(settings), checkpoint, device=device, precision=precision, batch_tokens=batch_tokens

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from tokenizers.normalizers import Lowercase
 from torch import Tensor, nn
 
 from minibert import Encoder, EncoderConfig, Tokenizer
@@ -22,6 +23,7 @@ from tasks.data import Encoded, PlainExample, Split
 from tasks.settings import LOSS, RunSettings
 from tasks.task import Task
 
+_LOWERCASE = Lowercase()  # as sentence-transformers has it
 Vector = npt.NDArray[np.float32]
 VECTOR = "vector"
 """The field of an answer."""
@@ -35,6 +37,8 @@ class EmbedSettings(RunSettings):
     text_column: str | None = setting(None, "name of the text's column or field (default: recognised)")
     pooling: str = setting(MEAN, "mean of all tokens, or the first one", choices=POOLINGS)
     normalize: bool = setting(False, "scale vectors to length 1")
+    lower_case: bool = setting(False, "put texts in lower case")
+    prompt: str = setting("", "put before each text")
 
 
 class EmbedTask(Task[str, PlainExample, Vector]):
@@ -53,12 +57,18 @@ class EmbedTask(Task[str, PlainExample, Vector]):
         """None that vectors need: they are taken before the pooler."""
         return ()
 
+    def load_calibration(self, record: Mapping[str, Any], place: str) -> None:
+        """Leaves it out: it belongs to the head of a run."""
+
     def encode(self, items: Sequence[str], tokenizer: Tokenizer, config: EncoderConfig) -> Encoded[PlainExample]:
         """The notes count unknown tokens, texts that were cut to fit, and the tokens cut off."""
         room = max(0, (self.settings.max_length or config.max_length) - tokenizer.num_special_tokens())
         examples = []
         notes: Counter[str] = Counter()
-        for ids in tokenizer.encode_batch(items):
+        texts = [f"{self.settings.prompt}{text}" for text in items]
+        if self.settings.lower_case:
+            texts = [_LOWERCASE.normalize_str(text) for text in texts]
+        for ids in tokenizer.encode_batch(texts):
             lost = max(0, len(ids) - room)
             whole, _ = tokenizer.with_special_tokens(ids[:room])
             notes["cut_texts"] += lost > 0

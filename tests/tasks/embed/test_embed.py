@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from conftest import ALL_FAMILIES, ROOT, local_minilm, scramble, tiny_config
+from conftest import ALL_FAMILIES, ROOT, local_minilm, scramble, tiny_config, write
 from tiny_runs import TEXTS, WORDS, make_run
 
 from minibert import Encoder, Tokenizer
@@ -134,6 +134,27 @@ def test_the_length_of_newer_folders_is_the_tokenizers(tmp_path: Path) -> None:
     assert np.array_equal(embed("Ann saw Bob"), embed(""))  # the special tokens alone
 
 
+def test_texts_are_changed_as_the_folder_says(tmp_path: Path) -> None:
+    """Into lower case, and with its default prompt, as sentence-transformers does (6.2: base/modules/transformer.py and
+    base/model.py)."""
+    folder = make_sentence_transformer(tmp_path, MEAN)
+    texts = ["Ann SAW Bob", "ann saw bob", "ÄNN"]
+    plain = load(str(folder), device="cpu")(texts)
+    assert not np.allclose(plain[0], plain[1])
+    (folder / "sentence_bert_config.json").write_text('{"do_lower_case": true}', encoding="utf-8")
+    prompts = {"prompts": {"query": "To: ", "other": "Bob "}, "default_prompt_name": "query"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts), encoding="utf-8")
+    oracle = expected(folder, [f"to: {text.lower()}" for text in texts], "mean", normalize=False, length=40)
+    assert load(str(folder), device="cpu")(texts) == pytest.approx(oracle, abs=1e-5)
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({**MEAN, "include_prompt": False}), encoding="utf-8")
+    with pytest.raises(InputError, match="names a pooling without the prompt, which minibert does not have"):
+        load(str(folder), device="cpu")
+    prompts["default_prompt_name"] = "query\n2"
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts), encoding="utf-8")
+    with pytest.raises(InputError, match=r"config_sentence_transformers.json: has no prompt called 'query\\n2'"):
+        load(str(folder), device="cpu")
+
+
 @pytest.mark.parametrize(
     ("pooling", "more", "named"),
     [(MEAN, ["Dense", "Normalize"], "Dense"), (LAST, [], "lasttoken"), ({**MEAN, **LAST}, [], "of several kinds")],
@@ -155,6 +176,15 @@ def test_runs_and_checkpoints_with_heads_have_vectors(name: str, tmp_path: Path)
             expected(tmp_path, TEXTS[:9], "mean", normalize=False, length=40), abs=1e-5
         )
     assert load(run, device="cpu")("Ann").shape == (24,)
+
+
+@pytest.mark.parametrize("options", [[], ["--kind", "multi"]])
+def test_a_run_that_is_calibrated_has_vectors(options: list[str], tmp_path: Path, narrow_models: None) -> None:
+    data = write(tmp_path / "train.jsonl", [{"text": f"a b {i}", "label": "ab"[i % 2]} for i in range(24)])
+    small = ["--weights", "random", "--epochs", "1", "--precision", "fp32", "--out", str(tmp_path / "run"), *options]
+    run = registry.run("classification", ["--train", data, *small])
+    assert json.loads((run / "task.json").read_text(encoding="utf-8"))["calibration"]
+    assert load(str(run), device="cpu")("a b").any()
 
 
 def test_one_text_several_and_a_stream_have_the_same_vectors(tmp_path: Path) -> None:
