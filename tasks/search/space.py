@@ -90,6 +90,8 @@ def parse_dimension(settings_class: type[RunSettings], name: str, texts: Sequenc
         return Choices(values)
     if len(texts) > 1:
         raise InputError(f"{place}: give one range, as in 1e-5..1e-4, or several values.")
+    if "..." in texts[0]:
+        raise InputError(f"{place}: a range has two dots, as in 1e-5..1e-4.")
     low, high = (_value(end, kind, limits, place) for end in texts[0].split("..", 1))
     if not low < high:
         raise InputError(f"{place}: the first end of a range must be below the second; swap them.")

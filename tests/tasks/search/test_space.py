@@ -42,6 +42,7 @@ def test_ranges_and_choices_are_told_from_what_all_trials_share() -> None:
     [
         ("--lr 1e-3..1e-4", "--lr 1e-3..1e-4: the first end of a range must be below the second"),
         ("--lr 1e-4..1e-4", "the first end of a range must be below the second"),
+        ("--lr 1e-5...1e-3", "--lr 1e-5...1e-3: a range has two dots, as in 1e-5..1e-4."),
         ("--lr 1e-4..", "--lr 1e-4..: '' is not a number; write a range as 1e-5..1e-4."),
         ("--lr 1e-4..2e-4..3e-4", "'2e-4..3e-4' is not a number"),
         ("--lr ten 20", "--lr ten 20: 'ten' is not a number"),
