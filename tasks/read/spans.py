@@ -167,7 +167,7 @@ def text_of(fields: Mapping[str, Any], column: str | None) -> str | list[str] | 
         value = fields.get(name)
         if isinstance(value, str) or (value and _all_strings(value)):
             return value
-    return None
+    return [] if any(fields.get(name) == [] for name in names) else None
 
 
 def _has_objects(words: Any) -> bool:

@@ -178,12 +178,12 @@ def _format(first: str, name: str, ending: str, options: ReadOptions) -> str:
     layout = tables.layout_of([first], "")
     if is_header(layout.names):
         logger.warning("%s: looks like a table (%s); to read its rows, give --format csv or tsv.", name, first[:200])
-    elif _is_tagged_word(first):
+    elif is_tagged_word(first):
         logger.warning("%s: looks like tagged words (%s), but each line is read as a text.", name, first[:200])
     return "text"
 
 
-def _is_tagged_word(line: str) -> bool:
+def is_tagged_word(line: str) -> bool:
     """Whether a line looks like the first of an NER file: a word and its tag, or CoNLL's ``-DOCSTART-``."""
     columns = line.split()
     return columns[:1] == ["-DOCSTART-"] or (len(columns) == 2 and is_tag(columns[1]))

@@ -6,7 +6,7 @@ and words, so that the teacher may have another tokenizer and cut long texts els
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,12 +18,11 @@ from minibert.errors import InputError
 from minibert.training import Examples, LabelledBatch
 from minibert.training.data import NO_CHOICE
 from tasks.data import Encoded, Split
-from tasks.read.records import read_options, source_sha256
-from tasks.read.stream import records
 from tasks.run.encode import encode
 from tasks.run.made_up import made_up
 from tasks.run.start_model import StartingModel
 from tasks.run.teacher import Logits, Teacher, answers, load_teacher
+from tasks.run.unlabelled import read_unlabelled
 from tasks.settings import DistillationSettings
 from tasks.task import Task
 
@@ -48,6 +47,7 @@ def collate(task: AnyTask, examples: Sequence[SoftExample]) -> LabelledBatch:
     ]
     return dataclasses.replace(
         batch,
+        lines=tuple(line for line in batch.lines if line),  # only those of the training file are known
         soft_targets=torch.from_numpy(np.concatenate(padded)),
         labelled=torch.tensor([float(soft.labelled) for soft in examples]),
     )
@@ -66,7 +66,7 @@ def distillation_loss(task: AnyTask, model: nn.Module, logits: Any, batch: Label
 
 
 def training_data(
-    task: AnyTask, train: Split[Any], encoded: Encoded[Any], start: StartingModel
+    task: AnyTask, splits: Mapping[str, Split[Any]], encoded: Encoded[Any], start: StartingModel
 ) -> tuple[Examples[Any], dict[str, dict[str, Any]]]:
     """What a run trains on: the examples of ``--train``; with a teacher, these, those of ``--unlabelled`` and
     those of ``--made-up``, with soft targets. And the facts about the teacher and these texts, as about a split.
@@ -74,38 +74,30 @@ def training_data(
     Raises:
         InputError: the teacher or the file cannot be used, or the teacher was trained for something else.
     """
-    settings = task.settings
+    settings, train = task.settings, splits["train"]
     if not isinstance(settings, DistillationSettings) or settings.teacher is None:
         return Examples(encoded.examples, task.collate, task.at_epoch, lengths=encoded.lengths), {}
     teacher = load_teacher(task, train, start.model)
-    further = []  # read and made before the teacher answers, since that takes long
-    if (file := settings.unlabelled) is not None:
-        further.append(("unlabelled", file, source_sha256(file, settings.encoding), _read_unlabelled(task, file)))
+    further = {}  # read and made before the teacher answers, since that takes long
+    if settings.unlabelled is not None:
+        further["unlabelled"] = read_unlabelled(task, train)
     if settings.made_up:
-        items = made_up(task, train.items, settings.made_up)
-        further.append(("made_up", train.path, train.sha256, items))
+        further["made_up"] = dataclasses.replace(train, items=made_up(task, train.items, settings.made_up))
+    held_out = {task.duplicate_key(item) for part in splits if part != "train" for item in splits[part].items}
     described: dict[str, dict[str, Any]] = {"teacher": {"path": settings.teacher, "sha256": teacher.sha256}}
     examples = _soft_examples(task, teacher, train.items, encoded, labelled=True)
-    for name, path, sha256, items in further:
-        of_items = encode(task, items, path, start.tokenizer, start.model.config)
-        examples += _soft_examples(task, teacher, items, of_items, labelled=False)
-        described[name] = {"path": path, "sha256": sha256, "items": len(items), **of_items.notes}
+    for name, split in further.items():
+        of_items = encode(task, split.items, split.path, start.tokenizer, start.model.config)
+        examples += _soft_examples(task, teacher, split.items, of_items, labelled=False)
+        described[name] = {
+            "path": split.path,
+            "sha256": split.sha256,
+            "items": len(split.items),
+            "also_held_out": sum(task.duplicate_key(item) in held_out for item in split.items),
+            **of_items.notes,
+        }
     lengths = [len(soft.example.ids) for soft in examples]
     return Examples(examples, partial(collate, task), lengths=lengths), described
-
-
-def _read_unlabelled(task: AnyTask, path: str) -> list[Any]:
-    """The items of a file as prediction reads them, without blank ones.
-
-    Raises:
-        InputError: it cannot be read, or has none.
-    """
-    reading = dataclasses.replace(read_options(task.settings), skip_invalid=False)
-    items = [task.parse_input(record.fields, record.place) for record in records(path, "auto", reading)]
-    items = [item for item in items if any(text.strip() for text in task.texts(item))]
-    if not items:
-        raise InputError(f"--unlabelled {path}: has no texts; name another file.")
-    return items
 
 
 def _soft_examples(

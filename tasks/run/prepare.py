@@ -98,7 +98,7 @@ def prepare(task: AnyTask) -> Prepared:
             name: encode(task, split.items, split.path, start.tokenizer, config) for name, split in splits.items()
         }
         described = _described(task, splits, encoded)
-        training, more = training_data(task, splits["train"], encoded["train"], start)
+        training, more = training_data(task, splits, encoded["train"], start)
     described |= {**more, **task.other_sources()}
     return Prepared(splits=splits, encoded=encoded, start=start, training=training, described=described)
 

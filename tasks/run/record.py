@@ -145,4 +145,6 @@ def _data_warnings(prepared: Prepared) -> list[str]:
     for name, described in prepared.described.items():
         if also := described.get("also_in_train"):
             found.append(f"{also:,} of the {len(prepared.splits[name].items):,} {name} examples are also in train.")
+        if also := described.get("also_held_out"):
+            found.append(f"{also:,} of the {described['items']:,} {name.replace('_', '-')} texts are also held out.")
     return found

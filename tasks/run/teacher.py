@@ -76,23 +76,25 @@ def load_teacher(task: AnyTask, train: Split[Any], student: Pretrained) -> Teach
     own = type(task)(of_task(**values))
     task.check_teacher(own, place)
     model = trained_model(own, checkpoint)
+    has_choices = task.labels(train) is None  # which each item brings along
+    is_number = getattr(task.settings, "kind", None) == "regression"
     return Teacher(
         name=task.settings.teacher,
         task=own,
         model=model.to(choose_device(task.settings.device)),
         tokenizer=checkpoint.tokenizer,
-        order=slice(None) if task.labels(train) is None else _order_of_labels(student, model, place),
+        order=slice(None) if has_choices else _order_of_labels(student, model, place, is_number=is_number),
         sha256=sha256_of_model(folder),
     )
 
 
-def _order_of_labels(student: Pretrained, teacher: Pretrained, place: str) -> list[int]:
+def _order_of_labels(student: Pretrained, teacher: Pretrained, place: str, *, is_number: bool) -> list[int]:
     """The places of the student's labels among the teacher's.
 
     Raises:
         InputError: they have different labels.
     """
-    if student.config.num_labels == teacher.config.num_labels == 1:  # a number, which tools name differently
+    if is_number:  # which tools name differently
         return [0]
     own, known = ([name for _, name in sorted(label_names(model).items())] for model in (student, teacher))
     if odd := sorted(set(own) ^ set(known)):

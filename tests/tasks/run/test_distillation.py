@@ -320,22 +320,6 @@ def test_options_that_do_not_fit_are_refused(options: str, message: str) -> None
         parse(registry.settings_class("classification"), options.split(), task="classification")
 
 
-def test_unlabelled_texts_may_be_a_folder_and_are_read_before_the_teacher_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_teacher(tmp_path / "teacher", SequenceClassifier, {0: "good", 1: "bad"}, "bert", [[text] for text in TEXTS])
-    (tmp_path / "more").mkdir()
-    for number, text in enumerate(["a fine day", "an awful day"]):
-        lines_file(tmp_path / "more" / f"{number}.txt", [text])
-    options = ["--train", texts_file(tmp_path / "train.jsonl"), "--teacher", str(tmp_path / "teacher"), *SMALL]
-    _, found = prepared("classification", [*options, "--unlabelled", str(tmp_path / "more")])
-    assert [soft.labelled for soft in found.training.items[-3:]] == [True, False, False]
-    assert len(found.described["unlabelled"]["sha256"]) == 64
-    monkeypatch.setattr("tasks.run.distillation.answers", None)
-    with pytest.raises(InputError, match=r"blank.txt: has no texts"):
-        prepared("classification", [*options, "--unlabelled", lines_file(tmp_path / "blank.txt", [" "])])
-
-
 def test_what_has_no_measure_of_distance_is_refused() -> None:
     cloze = ["--template", "{text} It was [MASK].", "--words", "a=x", "b=y", "--teacher", "x"]
     with pytest.raises(InputError, match="--teacher: a prompt learns from its own examples"):
@@ -356,6 +340,14 @@ def test_a_teacher_of_something_else_is_refused(tmp_path: Path) -> None:
     make_teacher(tmp_path / "number", SequenceClassifier, {0: "score"}, "bert", words)
     number = [*options, "--teacher", str(tmp_path / "number")]
     refused("classification", number, "was trained with --kind regression, not single")
+    make_teacher(tmp_path / "one", SequenceClassifier, {0: "spam"}, "bert", words)
+    one = [
+        "--train",
+        write(tmp_path / "one.jsonl", [{"text": text, "label": ["eggs"][: i % 2]} for i, text in enumerate(TEXTS)]),
+    ]
+    (tmp_path / "one" / "task.json").write_text('{"task": "classification", "kind": "multi"}', encoding="utf-8")
+    several = [*one, *SMALL, "--kind", "multi", "--teacher", str(tmp_path / "one")]
+    refused("classification", several, r"has other labels than the training data \(eggs, spam only in one")
     (tmp_path / "number" / "task.json").write_text('{"task": "qa"}', encoding="utf-8")
     refused("classification", number, "is a run of qa; name one of classification")
     make_teacher(tmp_path / "headless", TokenClassifier, TAGS, "bert", words)
