@@ -34,6 +34,7 @@ def load_backend(folder: Path, settings: Mapping[str, Any]) -> tuple[Backend, di
     """Returns the tokenizer of a folder and its special tokens by role; InputError if there is none."""
     if (folder / "tokenizer.json").is_file():
         description = check_description(read_json_object(folder / "tokenizer.json"))
+        _follow(settings, description)
         backend = Backend.from_str(json.dumps(description, ensure_ascii=False))
         families = (BERT_SPECIAL_TOKENS, ROBERTA_SPECIAL_TOKENS, ALBERT_SPECIAL_TOKENS)
         known = [sum(backend.token_to_id(token) is not None for token in family.values()) for family in families]
@@ -51,7 +52,8 @@ def load_backend(folder: Path, settings: Mapping[str, Any]) -> tuple[Backend, di
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         special_tokens = _special_tokens(ROBERTA_SPECIAL_TOKENS, settings)
         vocab = check_vocab(read_json_object(folder / "vocab.json"))
-        backend = byte_level(models.BPE(vocab, merges_of(read_lines(folder / "merges.txt", most=_MOST_BYTES))))
+        model = models.BPE(vocab, merges_of(read_lines(folder / "merges.txt", most=_MOST_BYTES)))
+        backend = byte_level(model, add_prefix_space=settings.get("add_prefix_space") is True)
     elif (folder / "spiece.model").is_file():
         special_tokens = _special_tokens(ALBERT_SPECIAL_TOKENS, settings)
         backend = _sentencepiece(folder / "spiece.model", settings)
@@ -65,7 +67,51 @@ def load_backend(folder: Path, settings: Mapping[str, Any]) -> tuple[Backend, di
             f"{folder}: no tokenizer found; the folder should contain tokenizer.json, vocab.txt, vocab.json with "
             "merges.txt, or spiece.model."
         )
-    return add_special_tokens(backend, special_tokens), special_tokens
+    backend = add_special_tokens(backend, special_tokens)
+    _add_tokens(backend, folder, settings)
+    return backend, special_tokens
+
+
+def _follow(settings: Mapping[str, Any], description: dict[str, Any]) -> None:
+    """Changes a description as BERT's and RoBERTa's classes in transformers do, where the settings differ from it; the
+    general class leaves it as it is."""
+    if settings.get("tokenizer_class") in ("PreTrainedTokenizerFast", "TokenizersBackend"):
+        return
+    normalizer, pre_tokenizer = (description.get(part) or {} for part in ("normalizer", "pre_tokenizer"))
+    if normalizer.get("type") == "BertNormalizer":
+        names = {"do_lower_case": "lowercase", "tokenize_chinese_chars": "handle_chinese_chars"}
+        for name, ours in names.items():
+            if isinstance(settings.get(name), bool):
+                normalizer[ours] = settings[name]
+        if "strip_accents" in settings and settings["strip_accents"] in (True, False, None):
+            normalizer["strip_accents"] = settings["strip_accents"]
+    if pre_tokenizer.get("type") == "ByteLevel" and isinstance(settings.get("add_prefix_space"), bool):
+        pre_tokenizer["add_prefix_space"] = settings["add_prefix_space"]
+
+
+def _add_tokens(backend: Backend, folder: Path, settings: Mapping[str, Any]) -> None:
+    """Adds the tokens that a folder without ``tokenizer.json`` lists beside its vocabulary, with their ids.
+
+    Raises:
+        InputError: an id is not the one that follows.
+    """
+    path = folder / "added_tokens.json"
+    listed = read_json_object(path) if path.is_file() else {}
+    added: dict[str, tuple[Any, dict[str, Any]]] = {content: (index, {}) for content, index in listed.items()}
+    described = settings.get("added_tokens_decoder")
+    for index, token in (described if isinstance(described, dict) else {}).items():
+        if isinstance(token, dict) and isinstance(token.get("content"), str) and str(index).isdecimal():
+            added[token["content"]] = int(index), token
+    for content, (index, token) in sorted(added.items(), key=lambda each: str(each[1][0]).zfill(9)):
+        if backend.token_to_id(content) is None:
+            flags = {name: token.get(name) is True for name in ("lstrip", "rstrip", "single_word", "special")}
+            normalized = token.get("normalized", not flags["special"]) is True
+            backend.add_tokens([AddedToken(content, normalized=normalized, **flags)])
+        if backend.token_to_id(content) != index:
+            raise InputError(
+                f"{folder}: the token {content[:40]!r} should have the id {index}, and gets "
+                f"{backend.token_to_id(content)}; add the checkpoint's tokenizer.json to the folder."
+            )
 
 
 def _special_tokens(family: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, str]:
@@ -96,9 +142,9 @@ def wordpiece(
     return backend
 
 
-def byte_level(model: models.BPE) -> Backend:
+def byte_level(model: models.BPE, *, add_prefix_space: bool = False) -> Backend:
     backend = Backend(model)
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
     backend.decoder = decoders.ByteLevel()
     return backend
 

@@ -328,3 +328,72 @@ def test_a_folder_with_sentencepiece_bpe_alone_is_refused_with_the_file_to_fetch
     with pytest.raises(InputError, match=r"sentencepiece\.bpe\.model cannot be read; add .* tokenizer\.json") as error:
         Tokenizer.from_pretrained(tmp_path)
     assert str(error.value).startswith(str(tmp_path))
+
+
+# -- what stands beside the vocabulary, against transformers ----------------------------------------------------------
+
+
+def official(folder: Path, name: str) -> Any:
+    transformers = pytest.importorskip("transformers", reason="transformers is the oracle of this test")
+    return getattr(transformers, name).from_pretrained(folder)
+
+
+def both(folder: Path, name: str, text: str) -> tuple[list[int], list[int]]:
+    ours = Tokenizer.from_pretrained(folder).encode(text).ids
+    return ours, official(folder, name)(text, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize("form", ["added_tokens.json", "added_tokens_decoder"])
+def test_added_tokens_are_whole_without_tokenizer_json(form: str, tmp_path: Path) -> None:
+    folder = wordpiece_folder(tmp_path, do_lower_case=True)
+    added = {"covid19x": len(SMALL_VOCAB), "[E1]": len(SMALL_VOCAB) + 1}
+    if form == "added_tokens.json":
+        (folder / form).write_text(json.dumps(added), encoding="utf-8")
+    else:
+        described = {str(i): {"content": token, "special": token[0] == "["} for token, i in reversed(added.items())}
+        (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True, form: described}))
+    ours, theirs = both(folder, "BertTokenizer", "Hello covid19x [E1] a")
+    assert ours == theirs
+    assert set(added.values()) <= set(ours)
+    assert Tokenizer.from_pretrained(folder).vocab_size == len(SMALL_VOCAB) + 2
+    (folder / "added_tokens.json").write_text(json.dumps({"far": 99}), encoding="utf-8")
+    with pytest.raises(InputError, match="the token 'far' should have the id 99, and gets"):
+        Tokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_the_settings_go_before_tokenizer_json_as_in_berts_class(lower: bool, tmp_path: Path) -> None:
+    Tokenizer.from_pretrained(wordpiece_folder(tmp_path / "vocab", do_lower_case=not lower)).save_pretrained(tmp_path)
+    text = "Hello café 人民"
+    assert tokens_of(Tokenizer.from_pretrained(tmp_path), text)[0] == ("Hello" if lower else "hello")
+    changed = {"tokenizer_class": "BertTokenizer", "do_lower_case": lower, "strip_accents": True}
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**config, **changed}), encoding="utf-8")
+    ours, theirs = both(tmp_path, "BertTokenizer", text)
+    assert ours == theirs
+    assert tokens_of(Tokenizer.from_pretrained(tmp_path), text)[0] == ("hello" if lower else "Hello")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_space_before_the_text_as_in_robertas_class(whole: bool, tmp_path: Path) -> None:
+    Tokenizer.train(CORPUS, model_type="roberta", vocab_size=300).save_pretrained(tmp_path)
+    description = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    description["pre_tokenizer"] = {
+        "type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True
+    }  # fmt: skip
+    (tmp_path / "tokenizer.json").write_text(json.dumps(description), encoding="utf-8")
+    model = description["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
+    merges = "".join(" ".join(merge) + "\n" for merge in model["merges"])
+    (tmp_path / "merges.txt").write_text(f"#version: 0.2\n{merges}", encoding="utf-8")
+    if not whole:
+        (tmp_path / "tokenizer.json").unlink()
+    found = []
+    for space in (True, False):
+        settings = {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": space}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+        ours, theirs = both(tmp_path, "RobertaTokenizer", "the cat sat")
+        assert ours == theirs
+        found.append(ours)
+    assert found[0] != found[1]
+    assert found[0] == Tokenizer.from_pretrained(tmp_path).encode(" the cat sat").ids
