@@ -144,6 +144,8 @@ def read_texts(
         notes.warnings.append(warning)
     if not items:
         raise InputError(f"{path}: has no texts that can be used.")
+    if reader.separator is not None:
+        notes.facts["labels separated by"] = repr(reader.separator)
     notes.facts |= {f"{role}_column": name for role, name in columns.items()}
     return ReadTexts(
         path=path, sha256=source.sha256, items=items, columns=columns, separator=reader.separator, notes=notes

@@ -17,7 +17,7 @@ AVERAGES = ("micro avg", "macro avg", "weighted avg")
 """Rows of averages in a report, which therefore cannot be names of labels."""
 
 _SEPARATORS = "\n|;,"  # between the labels in a cell
-_MISSING = ("nan", "none", "na", "null", "n/a", "<na>")
+_MISSING = ("nan", "none", "na", "null", "n/a", "<na>", "-")
 
 Label = str | tuple[str, ...] | float
 
@@ -35,12 +35,14 @@ class LabelReader:
         separator: between the names in a cell; None if no cell has several.
         names: of labels that are whole numbers, from 0.
         is_vector: the labels are vectors of 0 and 1, one for each of ``names``.
+        numbers: whether whole numbers are indices of ``names``; None where they might as well be names.
     """
 
     kind: str
     separator: str | None
     names: Sequence[str]
     is_vector: bool
+    numbers: bool | None = True
 
     def read(self, value: Any, line: int, notes: Notes) -> Label:
         """One label.
@@ -120,9 +122,12 @@ class LabelReader:
         return text
 
     def _from_names(self, text: str) -> str:
-        if text in self.names:
+        is_index = text.isascii() and text.isdecimal() and int(text[:9]) < len(self.names)
+        if text in self.names and not (is_index and self.numbers):
+            if is_index and self.numbers is None and self.names[int(text)] != text:
+                raise LabelError(f"{text!r}, a name and also a number of --label-names; give names that are words.")
             return text
-        if text.isascii() and text.isdecimal() and int(text[:9]) < len(self.names):
+        if is_index:
             return self.names[int(text)]
         raise LabelError(f"{text[:60]!r}, which is none of the {len(self.names)} --label-names, nor its number from 0.")
 
@@ -144,10 +149,15 @@ def label_reader(kind: str, values: Sequence[Any], separator: str | None, names:
         and len(lists[0]) > 1
         and all(part in (0, 1) and isinstance(part, (int, float)) for each in lists for part in each)
     )
+    plain = {str(part).strip() for each in lists for part in (each if isinstance(each, list) else [each])}
+    plain |= {str(value).strip() for value, each in zip(values, lists, strict=True) if each is None}
+    are_indices = plain - {"None"} <= {str(number) for number in range(len(names))}
+    are_names = plain - {"None"} <= {*names}
+    numbers = None if are_indices and are_names else are_indices
     if kind == "multi" and separator is None:
         cells = [value for value in values if isinstance(value, str) and not _is_bracketed(value.strip())]
         separator = next((mark for mark in _SEPARATORS if any(mark in cell for cell in cells)), None)
-    return LabelReader(kind, separator, names, is_vector and kind != "regression")
+    return LabelReader(kind, separator, names, is_vector and kind != "regression", numbers)
 
 
 class MissingLabels:
@@ -164,6 +174,8 @@ class MissingLabels:
 
     def is_one(self, label: Label | None, line: int) -> bool:
         """Whether the label of a row looks like a missing value; takes note of it."""
+        if isinstance(label, tuple):
+            return any(self.is_one(part, line) for part in label)
         if not isinstance(label, str):
             return False
         missing = self._labels.get(label)

@@ -338,6 +338,7 @@ def _word_rows(
             words, tags, lines = [], [], []
         current = identity or current
         if not empty:
+            read_spans.require_words(record, [fields[word_column]])
             words.append(fields[word_column])
             tags.append(fields[tag_column].strip())
             lines.append(record.line)

@@ -31,6 +31,11 @@ def read(path: str, encoding: str | None) -> tuple[str, str, list[tuple[dict[str
     folder = Path(path)
     texts = _texts(folder)
     classes = [inner for inner in sorted(folder.iterdir()) if inner.is_dir() and _texts(inner)]
+    if classes and texts and not any(_annotations(file).exists() for file in texts):
+        raise InputError(
+            f"{texts[0]}: stands beside folders of texts ({', '.join(inner.name for inner in classes[:5])}); move it "
+            "away if they are classes, or them if it is a text."
+        )
     digest = hashlib.sha256()
 
     def content(file: Path) -> str:

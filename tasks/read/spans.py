@@ -27,7 +27,7 @@ OFFSETS = ("auto", *UNITS)
 _PADDLE = "\x02"  # between the characters, and between the tags, of a cell
 _STARTS = ("start", "start_offset", "begin", "start_idx", "start_char")
 _ENDS = ("end", "end_offset", "end_idx", "end_char")
-_TYPES = ("label", "labels", "type", "entity", "entity_type", "entity_group", "tag", "hypertextlabels")
+_TYPES = ("label", "labels", "type", "entity_type", "entity_group", "tag", "hypertextlabels", "entity")
 _TEXTS = ("text", "surface", "word", "mention")
 _LABEL_STUDIO = ("annotator", "annotation_id", "lead_time")  # in its tables, whatever its labels are called
 _ANSWERS = ("accept", "reject", "ignore")
@@ -213,7 +213,15 @@ def _words(record: Record, words: Any, tag_column: str | None, label_names: Sequ
         )
     if not words or len(words) != len(tags):
         raise record.error(f"{len(tags)} tags for {len(words)} tokens.")
+    require_words(record, words)
     return TaggedWords(words, tags, [record.line] * len(words))
+
+
+def require_words(record: Record, words: Sequence[str]) -> None:
+    """Raises InputError if a word is blank, which may be what another tool has made of a missing value; other white
+    space, such as U+3000, is a character of Chinese corpora."""
+    if not all(word.strip(" \t\r\n") for word in words):
+        raise record.error("a word is blank; remove it and its tag, or write a word.")
 
 
 def named(record: Record, number: int, label_names: Sequence[str], what: str) -> str:
@@ -260,9 +268,25 @@ def parsed_list(text: str) -> Any:
         return None
     with contextlib.suppress(ValueError, RecursionError):
         return json.loads(text)
+    if (values := _numpys_list(text)) is not None:
+        return values
     with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         value = ast.literal_eval(text)
         return value if isinstance(value, (list, dict)) else None
+    return None
+
+
+_NUMPYS_VALUE = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?"""
+_NUMPYS_LIST = re.compile(rf"\[\s*(?:{_NUMPYS_VALUE})(?:\s+(?:{_NUMPYS_VALUE}))*\s*\]")
+
+
+def _numpys_list(text: str) -> list[Any] | None:
+    """The values of NumPy's form of an array, which has spaces alone between them and which pandas writes into cells;
+    None for any other text. Python would join its strings."""
+    if _NUMPYS_LIST.fullmatch(text) is None:
+        return None
+    with contextlib.suppress(ValueError, SyntaxError):
+        return [ast.literal_eval(value) for value in re.findall(_NUMPYS_VALUE, text[1:-1])]
     return None
 
 
@@ -274,7 +298,7 @@ def cell_words(record: Record, text_column: str, tag_column: str, label_names: S
         words, tags = text.split(_PADDLE), tag_cell.split(_PADDLE)
     else:
         tags = re.findall(r"[^\s,;\[\]'\"]+", tag_cell)
-        words = _words_of_cell(text, len(tags))
+        words = _words_of_cell(record, len(tags), text)
     if tags and label_names and all(tag.isdecimal() for tag in tags):
         tags = [named(record, int(tag[:9]), label_names, "tags") for tag in tags]
     if not words or len(words) != len(tags):
@@ -282,12 +306,16 @@ def cell_words(record: Record, text_column: str, tag_column: str, label_names: S
     return TaggedWords(words, tags, [record.line] * len(tags))
 
 
-def _words_of_cell(text: str, num_tags: int) -> list[str]:
+def _words_of_cell(record: Record, num_tags: int, text: str) -> list[str]:
     listed = parsed_list(text)
     if isinstance(listed, list) and _all_strings(listed) and len(listed) == num_tags:
         return listed
     words = text.split()
-    return words if len(words) == num_tags else list(text)
+    if len(words) != num_tags:
+        return list(text)
+    if words[0][:1] + words[-1][-1:] == "[]" and words[0] != "[":
+        raise record.error(f"{text[:60]!r} looks like a list, but cannot be read as one; put its words in quotes.")
+    return words
 
 
 # -- texts with spans -------------------------------------------------------------------------------------------------
@@ -357,7 +385,9 @@ def _span(record: Record, span: Any, label_names: Sequence[str]) -> Span:
     text = None
     if isinstance(span, dict):
         start, end, label = (_first(span, names) for names in (_STARTS, _ENDS, _TYPES))
-        text = next((span[name] for name in _TEXTS if isinstance(span.get(name), str)), None)
+        # The field entity is the type where nothing else is; else, as in CMeEE, it is the text.
+        names = [*_TEXTS, *(["entity"] if any(name in span for name in _TYPES if name != "entity") else [])]
+        text = next((span[name] for name in names if isinstance(span.get(name), str)), None)
     else:
         start, end, label = span if isinstance(span, (list, tuple)) and len(span) == 3 else (None, None, None)
     if isinstance(label, list):

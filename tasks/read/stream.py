@@ -214,13 +214,15 @@ def _decoded(file: IO[bytes], name: str, encoding: str | None) -> Iterator[str]:
     codec = codec_name(encoding)
     if codec.startswith(("utf-16", "utf-32")):  # whose line breaks are not one byte
         try:
-            yield from (line.removesuffix("\r") for line in file.read().decode(codec).removesuffix("\n").split("\n"))
+            text = file.read().decode(codec).removeprefix("\ufeff").removesuffix("\n")
+            yield from (line.removesuffix("\r") for line in text.split("\n"))
         except UnicodeError as error:
             raise InputError(f"{name}: is not {encoding} ({error}); give another --encoding.") from None
         return
     for number, raw in enumerate(file, 1):
         try:
-            line = raw.decode(codec if number == 1 else codec.removesuffix("-sig"))
+            line = raw.decode(codec.removesuffix("-sig"))
+            line = line.removeprefix("\ufeff") if number == 1 else line
         except UnicodeDecodeError as error:
             byte = f"byte {error.start} of the line (0x{raw[error.start]:02x})"
             told = f"not {encoding}; give another --encoding." if encoding else f"not UTF-8. {advice(raw, error.start)}"

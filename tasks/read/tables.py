@@ -215,7 +215,13 @@ def _is_open(cell: str) -> bool:
 
 
 def _unquoted(row: list[str]) -> list[str]:
-    return [cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in row]
+    """Cells that are quoted as a whole without their quotation marks: all marks inside of them are doubled."""
+    return [
+        cell[1:-1].replace('""', '"')
+        if len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in cell[1:-1].replace('""', "")
+        else cell
+        for cell in row
+    ]
 
 
 def _quoted_cells(lines: Iterable[str], delimiter: str, error: Error) -> Iterator[tuple[int, list[str]]]:

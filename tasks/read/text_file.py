@@ -118,7 +118,7 @@ def decode(file: RawFile, encoding: str | None) -> TextFile:
     if file.suffix == ".spacy":
         raise InputError(f"{path}: spaCy's binary format; write its documents as JSON lines with text and entities.")
     try:
-        text = content.decode(codec_name(encoding))
+        text = content.decode(codec_name(encoding)).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         byte = f"byte {error.start} (0x{content[error.start]:02x})"
@@ -154,6 +154,7 @@ def stream_lines(path: str, encoding: str | None = None) -> Iterator[str]:
             with io.TextIOWrapper(file, codec_name(encoding), newline="\n") as text:
                 for line in text:
                     bare = line.removesuffix("\n").removesuffix("\r")
+                    bare = bare if given else bare.removeprefix("\ufeff")
                     if "\r" in bare:
                         break
                     yield bare

@@ -19,7 +19,10 @@ def with_label(record: Record, notes: Notes) -> Record | None:
     """
     fields = record.fields
     if fields.keys().isdisjoint(_OF_TOOLS):  # most records: for speed
-        return record
+        if fields.get(LABEL) != "-" or "sentence2" not in fields:
+            return record
+        notes.leave_out('pairs with the label "-"', record.line)  # OCNLI, where the annotators do not agree
+        return None
     if not is_answered(fields, record.line, notes):
         return None
     if is_task(fields):

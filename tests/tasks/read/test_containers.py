@@ -121,6 +121,9 @@ def test_a_folder_for_each_class_and_a_folder_of_brat(tmp_path: Path) -> None:
         (tmp_path / "classes" / name).write_text(text + "\n", encoding="utf-8")
     assert items(tmp_path / "classes") == [("dull", "bad"), ("fine", "good"), ("two\nlines", "good")]
     assert [record.fields["text"] for record in records(str(tmp_path / "classes"))] == ["dull", "fine", "two\nlines"]
+    (tmp_path / "classes" / "urls.txt").write_text("http://example.org\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"urls\.txt: stands beside folders of texts \(bad, good\); move it away"):
+        items(tmp_path / "classes")
     brat = tmp_path / "brat"
     brat.mkdir()
     (brat / "a.txt").write_text("Ann met Bob.\nBob left.\n", encoding="utf-8")

@@ -89,3 +89,13 @@ def test_excels_tables_and_other_binary_files_are_named(tmp_path: Path) -> None:
     path.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\xff" * 100)
     with pytest.raises(InputError, match="It is a spreadsheet"):
         read_texts(str(path), TextOptions())
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "gb18030", "utf-8"])
+def test_a_mark_of_the_byte_order_is_no_part_of_the_text(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("\ufefftext,label\n今天,a\n".encode(encoding))
+    (item,) = read_texts(str(path), TextOptions(read=ReadOptions(encoding=encoding))).items
+    assert (item.text, item.label) == ("今天", "a")
+    options = ReadOptions(encoding=encoding)
+    assert [record.fields["text"] for record in records(str(path), "csv", options)] == ["今天"]

@@ -208,3 +208,65 @@ def test_multinli(tmp_path: Path) -> None:
     assert labels(found) == ["entailment", "neutral", "contradiction"]
     assert (found.items[0].text, found.items[0].pair) == ("It rains 0.", "It is wet 0.")
     assert found.notes.left_out == {'rows with the gold_label "-"': 1}
+
+
+def test_arrays_in_cells_are_lists(tmp_path: Path) -> None:
+    """As pandas writes NumPy's arrays; Python would join their strings."""
+    content = r"""text,label
+a,['x' 'y']
+b,"['it\'s'
+ 'z']"
+c,['y']
+"""
+    path = write(tmp_path, "a.csv", content)
+    assert labels(read(path, "multi")) == [("x", "y"), ("it's", "z"), ("y",)]
+    with pytest.raises(InputError, match=r"line 2: label is .*--kind multi reads several"):
+        read(path)
+    path = write(tmp_path, "b.csv", "text,label\na,[0 1 1]\nb,[1 0 0]\n")
+    assert labels(read(path, "multi", label_names=["x", "y", "z"])) == [("y", "z"), ("x",)]
+
+
+@pytest.mark.parametrize(
+    ("given", "names", "expected"),
+    [
+        ([0, 1, 4], ["1", "2", "3", "4", "5"], ["1", "2", "5"]),  # stars, by their numbers from 0
+        (["1", "5", "3"], ["1", "2", "3", "4", "5"], ["1", "5", "3"]),  # the names themselves
+        ([1, 0], ["0", "1"], ["1", "0"]),
+        (["one", 0], ["zero", "one"], ["one", "zero"]),
+    ],
+)
+def test_a_whole_file_tells_numbers_from_names(
+    given: list[Any], names: list[str], expected: Any, tmp_path: Path
+) -> None:
+    path = write(tmp_path, "a.jsonl", lines(*({"text": str(n), "label": label} for n, label in enumerate(given))))
+    assert labels(read(path, label_names=names)) == expected
+
+
+def test_names_that_might_be_numbers_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,label\na,1\nb,2\n")
+    with pytest.raises(InputError, match="line 2: label is '1', a name and also a number of --label-names"):
+        read(path, label_names=["1", "2", "3"])
+
+
+def test_the_separator_of_several_labels_is_told(tmp_path: Path) -> None:
+    found = read(write(tmp_path, "a.csv", 'text,label\na,"x, y"\nb,nan\nc,"x,nan"\n'), "multi")
+    assert labels(found) == [("x", "y"), ("nan",), ("nan", "x")]
+    assert "labels separated by ','" in found.notes.in_words()[0]
+    assert "2 labels look like missing values: nan (line 3)" in found.notes.warnings[0]
+
+
+def test_pairs_without_agreement_are_left_out(tmp_path: Path) -> None:
+    """OCNLI and CMNLI; a label "-" of single texts is warned of."""
+    pairs = [{"sentence1": "a", "sentence2": "b", "label": label} for label in ("neutral", "-", "entailment")]
+    found = read(write(tmp_path, "a.jsonl", lines(*pairs)))
+    assert labels(found) == ["neutral", "entailment"]
+    assert found.notes.left_out == {'pairs with the label "-"': 1}
+    assert "looks like" in read(write(tmp_path, "b.csv", "text,label\na,x\nb,-\n")).notes.warnings[0].replace(
+        "look ", "looks "
+    )
+
+
+def test_cells_of_tabs_keep_quotation_marks_of_their_own(tmp_path: Path) -> None:
+    cells = {'"A" and "B"': '"A" and "B"', '"Yes," she said. "No."': '"Yes," she said. "No."', '"a ""b"" c"': 'a "b" c'}
+    path = write(tmp_path, "a.tsv", "text\tlabel\n" + "".join(f"{cell}\tx\n" for cell in cells))
+    assert [item.text for item in read(path).items] == list(cells.values())

@@ -50,6 +50,16 @@ EXPORTS: dict[str, Any] = {
     "paddle_uie.jsonl": "\n".join(json.dumps({"content": TEXT, "prompt": t, "result_list": [
         {"text": TEXT[s:e], "start": s, "end": e}]}) for s, e, t in SPANS),
     "datasets.jsonl": {"tokens": WORDS, "ner_tags": [1, 2, 0, 3, 0]},
+    # CMeEE has the text of a span in the field that elsewhere is its type, and the last character's place.
+    "cmeee.json": [{"text": TEXT, "entities": [
+        {"start_idx": s, "end_idx": e - 1, "type": t, "entity": TEXT[s:e]} for s, e, t in SPANS]}],
+    "two_fields.jsonl": {"text": TEXT, "entities": [
+        {"start": s, "end": e, "entity": TEXT[s:e], "entity_type": t} for s, e, t in SPANS]},
+    "pipeline.jsonl": {"text": TEXT, "entities": [
+        {"start": s, "end": e, "entity": t, "word": TEXT[s:e]} for s, e, t in SPANS]},
+    # An array in a cell, as pandas writes it.
+    "numpy.csv": "tokens,tags\n\"['Mia' 'Poe' \"\"saw\"\" 'Lima'\n '.']\",['B-PER' 'I-PER' 'O' 'B-LOC' 'O']\n",
+    "numpy_numbers.csv": "tokens,ner_tags\n['Mia' 'Poe' 'saw' 'Lima' '.'],[1 2 0 3 0]\n",
     "nested_values.jsonl": {"text": TEXT, "spans": [{"value": value} for value in VALUES]},
 }  # fmt: skip
 NAMES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
@@ -210,3 +220,28 @@ def test_a_spans_own_text_moves_it(tmp_path: Path) -> None:
     split = read_ner(write(tmp_path, "a.jsonl", row))
     assert split.items[0].entities[0].start == 3
     assert split.notes["repaired"] == {"spans moved to where their own text stands": 1}
+
+
+def test_a_cell_that_only_looks_like_a_list_is_refused(tmp_path: Path) -> None:
+    """Brackets that are words, and characters, stay as they are."""
+    cells = {"[Ann, left]": "PER O", "['Ann' left]": "PER O"}
+    for number, (text, tags) in enumerate(cells.items()):
+        path = write(tmp_path, f"{number}.csv", f'text,tags\n"{text}",{tags}\n')
+        with pytest.raises(InputError, match=r"line 2: .* looks like a list, but cannot be read as one"):
+            read_ner(path)
+    path = write(tmp_path, "a.csv", 'text,tags\n"[ Ann ]",O B-PER O\n[甲],O B-PER O\n')
+    assert [item.words for item in read_ner(path).items] == [["[", "Ann", "]"], ["[", "甲", "]"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "sentence_id,word,tag\n1,Ann,B-PER\n1,,O\n"),
+        ("a.tsv", 'sentence_id\tword\ttag\n1\tAnn\tB-PER\n1\t""\tO\n'),
+        ("a.jsonl", '{"tokens": ["Ann", "met"], "tags": ["O", "O"]}\n{"tokens": ["Ann", ""], "tags": ["O", "O"]}'),
+        ("b.jsonl", '{"tokens": ["Ann", "met"], "tags": ["O", "O"]}\n{"tokens": ["Ann", " "], "tags": ["O", "O"]}'),
+    ],
+)
+def test_blank_words_are_refused_in_tables_and_json(name: str, content: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line [23]: a word is blank"):
+        read_ner(write(tmp_path, name, content))
