@@ -45,6 +45,9 @@ class RunSettings(TrainingSettings):
     if_small: ClassVar[Mapping[str, Any]] = {"epochs": 10, "lr": 5e-4}
     """Defaults that differ for a small model, which needs more and larger steps."""
 
+    belongs_to: ClassVar[Mapping[str, str]] = {}
+    """Settings that a run takes over from the one that it starts from only where another one is the same."""
+
     arch: str | None = setting(
         None, f"{', '.join(FAMILIES)} (default: that of --weights, else bert)", choices=tuple(FAMILIES)
     )

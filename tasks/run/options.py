@@ -73,7 +73,12 @@ def parse(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task
     }
     config, dry_run, resume = given.pop("config"), given.pop("dry_run"), given.pop("resume")
     if config is not None:
-        given = {**read_settings(Path(config), settings_class, task), **given}
+        of_file = read_settings(Path(config), settings_class, task)
+        if "batch_size" in given:
+            of_file.pop("batch_tokens", None)  # which it replaces
+        given = {**of_file, **given}
+    if (weights := given.get("weights")) is not None and os.path.isdir(weights):
+        given["weights"] = os.path.normpath(weights)  # "folder/" is the same one when a run is resumed
     named = frozenset(given)
     if given.get("weights") in (None, RANDOM):
         small = dict(settings_class.if_small)
@@ -81,7 +86,11 @@ def parse(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task
             small.pop("batch_size", None)
         given = {**small, **given}
     else:
-        given = {**taken_over(Path(given["weights"]), settings_class, task), **given}
+        taken = taken_over(Path(given["weights"]), settings_class, task)
+        for name, other in settings_class.belongs_to.items():
+            if given.get(other, taken.get(other)) != taken.get(other):
+                taken.pop(name, None)
+        given = {**taken, **given}
     settings = settings_class(**given)
     settings.check_files()
     check_length_of_weights(settings)
@@ -240,6 +249,8 @@ def read_settings(path: Path, settings_class: type[RunSettings], task: str) -> d
             near = difflib.get_close_matches(name[:80], kinds, n=1)
             advice = f"did you mean {near[0]}?" if near else f"{program(f'tasks.{task}')} --help lists the settings."
             raise InputError(f"{path}: {shown(given)} is not a setting of this task; {advice}")
+        if name in settings:
+            raise InputError(f"{path}: {name} is there twice, with a hyphen and with an underscore; remove one.")
         settings[name] = _value(path, given, value, kinds[name])
     return settings
 

@@ -107,6 +107,14 @@ def test_kind_order_of_labels_and_clean_ups_go_on(tmp_path: Path) -> None:
     assert json.loads((out / "config.json").read_text(encoding="utf-8"))["id2label"] == {"0": "b", "1": "a"}
 
 
+def test_a_threshold_goes_on_with_its_kind_alone(tmp_path: Path) -> None:
+    (tmp_path / "task.json").write_text('{"task": "classification", "kind": "multi", "threshold": "each"}')
+    weights = ["--weights", str(tmp_path)]
+    assert parse(ClassificationSettings, weights, task="classification").settings.threshold == "each"
+    single = parse(ClassificationSettings, [*weights, "--kind", "single"], task="classification").settings
+    assert (single.kind, single.threshold) == ("single", "one")
+
+
 def test_a_run_of_another_task_gives_nothing_over(tmp_path: Path) -> None:
     (tmp_path / "task.json").write_text('{"task": "qa", "clean": ["a -> b"], "unknown": 0.5}')
     assert parse(ClassificationSettings, ["--weights", str(tmp_path)], task="classification").settings.clean == ()

@@ -50,6 +50,16 @@ def test_a_small_models_batch_size_gives_way_to_tokens(tmp_path: Path) -> None:
     assert parsed("--weights", "elsewhere", "--config", path).settings.epochs == 3
 
 
+def test_a_batch_size_on_the_command_line_replaces_tokens_of_the_file(tmp_path: Path) -> None:
+    settings = parsed("--config", toml(tmp_path, "batch_tokens = 4096"), "--batch-size", "7").settings
+    assert (settings.batch_size, settings.batch_tokens) == (7, None)
+
+
+def test_a_folder_is_the_same_with_a_slash_behind_it(tmp_path: Path) -> None:
+    assert parsed("--weights", f"{tmp_path}/").settings.weights == str(tmp_path)
+    assert parsed("--weights", "google-bert/bert-base-chinese").settings.weights == "google-bert/bert-base-chinese"
+
+
 def test_flags_have_a_no_form_and_lists_are_given_again() -> None:
     settings = parsed("--no-baseline", "--clean", "a -> b", "--clean", "c -> ").settings
     assert (settings.baseline, settings.clean) == (False, ("a -> b", "c -> "))
@@ -109,6 +119,7 @@ def test_a_dry_run_is_no_setting() -> None:
         ('train = ""', "--train: is empty"),
         ("epochs = 0", "--epochs 0: must be 1 or more"),
         ("[epochs]\na = 1", "epochs must be a whole number"),
+        ("batch-size = 8\nbatch_size = 16", "batch_size is there twice, with a hyphen and with an underscore"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_said_in_a_sentence(tmp_path: Path, text: str, message: str) -> None:
