@@ -8,6 +8,7 @@ from conftest import scramble, tiny_config
 
 from minibert import (
     CrfTokenClassifier,
+    MultipleChoiceClassifier,
     PretrainingModel,
     SequenceClassifier,
     SpanClassifier,
@@ -29,7 +30,7 @@ MODELS = {
 
 def make_run(folder: Path, name: str, **changes: Any) -> str:
     """An untrained model as another tool might have left it: without a run's settings. ``changes`` are of its shape."""
-    model_class, labels = MODELS[name]
+    model_class, labels = MODELS.get(name, (MultipleChoiceClassifier, None))
     tokenizer = Tokenizer.train([WORDS] * 2, model_type="bert", vocab_size=80)
     config = tiny_config("bert", vocab_size=tokenizer.vocab_size, max_position_embeddings=40, **changes)
     torch.manual_seed(3)

@@ -70,18 +70,20 @@ class Service:
         queue = self._queue(request.query_params.get("model"))
         given = await read_json(request, self.limits)
         many = isinstance(given, list)
-        answers = await self._answers(queue, given if many else [given], deadline)
+        answers = await self._answers(request, queue, given if many else [given], deadline)
         return json_response(answers if many else answers[0])
 
     async def infer(self, request: Request) -> Response:
         """Hugging Face's protocol."""
         deadline = time.monotonic() + self.limits.deadline
         queue = self._queue(request.path_params.get("name"))
-        kind = huggingface.kind_of(queue.answerer.predictor.task.name)
+        predictor = queue.answerer.predictor
+        kind = huggingface.kind_of(predictor.task.name)
         body = await read_json(request, self.limits)
         inputs, many, parameters = huggingface.inputs_of(body, kind)
-        answers = await self._answers(queue, inputs, deadline)
-        return json_response(huggingface.response(answers, kind, many, parameters))
+        answers = await self._answers(request, queue, inputs, deadline)
+        num_labels = predictor.model.config.num_labels
+        return json_response(huggingface.response(answers, kind, many, parameters, num_labels=num_labels))
 
     def _queue(self, name: str | None) -> BatchQueue:
         if name is None:
@@ -90,7 +92,7 @@ class Service:
             raise Refusal(404, f"there is no model {name[:100]!r}; there are {', '.join(self.queues)}.")
         return self.queues[name]
 
-    async def _answers(self, queue: BatchQueue, given: list[Any], deadline: float) -> list[Answer]:
+    async def _answers(self, request: Request, queue: BatchQueue, given: list[Any], deadline: float) -> list[Answer]:
         parsed: list[ParsedInput] = []
         for number, each in enumerate(given, 1):
             place = "the input" if len(given) == 1 else f"input {number}"
@@ -99,7 +101,21 @@ class Service:
                 parsed.append(queue.answerer.parse(each, place))
             except InputError as error:
                 raise Refusal(422, str(error)) from None
-        return await queue.answer(parsed, deadline)
+        answering = asyncio.ensure_future(queue.answer(parsed, deadline))
+        leaving = asyncio.ensure_future(_until_the_client_leaves(request))
+        try:
+            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                raise Refusal(499, "the client has gone.")  # nginx's status for it; no one reads the response
+            return await answering
+        finally:
+            answering.cancel()
+            leaving.cancel()
+
+
+async def _until_the_client_leaves(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def build_app(service: Service) -> Starlette:

@@ -1,6 +1,7 @@
 """The arguments of ``python -m tasks.serve``."""
 
 import argparse
+import math
 from collections.abc import Sequence
 
 from minibert.errors import InputError
@@ -52,5 +53,5 @@ def check_arguments(argv: Sequence[str]) -> None:
         raise InputError(f"--port {options.port}: must be 0 to 65535.")
     for name in ("workers", "batch_tokens", "queue", "max_body", "max_text", "deadline"):
         value = getattr(options, name)
-        if not value > 0:
-            raise InputError(f"--{name.replace('_', '-')} {value}: must be above 0.")
+        if not 0 < value < math.inf:
+            raise InputError(f"--{name.replace('_', '-')} {value}: must be a number above 0.")

@@ -10,7 +10,9 @@ from typing import Any
 from tasks.serve.errors import Refusal
 
 TEXTS, TOKENS, SPANS, MASKS = "text-classification", "token-classification", "question-answering", "fill-mask"
-_KIND_OF_TASK = {"ner": TOKENS, "span_qa": SPANS, "fill_mask": MASKS}
+CHOICES = "multiple-choice"
+"""Which the protocol does not have."""
+_KIND_OF_TASK = {"ner": TOKENS, "span_qa": SPANS, "fill_mask": MASKS, "multiple_choice": CHOICES}
 _PARAMETERS = {
     TEXTS: ("top_k", "function_to_apply"),
     TOKENS: ("aggregation_strategy", "ignore_labels"),
@@ -31,6 +33,8 @@ def inputs_of(body: Any, kind: str) -> tuple[list[Any], bool, dict[str, Any]]:
     Raises:
         Refusal: it does not follow the protocol, or a parameter is not known here.
     """
+    if kind == CHOICES:
+        raise Refusal(422, "Hugging Face's protocol has no questions with choices; use /answer.")
     if not isinstance(body, dict) or "inputs" not in body:
         raise Refusal(422, 'send {"inputs": ...}, or use /answer.')
     parameters = body.get("parameters") or {}
@@ -61,13 +65,22 @@ def _fields(given: Any) -> Any:
     return given
 
 
-def response(answers: Sequence[Mapping[str, Any]], kind: str, many: bool, parameters: Mapping[str, Any]) -> Any:
+def response(
+    answers: Sequence[Mapping[str, Any]], kind: str, many: bool, parameters: Mapping[str, Any], *, num_labels: int
+) -> Any:
     """The answers as the protocol has them.
+
+    Args:
+        answers: those of the model.
+        kind, many, parameters: of the request.
+        num_labels: how many the model has.
 
     Raises:
         Refusal: a parameter asks for what the model does not have.
     """
     found = [_WRITERS[kind](answer, parameters) for answer in answers]
+    if kind == TEXTS and len(found[0]) < min(num_labels, parameters.get("top_k", 0)):
+        raise Refusal(422, f"top_k: {len(found[0])} labels are listed here at most; give a lower one.")
     # A pipeline of transformers with top_k gives a list for each text, even for a single one.
     return found if many or kind == TEXTS else found[0]
 

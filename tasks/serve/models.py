@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.predict.answerer import Answerer, load
-from tasks.serve.huggingface import MASKS, SPANS, kind_of
+from tasks.serve.huggingface import CHOICES, MASKS, SPANS, kind_of
 from tasks.settings import TORCH
 
 logger = logging.getLogger(__name__)
@@ -42,9 +42,9 @@ def describe(name: str, run: str, answerer: Answerer) -> dict[str, Any]:
     ``examples`` of inputs."""
     task = answerer.predictor.task
     kind = kind_of(task.name)
-    fields = ["question", "context"] if kind == SPANS else ["text"]
+    fields = {SPANS: ["question", "context"], CHOICES: ["context", "question", "choices"]}.get(kind, ["text"])
     found = [example for example in examples(run, kind) if all(field in example for field in fields)]
-    if any("pair" in example for example in found):
+    if getattr(task.settings, "pair_column", None) or any("pair" in example for example in found):
         fields = ["text", "pair"]
     mask = answerer.predictor.tokenizer.special_tokens["mask"] if kind == MASKS else None
     return {"name": name, "task": task.name, "kind": kind, "fields": fields, "mask": mask, "examples": found}

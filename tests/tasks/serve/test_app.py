@@ -1,15 +1,20 @@
 """The server's own addresses: what predict answers, several at once, and a sentence for what cannot be answered."""
 
 import json
+import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
+from serving import serving, wait_for
 from starlette.testclient import TestClient
-from tiny_runs import TEXTS, close
+from tiny_runs import TEXTS, close, make_run
 
-from tasks.predict import Answerer
+from tasks.predict import Answerer, load
 from tasks.serve.app import Service, build_app
 from tasks.serve.limits import Limits
 from tasks.serve.models import names
@@ -126,6 +131,41 @@ def test_health_models_and_metrics(client: TestClient) -> None:
     assert 'minibert_waiting{model="ner"} 0' in text
     named = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     assert {"minibert_requests_total", "minibert_batch_seconds", "minibert_waiting"} <= named
+
+
+def test_what_a_client_that_has_gone_asked_for_is_not_computed(
+    models: dict[str, Answerer], runs: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answerer, computed = models["ner"], list[int]()
+    answer = answerer.answer
+
+    def slowly(parsed: Any) -> Any:
+        computed.append(len(parsed))
+        time.sleep(0.2)
+        return answer(parsed)
+
+    monkeypatch.setattr(answerer, "answer", slowly)
+    body = json.dumps(["Ann went to Rome"] * 40).encode()
+    head = f"POST /answer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with serving({"ner": answerer}, {"ner": runs["ner"]}, batch_tokens=8) as url:
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
+            connection.sendall(head.encode() + body)
+            wait_for(lambda: computed)
+        wait_for(lambda: json.loads(urlopen(f"{url}/health").read())["models"]["ner"]["waiting"] == 0)
+        assert sum(computed) < 20
+        assert 'status="499"' in urlopen(f"{url}/metrics").read().decode()
+
+
+def test_a_question_with_choices(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "multiple_choice")
+    models = {"choices": load(run, device="cpu", precision="fp32")}
+    question = {"context": "Ann went", "question": "Then Ann", "choices": ["saw Bob", "went to Rome"]}
+    with TestClient(build_app(Service(models, {"choices": run}, LIMITS))) as client:
+        (described,) = client.get("/models").json()
+        assert (described["kind"], described["fields"]) == ("multiple-choice", ["context", "question", "choices"])
+        assert client.post("/answer", json=question).json()["answer"] in question["choices"]
+        refused = client.post("/models/choices", json={"inputs": question})
+        assert (refused.status_code, "use /answer" in refused.json()["error"]) == (422, True)
 
 
 def test_runs_have_short_names_where_these_differ() -> None:

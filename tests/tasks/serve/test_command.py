@@ -153,7 +153,14 @@ def test_a_worker_that_cannot_start_is_not_tried_again(tmp_path: Path, capsys: p
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--port", "70000"), ("--workers", "0"), ("--deadline", "0"), ("--deadline", "nan"), ("--queue", "-1")],
+    [
+        ("--port", "70000"),
+        ("--workers", "0"),
+        ("--deadline", "0"),
+        ("--deadline", "nan"),
+        ("--deadline", "inf"),
+        ("--queue", "-1"),
+    ],
 )
 def test_numbers_out_of_range_are_refused(option: str, value: str) -> None:
     with pytest.raises(InputError, match=f"{option} .*: must be"):

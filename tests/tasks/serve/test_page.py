@@ -1,6 +1,7 @@
 """The page, in Chromium: typed into, clicked and driven by keys alone."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -192,6 +193,8 @@ def test_pairs_have_two_fields(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", "classification")
     model = load(run, device="cpu", precision="fp32")
     assert describe("x", run, model)["fields"] == ["text"]
+    model.predictor.task.settings = dataclasses.replace(model.predictor.task.settings, pair_column="second")
+    assert describe("x", run, model)["fields"] == ["text", "pair"]
     add_errors(run, "Ann \u2016 Bob", "x" * 3000)
     described = describe("x", run, model)
     assert described["fields"] == ["text", "pair"]
