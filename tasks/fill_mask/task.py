@@ -80,6 +80,9 @@ class FillMaskTask(Task[MaskedText, MaskedExample, list[list[Word]]]):
     settings: FillMaskSettings
     _top_k = _TOP
 
+    def load_calibration(self, record: Mapping[str, Any], place: str) -> None:
+        """Leaves it out: it belongs to the labels of a run, not to its words."""
+
     def read(self, path: str) -> Split[MaskedText]:
         raise InputError(f"{path}: this task learns nothing; train with python -m tasks.pretraining.")
 
@@ -158,7 +161,8 @@ class FillMaskTask(Task[MaskedText, MaskedExample, list[list[Word]]]):
         """``text``, and perhaps ``top_k`` (words for each mask, 5 by default) and ``targets`` (a list of words whose
         probabilities are asked for)."""
         text = record.get(find(list(record), [(self.settings.text_column or "text").lower()]) or "")
-        top_k, targets = record.get("top_k", self._top_k), record.get("targets", [])
+        targets = record.get("targets", [])
+        top_k = record.get("top_k", len(targets) if targets and isinstance(targets, list) else self._top_k)
         if not isinstance(text, str):
             raise InputError(f"{place}: needs text.")
         if not MASK.search(text):
@@ -181,10 +185,20 @@ class FillMaskTask(Task[MaskedText, MaskedExample, list[list[Word]]]):
     def format_answer(self, item: MaskedText, output: list[list[Word]]) -> dict[str, Any]:
         """The masks by characters of the text, with their words."""
         spans = [match.span() for match in MASK.finditer(item.text)]
+        asked: dict[int, list[str]] = {}
+        for target in item.targets:
+            asked.setdefault(_first_token(self._tokenizer, target, item.place), []).append(target)
         return {
             "text": item.text,
             "masks": [
-                {"start": start, "end": end, "words": [word._asdict() for word in words]}
+                {
+                    "start": start,
+                    "end": end,
+                    "words": [
+                        {**word._asdict(), **({"targets": asked[word.token]} if word.token in asked else {})}
+                        for word in words
+                    ],
+                }
                 for (start, end), words in zip(spans, output, strict=True)
             ],
         }

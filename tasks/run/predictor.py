@@ -132,7 +132,6 @@ def trained_model(task: Task[Any, Any, Any], checkpoint: Checkpoint) -> Pretrain
         InputError: one of them cannot be used, or it has no trained head for this task.
     """
     model, report = checkpoint.load(task.model_class)
-    load_calibration(checkpoint.folder, task)
     task.check_loaded(report, checkpoint.folder)
     if untrained := task.untrained(report):
         raise InputError(
@@ -140,6 +139,7 @@ def trained_model(task: Task[Any, Any, Any], checkpoint: Checkpoint) -> Pretrain
             f"one with python -m tasks.{task.name} --weights {shlex.quote(str(checkpoint.folder))}."
         )
     checkpoint.require_whole_head(model, report)
+    load_calibration(checkpoint.folder, task)
     return model
 
 

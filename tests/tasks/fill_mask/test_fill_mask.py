@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import FAMILIES, scramble, tiny_config
 
-from minibert import PretrainingModel, TokenClassifier, Tokenizer
+from minibert import PretrainingModel, SequenceClassifier, TokenClassifier, Tokenizer
 from minibert.errors import InputError
 from tasks import registry
 from tasks.predict import load
@@ -61,6 +61,17 @@ def test_targets_are_those_of_transformers(tmp_path: Path) -> None:
     assert [word["probability"] for word in mask["words"]] == pytest.approx([e["score"] for e in theirs], abs=2e-6)
 
 
+def test_every_target_is_answered_by_its_name(tmp_path: Path) -> None:
+    """Also more than the usual five, and words of several tokens, of which the first stands for them."""
+    answer = load(str(checkpoint("bert", tmp_path)), device="cpu", precision="fp32")
+    targets = ["cat", "river", "dogs", "the", "sees", "a", "catriver"]
+    (mask,) = answer({"text": "The [MASK] sees", "targets": targets})["masks"]
+    named = [name for word in mask["words"] for name in word["targets"]]
+    assert sorted(named) == sorted(targets)
+    assert any({"cat", "catriver"} <= set(word["targets"]) for word in mask["words"])
+    assert all("targets" not in word for word in answer({"text": "The [MASK] sees"})["masks"][0]["words"])
+
+
 def test_wrong_fields_are_refused(tmp_path: Path) -> None:
     answer = load(str(checkpoint("bert", tmp_path)), device="cpu", precision="fp32")
     for fields, message in (
@@ -100,3 +111,13 @@ def test_the_model_is_not_left_in_training(tmp_path: Path) -> None:
     torch.manual_seed(1)
     first = answer("the [MASK]")["masks"]
     assert answer("the [MASK]")["masks"] == first
+
+
+def test_the_calibration_of_a_run_is_none_of_its_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = checkpoint("bert", tmp_path)
+    (run / "task.json").write_text('{"task": "cloze", "calibration": {"temperature": 2.0}}', encoding="utf-8")
+    registry.run("fill_mask", [str(run), "The [MASK] sees"])
+    assert capsys.readouterr().out.startswith("mask 1")
+    SequenceClassifier(PretrainingModel.from_pretrained(run).config).save_pretrained(run)
+    with pytest.raises(InputError, match="has no trained head for masked words"):
+        registry.run("fill_mask", [str(run), "The [MASK] sees"])
