@@ -19,6 +19,8 @@ from tasks.read.records import ReadOptions
 from tasks.read.stream import Position, records
 from tasks.settings import check_encoding, column_names
 
+_NOT_WRITTEN = (".gz", ".zip", ".parquet", ".arrow", ".feather", ".xlsx")
+
 
 def check_given(options: argparse.Namespace) -> None:
     """Looks at what the command was given before a model is loaded.
@@ -39,6 +41,8 @@ def check_given(options: argparse.Namespace) -> None:
     folder = Path(os.path.realpath(out)).parent  # that of the file which a link names
     if not folder.is_dir():
         raise InputError(f"--out {out}: there is no folder {folder}; make it first.")
+    if out.suffix.lower() in _NOT_WRITTEN:
+        raise InputError(f"--out {out}: answers are not written in that form; name a file in .jsonl, .csv or .tsv.")
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder; name a file in it.")
     if out.exists() and Path(options.file).exists() and out.samefile(options.file):

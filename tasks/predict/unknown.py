@@ -32,12 +32,13 @@ def unknown_parts(
         words = _unknown_words(tokenizer, task.texts(item), text)
         return [{"start": start, "end": end, "text": text[start:end]} for start, end in words]
     texts = task.texts_as_given(item)
+    places = list(_texts_in(fields))
     parts = []
     for text in texts:
-        if spans := _unknown_characters(tokenizer, text):
-            place, shift = _place(text, fields)
-            place = place if len(texts) > 1 else {}
-            parts += [{**place, "start": shift + a, "end": shift + b, "text": text[a:b]} for a, b in spans]
+        place, shift = _take(places, text)
+        place = place if len(texts) > 1 else {}
+        for start, end in _unknown_characters(tokenizer, text):
+            parts.append({**place, "start": shift + start, "end": shift + end, "text": text[start:end]})
     return parts
 
 
@@ -56,10 +57,24 @@ def _unknown_words(tokenizer: Tokenizer, words: Sequence[str], text: str) -> Ite
         at += len(word)
 
 
-def _place(text: str, fields: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
-    """The field that has a text, and where the text begins in it: some tasks strip white space."""
+def _texts_in(fields: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """The texts of an input, each with its field, and its index in a list or in the list of texts of an object."""
     for name, value in fields.items():
-        for index, part in enumerate(value if isinstance(value, list) else [value]):
-            if isinstance(part, str) and part.strip() == text.strip() and text in part:
-                return {"field": name, **({"index": index} if isinstance(value, list) else {})}, part.index(text)
+        if isinstance(value, dict):  # as the choices of ARC
+            value = next((part for part in value.values() if isinstance(part, list)), None)
+        if isinstance(value, list):
+            for index, part in enumerate(value):
+                if isinstance(part, str):
+                    yield {"field": name, "index": index}, part
+        elif isinstance(value, str):
+            yield {"field": name}, value
+
+
+def _take(places: list[tuple[dict[str, Any], str]], text: str) -> tuple[dict[str, Any], int]:
+    """Takes the first of the places that has a text, and says where the text begins in it: some tasks strip white
+    space."""
+    for number, (place, part) in enumerate(places):
+        if part.strip() == text.strip() and text in part:
+            del places[number]
+            return place, part.index(text)
     return {}, 0

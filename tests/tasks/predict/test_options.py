@@ -178,6 +178,14 @@ def test_unknown_parts_of_several_texts_name_their_field(runs: dict[str, str]) -
     ]
 
 
+def test_equal_texts_are_told_apart_and_choices_may_be_in_an_object(runs: dict[str, str]) -> None:
+    given = {"context": "好", "question": "好", "choices": {"text": ["Ann", "好", "好"], "label": ["A", "B", "C"]}}
+    found = answer(runs["choice"], given, unknown=True)
+    assert [(part["field"], part.get("index")) for part in found["unknown"]] == [
+        ("context", None), ("question", None), ("choices", 1), ("choices", 2),
+    ]  # fmt: skip
+
+
 def test_unknown_parts_are_those_of_the_text_as_it_was_given(runs: dict[str, str], tmp_path: Path) -> None:
     path = Path(runs["classification"])
     for file in path.iterdir():

@@ -64,6 +64,13 @@ def test_a_device_is_written_to_and_stays(source: str, tmp_path: Path) -> None:
     assert stat.S_ISCHR(device.stat().st_mode)
 
 
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.parquet", "a.XLSX"])
+def test_a_form_that_is_not_written_is_refused_at_once(name: str, source: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="answers are not written in that form"):
+        predict.main(["run", source, "--out", str(tmp_path / name)])
+    assert not (tmp_path / name).exists()
+
+
 def test_a_link_stays_and_the_file_that_it_names_is_replaced(source: str, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     for name, content in (("old.jsonl", "old"), ("new.jsonl", None)):  # also where the link leads to nothing yet
