@@ -8,14 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.data import AVERAGES
 from tasks.read.notes import Notes
 from tasks.read.records import shown
 from tasks.read.spans import parsed_list
 
 KINDS = ("single", "multi", "regression")
-AVERAGES = ("micro avg", "macro avg", "weighted avg")
-"""Rows of averages in a report, which therefore cannot be names of labels."""
-
 _SEPARATORS = "\n|;,"  # between the labels in a cell
 _MISSING = ("nan", "none", "na", "null", "n/a", "<na>", "-")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minibert.files import write_atomically
+from tasks.data import AVERAGES
 from tasks.report.drawing import Plot, installed
 from tasks.report.markup import Html, element, join, named_row, number, table, verbatim
 
@@ -207,7 +208,7 @@ def with_interval(value: Any, interval: Sequence[float] | None) -> Html:
 
 def is_average(name: str) -> bool:
     """Whether a row of a table by class is of all classes."""
-    return name.endswith(" avg") or name == "accuracy"
+    return name in AVERAGES
 
 
 def with_unit(figure: str, record: Mapping[str, Any]) -> str:

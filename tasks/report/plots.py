@@ -51,7 +51,7 @@ def curves(
 
     def draw(axes: "Axes") -> None:
         for (label, points), style in zip(series.items(), _styles(), strict=False):
-            axes.plot(*zip(*points, strict=True), markersize=4, label=label, **style)
+            axes.plot(*zip(*points, strict=True), markersize=4, label=_listed(label), **style)
         if level is not None:
             axes.axhline(level[1], color=COLOURS["muted"], linewidth=1.2, linestyle="-.", label=shortened(level[0]))
         if best is not None:
@@ -79,7 +79,7 @@ def overlaid_curves(models: Mapping[str, Sequence[Points]], *, name: str, figure
     def draw(axes: "Axes") -> None:
         for label, runs, style in zip(names.texts, models.values(), _styles(), strict=False):
             epochs, means, deviations, whole = _mean_by_epoch(runs)
-            axes.plot(epochs[:whole], means[:whole], markersize=4, label=label, **style)
+            axes.plot(epochs[:whole], means[:whole], markersize=4, label=_listed(label), **style)
             if whole < len(epochs):
                 axes.plot(epochs[whole - 1 :], means[whole - 1 :], color=style["color"], linewidth=0.7)
             below, above = means - deviations, means + deviations
@@ -105,7 +105,7 @@ def lines(chart: Chart, *, name: str) -> Plot:
     def draw(axes: "Axes") -> None:
         for label, points, style in zip(names.texts, chart.lines.values(), _styles(), strict=False):
             marked = style if len(points) <= _MOST_MARKED else {**style, "marker": None}
-            axes.plot(*zip(*points, strict=True), markersize=4, linewidth=1.4, label=label, **marked)
+            axes.plot(*zip(*points, strict=True), markersize=4, linewidth=1.4, label=_listed(label), **marked)
         if chart.diagonal:
             axes.plot((0, 1), (0, 1), color=COLOURS["muted"], linestyle=":", linewidth=1, label=chart.diagonal)
         axes.set_xlim(-0.02, 1.02)
@@ -269,7 +269,7 @@ def shots(
             at = [places[label, tick] for tick in by_tick]
             means = [float(np.mean(values)) for values in by_tick.values()]
             stds = [float(np.std(values, ddof=1)) if len(values) > 1 else 0.0 for values in by_tick.values()]
-            axes.errorbar(at, means, stds, capsize=3, markersize=5, label=shortened(label), **style)
+            axes.errorbar(at, means, stds, capsize=3, markersize=5, label=_listed(shortened(label)), **style)
             for place, values in zip(at, by_tick.values(), strict=True):
                 if len(values) > 1:
                     axes.scatter(np.full(len(values), place), values, s=9, color=style["color"], alpha=0.45)
@@ -380,6 +380,11 @@ def _over_epochs(axes: "Axes", epochs: Sequence[int]) -> None:
     axes.margins(y=0.1)
     axes.set_xlabel("epoch")
     axes.grid(axis="y")
+
+
+def _listed(name: str) -> str:
+    """A name for a legend; matplotlib leaves out those that begin with an underscore."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def _legend_below(axes: "Axes") -> None:

@@ -11,6 +11,7 @@ from report_pages import Page, needs_matplotlib
 from minibert.files import write_json
 from minibert.training import Metric
 from tasks import registry
+from tasks.report.parts import is_average
 from tasks.run.grid import Results
 from tasks.run.variants import _row
 
@@ -54,6 +55,11 @@ def folder(tmp_path: Path) -> Path:
         "metric_higher_is_better": True, "rows": rows, "interval_method": "bootstrap", "test_method": "",
     })  # fmt: skip
     return tmp_path
+
+
+def test_a_class_may_have_a_name_that_sounds_like_an_average() -> None:
+    names = ("micro avg", "weighted avg", "accuracy", "stock avg")
+    assert [is_average(name) for name in names] == [True, True, False, False]
 
 
 def test_what_some_runs_lack_is_of_the_others() -> None:

@@ -107,8 +107,8 @@ _COUNTS = {"true_positives": 3, "false_positives": 1, "false_negatives": 2, "tru
             ["F1 by epoch", "epoch", "F1 (0 to 1)", "dev", "SVM", "best epoch, 1"],
         ),
         (
-            lambda: plots.overlaid_curves({"bert": _RUNS, "albert": _RUNS[1:]}, **_AXIS),
-            ["F1 by epoch, mean ± std of runs", "epoch", "F1 (0 to 1)", "bert", "albert"],
+            lambda: plots.overlaid_curves({"bert": _RUNS, "_albert": _RUNS[1:]}, **_AXIS),
+            ["F1 by epoch, mean ± std of runs", "epoch", "F1 (0 to 1)", "bert", " _albert"],
         ),
         (
             lambda: plots.confusion({"A": {"A": 3}}, name="x", title="share of the words of each gold class"),
