@@ -98,6 +98,8 @@ def no_weights(folder: Path, expected: str) -> InputError:
             f"{folder}: is a PEFT adapter, which holds only changes to another model. Merge them where peft is "
             "installed: PeftModel.from_pretrained(MODEL, FOLDER).merge_and_unload().save_pretrained(NEW), and give NEW."
         )
+    if (folder / "packed.onnx").is_file():
+        return InputError(f"{folder}: is an exported model, without weights; answer with predict --engine onnx.")
     modules = sorted(path.parent for path in folder.glob("0_*/config.json"))
     if modules:
         return InputError(f"{folder}: is a sentence-transformers folder of old; give the model in it, {modules[0]}.")

@@ -151,8 +151,8 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
             room = most - frame - len(asked)
             if room < 1:
                 raise InputError(
-                    f"--max-length: {most} tokens leave no room for a context after a question of {len(asked)}; raise "
-                    "it, or lower --max-question."
+                    f"{item.id}: the question has {len(asked)} tokens, after which {most} leave no room for a context; "
+                    "shorten it, or train with a higher --max-length or a lower --max-question."
                 )
             notes["unknown_tokens"] += pieces.ids.count(tokenizer.unk_token_id)
             answer = _tokens_of_answer(item, pieces)

@@ -230,7 +230,7 @@ def test_it_learns_where_answers_stand(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--max-length", "5"], "--max-length: 5 tokens leave no room for a context"),
+        (["--max-length", "5"], "after which 5 leave no room for a context"),
         (["--overlap", "-1"], "--overlap -1: must be 0 or more"),
         (["--max-answer", "0"], "--max-answer 0: must be 1 or more"),
         (["--scorer", "bleu"], "--scorer bleu: use one of auto, words, characters."),
