@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.data import AVERAGES
+from tasks.read.cells import parsed_list
 from tasks.read.notes import Notes
 from tasks.read.records import shown
-from tasks.read.spans import parsed_list
 
 KINDS = ("single", "multi", "regression")
 _SEPARATORS = "\n|;,"  # between the labels in a cell

@@ -18,6 +18,7 @@ from tasks.ner.tag_forms import usual_form
 from tasks.ner.tags import PREFIXES, SCHEMES, Entity, detect_scheme, entities_from_tags
 from tasks.read import spans as read_spans
 from tasks.read import tables
+from tasks.read.cells import parsed_list
 from tasks.read.columns import Columns
 from tasks.read.notes import Notes
 from tasks.read.offsets import choose_unit, place_spans
@@ -305,7 +306,7 @@ def _table(
 
 
 def _is_span_list(cell: str) -> bool:
-    value = read_spans.parsed_list(cell)
+    value = parsed_list(cell)
     return isinstance(value, dict) or (
         isinstance(value, list) and all(isinstance(part, (list, dict)) for part in value)
     )

@@ -4,13 +4,11 @@ doccano (all of its layouts), label-studio (JSON, JSON-MIN, CSV), Prodigy, brat,
 Hugging Face's datasets: each is told by its fields, and read into :class:`SpannedText` or :class:`TaggedWords`.
 """
 
-import ast
-import contextlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tasks.read.cells import parsed_list
 from tasks.read.columns import TEXT_NAMES, near
 from tasks.read.notes import Notes
 from tasks.read.records import Record, shown
@@ -259,35 +257,6 @@ def _tags_of_word_spans(record: Record, length: int, spans: Sequence[Any]) -> li
 def _strings_in_cell(value: Any) -> Any:
     """A list that a cell of a table has as text."""
     return parsed_list(value) if isinstance(value, str) else value
-
-
-def parsed_list(text: str) -> Any:
-    """The value of a cell that is a list or an object, in JSON's or Python's notation; None if it is neither."""
-    text = text.strip()
-    if text[:1] + text[-1:] not in ("[]", "{}"):
-        return None
-    with contextlib.suppress(ValueError, RecursionError):
-        return json.loads(text)
-    if (values := _numpys_list(text)) is not None:
-        return values
-    with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        value = ast.literal_eval(text)
-        return value if isinstance(value, (list, dict)) else None
-    return None
-
-
-_NUMPYS_VALUE = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?"""
-_NUMPYS_LIST = re.compile(rf"\[\s*(?:{_NUMPYS_VALUE})(?:\s+(?:{_NUMPYS_VALUE}))*\s*\]")
-
-
-def _numpys_list(text: str) -> list[Any] | None:
-    """The values of NumPy's form of an array, which has spaces alone between them and which pandas writes into cells;
-    None for any other text. Python would join its strings."""
-    if _NUMPYS_LIST.fullmatch(text) is None:
-        return None
-    with contextlib.suppress(ValueError, SyntaxError):
-        return [ast.literal_eval(value) for value in re.findall(_NUMPYS_VALUE, text[1:-1])]
-    return None
 
 
 def cell_words(record: Record, text_column: str, tag_column: str, label_names: Sequence[str]) -> TaggedWords:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from minibert.errors import InputError
+from tasks.read.cells import parsed_list
 from tasks.read.json_values import Object
 from tasks.read.notes import Notes
 from tasks.read.records import DEFAULT, ReadOptions, Record, open_source, shown
-from tasks.read.spans import parsed_list
 from tasks.read.tables import find
 
 CONTEXT_NAMES = ("context", "context_text", "passage", "paragraph", "上下文", "文章")
