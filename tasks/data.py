@@ -31,10 +31,6 @@ Example = TypeVar("Example", bound=HasIds)
 Output = TypeVar("Output")
 
 
-AVERAGES = ("micro avg", "macro avg", "weighted avg")
-"""Rows of averages in a report, which therefore cannot be names of labels."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Split(Generic[Item]):
     """One part of the data: train, dev or test.

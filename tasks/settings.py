@@ -19,6 +19,8 @@ CALIBRATION = "calibration"
 """In ``task.json``: what was fitted on dev, which is no setting."""
 RANDOM = "random"
 """The value of ``--weights`` for a small model with random weights."""
+AVERAGES = ("micro avg", "macro avg", "weighted avg")
+"""Rows of averages in a report, which therefore cannot be names of labels."""
 LOSS = "loss"
 """The ``--metric`` that every task has."""
 DEV_SHARE = 0.1

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.data import AVERAGES
 from tasks.read.cells import parsed_list
 from tasks.read.notes import Notes
 from tasks.read.records import shown
+from tasks.settings import AVERAGES
 
 KINDS = ("single", "multi", "regression")
 _SEPARATORS = "\n|;,"  # between the labels in a cell

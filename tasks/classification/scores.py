@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.classification.data import LabelledText
-from tasks.data import AVERAGES
+from tasks.settings import AVERAGES
 
 _COLUMNS = ("precision", "recall", "f1-score", "support")
 _MOST_CLASSES = 40

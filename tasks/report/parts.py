@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minibert.files import write_atomically
-from tasks.data import AVERAGES
 from tasks.report.drawing import Plot, installed
 from tasks.report.markup import Html, element, join, named_row, number, table, verbatim
+from tasks.settings import AVERAGES
 
 LONG_TABLE = 30
 """Rows; longer tables scroll."""
