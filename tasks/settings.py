@@ -152,10 +152,10 @@ class DistillationSettings(RecordSettings):
     unlabelled: str | None = setting(
         None, "file of texts without labels, which --teacher labels (default: none)", resumable=True
     )
-    made_up: int = setting(
-        0,
-        "texts to make up for each training text, of its words and other texts', which --teacher labels",
-        at_least=0,
+    made_up: int | None = setting(
+        None,
+        "texts to make up of each training text and others, which --teacher labels (default: none)",
+        at_least=1,
     )
     teacher_weight: float = setting(
         0.5,

@@ -114,6 +114,8 @@ def test_what_has_several_texts_is_refused(tmp_path: Path) -> None:
     options = ["--train", write(tmp_path / "train.jsonl", questions), *SMALL, "--teacher", str(tmp_path / "teacher")]
     with pytest.raises(InputError, match="--made-up 1: is for single texts, and multiple_choice has several here"):
         prepared("multiple_choice", [*options, "--made-up", "1"])
+    with pytest.raises(InputError, match="--made-up 0: must be 1 or more"):
+        prepared("multiple_choice", [*options, "--made-up", "0"])
     with pytest.raises(InputError, match="--made-up: needs --teacher"):
         prepared("classification", ["--made-up", "1", "--train", texts_file(tmp_path / "texts.jsonl")])
     with pytest.raises(InputError, match="--made-up 3: there are no words"):
