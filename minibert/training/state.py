@@ -218,6 +218,8 @@ def require_same_fingerprint(saved: Mapping[str, Any], given: Mapping[str, Any])
     """Raises InputError for the first difference between a run and the one that saved a checkpoint."""
     for name in dict.fromkeys([*given, *saved]):
         before, now = (without_infinities(values.get(name)) for values in (saved, given))
+        if isinstance(before, str) and isinstance(now, str):
+            before, now = before.rstrip("/"), now.rstrip("/")  # a folder is the same with a slash behind it
         if before != now:
             values = "" if isinstance(now, dict) else f": was {before}, is now {now}"
             raise InputError(

@@ -77,8 +77,6 @@ def parse(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task
         if "batch_size" in given:
             of_file.pop("batch_tokens", None)  # which it replaces
         given = {**of_file, **given}
-    if (weights := given.get("weights")) is not None and os.path.isdir(weights):
-        given["weights"] = os.path.normpath(weights)  # "folder/" is the same one when a run is resumed
     named = frozenset(given)
     if given.get("weights") in (None, RANDOM):
         small = dict(settings_class.if_small)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tiny_runs import make_run
 
 from minibert.errors import InputError
+from minibert.training.state import require_same_fingerprint
 from tasks import registry
 from tasks.classification.settings import ClassificationSettings
 from tasks.run.options import SECTIONS, parse, read_settings, write_settings
@@ -56,8 +57,10 @@ def test_a_batch_size_on_the_command_line_replaces_tokens_of_the_file(tmp_path: 
 
 
 def test_a_folder_is_the_same_with_a_slash_behind_it(tmp_path: Path) -> None:
-    assert parsed("--weights", f"{tmp_path}/").settings.weights == str(tmp_path)
-    assert parsed("--weights", "google-bert/bert-base-chinese").settings.weights == "google-bert/bert-base-chinese"
+    folder = parsed("--weights", str(tmp_path)).settings
+    require_same_fingerprint(folder.fingerprint(), parsed("--weights", f"{tmp_path}/").settings.fingerprint())
+    with pytest.raises(InputError, match="--weights changed"):
+        require_same_fingerprint(folder.fingerprint(), parsed("--weights", f"{tmp_path}-2").settings.fingerprint())
 
 
 def test_flags_have_a_no_form_and_lists_are_given_again() -> None:
