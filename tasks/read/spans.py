@@ -216,10 +216,10 @@ def _words(record: Record, words: Any, tag_column: str | None, label_names: Sequ
 
 
 def require_words(record: Record, words: Sequence[str]) -> None:
-    """Raises InputError if a word is blank, which may be what another tool has made of a missing value; other white
-    space, such as U+3000, is a character of Chinese corpora."""
-    if not all(word.strip(" \t\r\n") for word in words):
-        raise record.error("a word is blank; remove it and its tag, or write a word.")
+    """Raises InputError if a word is empty, as another tool may have written a missing value; white space is a
+    character of running text that was cut into characters."""
+    if not all(words):
+        raise record.error("a word is empty; remove it and its tag, or write a word.")
 
 
 def named(record: Record, number: int, label_names: Sequence[str], what: str) -> str:
