@@ -282,7 +282,7 @@ def _words_of_cell(record: Record, num_tags: int, text: str) -> list[str]:
     words = text.split()
     if len(words) != num_tags:
         return list(text)
-    if words[0][:1] + words[-1][-1:] == "[]" and words[0] != "[":
+    if words and words[0][:1] + words[-1][-1:] == "[]" and words[0] != "[":
         raise record.error(f"{text[:60]!r} looks like a list, but cannot be read as one; put its words in quotes.")
     return words
 

@@ -229,6 +229,9 @@ def test_a_cell_that_only_looks_like_a_list_is_refused(tmp_path: Path) -> None:
         path = write(tmp_path, f"{number}.csv", f'text,tags\n"{text}",{tags}\n')
         with pytest.raises(InputError, match=r"line 2: .* looks like a list, but cannot be read as one"):
             read_ner(path)
+    path = write(tmp_path, "blank.csv", 'text,tags\nAnn left,B-PER O\n" ",;\n')
+    with pytest.raises(InputError, match="line 3: 0 tags for 0 words"):
+        read_ner(path)
     path = write(tmp_path, "a.csv", 'text,tags\n"[ Ann ]",O B-PER O\n[甲],O B-PER O\n')
     assert [item.words for item in read_ner(path).items] == [["[", "Ann", "]"], ["[", "甲", "]"]]
 
