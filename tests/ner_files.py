@@ -17,3 +17,8 @@ def write(path: Path, sentences: list[tuple[str, str]]) -> str:
     )
     path.write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
     return str(path)
+
+
+def options(folder: Path) -> list[str]:
+    """Those that name the training and dev data, written to a folder."""
+    return ["--train", write(folder / "train.txt", TRAIN), "--dev", write(folder / "dev.txt", DEV)]

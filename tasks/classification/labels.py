@@ -147,15 +147,23 @@ def label_reader(kind: str, values: Sequence[Any], separator: str | None, names:
         and len(lists[0]) > 1
         and all(part in (0, 1) and isinstance(part, (int, float)) for each in lists for part in each)
     )
-    plain = {str(part).strip() for each in lists for part in (each if isinstance(each, list) else [each])}
-    plain |= {str(value).strip() for value, each in zip(values, lists, strict=True) if each is None}
-    are_indices = plain - {"None"} <= {str(number) for number in range(len(names))}
-    are_names = plain - {"None"} <= {*names}
-    numbers = None if are_indices and are_names else are_indices
     if kind == "multi" and separator is None:
         cells = [value for value in values if isinstance(value, str) and not _is_bracketed(value.strip())]
         separator = next((mark for mark in _SEPARATORS if any(mark in cell for cell in cells)), None)
-    return LabelReader(kind, separator, names, is_vector and kind != "regression", numbers)
+    return LabelReader(kind, separator, names, is_vector and kind != "regression", _are_numbers(values, lists, names))
+
+
+def _are_numbers(values: Sequence[Any], lists: Sequence[Any], names: Sequence[str]) -> bool | None:
+    """Whether all labels of a file are indices of ``names``; None if all might as well be names. ``lists`` are the
+    values, parsed where they are lists."""
+    plain = {
+        str(part).strip()
+        for value, listed in zip(values, lists, strict=True)
+        if value is not None
+        for part in (listed if isinstance(listed, list) else [value])
+    }
+    are_indices = plain <= {str(number) for number in range(len(names))}
+    return None if are_indices and plain <= {*names} else are_indices
 
 
 class MissingLabels:

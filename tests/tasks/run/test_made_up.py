@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import write
-from ner_files import DEV, TRAIN
-from ner_files import write as write_sentences
+from ner_files import options as ner_options
 from teachers import SMALL, TAGS, TEXTS, make_teacher, prepared, texts_file
 
 from minibert import MultipleChoiceClassifier, SequenceClassifier, TokenClassifier, pack
@@ -91,14 +90,8 @@ def test_the_teacher_answers_to_them_and_they_are_of_the_training_part(tmp_path:
 @pytest.mark.slow
 def test_a_run_learns_from_them_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_teacher(tmp_path / "teacher", TokenClassifier, TAGS, "bert", [["a", "b"]])
-    data = [
-        "--train",
-        write_sentences(tmp_path / "train.txt", TRAIN),
-        "--dev",
-        write_sentences(tmp_path / "dev.txt", DEV),
-    ]
     more = ["--teacher", str(tmp_path / "teacher"), "--made-up", "2", "--out", str(tmp_path / "run")]
-    run = registry.run("ner", [*data, *SMALL, *more])
+    run = registry.run("ner", [*ner_options(tmp_path), *SMALL, *more])
     assert "also for 32 made-up texts" in capsys.readouterr().out
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["data"]["made_up"]["items"] == 32

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import write
-from ner_files import DEV, TRAIN
-from ner_files import write as write_sentences
+from ner_files import options as ner_options
 from teachers import SMALL, TAGS, TEXTS, lines_file, make_teacher, prepared, texts_file
 
 from minibert import SequenceClassifier, TokenClassifier
@@ -85,13 +84,7 @@ def test_lines_of_training_files_are_refused(options: list[str], tmp_path: Path)
         lengths(options, labelled)
     assert len(lengths(options, lines_file(tmp_path / "more.txt", ["bad food", "a good day", "no"]))) == 3
     make_teacher(tmp_path / "words", TokenClassifier, TAGS, "bert", [["a", "b"]])
-    data = [
-        "--train",
-        write_sentences(tmp_path / "train.txt", TRAIN),
-        "--dev",
-        write_sentences(tmp_path / "dev.txt", DEV),
-    ]
-    words = [*data, *SMALL, "--teacher", str(tmp_path / "words")]
+    words = [*ner_options(tmp_path), *SMALL, "--teacher", str(tmp_path / "words")]
     with pytest.raises(InputError, match=re.escape("seem to have labels in them, as in 'Ann B-PER'")):
         lengths(words, str(tmp_path / "train.txt"), "ner")
     assert (
