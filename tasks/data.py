@@ -188,7 +188,7 @@ class Details:
         title: of the table, such as ``seqeval in strict mode (IOB2)``.
         rows: metrics per class and averaged, as ``{class: {column: value}}``.
         table: the same for the terminal.
-        confusion: ``{gold label: {predicted label: count}}``, where the task has labels; all labels in both.
+        confusion: ``{gold label: {predicted label: count}}``, where the task has labels; counts of 0 are left out.
         errors: wrong answers, largest loss first.
         counted: what the confusion matrix counts, in the plural.
         charts: plots of the task's own.
@@ -210,9 +210,8 @@ class Details:
     loss: str = "cross-entropy (nats)"
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object, without the counts of the confusion matrix that are 0."""
-        counts = {gold: {name: n for name, n in row.items() if n} for gold, row in self.confusion.items()}
-        return {**asdict(self), "confusion": counts}
+        """As a JSON object."""
+        return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Details":

@@ -82,11 +82,17 @@ def approximate_randomisation(
     return (as_large + 1) / (shuffles + 1)
 
 
-def confusion_matrix(pairs: Iterable[tuple[str, str]]) -> dict[str, dict[str, int]]:
-    """Counts by gold and by predicted label, in alphabetical order, all labels in both."""
+def confusion_matrix(pairs: Iterable[tuple[str, str]], labels: Iterable[str] = ()) -> dict[str, dict[str, int]]:
+    """Counts by gold and by predicted label: a row for each label, in the order of ``labels`` (by default the
+    alphabetical one), with the counts that are not 0, in the same order."""
     counts = Counter(pairs)
-    labels = sorted({label for pair in counts for label in pair})
-    return {gold: {predicted: counts[gold, predicted] for predicted in labels} for gold in labels}
+    rows: dict[str, dict[str, int]] = {
+        name: {} for name in labels or sorted({name for pair in counts for name in pair})
+    }
+    place = {name: number for number, name in enumerate(rows)}
+    for gold, predicted in sorted(counts, key=lambda pair: place[pair[1]]):
+        rows[gold][predicted] = counts[gold, predicted]
+    return rows
 
 
 def numbered(values: Iterable[Hashable]) -> npt.NDArray[np.int64]:

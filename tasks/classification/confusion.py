@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from tasks.statistics import confusion_matrix
+
 NOTE = (
     "A text may have several labels. On the diagonal: texts that have the label and were given it. Elsewhere: texts "
     "that have the label of the row but were not given it, and were given that of the column but do not have it; in "
@@ -33,8 +35,8 @@ def missed_and_wrong(gold: Sequence[Labels], predicted: Sequence[Labels]) -> tup
     """The number of texts by missed and by wrongly given label, and right ones on the diagonal.
 
     Returns:
-        The counts as ``{gold label: {predicted label: count}}``, with a last row and column for no label; and what they
-        are, in words. Both are empty if no label occurs.
+        The counts as ``{gold label: {predicted label: count}}``, without those that are 0, with a last row and column
+        for no label; and what they are, in words. Both are empty if no label occurs.
     """
     labels = _occurring(gold, predicted)
     if not labels:
@@ -42,12 +44,11 @@ def missed_and_wrong(gold: Sequence[Labels], predicted: Sequence[Labels]) -> tup
     none = "none"
     while none in labels:
         none = f"({none})"
-    counts: Counter[tuple[str, str]] = Counter()
+    pairs: list[tuple[str, str]] = []
     for a, b in zip(map(set, gold), map(set, predicted), strict=True):
-        counts.update((label, label) for label in a & b)
-        counts.update((missed, wrong) for missed in a - b or {none} for wrong in b - a or {none})
-    names = [*labels, none]
-    return {row: {column: counts[row, column] for column in names} for row in names}, NOTE.format(none=none)
+        pairs += [(label, label) for label in a & b]
+        pairs += [(missed, wrong) for missed in a - b or {none} for wrong in b - a or {none}]
+    return confusion_matrix(pairs, [*labels, none]), NOTE.format(none=none)
 
 
 def _occurring(gold: Sequence[Labels], predicted: Sequence[Labels]) -> list[str]:

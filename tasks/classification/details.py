@@ -18,6 +18,7 @@ from tasks.classification.prediction import TextPrediction
 from tasks.classification.scores import in_words, text_scores
 from tasks.classification.settings import ClassificationSettings
 from tasks.data import Details, ErrorCase, Split, worst
+from tasks.statistics import confusion_matrix
 
 _LOSSES = {
     "single": "cross-entropy (nats)",
@@ -34,7 +35,8 @@ def text_details(
 ) -> Details:
     """The details of the final evaluation of a split."""
     kind, gold = settings.kind, gold_labels(split.items)
-    scored = text_scores(kind, split.items, [output.prediction for output in outputs])
+    predictions = [output.prediction for output in outputs]
+    scored = text_scores(kind, split.items, predictions)
     errors = [
         ErrorCase(
             place=f"{split.path}, line {item.line}",
@@ -51,7 +53,7 @@ def text_details(
         title=scored.title,
         rows=scored.rows,
         table=scored.table,
-        confusion=scored.confusion,
+        confusion=confusion_matrix(zip(gold, predictions, strict=True)) if kind == "single" else {},
         errors=worst(errors),
         counted="texts",
         loss=_LOSSES[kind],
@@ -63,7 +65,6 @@ def text_details(
     charts = [reliability_chart(*bins, temperature)]
     if kind == "multi":
         charts = [*filter(None, [precision_recall_chart(gold, outputs)]), *charts]
-        predictions = [output.prediction for output in outputs]
         matrix, note = missed_and_wrong(gold, predictions)
         by_label = counts_by_label(gold, predictions)
         details = dataclasses.replace(details, confusion=matrix, confusion_note=note, by_label=by_label)

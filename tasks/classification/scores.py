@@ -1,9 +1,8 @@
 """Metrics of predicted labels and numbers, by class and averaged, and as a table."""
 
 import unicodedata
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,14 +28,12 @@ class TextScores:
         rows: precision, recall, F1 and support of each class that occurs, in alphabetical order, and averaged; for
             regression one row of all metrics.
         table: the same for the terminal; with more than 40 classes, the ten with the lowest F1.
-        confusion: for single labels, the number of texts by gold and by predicted class, all classes in both.
     """
 
     metrics: dict[str, float]
     title: str
     rows: Rows
     table: str
-    confusion: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def text_metrics(kind: str, items: Sequence[LabelledText], predictions: Sequence[Any]) -> dict[str, float]:
@@ -100,13 +97,11 @@ def _single(gold: Sequence[str], predicted: Sequence[str]) -> TextScores:
             "binary_f1": second["f1-score"],
         }
         title += f" (the binary metrics are those of {classes[1]})"
-    pairs = Counter(zip(gold, predicted, strict=True))
     return TextScores(
         metrics=metrics,
         title=title,
         rows=rows,
         table=_table(rows, ("accuracy", metrics["accuracy"])),
-        confusion={a: {b: pairs[a, b] for b in classes} for a in classes},
     )
 
 

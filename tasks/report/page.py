@@ -29,6 +29,7 @@ from tasks.report.parts import (
     write_page,
 )  # fmt: skip
 
+_MOST_IN_PICTURE = 1000  # classes; a cell of more would be less than a pixel
 _MOST_IN_MATRIX = 30  # classes; of more, the most confused pairs are listed
 _MOST_PAIRS = 25
 _NOT_ENTITIES = ", not entities: an entity of three words counts three times"
@@ -217,11 +218,15 @@ def _classes(split: str, details: Details) -> Html:
 def _confusion(split: str, details: Details, pictures: Pictures) -> Html:
     matrix, counted, totals = details.confusion, details.counted, _totals(details)
     title = f"share of the {counted} of each gold class, {split}"
-    picture = pictures.figure(
-        lambda name: plots.confusion(matrix, name=name, title=title, totals=totals),
-        name=f"confusion-{split}",
-        caption="Shares of each gold class; blue is right, orange wrong. The colours follow the square root of the "
-        "share, so that rare mistakes show.",
+    picture = (
+        Html()
+        if len(matrix) > _MOST_IN_PICTURE
+        else pictures.figure(
+            lambda name: plots.confusion(matrix, name=name, title=title, totals=totals),
+            name=f"confusion-{split}",
+            caption="Shares of each gold class; blue is right, orange wrong. The colours follow the square root of the "
+            "share, so that rare mistakes show.",
+        )
     )
     counts = (_matrix if len(matrix) <= _MOST_IN_MATRIX else _pairs)(split, matrix, totals)
     said = element("p", f"What is counted: {counted}{_NOT_ENTITIES if counted == 'words' else ''}.", class_="note")

@@ -7,9 +7,20 @@ import pytest
 
 from tasks.classification.scores import text_metrics
 from tasks.classification.weighted import weighted_probability_figures, weighted_text_metrics
-from tasks.statistics import approximate_randomisation, bootstrap, mcnemar
+from tasks.statistics import approximate_randomisation, bootstrap, confusion_matrix, mcnemar
 
 scipy_stats = pytest.importorskip("scipy.stats")
+
+
+def test_a_confusion_matrix_is_that_of_scikit_learn() -> None:
+    from sklearn.metrics import confusion_matrix as theirs
+
+    generator = np.random.default_rng(4)
+    gold, predicted = (["abcdef"[i] for i in generator.integers(0, most, 60)] for most in (5, 6))
+    found = confusion_matrix(zip(gold, predicted, strict=True))
+    assert list(found) == list("abcdef")
+    assert [[found[a].get(b, 0) for b in "abcdef"] for a in "abcdef"] == theirs(gold, predicted).tolist()
+    assert all(count and list(row) == sorted(row) for row in found.values() for count in row.values())
 
 
 def test_the_interval_of_a_share_is_scipys() -> None:

@@ -47,7 +47,6 @@ def test_two_classes_by_hand() -> None:
         "binary_precision": 3 / 4, "binary_recall": 3 / 5, "binary_f1": 2 / 3,
     })  # fmt: skip
     assert scores.rows["0"] == pytest.approx({"precision": 2 / 4, "recall": 2 / 3, "f1-score": 4 / 7, "support": 3})
-    assert scores.confusion == {"0": {"0": 2, "1": 1}, "1": {"0": 2, "1": 3}}
     assert "the binary metrics are those of 1" in scores.title
 
 
@@ -72,7 +71,6 @@ def test_single_labels_follow_the_definitions(pairs: list[tuple[str, str]]) -> N
     assert [figures[f"macro_{name}"] for name in ("precision", "recall", "f1")] == pytest.approx(macro)
     assert figures["weighted_f1"] == pytest.approx(weighted[2])
     assert ("binary_f1" in figures) is (len(names) == 2)
-    assert scores.confusion == {a: {b: pairs.count((a, b)) for b in names} for a in names}
 
 
 # -- several labels ---------------------------------------------------------------------------------------------------
@@ -109,7 +107,6 @@ def test_several_labels_follow_the_definitions(pairs: list[tuple[tuple[str, ...]
     assert scores.metrics["micro_f1"] == scores.rows["micro avg"]["f1-score"]
     assert scores.metrics["macro_f1"] == scores.rows["macro avg"]["f1-score"]
     assert scores.metrics["subset_accuracy"] == pytest.approx(sum(g == p for g, p in pairs) / len(pairs))
-    assert scores.confusion == {}
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------------
