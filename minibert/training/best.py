@@ -52,7 +52,7 @@ class BestModel:
             make_room: removes checkpoints, which may be what fills the disk, and returns the one that is left.
 
         Raises:
-            InputError, OSError: it failed again.
+            InputError: it failed again.
         """
         if self._unwritten is None:
             return
@@ -61,9 +61,8 @@ class BestModel:
             with self._with_weights(self._unwritten):
                 self._save()
         except (InputError, OSError) as error:
-            if newest is None:
-                raise
-            raise InputError(f"{error}; make room, and --resume goes on from {newest.name}.") from None
+            goes_on = "start again" if newest is None else f"--resume goes on from {newest.name}"
+            raise InputError(f"{str(error).removesuffix('.')}; make room, and {goes_on}.") from None
 
     @contextmanager
     def _with_weights(self, weights: dict[str, Tensor]) -> Iterator[None]:

@@ -73,10 +73,12 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._remove_unfinished()
             _write(unfinished, snapshot)
+            replaced = self.folder / f"{_UNFINISHED}replaced"
             if path.exists():  # it is damaged, or was saved at the same step before the evaluation
-                shutil.rmtree(path)
+                os.rename(path, replaced)
             os.rename(unfinished, path)
             _sync(self.folder)
+            shutil.rmtree(replaced, ignore_errors=True)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(unfinished, ignore_errors=True)
             newest = self.newest_path()

@@ -160,7 +160,12 @@ def check_columns(path: str, options: TextOptions) -> None:
     if is_json(start) and not (start.lines[-1].startswith("{") and start.lines[-1].endswith("}")):
         return  # what its records are shows only in the whole file
     source = text_source(start, options.read, Notes(), is_header=_header_test(options))
-    _roles(source, options, list(_filled(source, _records(source, options)))[:1])
+    records = _filled(source, _records(source, options))
+    try:
+        first = list(islice(records, 1))
+    except InputError:
+        return  # it may go on in the next line, or be one that --skip-invalid leaves out
+    _roles(source, options, first)
 
 
 def count_oddities(items: Iterable[LabelledText]) -> dict[str, int]:

@@ -30,11 +30,7 @@ from tasks.classification.calibration import (
     probabilities,
 )
 from tasks.classification.cleanups import parse_cleanups
-from tasks.classification.curves import (
-    gold_labels,
-    ranking_figures,
-    reliability_bins,
-)
+from tasks.classification.curves import gold_labels, ranking_figures, reliability_bins
 from tasks.classification.data import LabelledText, count_oddities, read_texts, text_fields
 from tasks.classification.details import text_details
 from tasks.classification.examples import Floats, TextExample, encode_texts
@@ -46,6 +42,7 @@ from tasks.classification.settings import EACH, FIRST, MEAN, ClassificationSetti
 from tasks.classification.stored import Texts, stored_texts, text_keys
 from tasks.classification.weighted import weighted_probability_figures, weighted_text_metrics
 from tasks.data import Baseline, Details, Encoded, Split
+from tasks.read.records import label_names_source
 from tasks.run.store import StoreError, is_large
 from tasks.statistics import Figures
 from tasks.task import Task, label_names
@@ -244,6 +241,9 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
 
     def divergence(self, model: nn.Module) -> Divergence:
         return divergence_of(self.settings.kind)
+
+    def other_sources(self) -> dict[str, dict[str, Any]]:
+        return label_names_source(self.settings.label_names)
 
     def check_teacher(self, teacher: Task[LabelledText, TextExample, TextPrediction], place: str) -> None:
         for name in ("kind", "clean"):

@@ -3,7 +3,6 @@
 """
 
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -20,9 +19,9 @@ from tasks.ner.settings import CRF, NerSettings
 from tasks.ner.tags import entities_from_tags
 from tasks.ner.word_labels import WordLabels, WordLabelTask
 from tasks.read.columns import is_tag
-from tasks.read.records import read_options
+from tasks.read.records import label_names_source, read_options
 from tasks.read.spans import text_of
-from tasks.statistics import Figures, Weights
+from tasks.statistics import Figures, Weights, confusion_matrix
 
 
 class NerTask(WordLabelTask[Sentence]):
@@ -95,6 +94,9 @@ class NerTask(WordLabelTask[Sentence]):
         return super().settings_from_checkpoint(checkpoint)
 
     # -- answers -----------------------------------------------------------------------------------------------------
+
+    def other_sources(self) -> dict[str, dict[str, Any]]:
+        return label_names_source(self.settings.label_names)
 
     def compute_metrics(self, items: Sequence[Sentence], outputs: Sequence[WordLabels]) -> dict[str, float]:
         return score([bio_tags(item) for item in items], [output.names for output in outputs])[0]
@@ -186,13 +188,12 @@ def score(gold: list[list[str]], predicted: list[list[str]]) -> tuple[dict[str, 
 
 def _confusion(items: Sequence[Sentence], outputs: Sequence[WordLabels]) -> dict[str, dict[str, int]]:
     """Gold and predicted entity types of each word."""
-    pairs = Counter(
+    pairs = [
         (gold[2:] or "O", predicted[2:] or "O")
         for item, output in zip(items, outputs, strict=True)
         for gold, predicted in zip(bio_tags(item), output.names, strict=True)
-    )
-    types = sorted({type_ for pair in pairs for type_ in pair}, key=lambda type_: (type_ == "O", type_))
-    return {gold: {predicted: pairs[gold, predicted] for predicted in types} for gold in types}
+    ]
+    return confusion_matrix(pairs, sorted(set(chain(*pairs)), key=lambda type_: (type_ == "O", type_)))
 
 
 def _errors(split: Split[Sentence], outputs: Sequence[WordLabels], losses: Sequence[float]) -> Iterable[ErrorCase]:

@@ -1,6 +1,7 @@
 """The records of a file, whatever container they come in: one reader for all tasks and for prediction."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +46,14 @@ def read_options(settings: RunSettings, label_names: Sequence[str] = ()) -> Read
         label_names: as given: names, or one file with a name a line.
 
     Raises:
-        InputError: the file of the names cannot be read.
+        InputError: the file of the names cannot be read, or a name is blank or there twice.
     """
     names = list(label_names)
     if len(names) == 1:
-        names = [line.strip() for line in decode(read_raw(names[0]), None).lines if line.strip()]
+        names = _names_in_file(names[0], settings.encoding)
+    for name, count in Counter(names).most_common(1):
+        if count > 1:
+            raise InputError(f"--label-names: {shown(name)} is there twice; give each number a name of its own.")
     if not isinstance(settings, RecordSettings):
         return ReadOptions(encoding=settings.encoding)
     return ReadOptions(
@@ -58,6 +62,30 @@ def read_options(settings: RunSettings, label_names: Sequence[str] = ()) -> Read
         skip_invalid=settings.skip_invalid,
         label_names=names,
     )
+
+
+def label_names_source(label_names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Path and ``sha256`` of the file that ``--label-names`` names, for the record of a run; nothing without one."""
+    if len(label_names) != 1:
+        return {}
+    return {"label names": {"path": label_names[0], "sha256": file_sha256(label_names[0])}}
+
+
+def _names_in_file(path: str, encoding: str | None) -> list[str]:
+    """A name a line. The file may have the encoding of the data, or UTF-8."""
+    raw = read_raw(path)
+    try:
+        file = decode(raw, None)
+    except InputError:
+        if encoding is None:
+            raise
+        file = decode(raw, encoding)
+    names = [line.strip() for line in file.lines]
+    while names and not names[-1]:
+        names.pop()
+    if "" in names:
+        raise file.error(names.index("") + 1, "is blank, but each line names a number; remove it, or fill it in.")
+    return names
 
 
 class Record(NamedTuple):

@@ -18,6 +18,7 @@ import torch
 
 from minibert.errors import InputError
 from minibert.files import read_json_object, write_atomically, write_json
+from minibert.training.checkpoints import Checkpoints
 from tasks.run.lock import LOCK_FILE, has_content, locked
 from tasks.settings import SETTINGS_FILE
 
@@ -116,8 +117,10 @@ def no_files_without_model(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if was_empty and not any((folder / name).exists() for name in ("model.safetensors", CHECKPOINTS)):
+        has_model = (folder / "model.safetensors").exists()
+        if was_empty and not has_model and not Checkpoints(folder / CHECKPOINTS, keep=2).steps():
             remove_unfinished_files(folder)
+            _remove_if_empty(folder / CHECKPOINTS)
             for path in [path for pattern in _FIRST_FILES for path in folder.glob(pattern)]:
                 path.unlink(missing_ok=True)
             _remove_if_empty(folder / "tensorboard")
@@ -145,13 +148,18 @@ class RunLog:
             logger.warning("%s: cannot be written (%s); the run continues.", self._path, error.strerror)
 
     def truncate(self, count: int) -> None:
-        """Keeps the first ``count`` records, since a resumed run will make the others again; ``seconds`` continues
-        from the last one kept."""
+        """Keeps the first ``count`` records, as far as they can be read, since a resumed run will make the others
+        again; ``seconds`` continues from the last one kept."""
         if self._path.exists():
-            kept = self._path.read_bytes().splitlines(keepends=True)[:count]
+            kept, seconds = [], 0.0
+            for line in self._path.read_bytes().splitlines(keepends=True)[:count]:
+                try:
+                    seconds = float(json.loads(line)["seconds"])
+                except (ValueError, TypeError, KeyError):  # damaged, as by a loss of power
+                    break
+                kept.append(line)
             write_atomically(self._path, lambda path: path.write_bytes(b"".join(kept)))
-            if kept:
-                self._started = time.perf_counter() - json.loads(kept[-1])["seconds"]
+            self._started = time.perf_counter() - seconds
 
 
 def versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from minibert import Tokenizer
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
 from minibert.training import Interrupted, choose_device, choose_precision, distributed
@@ -84,6 +85,7 @@ def _train(
                 _say(f"{run.folder}: the run is already complete")
                 return run.folder
             distributed.broadcast_from_rank0(lambda: _require_same_settings(run))
+            distributed.broadcast_from_rank0(lambda: _require_same_tokenizer(run))
         history = _fit(run)
         with _explain_interruption(run.folder):
             _load_best(run)
@@ -252,6 +254,19 @@ def _require_same_settings(run: Run) -> None:
         require_same_fingerprint(_before(run), run.task.settings.fingerprint())
 
 
+def _require_same_tokenizer(run: Run) -> None:
+    """Raises InputError if the run in the folder was started with another tokenizer."""
+    if not (run.folder / "tokenizer.json").exists():
+        return
+    both = Tokenizer.from_pretrained(run.folder), run.prepared.start.tokenizer
+    before, now = (each.convert_ids_to_tokens(range(each.vocab_size)) for each in both)
+    if before != now:
+        raise InputError(
+            f"--resume: the tokenizer of {run.task.settings.weights} changed. Give what the run was started with, or "
+            "start a new run without --resume."
+        )
+
+
 def _before(run: Run) -> dict[str, Any]:
     """The fingerprint of the settings in the folder."""
     settings = type(run.task.settings)
@@ -271,7 +286,11 @@ def _explain_interruption(folder: Path) -> Iterator[None]:
         newest = checkpoints.newest_path()
         if newest is not None:
             raise Interrupted(stopped_by(stop), checkpoints.steps()[0], newest) from None
-        say(f"{folder}: holds the trained model, but no figures and no report.", error=True)
+        say(
+            f"{folder}: holds the trained model, for python -m tasks.predict, but no figures and no report: --resume "
+            "would train it again.",
+            error=True,
+        )
         raise
 
 

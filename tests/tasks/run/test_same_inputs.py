@@ -1,0 +1,78 @@
+"""A resumed run goes on from the same inputs, or is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+from teachers import make_teacher, texts_file
+
+from minibert import SequenceClassifier
+from minibert.errors import InputError
+from minibert.training import Paused
+from tasks import registry
+from tasks.run import train as training
+from tasks.run.folder import RunLog
+from tasks.run.options import parse
+
+pytestmark = pytest.mark.usefixtures("narrow_models")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def paused(tmp_path: Path) -> list[str]:
+    """The options of a run that has stopped after its first epoch, with ``names.txt`` and ``start``."""
+    (tmp_path / "names.txt").write_text("bad\ngood\n", encoding="utf-8")
+    make_teacher(tmp_path / "start", SequenceClassifier, None, "bert", [["a fine thing number", "an awful one"]])
+    options = ["--train", texts_file(tmp_path / "train.jsonl"), "--weights", str(tmp_path / "start"), "--epochs", "3"]
+    options += ["--batch-size", "8", "--no-baseline", "--label-names", str(tmp_path / "names.txt")]
+    options += ["--precision", "fp32", "--out", str(tmp_path / "out")]
+    task = registry.task_class("classification")
+    with pytest.raises(Paused):
+        training.train(task(parse(task.settings_class, options, task=task.name).settings), command="", stop_after=1)
+    return [*options, "--resume"]
+
+
+def test_other_names_of_labels_are_refused(paused: list[str], tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("good\nbad\n", encoding="utf-8")
+    kept = contents(tmp_path / "out")
+    with pytest.raises(InputError, match=r"--resume: the label names file changed"):
+        registry.run("classification", paused)
+    assert contents(tmp_path / "out") == kept
+
+
+def test_another_tokenizer_is_refused(paused: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "start" / "tokenizer.json"
+    description = json.loads(path.read_text(encoding="utf-8"))
+    vocab = description["model"]["vocab"]
+    last, other = list(vocab)[-2:]
+    vocab[last], vocab[other] = vocab[other], vocab[last]
+    path.write_text(json.dumps(description), encoding="utf-8")
+    kept = contents(tmp_path / "out")
+    with pytest.raises(InputError, match=r"--resume: the tokenizer of .*start changed\. Give what the run was started"):
+        registry.run("classification", paused)
+    assert contents(tmp_path / "out") == kept
+
+
+@pytest.mark.slow
+def test_a_damaged_log_does_not_keep_a_run_from_going_on(paused: list[str], tmp_path: Path) -> None:
+    log = tmp_path / "out" / "train_log.jsonl"
+    log.write_bytes(log.read_bytes()[:-20] + b"\0" * 20)
+    run = registry.run("classification", paused)
+    epochs = [json.loads(line).get("epoch") for line in log.read_text(encoding="utf-8").splitlines()]
+    assert {2, 3} <= set(epochs)
+    assert len(json.loads((run / "metrics.json").read_text(encoding="utf-8"))["epochs"]) == 3
+
+
+@pytest.mark.parametrize("damage", [b'{"step": 2, "sec', b"\0\0\0\0\n", b"[1]\n", b'{"seconds": null}\n'])
+def test_records_are_kept_up_to_the_first_that_is_damaged(damage: bytes, tmp_path: Path) -> None:
+    (tmp_path / "train_log.jsonl").write_bytes(b'{"step": 1, "seconds": 7.5}\n' + damage)
+    log = RunLog(tmp_path)
+    log.truncate(2)
+    log.write({"step": 2})
+    first, second = map(json.loads, (tmp_path / "train_log.jsonl").read_text(encoding="utf-8").splitlines())
+    assert first == {"step": 1, "seconds": 7.5}
+    assert second["step"] == 2
+    assert 7.5 <= second["seconds"] < 60
