@@ -4,7 +4,6 @@
 name or because the caller names them, and records become texts with labels.
 """
 
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from tasks.classification.labels import (
     KINDS,
     LabelError,
     LabelReader,
-    MissingLabels,
+    OddLabels,
     from_columns,
     label_reader,
 )
@@ -25,9 +24,10 @@ from tasks.classification.rows import LabelledRows
 from tasks.read import tables
 from tasks.read.columns import LABEL_NAMES, Columns, is_header
 from tasks.read.json_values import is_json
+from tasks.read.label_first import label_first
 from tasks.read.notes import Notes
 from tasks.read.records import ReadOptions, Record, Source, open_source, shown, text_source
-from tasks.read.text_file import TextFile, read_start
+from tasks.read.text_file import read_start
 from tasks.read.texts import with_label
 
 _FIRST = 1000  # rows that show which columns have flags
@@ -74,8 +74,7 @@ class TextOptions:
             second text is looked for only if neither is given.
         label_columns: of the label; several, with 0 and 1, are the labels of ``kind`` multi; none for a recognised one.
         layout: one of :data:`LAYOUTS`; ``label-first`` reads files that are neither JSON nor ``.csv`` or ``.tsv`` nor
-            have a header as lines of a label, blanks and the text. A tab on every line separates, whatever blanks there
-            are.
+            have a header by :func:`~tasks.read.label_first.label_first`.
         read: how files are read.
     """
 
@@ -134,14 +133,19 @@ def read_texts(
     source = open_source(path, options.read, is_header=_header_test(options))
     notes = source.notes
     columns, rows = _rows(source, options)
+    named = rows.others or options.read.label_names
+    if options.kind == "multi" and not named and {*map(str, rows.distinct)} <= {"0", "1"}:
+        raise InputError(
+            f"{path}: {columns['label']} has only 0 and 1, which say nothing of several labels; give --label-column a "
+            "column for each label, or leave out --kind multi."
+        )
     reader = label_reader(options.kind, [*rows.distinct, *rows.others], separator, options.read.label_names)
-    missing = MissingLabels()
-    items = collect(_items(rows, columns, reader, cleanups, notes, missing))
-    if missing.lines and notes.skip_invalid:
-        for line in missing.lines:
+    odd = OddLabels()
+    items = collect(_items(rows, columns, reader, cleanups, notes, odd))
+    if notes.skip_invalid:
+        for line in odd.missing:
             notes.leave_out("rows whose label looks like a missing value", line)
-    elif warning := missing.warning(path):
-        notes.warnings.append(warning)
+    notes.warnings += odd.warnings(left_out=bool(notes.skip_invalid))
     if not items:
         raise InputError(f"{path}: has no texts that can be used.")
     if reader.separator is not None:
@@ -207,7 +211,7 @@ def _records(source: Source, options: TextOptions) -> Iterator[Record]:
     if not any(line.strip() for line in file.lines):
         return iter(())
     if options.layout == "label-first" and file.suffix not in (".csv", ".tsv"):
-        return _label_first(file, source.notes)
+        return label_first(file, source.notes)
     names = tables.layout_of(file.lines[:2], file.suffix).names
     Columns(names=names, place=f"{file.path}, line 1", hint=_HINT).roles(
         options.text_column, options.pair_column, next(iter(options.label_columns), None)
@@ -242,14 +246,14 @@ def _rows(source: Source, options: TextOptions) -> tuple[dict[str, str], Labelle
     if not first:
         raise InputError(f"{source.path}: has no texts{' that can be used' if source.notes.left_out else ''}.")
     try:
-        columns = _roles(source, options, first)
+        columns, flags = _roles(source, options, first)
     except InputError:
         deque(records, maxlen=0)  # what cannot be read is the more urgent problem
         raise
     texts = [columns[role] for role in ("text", "pair") if role in columns]
     rows = LabelledRows(source.path, texts, columns["label"])
     for record in chain(first, records):
-        rows.append(record, _label(record, columns, options.label_columns))
+        rows.append(record, _label(record, columns, flags))
     return columns, rows
 
 
@@ -259,7 +263,7 @@ def _items(
     reader: LabelReader,
     cleanups: Sequence[Cleanup],
     notes: Notes,
-    missing: MissingLabels,
+    odd: OddLabels,
 ) -> Iterator[LabelledText]:
     """The rows that can be used, without those whose label is missing if ``--skip-invalid`` leaves them out."""
     known: dict[Any, str | tuple[str, ...] | float] = {}  # labels that say the same in every row
@@ -281,12 +285,12 @@ def _items(
                 continue
             if (type(label) is int or (isinstance(label, str) and reader.is_plain(label))) and item.label is not None:
                 known[label] = item.label
-        if not (missing.is_one(item.label, line) and notes.skip_invalid):
+        if not (odd.is_missing(item.label, line) and notes.skip_invalid):
             yield item
 
 
-def _roles(source: Source, options: TextOptions, rows: Sequence[Record]) -> dict[str, str]:
-    """The columns of a file by role."""
+def _roles(source: Source, options: TextOptions, rows: Sequence[Record]) -> tuple[dict[str, str], list[str]]:
+    """The columns of a file by role; and those of 0 and 1, where each label has one."""
     table, given = source.table, options.label_columns
     if table is not None:
         columns = Columns(names=table.names, place=f"{source.path}, line {max(1, table.first - 1)}", hint=_HINT)
@@ -305,9 +309,8 @@ def _roles(source: Source, options: TextOptions, rows: Sequence[Record]) -> dict
         raise InputError(
             f"{error} These have only 0 and 1: --kind multi --label-column {' '.join(flags)[:300]}"
         ) from None
-    if len(given) > 1:
-        found["label"] = ", ".join(columns.given("label", name) for name in given)
-    return found
+    flags = [columns.given("label", name) for name in given] if len(given) > 1 else []
+    return {**found, **({"label": ", ".join(flags)} if flags else {})}, flags
 
 
 def _flag_columns(rows: Sequence[Record]) -> list[str]:
@@ -317,26 +320,11 @@ def _flag_columns(rows: Sequence[Record]) -> list[str]:
     return [name for name, values in cells.items() if values <= {"0", "1"} and name.lower() != "id"]
 
 
-def _label_first(file: TextFile, notes: Notes) -> Iterator[Record]:
-    rows = [(number, line.strip(" \t")) for number, line in enumerate(file.lines, 1) if line.strip(" \t")]
-    by_tabs = all("\t" in line for _, line in rows)
-    notes.facts["format"] = f"a label, {'a tab' if by_tabs else 'blanks'} and the text on each line"
-    for number, line in rows:
-        notes.rows += 1
-        # Only space and tab separate: str.split would also split at a no-break space inside a label.
-        parts = line.split("\t", 1) if by_tabs else re.split("[ \t]+", line, maxsplit=1)
-        if len(parts) < 2:
-            problem = f"only one word ({line[:40]!r}); expected a label, a space and the text."
-            notes.refuse(file.error(number, problem), number)
-            continue
-        yield Record({"label": parts[0], "text": parts[1].strip(" \t")}, f"{file.path}, line {number}", number)
-
-
-def _label(record: Record, columns: Mapping[str, str], label_columns: Sequence[str]) -> Any:
+def _label(record: Record, columns: Mapping[str, str], flags: Sequence[str]) -> Any:
     """The label of a record as the file has it; what is odd about several columns shows in :func:`_item`."""
-    if len(label_columns) > 1:
+    if flags:
         try:
-            return from_columns(record.fields, columns["label"].split(", "))
+            return from_columns(record.fields, flags)
         except LabelError as error:
             return error
     return record.fields.get(columns["label"], _ABSENT)

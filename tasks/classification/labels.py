@@ -4,6 +4,7 @@ What looks like syntax is parsed or refused, never learnt as a name.
 """
 
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ from tasks.settings import AVERAGES
 KINDS = ("single", "multi", "regression")
 _SEPARATORS = "\n|;,"  # between the labels in a cell
 _MISSING = ("nan", "none", "na", "null", "n/a", "<na>", "-")
+
+_SHOWN_GROUPS = 5
+_LARGEST = 1e15  # whose square, summed over many texts, fp32 can hold
 
 Label = str | tuple[str, ...] | float
 
@@ -166,44 +170,73 @@ def _are_numbers(values: Sequence[Any], lists: Sequence[Any], names: Sequence[st
     return None if are_indices and plain <= {*names} else are_indices
 
 
-class MissingLabels:
-    """Labels such as nan, which pandas writes where there is none.
+class OddLabels:
+    """Labels that are likely to be mistakes: such as nan, which pandas writes where there is none, and those that
+    differ from others in what people do not see.
 
     Attributes:
-        lines: of the rows that have one, in order.
+        missing: the lines of the rows whose label looks like a missing value, in order.
     """
 
     def __init__(self) -> None:
-        self.lines: list[int] = []
-        self._first: dict[str, int] = {}
-        self._labels: dict[str, bool] = {}
+        self.missing: list[int] = []
+        self._first: dict[str, int] = {}  # the line where each label is first
 
-    def is_one(self, label: Label | None, line: int) -> bool:
-        """Whether the label of a row looks like a missing value; takes note of it."""
+    def is_missing(self, label: Label | None, line: int) -> bool:
+        """Whether the label of a row looks like a missing value; takes note of the label."""
         if isinstance(label, tuple):
-            return any(self.is_one(part, line) for part in label)
+            missing = [self.is_missing(part, line) for part in label]
+            return any(missing)
         if not isinstance(label, str):
             return False
-        missing = self._labels.get(label)
-        if missing is None:
-            missing = self._labels[label] = label.lower() in _MISSING
-        if missing:
-            self.lines.append(line)
-            self._first.setdefault(label, line)
-        return missing
+        self._first.setdefault(label, line)
+        if label.lower() not in _MISSING:
+            return False
+        self.missing.append(line)
+        return True
 
-    def warning(self, path: str) -> str:
-        """About the labels of a file; empty for none."""
-        labels = self._labels
-        if self._first:
-            named = ", ".join(f"{label} (line {line})" for label, line in self._first.items())
-            return (
-                f"{path}: {len(self.lines):,} labels look like missing values: {named}; they are learnt as labels, "
-                "unless --skip-invalid leaves them out."
+    def warnings(self, *, left_out: bool) -> list[str]:
+        """About the labels of a file, of which missing ones may be left out."""
+        found = []
+        labels = self._first
+        missing = [label for label in labels if label.lower() in _MISSING]
+        if missing and not left_out:
+            found.append(
+                f"{len(self.missing):,} labels look like missing values: {self._with_lines(missing)}; they are learnt "
+                "as labels, unless --skip-invalid leaves them out."
             )
-        if {"-1", "0", "1", "2"} <= labels.keys() and all(label.lstrip("-").isdecimal() for label in labels):
-            return f"{path}: -1 is learnt as a label; in Hugging Face's data sets it marks rows without one."
-        return ""
+        elif {"-1", "0", "1", "2"} <= labels.keys() and all(label.lstrip("-").isdecimal() for label in labels):
+            found.append("-1 is learnt as a label; in Hugging Face's data sets it marks rows without one.")
+        alike: dict[str, list[str]] = {}
+        for label in labels:
+            alike.setdefault(_as_seen(label), []).append(label)
+        if groups := [self._with_lines(group) for group in alike.values() if len(group) > 1]:
+            more = f" and {len(groups) - _SHOWN_GROUPS:,} more" if len(groups) > _SHOWN_GROUPS else ""
+            found.append(
+                f"labels that look alike are learnt as different ones: {'; '.join(groups[:_SHOWN_GROUPS])}{more}. If "
+                "they are the same, write them alike."
+            )
+        return found
+
+    def _with_lines(self, labels: Sequence[str]) -> str:
+        return ", ".join(f"{_spelled(label)} (line {self._first[label]})" for label in labels)
+
+
+def _as_seen(label: str) -> str:
+    """What people take a label for: without case, compatibility forms, and characters that are not seen; 1.0 is 1."""
+    text = "".join(character for character in label if unicodedata.category(character) != "Cf")
+    text = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return text[:-2] if text.endswith(".0") and text[:-2].isdecimal() else text
+
+
+def _spelled(label: str) -> str:
+    """A label with escapes for what looks like something else, or like nothing."""
+    return "".join(
+        character
+        if unicodedata.normalize("NFKC", character) == character and unicodedata.category(character) not in ("Cf", "Mn")
+        else ascii(character)[1:-1]
+        for character in label
+    )
 
 
 def from_columns(fields: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
@@ -248,4 +281,6 @@ def _number(value: Any) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise LabelError(f"{shown(value)}; expected a finite number.")
+    if abs(number) > _LARGEST:
+        raise LabelError(f"{shown(value)}, too large to be learnt; scale the numbers, best to about -1 to 1.")
     return number

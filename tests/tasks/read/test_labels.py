@@ -162,6 +162,42 @@ def test_labels_that_look_like_missing_values_are_warned_of(tmp_path: Path) -> N
     assert not read(scores).notes.warnings
 
 
+@pytest.mark.parametrize(
+    "values",
+    [["caf\u00e9", "cafe\u0301"], ["good", "good\u200b"], ["\ufeffgood", "good"], ["1", "\uff11"], ["1", "1.0"],
+     ["Good", "good"], ["a  b", "a b"]],
+)  # fmt: skip
+def test_labels_that_look_alike_are_named(values: list[str], tmp_path: Path) -> None:
+    found = read(write(tmp_path, "a.jsonl", lines(*({"text": "a", "label": value} for value in [*values, "other"]))))
+    assert labels(found) == [*values, "other"]
+    (warning,) = found.notes.warnings
+    assert warning.startswith("labels that look alike are learnt as different ones: ")
+    assert "(line 1), " in warning
+    assert "(line 2)" in warning
+    assert "(line 3)" not in warning
+    (one, other) = warning.partition(": ")[2].partition(". If")[0].split(", ")
+    assert one.removesuffix(" (line 1)") != other.removesuffix(" (line 2)")
+    assert not any(character in warning for character in "\u0301\u200b\ufeff\uff11")
+
+
+def test_a_column_of_0_and_1_may_have_any_name(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", 'text,"good, or ok",Bad\na,1,0\nb,1,1\nc,0,0\n')
+    found = read_texts(path, TextOptions(kind="multi", label_columns=["good, or ok", "bad"]))
+    assert labels(found) == [("good, or ok",), ("Bad", "good, or ok"), ()]
+
+
+def test_one_column_of_0_and_1_says_nothing_of_several_labels(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,toxic\na,1\nb,0\n")
+    with pytest.raises(InputError, match="toxic has only 0 and 1, which say nothing of several labels; give --label-c"):
+        read_texts(path, TextOptions(kind="multi", label_columns=["toxic"]))
+
+
+def test_numbers_too_large_for_fp32_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,label\na,1e15\nb,1e25\n")
+    with pytest.raises(InputError, match="line 3: label is '1e25', too large to be learnt; scale the numbers"):
+        read(path, "regression")
+
+
 def test_blank_rows_of_a_table_are_counted(tmp_path: Path) -> None:
     found = read(write(tmp_path, "a.csv", "text,label\na,x\n,\n\nb,y\n"))
     assert (len(found.items), found.notes.rows, found.notes.left_out) == (2, 3, {"blank rows": 1})
@@ -171,9 +207,20 @@ def test_a_tab_on_every_line_separates_whatever_blanks_there_are(tmp_path: Path)
     path = write(tmp_path, "a.txt", "New York\tbig city\nold York \tsmall one\n")
     found = read_texts(path, TextOptions(layout="label-first"))
     assert [(item.label, item.text) for item in found.items] == [("New York", "big city"), ("old York", "small one")]
-    path = write(tmp_path, "b.txt", "York\tbig city\nParis is\n")
+    path = write(tmp_path, "b.txt", "York\tbig city\nParis is\nRome\tis a city\n")
     found = read_texts(path, TextOptions(layout="label-first"))
-    assert [item.label for item in found.items] == ["York", "Paris"]
+    assert [item.label for item in found.items] == ["York", "Paris", "Rome"]
+    path = write(tmp_path, "c.txt", "York big\tcity\nParis is\nRome is a\n")
+    found = read_texts(path, TextOptions(layout="label-first"))
+    assert [item.label for item in found.items] == ["York", "Paris", "Rome"]
+
+
+def test_a_line_without_the_tab_that_the_others_have_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", "New York\tbig city\nNew York  small one\nold York\tis old\n")
+    with pytest.raises(InputError, match=r"line 2: no tab between label and text \('New York  small one'\), as most"):
+        read_texts(path, TextOptions(layout="label-first"))
+    found = read_texts(path, TextOptions(layout="label-first", read=ReadOptions(skip_invalid=True)))
+    assert [item.label for item in found.items] == ["New York", "old York"]
 
 
 # -- the study's sources, in their own layouts ------------------------------------------------------------------------
