@@ -19,8 +19,8 @@ class NgramScores(nn.Module):
     Deep Learning for Recommender Systems".
 
     The n-grams share ``buckets`` rows by a hash of their ids (Weinberger et al. 2009). Each counts as often as it
-    occurs, by its inverse document frequency; a sequence's features have the length 1. Training leaves the parameters
-    as they are: they are fitted once the encoder is trained (:mod:`tasks.classification.ngrams`).
+    occurs, by its inverse document frequency, over the root of the sum of these frequencies' squares. Training leaves
+    the parameters as they are: they are fitted once the encoder is trained (:mod:`tasks.classification.ngrams`).
 
     Attributes:
         weight: ``(buckets, K)``, the scores of each label, times the frequency.

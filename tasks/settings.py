@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,10 +92,11 @@ class RunSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("weights", "revision", "train", "dev", "test", "out"):
-            if getattr(self, name) == "":
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) == "":
                 raise InputError(
-                    f"{option_name(name)}: is empty (an unset shell variable?); give a value, or leave the option out."
+                    f"{option_name(field.name)}: is empty (an unset shell variable?); give a value, or leave the option "
+                    "out."
                 )
         if self.revision is not None and self.weights in (None, RANDOM):
             raise InputError(f"--revision {self.revision}: needs --weights, the name of a checkpoint on the hub.")
@@ -170,11 +172,6 @@ class DistillationSettings(RecordSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("teacher", "unlabelled"):
-            if getattr(self, name) == "":
-                raise InputError(
-                    f"--{name}: is empty (an unset shell variable?); give a value, or leave the option out."
-                )
         for name in ("unlabelled", "made_up"):
             if getattr(self, name) and self.teacher is None:
                 raise InputError(f"{option_name(name)}: needs --teacher, a trained model that labels its texts.")

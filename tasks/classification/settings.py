@@ -35,7 +35,7 @@ class ClassificationSettings(DistillationSettings):
         return _METRICS[self.kind]
 
     if_small: ClassVar[Mapping[str, Any]] = {**RunSettings.if_small, "r_drop": 1.0}
-    belongs_to: ClassVar[Mapping[str, str]] = {"threshold": "kind"}
+    belongs_to: ClassVar[Mapping[str, str]] = {"threshold": "kind", "ngrams": "kind"}
 
     kind: str = setting(
         "single", "single (one label), multi (any number of labels) or regression", choices=KINDS, answers=True

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from minibert.errors import InputError
 from minibert.training.settings import setting
-from tasks.classification.settings import ClassificationSettings
+from tasks.classification.settings import ONE, ClassificationSettings
 from tasks.run.arguments import ArgumentParser
 from tasks.run.console import program
 from tasks.run.options import check
@@ -42,14 +42,16 @@ class QaSettings(ClassificationSettings):
     )
 
     def __post_init__(self) -> None:
+        if self.kind != "single":
+            raise InputError(f"--kind {self.kind}: a question has one answer; use python -m tasks.classification.")
+        if self.threshold != ONE:
+            raise InputError(f"--threshold {self.threshold}: a question has one answer; leave it out.")
         super().__post_init__()
         for prompt in self.prompt:
             if prompt.count(QUESTION) != 1:
                 raise InputError(f"--prompt {prompt!r}: must hold {QUESTION} once, where the question goes.")
             if prompt == QUESTION:
                 raise InputError(f"--prompt {prompt!r}: is the bare question, which is always asked; leave it out.")
-        if self.kind != "single":
-            raise InputError(f"--kind {self.kind}: a question has one answer; use python -m tasks.classification.")
 
 
 def question_parser() -> ArgumentParser:
