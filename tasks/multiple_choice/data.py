@@ -11,8 +11,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any, NamedTuple
 
 from minibert.errors import InputError
@@ -29,7 +30,7 @@ _CHOICES = ("choices", "options", "endings", "choice")
 _LABELS = ("label", "answer", "answerkey")
 _IDS = ("id", "example_id")
 # Columns with one choice each: ending0, choice_1, option A; or letters alone.
-_NUMBERED = (re.compile(r"(?:ending|choice|option)[ _-]?(?:\d+|[a-z])"), re.compile("[a-j]"))
+_NUMBERED = (re.compile(r"(?:ending|choice|option)[ _-]?([0-9]{1,6}|[a-z])"), re.compile("([a-j])"))
 # A gap, as in RACE: a run of underscores, but not those inside a name such as max_length.
 _GAP = re.compile(r"(?<![A-Za-z0-9_])_+(?![A-Za-z0-9_])")
 _SUFFIXES = (".txt", ".json", ".jsonl", ".ndjson", ".csv", ".tsv")  # of the files in a folder
@@ -69,7 +70,7 @@ class Question(NamedTuple):
 
 def is_header(names: Sequence[str]) -> bool:
     """Whether the columns of a table are those of questions with choices."""
-    return bool(_choice_columns(names) or tables.find(names, _CHOICES))
+    return bool(_marks(names) or tables.find(names, _CHOICES))
 
 
 def read_choices(path: str, options: ReadOptions = DEFAULT, *, first_number: int | None = None) -> Split[Question]:
@@ -204,7 +205,7 @@ def _choices(record: Record) -> tuple[tuple[str, ...], Sequence[str]]:
         if not isinstance(names, list) or not isinstance(given, list) or len(names) != len(given):
             raise record.error("choices is an object, but not of two lists, text and label, of equal length.")
     elif given is None:
-        given = [record.fields[name] for name in _choice_columns(record.fields)]
+        given = [record.fields[name] for name in _choice_columns(record)]
         while given and given[-1] in (None, ""):  # this question has fewer than others of the table
             given.pop()
     if not isinstance(given, list):
@@ -217,9 +218,23 @@ def _choices(record: Record) -> tuple[tuple[str, ...], Sequence[str]]:
     return choices, [str(name).strip() for name in names]
 
 
-def _choice_columns(names: Iterable[str]) -> list[str]:
-    of_kinds = ([name for name in names if kind.fullmatch(name.lower())] for kind in _NUMBERED)
-    return next((columns for columns in of_kinds if columns), [])
+def _choice_columns(record: Record) -> list[str]:
+    """The columns with one choice each, in the order of their numbers or letters."""
+    marks = _marks(record.fields)
+    names = sorted(marks, key=lambda name: (len(marks[name]), marks[name]))  # 2 before 10
+    counted = [int(marks[name]) if marks[name].isdecimal() else marks[name] for name in names]
+    count = len(names)
+    if counted not in ([*range(count)], [*range(1, count + 1)], [*ascii_lowercase[:count]]):
+        listed = ", ".join(name[:40] for name in names)
+        raise record.error(f"has the choices {listed}; give each its own number from 0 or 1, or letter from A.")
+    return names
+
+
+def _marks(names: Collection[str]) -> dict[str, str]:
+    """The columns with one choice each, and the number or letter of each."""
+    of_kinds = ({name: kind.fullmatch(name.lower()) for name in names} for kind in _NUMBERED)
+    marks = ({name: match[1] for name, match in found.items() if match} for found in of_kinds)
+    return next(filter(None, marks), {})
 
 
 def _parsed(text: str) -> Any:

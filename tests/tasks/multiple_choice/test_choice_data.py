@@ -9,6 +9,7 @@ import pytest
 from minibert.errors import InputError
 from tasks.multiple_choice.data import Question, parse_question, read_choices
 from tasks.read.records import ReadOptions
+from tasks.read.stream import records
 
 SWAG = """,video-id,fold-ind,startphrase,sent1,sent2,gold-source,ending0,ending1,ending2,ending3,label
 0,v_1,1,Ann fills a kettle. She,Ann fills a kettle.,She,gold,swims.,"makes tea, slowly.",digs.,sings.,1
@@ -129,6 +130,33 @@ def test_tables_may_have_lists_letters_and_fewer_choices(tmp_path: Path) -> None
     assert (second.choices, second.label) == (("hot", "cold"), 0)
     pandas = "question\tchoices\tlabel\nIce is\t['hot', \"it's cold\"]\t1\n"
     assert read_choices(written(tmp_path, "p.tsv", pandas)).items[0].choices == ("hot", "it's cold")
+
+
+TEN = ",".join(f"choice{number}" for number in (1, 10, *range(2, 10)))
+
+
+@pytest.mark.parametrize(
+    ("content", "right"),
+    [
+        (f"question,{TEN},label\nWhy?,one,ten,two,three,four,five,six,seven,eight,nine,2\n", "three"),
+        (f"question,{TEN},label\nWhy?,one,ten,two,three,four,five,six,seven,eight,nine,10\n", "ten"),
+        ("question,D,C,B,A,answer\nWhy?,dd,cc,bb,aa,A\n", "aa"),
+        (lines({"question": "Why?", "choice_b": "bb", "choice_a": "aa", "label": "A"}), "aa"),
+    ],
+)
+def test_columns_count_by_their_number_or_letter(content: str, right: str, tmp_path: Path) -> None:
+    path = written(tmp_path, "data.jsonl" if content.startswith("{") else "data.csv", content)
+    (item,) = read_choices(path).items
+    assert item.choices[item.label or 0] == right
+    (asked,) = list(records(path))
+    assert parse_question(asked.fields, "line 1").choices == item.choices
+
+
+@pytest.mark.parametrize("names", ["A,C,D", "B,C,D", "choice0,choice1,choice3", "option2,option3", "choice1,Choice_1"])
+def test_columns_that_leave_out_one_are_refused(names: str, tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", f"question,{names},label\nWhy?,{names},1\n")
+    with pytest.raises(InputError, match=r"line 2: has the choices .*; give each its own number from 0 or 1"):
+        read_choices(path)
 
 
 @pytest.mark.parametrize(
