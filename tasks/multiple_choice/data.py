@@ -6,7 +6,6 @@ Formats, recognised by content: a table with a header, whose choices stand in nu
 :mod:`tasks.read` reads the file, whatever its container. A folder is read file by file, as RACE has an article in each.
 """
 
-import ast
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 from minibert.errors import InputError
 from tasks.data import Split
 from tasks.read import tables
+from tasks.read.cells import parsed_list
 from tasks.read.choices import questions
 from tasks.read.notes import Notes
 from tasks.read.records import DEFAULT, ReadOptions, Record, Source, open_source
@@ -198,8 +198,8 @@ def _choices(record: Record) -> tuple[tuple[str, ...], Sequence[str]]:
     """The choices, and the names that the record gives them, if any."""
     given: Any = _field(record, _CHOICES)
     names: Any = []
-    if isinstance(given, str):
-        given = _parsed(given)
+    if isinstance(given, str) and (parsed := parsed_list(given)) is not None:
+        given = parsed
     if isinstance(given, dict):  # as Hugging Face's ARC and CommonsenseQA
         names, given = given.get("label"), given.get("text")
         if not isinstance(names, list) or not isinstance(given, list) or len(names) != len(given):
@@ -235,16 +235,6 @@ def _marks(names: Collection[str]) -> dict[str, str]:
     of_kinds = ({name: kind.fullmatch(name.lower()) for name in names} for kind in _NUMBERED)
     marks = ({name: match[1] for name, match in found.items() if match} for found in of_kinds)
     return next(filter(None, marks), {})
-
-
-def _parsed(text: str) -> Any:
-    """A list as a cell of a table has it: in JSON's notation or Python's."""
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            return parse(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    return text
 
 
 # -- labels -----------------------------------------------------------------------------------------------------------

@@ -128,8 +128,12 @@ def test_tables_may_have_lists_letters_and_fewer_choices(tmp_path: Path) -> None
     first, second = read_choices(written(tmp_path, "exam.csv", exam)).items
     assert (first.choices, first.label, first.id) == (("hot", "cold", "dry"), 1, "1")
     assert (second.choices, second.label) == (("hot", "cold"), 0)
-    pandas = "question\tchoices\tlabel\nIce is\t['hot', \"it's cold\"]\t1\n"
-    assert read_choices(written(tmp_path, "p.tsv", pandas)).items[0].choices == ("hot", "it's cold")
+
+
+@pytest.mark.parametrize("cell", ["['hot', \"it's cold\"]", "['hot' \"it's cold\"]", '["hot", "it\'s cold"]'])
+def test_cells_may_have_lists_as_python_numpy_and_json_write_them(cell: str, tmp_path: Path) -> None:
+    path = written(tmp_path, "p.tsv", f"question\tchoices\tlabel\nIce is\t{cell}\t1\n")
+    assert read_choices(path).items[0].choices == ("hot", "it's cold")
 
 
 TEN = ",".join(f"choice{number}" for number in (1, 10, *range(2, 10)))
@@ -169,6 +173,7 @@ def test_columns_that_leave_out_one_are_refused(names: str, tmp_path: Path) -> N
         (lines({**QUESTION, "choices": ["one"], "label": 0}), "has 1 choices; a question needs two or more"),
         (lines({**QUESTION, "choices": ["one", " "], "label": 0}), "choice 1 is empty; fill it in, or remove it"),
         (lines({**QUESTION, "choices": "one, two", "label": 0}), 'choices is "one, two", not a list'),
+        ("question\tchoices\tlabel\nWhy?\t{[1]: 2}\t0\n", 'line 2: choices is "{[1]: 2}", not a list'),
         (lines({**QUESTION, "choices": ["one", {"a": 1}], "label": 0}), 'choice 1 is {"a": 1}, not text'),
         (lines({"choices": ["one", "two"], "label": 0}), "line 1: needs a context or a question"),
         (lines({"question": "Why?", "label": 0}), "has 0 choices"),
