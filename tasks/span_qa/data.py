@@ -21,6 +21,7 @@ CONTEXT_NAMES = ("context", "context_text", "passage", "paragraph", "上下文",
 QUESTION_NAMES = ("question", "query_text", "query", "问题")
 _ID_NAMES = ("id", "query_id", "question_id", "qid")
 _ANSWER_NAMES = ("answers", "answer", "answer_text", "答案")
+_WHOLE = re.compile(r"(-?[0-9]{1,18})(?:\.0+)?")  # also 12.0, as pandas writes 12 where another row has no number
 _FLAGS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
@@ -341,8 +342,8 @@ def _answer(record: _Fields, name: str, index: int, value: Any) -> _Given | None
         raise answer.error("text", f"is {shown(text)}, not a string.")
     if start is None or type(start) is int:
         return _Given(start, text)
-    if isinstance(start, str) and re.fullmatch(r"-?[0-9]{1,18}", start):  # some data sets write the number as a string
-        return _Given(int(start), text)
+    if isinstance(start, (float, str)) and (whole := _WHOLE.fullmatch(str(start).strip())):
+        return _Given(int(whole[1]), text)
     raise answer.error("answer_start", f"is {shown(start)}, not a whole number.")
 
 

@@ -53,6 +53,14 @@ LAYOUTS: dict[str, tuple[Any, str | None]] = {
         "answers without a start found",
     ),
     "table.csv": (f"context,question,answer_text,answer_start\n{CONTEXT},Who?,Mia,0\n{CONTEXT},Why?,,\n", "ids made"),
+    "pandas.csv": (  # a number is missing, so all have a point
+        f"id,context,question,answer_text,answer_start\nw,{CONTEXT},Who?,Mia,0.0\ny,{CONTEXT},Why?,,\n", None
+    ),
+    "pandas.json": (
+        [{"context": CONTEXT, "question": "Who?", "id": "w", "answer": "Mia", "answer_start": 0.0},
+         {"context": CONTEXT, "question": "Why?", "id": "y", "answer": "", "answer_start": None}],
+        None,
+    ),
     "flags.tsv": (
         "id\tcontext\tquestion\tanswers\tis_impossible\n"
         f"w\t{CONTEXT}\tWho?\t{json.dumps(WHO['answers'])}\tFalse\ny\t{CONTEXT}\tWhy?\t[]\tTrue\n",

@@ -120,12 +120,27 @@ def test_questions_know_their_line_and_place(
 
 @pytest.mark.parametrize(
     ("start", "found"),
-    [(4, 4), (5, 4), (3, 4), (0, 4), (-1, 4), (13, 4), (14, 23), (22, 23), (23, 23), (10**9, 23), ("12", 4), ("-1", 4)],
+    [
+        (4, 4),
+        (5, 4),
+        (3, 4),
+        (0, 4),
+        (-1, 4),
+        (13, 4),
+        (14, 23),
+        (22, 23),
+        (23, 23),
+        (10**9, 23),
+        ("12", 4),
+        ("-1", 4),
+        (22.0, 23),
+        ("23.0", 23),
+    ],
 )
-def test_a_wrong_start_is_repaired_by_the_nearest_place(tmp_path: Path, start: int | str, found: int) -> None:
+def test_a_wrong_start_is_repaired_by_the_nearest_place(tmp_path: Path, start: float | str, found: int) -> None:
     question, read = read_answers(tmp_path, CONTEXT, ("Lee", start))
     assert question.answers == [Answer(found, "Lee")]
-    assert question.num_repaired == count_oddities(read.questions)["answers_repaired"] == (int(start) != found)
+    assert question.num_repaired == count_oddities(read.questions)["answers_repaired"] == (float(start) != found)
 
 
 def test_places_may_overlap(tmp_path: Path) -> None:
@@ -237,6 +252,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "text.json": (document({**Q, "answers": [{"text": 3, "answer_start": 1}]}), r"answers\[0\].text is 3, not a"),
     "halftext.jsonl": ({**Q, "answers": [{"text": "\udc00", "answer_start": 1}]}, "line 1: an escape"),
     "floatstart.jsonl": ({**Q, "answers": [{"text": "c", "answer_start": 0.5}]}, "answer_start is 0.5, not a whole"),
+    "halfstart.jsonl": ({**Q, "answers": [{"text": "c", "answer_start": "0.5"}]}, "answer_start is '0.5', not a whole"),
+    "nanstart.jsonl": ({**Q, "answers": [{"text": "c", "answer_start": float("nan")}]}, "answer_start is nan, not a"),
     "boolstart.jsonl": ({**Q, "answers": [{"text": "c", "answer_start": True}]}, "answer_start is true, not a whole"),
     "textstart.jsonl": ({**Q, "answers": [{"text": "c", "answer_start": "²"}]}, "answer_start is .*, not a whole"),
     "uneven.jsonl": ({**Q, "answers": {"text": ["c"], "answer_start": []}}, "answers is an object, but not of two"),
