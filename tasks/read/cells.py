@@ -11,7 +11,10 @@ _NUMPYS_LIST = re.compile(rf"\[\s*(?:{_NUMPYS_VALUE})(?:\s+(?:{_NUMPYS_VALUE}))*
 
 
 def parsed_list(text: str) -> Any:
-    """The value of a cell that is a list or an object, in JSON's or Python's notation; None if it is neither."""
+    """The value of a cell that is a list or an object, in JSON's, Python's or NumPy's notation; None if it is neither.
+
+    NumPy's arrays become lists.
+    """
     text = text.strip()
     if text[:1] + text[-1:] not in ("[]", "{}"):
         return None
@@ -20,9 +23,18 @@ def parsed_list(text: str) -> Any:
     if (values := _numpys_list(text)) is not None:
         return values
     with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        value = ast.literal_eval(text)
+        value = ast.literal_eval(_Lists().visit(ast.parse(text, mode="eval")))
         return value if isinstance(value, (list, dict)) else None
     return None
+
+
+class _Lists(ast.NodeTransformer):
+    """Puts lists in place of NumPy's ``array([...], dtype=...)``, as pandas writes arrays that are in an object."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        is_array = isinstance(node.func, ast.Name) and node.func.id == "array" and len(node.args) == 1
+        return node.args[0] if is_array and isinstance(node.args[0], ast.List) else node
 
 
 def _numpys_list(text: str) -> list[Any] | None:

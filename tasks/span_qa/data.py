@@ -217,7 +217,7 @@ def _question(record: _Fields, notes: Notes) -> Question:
         raise record.error("qas", "is missing; a paragraph needs its questions.")
     id_ = _id(record, notes)
     context = record.filled_text(CONTEXT_NAMES, notes)
-    given = _answers(record, notes)
+    given = _answers(record, context, notes)
     trimmed = [_trimmed(answer) for answer in given]
     located = [_locate(context, answer) for answer in trimmed]
     without_start = sum(
@@ -261,7 +261,7 @@ class _Given(NamedTuple):
     text: str
 
 
-def _answers(record: _Fields, notes: Notes) -> list[_Given]:
+def _answers(record: _Fields, context: str, notes: Notes) -> list[_Given]:
     """The answers as in the file; none if it says that the question is impossible.
 
     A blank answer does not count: some data sets mark impossible questions with one. Neither does one that is null.
@@ -273,7 +273,7 @@ def _answers(record: _Fields, notes: Notes) -> list[_Given]:
             notes.repair("impossible questions without answers", record.line)
             return []
         raise record.error("answers", "is missing; give the answers, or set is_impossible to true.")
-    values = _listed(record, name)
+    values = _listed(record, name, context)
     given = [_answer(record, name, index, value) for index, value in enumerate(values)]
     nulls = sum(answer is None for answer in given)
     notes.repair("null answers read as none", record.line, nulls)
@@ -295,14 +295,16 @@ def _flag(record: _Fields) -> bool | None:
     raise record.error("is_impossible", f"is {shown(value)}, not true or false.")
 
 
-def _listed(record: _Fields, name: str) -> list[Any]:
+def _listed(record: _Fields, name: str, context: str) -> list[Any]:
     """The answers of a field, one by one."""
     value = record.fields[name]
     if isinstance(value, str):
         parsed = parsed_list(value)
         if not (isinstance(parsed, dict) or (isinstance(parsed, list) and all(map(_is_answer, parsed)))):
-            start = record.fields.get("answer_start")
-            return [{"text": value, "answer_start": None if start == "" else start}] if value.strip() else []
+            text, start = value.strip(), record.fields.get("answer_start")
+            if text[:1] + text[-1:] in ("[]", "{}") and text not in context:
+                raise record.error(name, f"is {text[:60]!r}, which cannot be read as a list of answers; correct it.")
+            return [{"text": value, "answer_start": None if start == "" else start}] if text else []
         value = parsed
     if isinstance(value, dict):
         texts, starts = value.get("text"), value.get("answer_start")

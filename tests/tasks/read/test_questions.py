@@ -61,6 +61,12 @@ LAYOUTS: dict[str, tuple[Any, str | None]] = {
          {"context": CONTEXT, "question": "Why?", "id": "y", "answer": "", "answer_start": None}],
         None,
     ),
+    "numpy.tsv": (  # Hugging Face's rows by way of pandas
+        "id\tcontext\tquestion\tanswers\n"
+        f"w\t{CONTEXT}\tWho?\t{{'text': array(['Mia'], dtype=object), 'answer_start': array([0], dtype=int32)}}\n"
+        f"y\t{CONTEXT}\tWhy?\t{{'text': array([], dtype=object), 'answer_start': array([], dtype=int32)}}\n",
+        None,
+    ),
     "flags.tsv": (
         "id\tcontext\tquestion\tanswers\tis_impossible\n"
         f"w\t{CONTEXT}\tWho?\t{json.dumps(WHO['answers'])}\tFalse\ny\t{CONTEXT}\tWhy?\t[]\tTrue\n",
@@ -121,6 +127,14 @@ def test_a_file_whose_answers_are_spelled_otherwise_is_refused(tmp_path: Path) -
 def test_a_file_that_is_no_table_of_questions_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="neither JSON nor a table with the columns context and question"):
         read(tmp_path, "a.csv", "a,b\n1,2\n")
+
+
+@pytest.mark.parametrize("cell", ["{'text': Mia}", "['Mia', 3]", "[Mia]"])
+def test_a_cell_that_is_no_list_of_answers_is_refused_unless_its_context_has_it(tmp_path: Path, cell: str) -> None:
+    table = f"context\tquestion\tanswers\n{CONTEXT}\tWho?\tMia\n{CONTEXT} {{}}\tWho?\t{cell}\n"
+    with pytest.raises(InputError, match=r"line 3: answers is .*, which cannot be read as a list of answers; correct"):
+        read(tmp_path, "a.tsv", table)
+    assert read(tmp_path, "a.tsv", table.replace("{}", cell)).questions[1].golds == [cell]
 
 
 def test_one_element_lists_and_missing_ids_in_an_array(tmp_path: Path) -> None:
