@@ -275,14 +275,14 @@ def _answers(record: _Fields, context: str, notes: Notes) -> list[_Given]:
         raise record.error("answers", "is missing; give the answers, or set is_impossible to true.")
     values = _listed(record, name, context)
     given = [_answer(record, name, index, value) for index, value in enumerate(values)]
-    nulls = sum(answer is None for answer in given)
-    notes.repair("null answers read as none", record.line, nulls)
+    notes.repair("null answers read as none", record.line, sum(answer is None for answer in given))
     answers = [answer for answer in given if answer is not None and answer.text.strip()]
     impossible = not answers if flag is None else flag
     if impossible and answers:
         raise record.error("is_impossible", "is true, but there are answers; remove them, or set it to false.")
-    if not impossible and not answers and not nulls:
-        raise record.error(name, "is empty, but is_impossible is false; add an answer, or set it to true.")
+    not_given = any(isinstance(value, dict) and value.get("answer_category") == "NOT_GIVEN" for value in values)
+    if not impossible and not answers and not not_given:  # which haystack writes for impossible questions
+        raise record.error(name, "has no text, but is_impossible is false; add an answer, or set it to true.")
     return answers
 
 

@@ -260,7 +260,9 @@ BAD: dict[str, tuple[Any, str]] = {
     "onelist.json": (document({**Q, "answers": {"answer_start": [1]}}), f"{PLACE}.answers is an object, but not of"),
     "flag.json": (document({**Q, "is_impossible": "no"}), f"{PLACE}.is_impossible is 'no', not true or false"),
     "both.json": (document({**WHO, "is_impossible": True}), f"{PLACE}.is_impossible is true, but there are answers"),
-    "neither.json": (document({**Q, "is_impossible": False}), f"{PLACE}.answers is empty, but is_impossible is"),
+    "neither.json": (document({**Q, "is_impossible": False}), f"{PLACE}.answers has no text, but is_impossible"),
+    "null.jsonl": ({**Q, "answers": [{"text": None}], "is_impossible": False}, "answers has no text, but is_imp"),
+    "nulls.jsonl": ({**Q, "answers": None, "is_impossible": False}, "answers has no text, but is_impossible is false"),
     # ids
     "twice.json": (
         document({**Q, "id": 1}, Q, {**Q, "id": "1"}),
