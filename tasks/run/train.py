@@ -211,7 +211,9 @@ def _report(
     say(f"\n{name}: {final.split.source}, best epoch, {details[name].title}\n\n{details[name].table}")
     say(_metrics_line(final.metrics, (*run.task.metric_names, "loss")))
     final_figures = metrics["final"][name]
-    for figure, (low, high) in list(final_figures["intervals"].items())[:1]:
+    intervals = final_figures["intervals"]
+    for figure in [name for name in (run.task.metric.name, *run.task.metric_names) if name in intervals][:1]:
+        low, high = intervals[figure]
         say(f"{figure.replace('_', ' ')}: 95 % interval {low:.4f} to {high:.4f} ({metrics['interval_method']})")
     if (baseline := metrics["baseline"]) is not None:
         test = final_figures.get("against_linear")

@@ -199,7 +199,7 @@ def squad(impossible: bool) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("impossible", [False, True])
-def test_a_run_from_file_to_report(tmp_path: Path, impossible: bool) -> None:
+def test_a_run_from_file_to_report(tmp_path: Path, impossible: bool, capsys: pytest.CaptureFixture[str]) -> None:
     train = tmp_path / "train.json"
     train.write_text(json.dumps(squad(impossible)), encoding="utf-8")
     out = registry.run("span_qa", ["--train", str(train), "--out", str(tmp_path / "run"), *SMALL])
@@ -211,6 +211,8 @@ def test_a_run_from_file_to_report(tmp_path: Path, impossible: bool) -> None:
     figures = metrics["final"]["dev"]
     assert {"exact_match", "f1"} <= set(figures)
     assert ("NoAns_f1" in figures) is impossible
+    low, high = figures["intervals"]["f1"]
+    assert f"\nf1: 95 % interval {low:.4f} to {high:.4f}" in capsys.readouterr().out
     assert (out / "report.html").is_file()
 
 
