@@ -29,8 +29,8 @@ _QUESTIONS = ("question", "query", "sent2", "ctx_b")
 _CHOICES = ("choices", "options", "endings", "choice")
 _LABELS = ("label", "answer", "answerkey")
 _IDS = ("id", "example_id")
-# Columns with one choice each: ending0, choice_1, option A; or letters alone.
-_NUMBERED = (re.compile(r"(?:ending|choice|option)[ _-]?([0-9]{1,6}|[a-z])"), re.compile("([a-j])"))
+# Columns with one choice each: ending0, choice_1, option A, but not choices; or letters alone.
+_NUMBERED = (re.compile(r"(?:ending|choice|option)[ _-]?([0-9]{1,6}|[a-r])"), re.compile("([a-j])"))
 # A gap, as in RACE: a run of underscores, but not those inside a name such as max_length.
 _GAP = re.compile(r"(?<![A-Za-z0-9_])_+(?![A-Za-z0-9_])")
 _SUFFIXES = (".txt", ".json", ".jsonl", ".ndjson", ".csv", ".tsv")  # of the files in a folder
@@ -97,8 +97,8 @@ def read_choices(path: str, options: ReadOptions = DEFAULT, *, first_number: int
             question = _question(record, first, file="" if source.path == path else os.path.relpath(source.path, path))
             if question.label is None:
                 raise record.error(
-                    "has no label; training and scoring need one for each question. python -m tasks.predict answers "
-                    "questions without."
+                    f"has no label; training and scoring need one for each question, in a field named {_any(_LABELS)}. "
+                    "python -m tasks.predict answers questions without."
                 )
             items.append(question)
     if not items:
@@ -156,7 +156,7 @@ def _question(record: Record, first_number: int, file: str = "") -> Question:
     context, question = (_text(record, names) for names in (_CONTEXTS, _QUESTIONS))
     choices, names = _choices(record)
     if not context and not question:
-        raise record.error("needs a context or a question, and choices.")
+        raise _missing(record, "a context or a question", (*_CONTEXTS, *_QUESTIONS))
     given = _field(record, _IDS)
     id_ = "" if given is None else str(given)
     return Question(
@@ -174,6 +174,16 @@ def _field(record: Record, known: Sequence[str]) -> Any:
     """The first of the known fields that the record has; None if it has none."""
     name = tables.find(list(record.fields), known)
     return None if name is None else record.fields[name]
+
+
+def _any(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _missing(record: Record, what: str, known: Sequence[str]) -> InputError:
+    """The error for a record without a field of the known names, or with blank ones."""
+    filled = [repr(name[:40]) for name, value in record.fields.items() if value not in (None, "")]
+    return record.error(f"needs {what}, in a field named {_any(known)}; it has {', '.join(filled[:8]) or 'no field'}.")
 
 
 def _text(record: Record, known: Sequence[str]) -> str:
@@ -205,7 +215,10 @@ def _choices(record: Record) -> tuple[tuple[str, ...], Sequence[str]]:
         if not isinstance(names, list) or not isinstance(given, list) or len(names) != len(given):
             raise record.error("choices is an object, but not of two lists, text and label, of equal length.")
     elif given is None:
-        given = [record.fields[name] for name in _choice_columns(record)]
+        columns = _choice_columns(record)
+        if not columns:
+            raise _missing(record, "choices", (*_CHOICES, "choice1, choice2, ..."))
+        given = [record.fields[name] for name in columns]
         while given and given[-1] in (None, ""):  # this question has fewer than others of the table
             given.pop()
     if not isinstance(given, list):

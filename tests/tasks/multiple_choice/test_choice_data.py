@@ -166,7 +166,7 @@ def test_columns_that_leave_out_one_are_refused(names: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (lines(QUESTION), "line 1: has no label; training and scoring need one"),
+        (lines(QUESTION), "line 1: has no label; training and scoring need one for each question, in a field"),
         (lines({**QUESTION, "label": -1}), "line 1: has no label"),
         (lines({**QUESTION, "label": 0}) + "\n" + lines({**QUESTION, "label": 4}), "line 3: label '4' is none"),
         (lines({**QUESTION, "label": True}), "label is true, not text"),
@@ -176,7 +176,18 @@ def test_columns_that_leave_out_one_are_refused(names: str, tmp_path: Path) -> N
         ("question\tchoices\tlabel\nWhy?\t{[1]: 2}\t0\n", 'line 2: choices is "{[1]: 2}", not a list'),
         (lines({**QUESTION, "choices": ["one", {"a": 1}], "label": 0}), 'choice 1 is {"a": 1}, not text'),
         (lines({"choices": ["one", "two"], "label": 0}), "line 1: needs a context or a question"),
-        (lines({"question": "Why?", "label": 0}), "has 0 choices"),
+        (
+            "prompt,A,B,C,answer\nWhy?,a,b,c,A\n",
+            "line 2: needs a context or a question, in a field named context, article, passage, premise, sent1, ctx_a, "
+            "question, query, sent2 or ctx_b; it has 'prompt', 'A', 'B', 'C', 'answer'.",
+        ),
+        ("question,A,B,answer\n,a,b,A\n", "or ctx_b; it has 'A', 'B', 'answer'."),
+        (
+            lines({"question": "Why?", "choices": None, "solutions": ["a", "b"], "label": 0}),
+            "line 1: needs choices, in a field named choices, options, endings, choice or choice1, choice2, ...; it "
+            "has 'question', 'solutions', 'label'.",
+        ),
+        ("question,A,B,answer\nWhy?,,,A\n", "line 2: has 0 choices; a question needs two or more"),
         (lines({**QUESTION, "context": "\ud800", "label": 0}).replace("\ud800", "\\ud800"), "stands alone"),
         (lines({**QUESTION, "label": 0})[:-5], "line 1: not JSON (column"),
         ('[{"question": "a",\n"choices": [1, 2], "label": 1}', "line 2: not JSON (column 31"),
@@ -214,7 +225,7 @@ def test_inputs_need_no_label() -> None:
     assert parse_question({**RACE, "questions": ["Who?"]}, "x").choices == ("York", "Rome", "Bonn", "Oslo")
     with pytest.raises(InputError, match="line 5: holds 2 questions; give each its own object"):
         parse_question(RACE, "line 5")
-    with pytest.raises(InputError, match="line 5: has 0 choices"):
+    with pytest.raises(InputError, match=r"line 5: needs choices, .* it has 'question'\."):
         parse_question({"question": "Why?"}, "line 5")
 
 
