@@ -6,17 +6,19 @@ Formats, recognised by content: a table with a header, whose choices stand in nu
 :mod:`tasks.read` reads the file, whatever its container. A folder is read file by file, as RACE has an article in each.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any, NamedTuple
 
 from minibert.errors import InputError
 from tasks.data import Split
+from tasks.multiple_choice.labels import NUMBER, Labelled, Labels, labels_of, place_of
 from tasks.read import tables
 from tasks.read.cells import parsed_list
 from tasks.read.choices import questions
@@ -76,8 +78,8 @@ def is_header(names: Sequence[str]) -> bool:
 def read_choices(path: str, options: ReadOptions = DEFAULT, *, first_number: int | None = None) -> Split[Question]:
     """Reads a file, or a folder of files, of questions with their answers.
 
-    A label is a choice's number, its letter, its own text, or one of the names that the choices have. The notes say
-    from where numbers count.
+    A label is a choice's number, its letter, its own text, or one of the names that the choices have. Where there are
+    numbers, the notes say from where they count, and warn if the file does not show it.
 
     Args:
         path: in any layout that :mod:`tasks.read` knows; a folder is read file by file.
@@ -90,11 +92,11 @@ def read_choices(path: str, options: ReadOptions = DEFAULT, *, first_number: int
     """
     sources = [_opened(file, options) for file in _files(path)]
     found = [(record, source) for source in sources for record in source.records or () if any(record.fields.values())]
-    first = _first_number(record for record, _ in found) if first_number is None else first_number
+    labels = labels_of(_labelled(record for record, _ in found), first_number)
     items = []
     for record, source in found:
         with source.notes.row(record.line):
-            question = _question(record, first, file="" if source.path == path else os.path.relpath(source.path, path))
+            question = _question(record, labels, file="" if source.path == path else os.path.relpath(source.path, path))
             if question.label is None:
                 raise record.error(
                     f"has no label; training and scoring need one for each question, in a field named {_any(_LABELS)}. "
@@ -104,15 +106,30 @@ def read_choices(path: str, options: ReadOptions = DEFAULT, *, first_number: int
     if not items:
         raise InputError(f"{path}: has no questions{' that can be used' if found else ''}.")
     notes = Notes.joined([source.notes for source in sources])
+    if labels.first_number is not None:
+        notes.facts["choices_numbered_from"] = labels.first_number
+    if not labels.is_certain:
+        notes.warnings.append(
+            "labels are numbers, but none is 0 and none the number of its question's choices, which would show from "
+            "where they count; read as from 0. If they count from 1, write letters (A, B, ...) instead."
+        )
     hashes = "".join(f"{os.path.relpath(source.path, path)} {source.sha256}\n" for source in sources)
     single = len(sources) == 1 and sources[0].path == path
     return Split(
         path=path,
         sha256=sources[0].sha256 if single else hashlib.sha256(hashes.encode()).hexdigest(),
         items=items,
-        notes={**notes.to_json(), "choices_numbered_from": first},
+        notes=notes.to_json(),
         understood=notes.in_words(),
     )
+
+
+def _labelled(records: Iterable[Record]) -> Iterator[Labelled]:
+    for record in records:
+        with contextlib.suppress(InputError):  # said where the question is made
+            choices, names = _choices(record)
+            if (text := _label_text(record, choices, names)) is not None:
+                yield Labelled(text, choices, names)
 
 
 def _files(path: str) -> list[str]:
@@ -146,28 +163,38 @@ def parse_question(fields: Mapping[str, Any], place: str) -> Question:
             f"{place}: holds {len(several)} questions; give each its own object with context, question and choices."
         )
     unlabelled = {name: value for name, value in several[0].items() if name.lower() not in _LABELS}
-    return _question(Record(unlabelled, place), 0)
+    return _question(Record(unlabelled, place), Labels())
 
 
 # -- fields -> a question ---------------------------------------------------------------------------------------------
 
 
-def _question(record: Record, first_number: int, file: str = "") -> Question:
+def _question(record: Record, labels: Labels, file: str = "") -> Question:
     context, question = (_text(record, names) for names in (_CONTEXTS, _QUESTIONS))
     choices, names = _choices(record)
     if not context and not question:
         raise _missing(record, "a context or a question", (*_CONTEXTS, *_QUESTIONS))
-    given = _field(record, _IDS)
+    label, given = _label_text(record, choices, names), _field(record, _IDS)
     id_ = "" if given is None else str(given)
     return Question(
         context=context,
         question=question,
         choices=choices,
-        label=_label(record, choices, names, first_number),
+        label=None if label is None else place_of(Labelled(label, choices, names), labels, record),
         line=record.line,
         id=id_,
         where=", ".join(filter(None, [file, f"line {record.line}", id_])),
     )
+
+
+def _label_text(record: Record, choices: Sequence[str], names: Sequence[str]) -> str | None:
+    """The label as text, without the point that pandas gives a number where another row has none; None for none."""
+    value = _field(record, _LABELS)
+    if value in _NO_LABEL and not isinstance(value, bool):
+        return None
+    text = _checked(record, "label", value)
+    number = NUMBER.fullmatch(text)
+    return number[1] if number and text not in (*choices, *names) else text
 
 
 def _field(record: Record, known: Sequence[str]) -> Any:
@@ -248,58 +275,6 @@ def _marks(names: Collection[str]) -> dict[str, str]:
     of_kinds = ({name: kind.fullmatch(name.lower()) for name in names} for kind in _NUMBERED)
     marks = ({name: match[1] for name, match in found.items() if match} for found in of_kinds)
     return next(filter(None, marks), {})
-
-
-# -- labels -----------------------------------------------------------------------------------------------------------
-
-_NUMBER = re.compile(r"(\d{1,6})(?:\.0)?")  # as text, also from pandas
-
-
-def _label(record: Record, choices: Sequence[str], names: Sequence[str], first_number: int) -> int | None:
-    """The place of the right choice, from 0."""
-    value = _field(record, _LABELS)
-    if value in _NO_LABEL and not isinstance(value, bool):
-        return None
-    text = _checked(record, "label", value)
-    number = _NUMBER.fullmatch(text)
-    readings = {
-        names.index(text) if text in names else None,
-        choices.index(text) if text in choices else None,
-    }
-    if text not in names:
-        readings.add(int(number[1]) - first_number if number else None)
-        readings.add(ord(text.upper()) - ord("A") if re.fullmatch("[A-Za-z]", text) else None)
-    places = sorted(place for place in readings if place is not None and 0 <= place < len(choices))
-    if len(places) > 1:
-        raise record.error(
-            f"label {text!r} may be choice {places[0]} ({choices[places[0]][:40]!r}) or choice {places[1]} "
-            f"({choices[places[1]][:40]!r}), by its number, letter or text; write the text of the right one."
-        )
-    if not places:
-        last = first_number + len(choices) - 1
-        raise record.error(
-            f"label {text[:40]!r} is none of the choices; write its number ({first_number} to {last}), its letter "
-            f"(A to {chr(ord('A') + len(choices) - 1)}) or its text."
-        )
-    return places[0]
-
-
-def _first_number(records: Iterable[Record]) -> int:
-    """1 if labels count the choices from 1: none is 0, and one is the number of choices."""
-    highest = False
-    for record in records:
-        value = _field(record, _LABELS)
-        try:
-            choices, names = _choices(record)
-        except InputError:
-            continue  # said where the question is made
-        number = _NUMBER.fullmatch(str(value).strip())
-        if number is None or isinstance(value, bool) or str(value).strip() in (*choices, *names):
-            continue
-        if int(number[1]) == 0:
-            return 0
-        highest = highest or int(number[1]) == len(choices)
-    return int(highest)
 
 
 def _shown(value: Any) -> str:

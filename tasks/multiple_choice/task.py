@@ -44,7 +44,7 @@ class MultipleChoiceTask(Task[Question, GroupExample, Floats]):
 
     def read(self, path: str) -> Split[Question]:
         split = read_choices(path, read_options(self.settings), first_number=self._first_number)
-        self._first_number = split.notes["choices_numbered_from"]
+        self._first_number = split.notes.get("choices_numbered_from", self._first_number)
         return split
 
     def texts(self, item: Question) -> list[str]:

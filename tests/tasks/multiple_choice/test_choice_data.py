@@ -8,6 +8,8 @@ import pytest
 
 from minibert.errors import InputError
 from tasks.multiple_choice.data import Question, parse_question, read_choices
+from tasks.multiple_choice.settings import MultipleChoiceSettings
+from tasks.multiple_choice.task import MultipleChoiceTask
 from tasks.read.records import ReadOptions
 from tasks.read.stream import records
 
@@ -91,14 +93,15 @@ def test_labels_are_numbers_letters_or_texts(label: Any, tmp_path: Path) -> None
     assert read_choices(path).items[0].label == 1
 
 
-@pytest.mark.parametrize(("label", "places"), [(2, None), ("a", (0, 3)), ("A", None), ("2", None), (3, None)])
+@pytest.mark.parametrize(("label", "places"), [(2, (1, 2)), ("a", (0, 3)), ("A", None), ("2", (1, 2)), (3, None)])
 def test_a_label_with_two_readings_is_refused(label: Any, places: tuple[int, int] | None, tmp_path: Path) -> None:
-    """The third choice is the text 2, which is also its number; the fourth is a, the letter of the first."""
+    """The third choice is the text 2, a number of it or of the second; the fourth is a, the letter of the first."""
     path = written(tmp_path, "a.jsonl", lines({**QUESTION, "label": label}))
     if places is None:
-        assert read_choices(path).items[0].label == {2: 2, "2": 2, "A": 0, 3: 3}[label]
+        assert read_choices(path).items[0].label == {"A": 0, 3: 3}[label]
         return
-    with pytest.raises(InputError, match=r"a\.jsonl, line 1: label 'a' may be choice 0 .* or choice 3 "):
+    one, other = places
+    with pytest.raises(InputError, match=rf"line 1: label '{label}' may be choice {one} .* or choice {other} "):
         read_choices(path)
 
 
@@ -121,6 +124,37 @@ def test_numbers_count_from_1_where_the_file_shows_it(tmp_path: Path) -> None:
         read_choices(written(tmp_path, "b.jsonl", lines(*({**rows[0], "label": label} for label in (0, 3, 1)))))
     with pytest.raises(InputError, match=r"write its number \(1 to 3\)"):  # the training file counted from 1
         read_choices(written(tmp_path, "c.jsonl", lines({**rows[0], "label": 0})), first_number=1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "first", "warned"),
+    [
+        ((1, 2, 3), 0, True),
+        ((1.0, "2", 3), 0, True),
+        ((0, 1, 2), 0, False),
+        ((4, 1, 2), 1, False),
+        (("B", "C", "w"), None, False),
+        ((1, 2, "B"), 0, True),
+    ],
+)
+def test_a_run_says_from_where_numbers_count_and_whether_the_file_shows_it(
+    labels: tuple[Any, ...], first: int | None, warned: bool, tmp_path: Path
+) -> None:
+    rows = [{**QUESTION, "choices": ["w", "x", "y", "z"], "label": label} for label in labels]
+    said = read_choices(written(tmp_path, "a.jsonl", lines(*rows))).understood
+    assert ("choices numbered from" in said[0]) is (first is not None)
+    assert said[0].endswith(f"choices numbered from {first}") or first is None
+    assert any("labels are numbers, but none is 0" in line for line in said) is warned
+
+
+def test_files_of_one_run_count_from_the_same_number(tmp_path: Path) -> None:
+    task = MultipleChoiceTask(MultipleChoiceSettings())
+    rows = [{**QUESTION, "choices": ["w", "x", "y", "z"], "label": label} for label in ("A", 4, 2)]
+    task.read(written(tmp_path, "letters.jsonl", lines(rows[0])))
+    assert [item.label for item in task.read(written(tmp_path, "a.jsonl", lines(*rows[1:]))).items] == [3, 1]
+    later = task.read(written(tmp_path, "b.jsonl", lines(rows[2])))
+    assert later.items[0].label == 1
+    assert len(later.understood) == 1
 
 
 def test_tables_may_have_lists_letters_and_fewer_choices(tmp_path: Path) -> None:
