@@ -78,8 +78,9 @@ def is_header(names: Sequence[str]) -> bool:
 def read_choices(path: str, options: ReadOptions = DEFAULT, *, first_number: int | None = None) -> Split[Question]:
     """Reads a file, or a folder of files, of questions with their answers.
 
-    A label is a choice's number, its letter, its own text, or one of the names that the choices have. Where there are
-    numbers, the notes say from where they count, and warn if the file does not show it.
+    A label is a choice's number, its letter, its own text, or one of the names that the choices have. If all of a file
+    are texts of choices, and not all may be something else, none is read as anything else. Where there are numbers, the
+    notes say from where they count, and warn if the file does not show it.
 
     Args:
         path: in any layout that :mod:`tasks.read` knows; a folder is read file by file.
@@ -106,6 +107,8 @@ def read_choices(path: str, options: ReadOptions = DEFAULT, *, first_number: int
     if not items:
         raise InputError(f"{path}: has no questions{' that can be used' if found else ''}.")
     notes = Notes.joined([source.notes for source in sources])
+    if labels.are_texts:
+        notes.facts["labels"] = "are texts of choices"
     if labels.first_number is not None:
         notes.facts["choices_numbered_from"] = labels.first_number
     if not labels.is_certain:

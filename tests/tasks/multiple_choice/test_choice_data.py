@@ -126,6 +126,35 @@ def test_numbers_count_from_1_where_the_file_shows_it(tmp_path: Path) -> None:
         read_choices(written(tmp_path, "c.jsonl", lines({**rows[0], "label": 0})), first_number=1)
 
 
+NUMBERS = {"question": "How many?", "choices": ["1", "2", "3"]}
+
+
+@pytest.mark.parametrize("other", [{**QUESTION, "label": "the sun"}, {**NUMBERS, "choices": [7, 12], "label": 12.0}])
+def test_where_all_labels_are_texts_a_number_is_one(other: dict[str, Any], tmp_path: Path) -> None:
+    """C3 has both: some of its choices are words, and some are numbers."""
+    split = read_choices(written(tmp_path, "a.jsonl", lines(other, {**NUMBERS, "label": 2})))
+    assert split.items[1].label == 1
+    assert split.understood[0].endswith("labels are texts of choices")
+
+
+@pytest.mark.parametrize(
+    ("rows", "form", "marks"),
+    [
+        ([{**NUMBERS, "label": 2}], "letter", "BC"),
+        ([{**QUESTION, "label": 0}, {**NUMBERS, "label": "1.0"}], "letter", "AB"),
+        ([{**QUESTION, "choices": ["B", "A"], "label": "A"}], "number", "01"),
+    ],
+)
+def test_where_texts_are_numbers_or_letters_another_form_is_advised_and_settles_it(
+    rows: list[dict[str, Any]], form: str, marks: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=f"; write the {form} of the right one, {' or '.join(marks)}"):
+        read_choices(written(tmp_path, "a.jsonl", lines(*rows)))
+    settled = [lines(*rows[:-1], {**rows[-1], "label": mark}) for mark in marks]
+    one, other = (read_choices(written(tmp_path, "a.jsonl", each)).items[-1].label for each in settled)
+    assert one != other
+
+
 @pytest.mark.parametrize(
     ("labels", "first", "warned"),
     [
