@@ -5,6 +5,7 @@ share; CMRC's own; an array of paragraphs or of questions; JSON lines; a table. 
 its answers, which may be ``{"text", "answer_start"}``, Hugging Face's object of two lists, or texts alone.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,8 +85,8 @@ def is_header(names: Sequence[str]) -> bool:
 def read_span_qa(path: str, options: ReadOptions = DEFAULT) -> ReadQuestions:
     """Reads a file of questions.
 
-    An answer that is not where the file says is taken from the nearest place that has it, and left out of ``answers``
-    if there is none.
+    An answer that is not where the file says, in characters, UTF-16 units or bytes, is taken from the nearest place
+    that has it, and left out of ``answers`` if there is none.
 
     Args:
         path: in any layout that :mod:`tasks.read` knows.
@@ -357,13 +358,23 @@ def _trimmed(answer: _Given) -> _Given:
 
 
 def _locate(context: str, answer: _Given) -> Answer | None:
-    """The answer where the context has it: where the file says, or as near as possible; the first place if the file
-    does not say."""
+    """The answer where the context has it: where the file says, in characters, UTF-16 units or bytes, or as near as
+    possible; the first place if the file does not say."""
     start = answer.start or 0
-    if answer.start is not None and start >= 0 and context.startswith(answer.text, start):
-        return Answer(start, answer.text)
+    if answer.start is not None and start >= 0:
+        for place in _starts(context, start):
+            if context.startswith(answer.text, place):
+                return Answer(place, answer.text)
     nearest = min(_places(context, answer.text), key=lambda place: abs(place - start), default=None)
     return None if nearest is None else Answer(nearest, answer.text)
+
+
+def _starts(context: str, start: int) -> Iterator[int]:
+    """The characters at a start that counts characters, UTF-16 units or bytes."""
+    yield start
+    for encoding, size in (("utf-16-le", 2), ("utf-8", 1)):
+        with contextlib.suppress(UnicodeDecodeError):  # between two characters only
+            yield len(context.encode(encoding)[: size * start].decode(encoding))
 
 
 def _places(context: str, text: str) -> Iterator[int]:

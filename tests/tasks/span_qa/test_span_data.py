@@ -159,6 +159,16 @@ def test_positions_count_characters(tmp_path: Path) -> None:
     assert question.answers == [Answer(5, "北京")]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-8"])
+def test_starts_in_other_units_are_found_before_nearer_places(tmp_path: Path, encoding: str) -> None:
+    context = "😀😀😀😀我住在北京，北京，北京，北京"
+    before = context[: context.index("北京")]
+    start = len(before.encode(encoding)) // (2 if encoding == "utf-16-le" else 1)
+    question, read = read_answers(tmp_path, context, ("北京", start))
+    assert question.answers == [Answer(len(before), "北京")]
+    assert count_oddities(read.questions)["answers_repaired"] == 1
+
+
 def test_white_space_around_an_answer_is_no_part_of_it(tmp_path: Path) -> None:
     """Whether the context has it, as in CMRC 2018, or not; the gold text stays as it is."""
     question, read = read_answers(tmp_path, CONTEXT, (" Lee ", 3), ("home.\n", 32), ("\u3000New York", 0))
