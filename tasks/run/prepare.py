@@ -179,8 +179,10 @@ def dry_run(task: AnyTask) -> None:
     say("\n".join(data_lines(task, prepared)))
     say(f"model {prepared.start.line}")
     say(f"with  {settings_line(task.settings)}")
-    example = prepared.encoded["train"].examples[0]
-    say(f"the first example: {prepared.splits['train'].items[0]}")
+    encoded = prepared.encoded["train"]
+    example = encoded.examples[0]
+    first = next(index for index, count in enumerate(encoded.counts) if count)  # an item may have none
+    say(f"the first example: {prepared.splits['train'].items[first]}")
     say(f"  tokens: {' '.join(prepared.start.tokenizer.convert_ids_to_tokens(example.ids))}")
     for name, value in example._asdict().items():
         say(f"  {name}: {np.asarray(value).tolist()}")

@@ -250,3 +250,20 @@ def test_an_input_needs_a_question_and_a_context() -> None:
     for record in ({"text": "a"}, {"question": "a"}, {"question": "a", "context": " "}):
         with pytest.raises(InputError, match=r"^here: "):
             task.parse_input(record, "here")
+
+
+def test_a_dry_run_shows_the_question_whose_tokens_it_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first context has none."""
+    paragraphs = [
+        {"context": "\u200b", "qas": [{"id": "1", "question": "who?", "answers": [], "is_impossible": True}]},
+        {
+            "context": "Ann went to Rome.",
+            "qas": [{"id": "2", "question": "where to?", "answers": [{"text": "Rome", "answer_start": 12}]}],
+        },
+    ]
+    (tmp_path / "a.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}), encoding="utf-8")
+    path = str(tmp_path / "a.json")
+    registry.run("span_qa", ["--train", path, "--dev", path, "--weights", "random", "--dry-run"])
+    shown = capsys.readouterr().out.partition("the first example: ")[2]
+    assert "where to?" in shown
+    assert "who?" not in shown
