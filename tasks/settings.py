@@ -94,10 +94,8 @@ class RunSettings(TrainingSettings):
         super().__post_init__()
         for field in dataclasses.fields(self):
             if getattr(self, field.name) == "":
-                raise InputError(
-                    f"{option_name(field.name)}: is empty (an unset shell variable?); give a value, or leave the option "
-                    "out."
-                )
+                name = option_name(field.name)
+                raise InputError(f"{name}: is empty (an unset shell variable?); give a value, or leave the option out.")
         if self.revision is not None and self.weights in (None, RANDOM):
             raise InputError(f"--revision {self.revision}: needs --weights, the name of a checkpoint on the hub.")
         if self.on_sample:
