@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import InputError
-from tasks.read.text_file import decode, read_raw
+from tasks.read.text_file import TextFile, decode, read_raw
 
 _TEXTS = (".txt", ".txt.gz")
 
@@ -38,10 +38,14 @@ def read(path: str, encoding: str | None) -> tuple[str, str, list[tuple[dict[str
         )
     digest = hashlib.sha256()
 
-    def content(file: Path) -> str:
+    def decoded(file: Path) -> TextFile:
         raw = read_raw(str(file))
         digest.update(f"{file.relative_to(folder)}\n{raw.sha256}\n".encode(errors="surrogateescape"))
-        return "\n".join(decode(raw, encoding).lines)
+        return decode(raw, encoding)
+
+    def content(file: Path) -> str:
+        # With the line breaks of the file, since brat's offsets count both characters of a CRLF.
+        return "\n".join(decoded(file).raw).removesuffix("\r")
 
     documents: list[tuple[dict[str, Any], str]] = []
     if texts:
@@ -49,8 +53,7 @@ def read(path: str, encoding: str | None) -> tuple[str, str, list[tuple[dict[str
         for file in texts:
             fields: dict[str, Any] = {"text": content(file)}
             if file in annotated:
-                annotations = _annotations(file)
-                fields |= _spans(annotations, content(annotations))
+                fields |= _spans(decoded(_annotations(file)))
             documents.append((fields, str(file)))
         format = "a folder of brat's .txt and .ann files" if annotated else "a folder of texts"
     elif classes:
@@ -73,11 +76,11 @@ def _annotations(text: Path) -> Path:
     return text.with_name(text.name.removesuffix(".gz").removesuffix(".txt").removesuffix(".TXT") + ".ann")
 
 
-def _spans(path: Path, content: str) -> dict[str, Any]:
+def _spans(file: TextFile) -> dict[str, Any]:
     """The spans of an ``.ann`` file, from its lines ``T1<tab>PER 0 7<tab>Ann Lee``."""
     spans = []
     num_discontinuous = num_other = 0
-    for number, line in enumerate(content.split("\n"), 1):
+    for number, line in enumerate(file.lines, 1):
         if not line.strip():
             continue
         if not line.startswith("T"):
@@ -91,5 +94,5 @@ def _spans(path: Path, content: str) -> dict[str, Any]:
             span = {"start": int(found[2]), "end": int(found[3]), "label": found[1]}
             spans.append({**span, "text": text} if text.strip() else span)
         else:
-            raise InputError(f"{path}, line {number}: {name[:20]!r} is not of the form T1<tab>PER 0 7<tab>text.")
+            raise file.error(number, f"{name[:20]!r} is not of the form T1<tab>PER 0 7<tab>text.")
     return {"spans": spans, "discontinuous": num_discontinuous, "other": num_other}

@@ -1,11 +1,13 @@
 """Where spans stand in their text: offsets in characters, UTF-16 units or bytes, and spans with their own text."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import NamedTuple
 
 from minibert.tokenizer.tokenizer import split_words
 from tasks.read.notes import Notes
+from tasks.read.records import Source
 from tasks.read.spans import UNITS, Span, SpannedText
 
 _IN_WORDS = {"characters": "characters", "utf16": "UTF-16 units", "bytes": "bytes"}
@@ -21,6 +23,65 @@ def _place(text: str, unit: str) -> Place:
     size = (lambda char: 1 + (char > "\uffff")) if unit == "utf16" else (lambda char: len(char.encode()))
     index = {offset: number for number, offset in enumerate(accumulate(map(size, text), initial=0))}
     return index.get
+
+
+def settle_breaks(texts: Sequence[SpannedText], source: Source) -> Sequence[SpannedText]:
+    """The texts with LF for CRLF, if their offsets count it as one character: if all spans behind breaks fit words,
+    or have their own text, so, and hardly any as the texts stand. A program that changes the line ends of a whole file
+    changes those inside of texts, too; where all are CRLF and the file does not tell, it warns."""
+    behind = [(each, spans) for each in texts if (spans := _behind_breaks(each))]
+    if not behind:
+        return texts
+    as_two = [fits for each, spans in behind for fits in _fit(each.text, spans)]
+    as_one = [fits for each, spans in behind for fits in _fit(_with_lf(each.text), spans)]
+    if all(as_one) and sum(as_two) <= len(as_two) // 4:
+        for each, _ in behind:
+            source.notes.repair("texts read with LF for CRLF, as their offsets count it", each.record.line)
+        return [each._replace(text=_with_lf(each.text)) for each in texts]
+    undecided = next((each for each, spans in behind if any(span.text is None for span in spans)), None)
+    if undecided and sum(as_one) > sum(as_two) // 4 and _ends_in_crlf(source):
+        source.notes.warnings.append(
+            f"{undecided.record.place}: CRLF stands before spans, and the file does not show whether its offsets count "
+            "it as two characters or as one; read as two. If they count one, save the file with LF at its line ends."
+        )
+    return texts
+
+
+def _behind_breaks(each: SpannedText) -> list[Span]:
+    first = each.text.find("\r\n")
+    return [span for span in each.spans if 0 <= first < span.end - 1]
+
+
+def _ends_in_crlf(source: Source) -> bool:
+    """Whether CRLF inside of texts may come of the line ends of their file."""
+    if source.text is None:
+        return Path(source.path).is_dir()
+    return source.table is not None and any(line.endswith("\r") for line in source.text.raw[:1])
+
+
+def _with_lf(text: str) -> str:
+    return text.replace("\r\n", "\n")
+
+
+def _fit(text: str, spans: Iterable[Span]) -> list[bool]:
+    """Whether each span, in characters, has its own text, or else fits words."""
+    fits = _word_test(text)
+    return [
+        fits(span.start, span.end) if span.text is None else _normal(text[span.start : span.end]) == _normal(span.text)
+        for span in spans
+    ]
+
+
+def _word_test(text: str) -> Callable[[int | None, int | None], bool]:
+    """Tells whether a place, without white space at its ends, begins and ends where words do."""
+    words = split_words(text)
+    starts, ends = {start for start, _ in words}, {end for _, end in words}
+
+    def fits(start: int | None, end: int | None) -> bool:
+        found = _trimmed(text, start, end)
+        return found is not None and found[0] in starts and found[1] in ends
+
+    return fits
 
 
 class _Affected(NamedTuple):
@@ -57,19 +118,15 @@ def _affected(each: SpannedText) -> Iterator[_Affected]:
     spans = [span for span in each.spans if span.text is None]
     if not spans or text.isascii():
         return
-    words = split_words(text)
-    starts, ends = {start for start, _ in words}, {end for _, end in words}
+    fits = _word_test(text)
     first = next(index for index, char in enumerate(text) if not char.isascii())
     first_wide = next((index for index, char in enumerate(text) if char > "\uffff"), len(text) + 1)
     places = {unit: _place(text, unit) for unit in UNITS}
     for span in spans:
         if span.end <= first:
             continue
-        fits = {}
-        for unit, place in places.items():
-            found = _trimmed(text, place(span.start), place(span.end))
-            fits[unit] = found is not None and found[0] in starts and found[1] in ends
-        yield _Affected(each.record.line, fits, span.end > first_wide)
+        in_units = {unit: fits(place(span.start), place(span.end)) for unit, place in places.items()}
+        yield _Affected(each.record.line, in_units, span.end > first_wide)
 
 
 def _trimmed(text: str, start: int | None, end: int | None) -> tuple[int, int] | None:

@@ -197,7 +197,7 @@ def text_source(
 
 def enumerate_cells(file: TextFile, layout: tables.Layout) -> Iterator[tuple[int, list[str]]]:
     """The rows of a table as cells, with their lines."""
-    return tables.cells(file.lines, layout, file.error)
+    return tables.cells(file.raw, layout, file.error)
 
 
 def table_records(

@@ -98,7 +98,7 @@ def _records(path: str, format: str, options: ReadOptions, position: Position) -
         source = open_source(path, options, is_header=is_header)
         found = source.records
         if found is None and source.text is not None:
-            found = _of_lines(iter(source.text.lines), path, Path(source.text.name).suffix.lower(), format, options)
+            found = _of_lines(iter(source.text.raw), path, Path(source.text.name).suffix.lower(), format, options)
         yield from (record for record in found or () if record.fields or not source.table)  # a blank line has none
         return
     name = "standard input" if path == "-" else path
@@ -133,7 +133,7 @@ def _is_text_and_number(path: str, options: ReadOptions) -> bool:
     layout = tables.Layout("\t", [], 2)
     with opened(path, path) as file:
         try:
-            filled = (line for line in _decoded(file, path, options.encoding) if line.strip())
+            filled = (line for line in _bare(_decoded(file, path, options.encoding)) if line.strip())
             fits = (tables.without_header([line], layout) is not None for line in filled)
             return next(fits, False) and all(fits)
         except InputError:
@@ -141,18 +141,19 @@ def _is_text_and_number(path: str, options: ReadOptions) -> bool:
 
 
 def _of_lines(lines: Iterator[str], name: str, ending: str, format: str, options: ReadOptions) -> Iterator[Record]:
-    first = next(lines, None)
-    if first is None:
+    raw = next(lines, None)
+    if raw is None:
         return
+    first = next(_bare([raw]))
     if "\r" in first:
         raise InputError(f"{name}, line 1: a carriage return inside the line; end lines with LF or CRLF.")
     if format == "auto":
         format = _format(first, name, ending, options)
-    whole = chain([first], lines)
+    whole = chain([raw], lines)
     if format == "jsonl":
-        yield from _json(whole, name)
+        yield from _json(_bare(whole), name)
     elif format in ("fasttext", "text"):
-        for number, line in enumerate(whole, 1):
+        for number, line in enumerate(_bare(whole), 1):
             if isinstance(line, _Undecoded):
                 yield Record({}, f"{name}, line {number}", number, refused=line.error)
             elif format == "fasttext":
@@ -210,12 +211,12 @@ _UNDECODED = re.compile("[\udc80-\udcff]").search
 
 
 def _decoded(file: IO[bytes], name: str, encoding: str | None) -> Iterator[str]:
-    """The lines of a file, without line breaks."""
+    """The lines of a file without their ``\\n``, but with the ``\\r`` of a CRLF."""
     codec = codec_name(encoding)
     if codec.startswith(("utf-16", "utf-32")):  # whose line breaks are not one byte
         try:
             text = file.read().decode(codec).removeprefix("\ufeff").removesuffix("\n")
-            yield from (line.removesuffix("\r") for line in text.split("\n"))
+            yield from text.split("\n")
         except UnicodeError as error:
             raise InputError(f"{name}: is not {encoding} ({error}); give another --encoding.") from None
         return
@@ -230,7 +231,12 @@ def _decoded(file: IO[bytes], name: str, encoding: str | None) -> Iterator[str]:
             line.error = InputError(f"{name}, line {number}: {byte} is {told}")
             yield line
             continue
-        yield line.removesuffix("\n").removesuffix("\r")
+        yield line.removesuffix("\n")
+
+
+def _bare(lines: Iterable[str]) -> Iterator[str]:
+    """The lines without carriage returns at their ends; those in another encoding have none."""
+    return (line if isinstance(line, _Undecoded) else line.removesuffix("\r") for line in lines)
 
 
 def _json(lines: Iterator[str], name: str) -> Iterator[Record]:
@@ -242,12 +248,12 @@ def _json(lines: Iterator[str], name: str) -> Iterator[Record]:
         whole = [*held, *lines]
         if (odd := next((line for line in whole if isinstance(line, _Undecoded)), None)) is not None:
             raise odd.error
-        file = TextFile(path=name, lines=whole, sha256="", name="input.json")
+        file = TextFile(path=name, raw=whole, sha256="", name="input.json")
         _, values = json_values.values(file, Notes(skip_invalid=None))
         for value in values:
             yield from _of_value(value, file)
         return
-    file = TextFile(path=name, lines=[], sha256="")
+    file = TextFile(path=name, raw=[], sha256="")
     for number, line in enumerate(chain(held, lines), 1):
         if line.strip():
             yield from _of_line(line, number, file)
@@ -322,12 +328,12 @@ def _of_value(value: json_values.Value, file: TextFile) -> Iterator[Record]:
 
 def _rows(lines: Iterator[str], name: str, suffix: str, options: ReadOptions) -> Iterator[Record]:
     start = list(islice(lines, 1))
-    if start and tables.names_delimiter(start[0]):
+    if start and tables.names_delimiter(next(_bare(start))):
         start += islice(lines, 1)
     if not options.columns and isinstance(start[-1], _Undecoded):
         raise start[-1].error
-    file = TextFile(path=name, lines=start, sha256="")
-    layout = tables.layout_of(start, suffix, options.columns)
+    file = TextFile(path=name, raw=start, sha256="")
+    layout = tables.layout_of(file.lines, suffix, options.columns)
     undecoded: list[InputError] = []
     notes = Notes(skip_invalid=None)
     for line, row in tables.cells(_noted(chain(start, lines), undecoded), layout, file.error):

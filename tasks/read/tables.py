@@ -114,7 +114,11 @@ def find(names: Sequence[str], known: Sequence[str]) -> str | None:
 def cells(lines: Iterable[str], layout: Layout, error: Error) -> Iterator[tuple[int, list[str]]]:
     """The cells of the rows below the header, and the line in which each row starts; a blank line has no cells.
 
-    A quoted cell may continue over several lines; it has ``\\n`` for the line breaks.
+    Args:
+        lines: of the file, which may end in the ``\\r`` of a CRLF. A quoted cell may continue over several of them; it
+            has ``\\n`` or ``\\r\\n`` for the line breaks, as the file has them, since offsets count both.
+        layout: of the table.
+        error: for messages.
 
     Raises:
         InputError: made by ``error``, if quotation marks are unbalanced.
@@ -122,7 +126,8 @@ def cells(lines: Iterable[str], layout: Layout, error: Error) -> Iterator[tuple[
     if layout.delimiter == "\t":
         found = _tab_cells(lines, len(layout.names))
     elif len(layout.delimiter) > 1:
-        found = ((number, line.split(layout.delimiter) if line else []) for number, line in enumerate(lines, 1))
+        bare = enumerate((line.removesuffix("\r") for line in lines), 1)
+        found = ((number, line.split(layout.delimiter) if line else []) for number, line in bare)
     else:
         found = _quoted_cells(lines, layout.delimiter, error)
     return ((line, row) for line, row in found if line >= layout.first)
@@ -177,25 +182,32 @@ def _tab_cells(lines: Iterable[str], width: int) -> Iterator[tuple[int, list[str
     line breaks is recognised where it begins with a quotation mark, and joining lines gives ``width`` cells; one with
     tabs, where that gives ``width`` cells."""
     held: list[tuple[int, str]] = []  # lines that may be one row
-    for number, line in enumerate(lines, 1):
+    for number, raw in enumerate(lines, 1):
+        line = raw.removesuffix("\r")
         if held:
-            held.append((number, line))
-            row = _split_tabs("\n".join(part for _, part in held)) if '"' in line else None
+            held.append((number, raw))
+            row = _split_tabs("\n".join(part for _, part in held).removesuffix("\r")) if '"' in line else None
             if row is not None and len(row) == width:
                 yield held[0][0], row
                 held = []
             elif len(held) > _LONGEST_TSV_CELL or (row is not None and len(row) > width):
-                yield from ((n, _unquoted(part.split("\t")) if part else []) for n, part in held)
+                yield from _single_rows(held)
                 held = []
             continue
         row = line.split("\t") if line else []
         if 0 < len(row) < width and row[-1].startswith('"') and _split_tabs(line) is None:
-            held = [(number, line)]
+            held = [(number, raw)]
         elif len(row) > width and '"' in line and len(quoted := _split_tabs(line) or []) == width:
             yield number, quoted
         else:
             yield number, _unquoted(row)
-    yield from ((n, _unquoted(part.split("\t")) if part else []) for n, part in held)
+    yield from _single_rows(held)
+
+
+def _single_rows(held: Iterable[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
+    for number, raw in held:
+        line = raw.removesuffix("\r")
+        yield number, _unquoted(line.split("\t")) if line else []
 
 
 def _split_tabs(text: str) -> list[str] | None:

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -45,13 +46,18 @@ class TextFile:
 
     Attributes:
         path, name, sha256: see :class:`RawFile`.
-        lines: without line breaks; the first one is line 1.
+        raw: the lines without their ``\\n``, but with the ``\\r`` of a CRLF, for cells and texts of several lines.
     """
 
     path: str
-    lines: list[str]
+    raw: list[str]
     sha256: str
     name: str = ""
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """Without line breaks; the first one is line 1."""
+        return [line.removesuffix("\r") for line in self.raw]
 
     def error(self, line: int, problem: str) -> InputError:
         """The error for a problem in one line, numbered from 1."""
@@ -128,11 +134,11 @@ def decode(file: RawFile, encoding: str | None) -> TextFile:
     except UnicodeError as error:  # UTF-16 without a byte-order mark
         raise InputError(f"{path}: is not {encoding} ({error}); give another --encoding.") from None
     # Not str.splitlines, which also splits at characters that occur inside sentences, such as U+2028.
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    if lines[-1] == "":
-        lines.pop()
-    read = TextFile(path=path, lines=lines, sha256=file.sha256, name=file.name)
-    if "\r" in text and (odd := next((n for n, line in enumerate(lines, 1) if "\r" in line), None)):
+    raw = text.split("\n")
+    if raw[-1] == "":
+        raw.pop()
+    read = TextFile(path=path, raw=raw, sha256=file.sha256, name=file.name)
+    if "\r" in text and (odd := next((n for n, line in enumerate(read.lines, 1) if "\r" in line), None)):
         raise read.error(odd, "a carriage return inside the line; end lines with LF or CRLF.")
     return read
 
@@ -196,17 +202,17 @@ def read_start(path: str, encoding: str | None = None) -> TextFile | None:
     try:
         if not Path(path).is_file():
             return None
-        lines = []
+        raw = []
         with opened(path, path) as file, io.TextIOWrapper(file, codec_name(encoding), newline="\n") as text:
             for line in text:
-                lines.append(line.removesuffix("\n").removesuffix("\r"))
-                if sum(bool(line.strip()) for line in lines) == 2:
+                raw.append(line.removesuffix("\n"))
+                if sum(bool(line.strip()) for line in raw) == 2:
                     break
     except (InputError, OSError, EOFError, zlib.error, ValueError):
         return None
-    if any("\r" in line or "\0" in line for line in lines) or (lines and lines[0].startswith("PK\x03\x04")):
-        return None
-    return TextFile(path=path, lines=lines, sha256="")
+    start = TextFile(path=path, raw=raw, sha256="")
+    odd = any("\r" in line or "\0" in line for line in start.lines)
+    return None if odd or (raw and raw[0].startswith("PK\x03\x04")) else start
 
 
 @contextlib.contextmanager
