@@ -11,6 +11,7 @@ from tasks.read.records import Source
 from tasks.read.spans import UNITS, Span, SpannedText
 
 _IN_WORDS = {"characters": "characters", "utf16": "UTF-16 units", "bytes": "bytes"}
+_CHANCE = 2  # spans that may all be at the borders of another unit by chance
 
 Place = Callable[[int], int | None]
 """The character at an offset; None if there is none."""
@@ -85,30 +86,41 @@ def _word_test(text: str) -> Callable[[int | None, int | None], bool]:
 
 
 class _Affected(NamedTuple):
-    """A span without a text of its own whose place depends on the unit: whether it fits words in each unit."""
+    """A span without a text of its own whose place depends on the unit: whether it fits words in each unit,
+    lies outside the text as characters, and stands behind a character beyond U+FFFF."""
 
     line: int
     fits: dict[str, bool]
+    outside: bool
     has_wide: bool
 
 
 def choose_unit(texts: Iterable[SpannedText], path: str, notes: Notes) -> str:
     """The unit of a file's offsets: another than characters only where all spans fit words in that unit, and hardly any
-    in characters. Where emoji stand before spans and the file does not tell, it warns."""
+    in characters, or some lie outside of their texts: among Chinese characters, which are words, all others fit. Where
+    emoji stand before spans, or another unit fits better, and the file does not tell, it warns."""
     affected = [span for each in texts for span in _affected(each)]
     if not affected:
         return "characters"
     fitting = {unit: sum(span.fits[unit] for span in affected) for unit in UNITS}
     wide = next((span for span in affected if span.has_wide), None)
+    hardly = fitting["characters"] <= len(affected) // 4 or any(span.outside for span in affected)
     for unit in ("utf16", "bytes"):
-        certain = fitting[unit] == len(affected) and fitting["characters"] <= len(affected) // 4
-        if certain and (wide or unit == "bytes"):
+        if hardly and fitting[unit] == len(affected) and (wide or unit == "bytes"):
             return unit
+    # Among Chinese characters, offsets in characters are at the borders of bytes by chance, one in three.
+    best = "bytes" if fitting["bytes"] == len(affected) > _CHANCE else max(UNITS, key=lambda unit: fitting[unit])
     if wide and not (fitting["characters"] == len(affected) > fitting["utf16"]):
         notes.warnings.append(
             f"{path}, line {wide.line}: emoji or other characters beyond U+FFFF stand before spans, and the file does "
             "not show whether its offsets count characters or UTF-16 units; read as characters. Give --offsets "
             "characters, utf16 or bytes."
+        )
+    elif best != "characters":
+        notes.warnings.append(
+            f"{path}: of {len(affected):,} spans, {fitting['characters']:,} are at the borders of words where offsets "
+            f"count characters, and {fitting[best]:,} where they count {_IN_WORDS[best]}; read as characters. Give "
+            f"--offsets characters or {best}."
         )
     return "characters"
 
@@ -120,13 +132,14 @@ def _affected(each: SpannedText) -> Iterator[_Affected]:
         return
     fits = _word_test(text)
     first = next(index for index, char in enumerate(text) if not char.isascii())
-    first_wide = next((index for index, char in enumerate(text) if char > "\uffff"), len(text) + 1)
+    first_wide = next((index for index, char in enumerate(text) if char > "\uffff"), None)
     places = {unit: _place(text, unit) for unit in UNITS}
     for span in spans:
         if span.end <= first:
             continue
         in_units = {unit: fits(place(span.start), place(span.end)) for unit, place in places.items()}
-        yield _Affected(each.record.line, in_units, span.end > first_wide)
+        has_wide = first_wide is not None and span.end > first_wide
+        yield _Affected(each.record.line, in_units, span.end > len(text), has_wide)
 
 
 def _trimmed(text: str, start: int | None, end: int | None) -> tuple[int, int] | None:
@@ -158,7 +171,8 @@ def place_spans(each: SpannedText, unit: str, notes: Notes) -> list[Span]:
     for span in each.spans:
         start, end = _characters(each, span, unit, places, notes)
         if not 0 <= start < end <= len(text):
-            raise each.record.error(f"the span {start}:{end} is outside the text of {len(text)} characters.")
+            advice = "" if text.isascii() else "; give --offsets bytes or utf16 if that is what offsets count"
+            raise each.record.error(f"the span {start}:{end} is outside the text of {len(text)} characters{advice}.")
         trimmed = _trimmed(text, start, end)
         if trimmed is None:
             raise each.record.error(f"the span {start}:{end} is white space.")

@@ -203,6 +203,34 @@ def test_the_unit_of_offsets_is_recognised(tmp_path: Path, unit: str, own_text: 
     assert entities(read_ner(path, offsets=unit)) == [[("Mia Poe", "PER")]] * 3
 
 
+HANZI = "张三在北京大学学习，李四在上海交通大学工作。"
+
+
+def in_units(unit: str, text: str, *parts: str) -> dict[str, Any]:
+    places = [(text.index(part), text.index(part) + len(part)) for part in parts]
+    return {"text": text, "label": [[*units(text, start, end, unit), "X"] for start, end in places]}
+
+
+@pytest.mark.parametrize(("ahead", "unit"), [("", "characters"), ("", "bytes"), ("🎉" * 9, "utf16"), ("🎉", "bytes")])
+def test_the_unit_is_recognised_in_chinese_where_spans_lie_outside(tmp_path: Path, ahead: str, unit: str) -> None:
+    parts = ["张三", "北京大学", "李四", "工作"]
+    split = read_ner(write(tmp_path, "a.jsonl", in_units(unit, ahead + HANZI, *parts)))
+    assert entities(split) == [[(part, "X") for part in parts]]
+    assert not any("--offsets" in line for line in split.understood)
+
+
+def test_where_another_unit_fits_better_it_is_warned_of(tmp_path: Path) -> None:
+    rows = [in_units("bytes", HANZI, "张三", "北京大学", "李四", "工作"), in_units("characters", "在北京", "北京")]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    with pytest.raises(InputError, match=r"line 1: the span 30:36 is outside .*; give --offsets bytes or utf16"):
+        read_ner(path)
+    split = read_ner(path, options=ReadOptions(skip_invalid=True))
+    assert any("Give --offsets characters or bytes" in line for line in split.understood)
+    inside = write(tmp_path, "b.jsonl", in_units("bytes", HANZI, "张三", "在", "北京"))
+    assert any("Give --offsets characters or bytes" in line for line in read_ner(inside).understood)
+    assert entities(read_ner(path, options=ReadOptions(skip_invalid=True), offsets="bytes"))[0][1] == ("北京大学", "X")
+
+
 def test_where_the_file_does_not_show_the_unit_it_is_warned_of(tmp_path: Path) -> None:
     """Every Chinese character is a word, so every place fits."""
     rows = [{"text": "🎉今天在北京开会讨论", "label": [[4, 6, "LOC"]]}, {"text": "今天", "label": []}]
