@@ -21,7 +21,7 @@ from tasks.read import tables
 from tasks.read.cells import parsed_list
 from tasks.read.columns import Columns
 from tasks.read.notes import Notes
-from tasks.read.offsets import choose_unit, place_spans, settle_breaks
+from tasks.read.offsets import choose_unit, place_spans, refuse_empty, settle_breaks
 from tasks.read.records import DEFAULT, ReadOptions, Record, Source, enumerate_cells, open_source, table_records
 from tasks.read.spans import Span, SpannedText, TaggedWords
 from tasks.read.word_columns import other_tag_column, words_in_columns
@@ -156,6 +156,7 @@ def _in_usual_form(tagged: Sequence[TaggedWords], options: ReadOptions, notes: N
 
 def _spanned_sentences(source: Source, rows: Sequence[SpannedText | TaggedWords], offsets: str) -> Iterator[Sentence]:
     texts = settle_breaks([row for row in rows if isinstance(row, SpannedText)], source)
+    refuse_empty(texts)
     unit = choose_unit(texts, source.path, source.notes) if offsets == "auto" else offsets
     for each in texts:
         with source.notes.row(each.record.line):

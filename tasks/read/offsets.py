@@ -151,6 +151,18 @@ def _trimmed(text: str, start: int | None, end: int | None) -> tuple[int, int] |
     return (start + inside.index(bare), start + inside.index(bare) + len(bare)) if bare else None
 
 
+def refuse_empty(texts: Iterable[SpannedText]) -> None:
+    """Raises InputError for an empty span. It is not left out as a row of its own: if ends are the last characters'
+    places, so are all others in the file, and longer spans would be learnt one character short."""
+    for each in texts:
+        for span in each.spans:
+            if span.start == span.end and span.text is None:
+                raise each.record.error(
+                    f"the span {span.start}:{span.end} is empty: an end is the place behind the last character. If the "
+                    "ends in this file are the places of the last characters, add 1 to each; else remove the span."
+                )
+
+
 def place_spans(each: SpannedText, unit: str, notes: Notes) -> list[Span]:
     """The spans of a text in characters, in order, trimmed, each once.
 
@@ -170,6 +182,8 @@ def place_spans(each: SpannedText, unit: str, notes: Notes) -> list[Span]:
     found: dict[Span, None] = {}
     for span in each.spans:
         start, end = _characters(each, span, unit, places, notes)
+        if start >= end:
+            raise each.record.error(f"the span {span.start}:{span.end} does not end behind its start; correct it.")
         if not 0 <= start < end <= len(text):
             advice = "" if text.isascii() else "; give --offsets bytes or utf16 if that is what offsets count"
             raise each.record.error(f"the span {start}:{end} is outside the text of {len(text)} characters{advice}.")

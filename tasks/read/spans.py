@@ -145,7 +145,7 @@ def labelled(
     notes.facts.setdefault("layout", "texts with spans")
     notes.repair("discontinuous spans left aside", record.line, int(fields.get("discontinuous") or 0))
     notes.repair("annotations of brat that are no spans passed over", record.line, int(fields.get("other") or 0))
-    spans = [_span(record, span, label_names) for span in given]
+    spans = [_span(record, span, label_names, notes) for span in given]
     return SpannedText(text, spans, record)
 
 
@@ -347,7 +347,7 @@ def _cluener(record: Record, given: Mapping[str, Mapping[str, Any]]) -> list[Any
     return spans
 
 
-def _span(record: Record, span: Any, label_names: Sequence[str]) -> Span:
+def _span(record: Record, span: Any, label_names: Sequence[str], notes: Notes) -> Span:
     """One span: ``[start, end, label]``, or an object."""
     if isinstance(span, dict) and isinstance(span.get("value"), dict):
         span = span["value"]
@@ -357,6 +357,9 @@ def _span(record: Record, span: Any, label_names: Sequence[str]) -> Span:
         # The field entity is the type where nothing else is; else, as in CMeEE, it is the text.
         names = [*_TEXTS, *(["entity"] if any(name in span for name in _TYPES if name != "entity") else [])]
         text = next((span[name] for name in names if isinstance(span.get(name), str)), None)
+        if text is None and type(end) is int and next(name for name in _ENDS if name in span) == "end_idx":
+            end += 1
+            notes.repair("places in end_idx read as the last character's", record.line)
     else:
         start, end, label = span if isinstance(span, (list, tuple)) and len(span) == 3 else (None, None, None)
     if isinstance(label, list):

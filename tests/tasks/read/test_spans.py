@@ -53,6 +53,8 @@ EXPORTS: dict[str, Any] = {
     # CMeEE has the text of a span in the field that elsewhere is its type, and the last character's place.
     "cmeee.json": [{"text": TEXT, "entities": [
         {"start_idx": s, "end_idx": e - 1, "type": t, "entity": TEXT[s:e]} for s, e, t in SPANS]}],
+    "cmeee_bare.json": [{"text": TEXT, "entities": [
+        {"start_idx": s, "end_idx": e - 1, "type": t} for s, e, t in SPANS]}],
     "two_fields.jsonl": {"text": TEXT, "entities": [
         {"start": s, "end": e, "entity": TEXT[s:e], "entity_type": t} for s, e, t in SPANS]},
     "pipeline.jsonl": {"text": TEXT, "entities": [
@@ -152,8 +154,18 @@ BAD: dict[str, tuple[Any, str]] = {
     "cluener2.jsonl": ({"text": TEXT, "label": {"A": {"Mia": [[0]]}}}, r"is a list, not \[start, last\]"),
     "gliner.jsonl": ({"tokenized_text": WORDS, "ner": [[0, 9, "A"]]}, "0 to 9 is outside the 5 tokens"),
     "gliner2.jsonl": ({"tokenized_text": WORDS, "ner": [[0, 2, "A"], [2, 3, "B"]]}, "overlaps another"),
+    "backwards.jsonl": ({"text": TEXT, "label": [[3, 0, "A"]]}, "the span 3:0 does not end behind its start"),
     "own.jsonl": ({"text": TEXT, "label": [{"start": 0, "end": 3, "label": "A", "text": "Zoe"}]}, "has the text 'Zoe'"),
 }
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_file_with_an_empty_span_is_refused_as_a_whole(tmp_path: Path, skip: bool) -> None:
+    rows = [EXPORTS["doccano.jsonl"], {"text": "王在北京。", "label": [[0, 0, "PER"], [2, 3, "LOC"]]}]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    with pytest.raises(InputError, match=r"line 2: the span 0:0 is empty: .* add 1 to each") as caught:
+        read_ner(path, options=ReadOptions(skip_invalid=skip))
+    assert "--skip-invalid" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", BAD)
