@@ -18,6 +18,7 @@ from typing import Any
 from minibert.errors import InputError
 from minibert.files import write_atomically
 from minibert.training import Metric, choose_device
+from minibert.training.state import require_same_fingerprint
 from tasks.classification.cleanups import parse_cleanups
 from tasks.classification.data import LabelledText
 from tasks.classification.examples import TextExample
@@ -29,7 +30,8 @@ from tasks.run import folder as run_folder
 from tasks.run.advice import FEW_STEPS
 from tasks.run.evaluate import evaluate
 from tasks.run.grid import Cell, Results, new_grid_folder, run_cells, spread, write_comparison
-from tasks.run.options import write_settings
+from tasks.run.options import read_settings, write_settings
+from tasks.run.prepare import AnyTask
 from tasks.run.splits import hold_out
 from tasks.run.start_model import StartingModel, load_starting_model
 from tasks.run.streams import say
@@ -67,7 +69,8 @@ def compare_shots(
         The folder, with a run folder for each run, and the drawn examples in ``data``.
 
     Raises:
-        InputError: something that was given cannot be used, or there are too few examples.
+        InputError: something that was given cannot be used, or there are too few examples, or ``resume`` would change
+            what is in the folder.
     """
     started = run_folder.now()
     name, first = next(iter(methods.items()))
@@ -78,8 +81,9 @@ def compare_shots(
     untrained = _untrained(type(first)(settings), pool, test)  # before anything is written, as it may be refused
     with contextlib.ExitStack() as held:
         folder = new_grid_folder(first, "shots", option="--shots", resume=resume, held=held, mark="data/test.jsonl")
-        (folder / "data").mkdir(exist_ok=True)
-        cells = _cells(methods, draws, _write(folder / "data" / "test.jsonl", test), folder, fixed_epochs)
+        cells = _cells(methods, draws, folder, fixed_epochs)
+        _require_same_settings(folder, {f"{name}-0": untrained.task, **{cell.name: cell.task for cell in cells}})
+        _write_examples(folder, test, draws)
         rows = {}
         if "0" in counts:
             metrics = _score(untrained, test, folder / f"{name}-0", command)
@@ -166,12 +170,48 @@ def draw(pool: Split[LabelledText], k: int, seed: int) -> tuple[Split[LabelledTe
     return train, dev
 
 
-def _write(path: Path, split: Split[LabelledText]) -> str:
-    """Writes texts as JSON lines, under their columns' own names."""
+def _file(folder: Path, *named: object) -> Path:
+    """The file of drawn examples, or of the test texts."""
+    return folder / "data" / f"{'-'.join(map(str, named))}.jsonl"
+
+
+def _lines(split: Split[LabelledText]) -> bytes:
+    """Texts as JSON lines, under their columns' own names."""
     text, label = split.notes["text_column"], split.notes["label_column"]
     lines = (json.dumps({text: item.text, label: item.label}, ensure_ascii=False) + "\n" for item in split.items)
-    write_atomically(path, lambda temporary: temporary.write_text("".join(lines), encoding="utf-8"))
-    return str(path)
+    return "".join(lines).encode()
+
+
+def _require_same_settings(folder: Path, runs: Mapping[str, AnyTask]) -> None:
+    """Raises InputError if a run that is there was started with other settings, apart from those that only its data or
+    its model decide."""
+    for name, task in runs.items():
+        saved, kind = folder / name / SETTINGS_FILE, type(task.settings)
+        if saved.exists():
+            now = {option: value for option, value in task.settings.fingerprint().items() if value is not None}
+            before = kind(**read_settings(saved, kind, task.name)).fingerprint()
+            require_same_fingerprint({option: before[option] for option in now}, now)
+
+
+def _write_examples(
+    folder: Path, test: Split[LabelledText], draws: Mapping[tuple[str, int], Mapping[str, Split[LabelledText]]]
+) -> None:
+    """Writes the test texts and the drawn examples, unless a file that is there has others: then InputError."""
+    files = {_file(folder, "test"): test}
+    files |= {_file(folder, *key, part): split for key, parts in draws.items() for part, split in parts.items()}
+    for path, split in files.items():
+        if path.exists() and path.read_bytes() != _lines(split):
+            raise InputError(
+                f"--resume: {path} has other examples than are drawn now. Give the --train, --test and other options "
+                "that the comparison was started with, or start a new one without --resume."
+            )
+    (folder / "data").mkdir(exist_ok=True)
+    for path, split in files.items():
+        _write(path, split)
+
+
+def _write(path: Path, split: Split[LabelledText]) -> None:
+    write_atomically(path, lambda temporary: temporary.write_bytes(_lines(split)))
 
 
 # -- runs -------------------------------------------------------------------------------------------------------------
@@ -180,20 +220,19 @@ def _write(path: Path, split: Split[LabelledText]) -> str:
 def _cells(
     methods: Mapping[str, ClassificationTask],
     draws: Mapping[tuple[str, int], Mapping[str, Split[LabelledText]]],
-    test_file: str,
     folder: Path,
     fixed_epochs: bool,
 ) -> list[Cell]:
-    """A run for each draw and method; writes the drawn examples."""
+    """A run for each draw and method."""
     cells = []
     for (shots, seed), parts in draws.items():
-        files = {part: _write(folder / "data" / f"{shots}-{seed}-{part}.jsonl", parts[part]) for part in parts}
+        files = {part: str(_file(folder, shots, seed, part)) for part in parts}
         for name, method in methods.items():
             changes: dict[str, Any] = {
                 "seed": seed,
                 "seeds": 1,
                 "out": None,
-                "test": test_file,
+                "test": str(_file(folder, "test")),
                 "test_share": None,
                 "encoding": None,  # of the given file; the examples are JSON lines in UTF-8
                 "columns": (),

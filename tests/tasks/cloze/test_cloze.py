@@ -247,6 +247,30 @@ def test_its_runs_answer(compared: Path, tmp_path: Path, capsys: pytest.CaptureF
     registry.run("fill_mask", [str(compared / "prompt-8-42"), "[MASK]"])  # it is still a checkpoint of masked words
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["--train", "other.jsonl"], r"--resume: .*test\.jsonl has other examples than are drawn now"),
+        (["--shots", "0", "1"], r"--resume: .*1-42-train\.jsonl has other examples"),
+        (["--template", "A [MASK] {text}"], r"--resume: --template changed: was {text} It was"),
+        (["--max-length", "12"], "--resume: --max-length changed"),
+    ],
+)
+def test_what_a_comparison_has_is_not_replaced(tmp_path: Path, changed: list[str], message: str) -> None:
+    weights = checkpoint("bert", tmp_path / "weights")
+    first, other = (write(tmp_path / name, rows(count)) for name, count in (("t.jsonl", 40), ("other.jsonl", 50)))
+    options = ["--train", first, "--shots", "0", "--weights", weights, "--template", TEMPLATE, "--words", *WORDS]
+    folder = registry.run("cloze", [*options, "--out", str(tmp_path / "out")])
+    assert folder is not None
+    (folder / "data" / "1-42-train.jsonl").write_text("drawn before", encoding="utf-8")
+    assert registry.run("cloze", [*options, "--out", str(folder), "--resume"]) == folder
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+    changed = [other if each == "other.jsonl" else each for each in changed]
+    with pytest.raises(InputError, match=message):
+        registry.run("cloze", [*options, *changed, "--out", str(folder), "--resume"])
+    assert before == {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before}
+
+
 @pytest.mark.slow
 def test_whole_runs_are_kept_where_it_goes_on(compared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (compared / "comparison.json").read_text(encoding="utf-8")
