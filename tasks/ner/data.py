@@ -19,7 +19,7 @@ from tasks.ner.tags import PREFIXES, SCHEMES, Entity, detect_scheme, entities_fr
 from tasks.read import spans as read_spans
 from tasks.read import tables
 from tasks.read.cells import parsed_list
-from tasks.read.columns import Columns
+from tasks.read.columns import Columns, is_tag
 from tasks.read.notes import Notes
 from tasks.read.offsets import choose_unit, place_spans, refuse_empty, settle_breaks
 from tasks.read.records import DEFAULT, ReadOptions, Record, Source, enumerate_cells, open_source, table_records
@@ -220,6 +220,11 @@ def _check_type(error: Callable[[str], InputError], type_: str) -> None:
     odd = type_ != type_.strip("- \t") or not type_ or type_ in ("micro avg", "macro avg", "weighted avg")
     if odd or not type_.isprintable():
         raise error(f"{type_[:40]!r} cannot be the name of an entity type; use letters, such as PER.")
+    if is_tag(type_) and (type_[0] in "BI" or type_.isupper()):  # E-mail may be a type
+        raise error(
+            f"{type_[:40]!r}, given as the type of an entity, is the tag of a word. Merge the words of each entity and "
+            'give its type alone (in transformers\' pipeline, aggregation_strategy="simple" makes it entity_group).'
+        )
 
 
 # -- records ----------------------------------------------------------------------------------------------------------

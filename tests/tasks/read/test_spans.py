@@ -159,6 +159,14 @@ BAD: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.parametrize("type_", ["B-LOC", "I-person", "S-LOC", "O"])
+def test_tags_are_no_types_of_spans(tmp_path: Path, type_: str) -> None:
+    span = {"entity": type_, "word": "Lima", "start": 12, "end": 16, "score": 0.9}
+    with pytest.raises(InputError, match=f"line 1: '{type_}', given as the type of an entity, .*entity_group"):
+        read_ner(write(tmp_path, "a.jsonl", {"text": TEXT, "entities": [span]}))
+    assert entities(read_ner(write(tmp_path, "b.jsonl", {"text": TEXT, "entities": [{**span, "entity": "E-mail"}]})))
+
+
 @pytest.mark.parametrize("skip", [False, True])
 def test_a_file_with_an_empty_span_is_refused_as_a_whole(tmp_path: Path, skip: bool) -> None:
     rows = [EXPORTS["doccano.jsonl"], {"text": "王在北京。", "label": [[0, 0, "PER"], [2, 3, "LOC"]]}]
