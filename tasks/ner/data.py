@@ -14,7 +14,7 @@ from typing import NamedTuple
 from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import split_words
 from tasks.data import Split
-from tasks.ner.tag_forms import usual_form
+from tasks.ner.tag_forms import usual_form, with_names
 from tasks.ner.tags import PREFIXES, SCHEMES, Entity, detect_scheme, entities_from_tags
 from tasks.read import spans as read_spans
 from tasks.read import tables
@@ -122,7 +122,7 @@ def _tagged_sentences(
         notes.facts["scheme"] = "spans"
         return
     _warn_of_odd_lengths(source.path, [len(row.words) for row in tagged])
-    tagged = _in_usual_form(tagged, options, notes)
+    tagged = _in_usual_form(list(with_names(tagged, options.label_names, source.path, notes)), notes)
     if scheme == "auto":
         scheme = detect_scheme(row.tags for row in tagged)
     notes.facts["scheme"] = scheme
@@ -137,14 +137,9 @@ def _tagged_sentences(
             yield Sentence(row.words, entities, row.lines[0], num_repaired)
 
 
-def _in_usual_form(tagged: Sequence[TaggedWords], options: ReadOptions, notes: Notes) -> Sequence[TaggedWords]:
+def _in_usual_form(tagged: Sequence[TaggedWords], notes: Notes) -> Sequence[TaggedWords]:
     """The same with tags such as B-PER, where one form fits the whole file."""
-    different = {tag for row in tagged for tag in row.tags}
-    numbers = {tag: int(tag) for tag in different if tag.isdecimal() and len(tag) < 6}
-    if options.label_names and len(numbers) == len(different) and max(numbers.values()) < len(options.label_names):
-        tagged = [row._replace(tags=[options.label_names[numbers[tag]] for tag in row.tags]) for row in tagged]
-        different = {tag for row in tagged for tag in row.tags}
-    usual = usual_form(different)
+    usual = usual_form({tag for row in tagged for tag in row.tags})
     if usual is None or all(tag == same for tag, same in usual.items()):
         return tagged
     example = min(tag for tag, same in usual.items() if same not in ("O", tag))
@@ -210,7 +205,7 @@ def _check_tag(source: Source, line: int, tag: str, scheme: str) -> None:
             f"unknown tag {tag[:40]!r}; in the {scheme} scheme a tag is O, or one of {', '.join(PREFIXES[scheme])} "
             f"with a hyphen and a type, such as B-PER. Other schemes are {', '.join(SCHEMES[1:])} (--scheme)."
             + (f" Column {column} has tags: --tag-column {column}." if column else "")
-            + (" Numbers need names: --label-names." if tag.isdecimal() else "")
+            + (" Where all tags are numbers, --label-names names them." if tag.isdecimal() else "")
         )
     _check_type(error, tag[2:])
 

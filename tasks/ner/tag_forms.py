@@ -1,9 +1,12 @@
 """Tags in other forms than ``B-PER``, where one fits a whole file: BILOU, PER-B, B_PER, bare B and I, lower case."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from minibert.errors import InputError
 from tasks.read.columns import is_tag
+from tasks.read.notes import Notes
+from tasks.read.spans import TaggedWords
 
 BARE_TYPE = "ENTITY"
 """The type of tags that name none."""
@@ -61,3 +64,21 @@ def _readings(tags: set[str]) -> Iterator[dict[str, str]]:
             if found and any(letters <= set(scheme) for scheme in _SCHEMES):
                 usual = {tag: f"{_SAME.get(part.letter, part.letter)}-{part.type}" for tag, part in found.items()}
                 yield {**usual, outside: "O"}
+
+
+def with_names(
+    tagged: Sequence[TaggedWords], label_names: Sequence[str], path: str, notes: Notes
+) -> Iterator[TaggedWords]:
+    """The same with the names of tags that are numbers, if all in the file are; a number without a name is refused."""
+    if not label_names or not all(tag.isdecimal() for row in tagged for tag in row.tags):
+        yield from tagged
+        return
+    for row in tagged:
+        with notes.row(row.lines[0]):
+            for tag, line in zip(row.tags, row.lines, strict=True):
+                if int(tag[:9]) >= len(label_names):
+                    raise InputError(
+                        f"{path}, line {line}: {tag[:9]} is none of the {len(label_names)} --label-names, which count "
+                        "from 0."
+                    )
+            yield row._replace(tags=[label_names[int(tag)] for tag in row.tags])

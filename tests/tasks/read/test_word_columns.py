@@ -117,7 +117,7 @@ def test_a_sentence_with_a_bad_line_is_left_out_as_a_whole(tmp_path: Path) -> No
 
 def test_tags_that_are_numbers_get_names(tmp_path: Path) -> None:
     path = write(tmp_path, "Mia 1\nPoe 2\nsaw 0\n")
-    with pytest.raises(InputError, match="Numbers need names: --label-names"):
+    with pytest.raises(InputError, match="Where all tags are numbers, --label-names names them"):
         read_ner(path)
     names = ("O", "B-PER", "I-PER")
     assert [tuple(e) for e in read_ner(path, "auto", ReadOptions(label_names=names)).items[0].entities] == [
@@ -129,3 +129,13 @@ def test_a_row_that_repeats_the_header_is_refused(tmp_path: Path) -> None:
     for content in ("word,tag\nMia,B-PER\nWord,Tag\n", "text,tags\nMia,B-PER\ntext,tags\n"):
         with pytest.raises(InputError, match="line 3: repeats the header"):
             read_ner(write(tmp_path, content, "a.csv"))
+
+
+def test_a_number_beyond_the_names_of_tags_is_refused_in_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("Ann 1\nx 0\nLee 5\n\nBo 1\n", encoding="utf-8")
+    names = ("O", "B-P", "I-P")
+    with pytest.raises(InputError, match="line 3: 5 is none of the 3 --label-names, which count from 0"):
+        read_ner(str(path), "auto", ReadOptions(label_names=names))
+    split = read_ner(str(path), "auto", ReadOptions(label_names=names, skip_invalid=True))
+    assert [item.words for item in split.items] == [["Bo"]]
