@@ -73,7 +73,7 @@ def values(file: TextFile, notes: Notes) -> tuple[str, Iterator[Value]]:
                 return "JSON lines", _by_line(file, notes)
         raise
     format = "JSON" if len(whole) == 1 else "JSON objects over several lines"
-    if len(whole) == 1 and isinstance(whole[0].value, list):
+    if len(whole) == 1 and isinstance(whole[0].value, list) and not is_pair(whole[0].value):
         format = "a JSON array"
     found: list[Value] = []
     for value in whole:
@@ -225,10 +225,15 @@ def is_wrapper(value: Mapping[str, Any]) -> bool:
     return bool(wrapper)
 
 
+def is_pair(content: Any) -> bool:
+    """Whether a list is one record: spaCy's text with its annotations."""
+    return isinstance(content, list) and list(map(type, content)) in ([str, dict], [str, Object])
+
+
 def unwrap(value: Value) -> tuple[str, list[Value]]:
     """The records that a value wraps, and how in words; the value itself, and nothing, if it wraps none."""
     content, line, path = value
-    if isinstance(content, list):
+    if isinstance(content, list) and not is_pair(content):
         return "a JSON array", [Value(part, _line(part, line), f"{path}[{n}]") for n, part in enumerate(content)]
     if not isinstance(content, dict):
         return "", [value]
@@ -273,7 +278,7 @@ def _table(content: Mapping[str, Any]) -> tuple[Sequence[str], list[Sequence[Any
         return ([str(name) for name in names], cells) if fits else None
     parts = list(content.values())
     if len(parts) > 1 and all(isinstance(part, list) and len(part) == len(parts[0]) > 0 for part in parts):
-        of_words = any(name in content and isinstance(content[name][0], str) for name in _WORD_FIELDS)
+        of_words = any(name.lower() in _WORD_FIELDS and isinstance(part[0], str) for name, part in content.items())
         return None if of_words else (list(content), list(zip(*parts, strict=True)))
     if not parts or not all(isinstance(part, dict) and part for part in parts):
         return None

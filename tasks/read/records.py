@@ -267,7 +267,7 @@ def objects(value: json_values.Value, place: str, path: str) -> Iterator[Record]
         InputError: it is no record.
     """
     content = value.value
-    if isinstance(content, list) and len(content) == 2 and isinstance(content[0], str) and isinstance(content[1], dict):
+    if json_values.is_pair(content):
         content = {"text": content[0], **content[1]}  # spaCy's (text, annotations)
     if (several := choices.questions(content)) is not None:
         yield from (Record(fields, place, value.line, value.path) for fields in several)

@@ -122,9 +122,8 @@ def labelled(
     fields = record.fields
     if not is_answered(fields, record.line, notes):
         return None
-    words = None if text_column else next((fields[name] for name in LIST_COLUMNS if name in fields), None)
-    if text_column and isinstance(fields.get(text_column), list):
-        words = fields[text_column]
+    found = find(list(fields), [text_column.lower()] if text_column else LIST_COLUMNS)
+    words = fields[found] if found and (not text_column or isinstance(fields[found], list)) else None
     if words is not None and not (_has_objects(words) and isinstance(fields.get("text"), str)):
         return _words(record, words, tag_column, label_names, notes)
     name = _text_name(record, text_column)
@@ -159,8 +158,8 @@ def text_of(fields: Mapping[str, Any], column: str | None) -> str | list[str] | 
     if column is not None and (name := find(list(fields), [column.lower()])):
         names: Sequence[str] = (name,)
     else:
-        names = [*LIST_COLUMNS, *(name for name in fields if name.lower() in TEXT_NAMES)]
-        names = sorted(names, key=lambda name: name not in LIST_COLUMNS and TEXT_NAMES.index(name.lower()) + 1)
+        known = (*LIST_COLUMNS, *TEXT_NAMES)
+        names = sorted((name for name in fields if name.lower() in known), key=lambda name: known.index(name.lower()))
     for name in names:
         value = fields.get(name)
         if isinstance(value, str) or (value and _all_strings(value)):
@@ -173,15 +172,20 @@ def _has_objects(words: Any) -> bool:
 
 
 def _text_name(record: Record, column: str | None) -> str:
-    names = list(record.fields)
     if column is not None:
-        found = find(names, [column.lower()])
-        if found is None:
-            raise record.error(f"has no --text-column {column[:40]}{near(column, names) or '.'}")
-        return found
-    found = find([name for name in names if isinstance(record.fields[name], (str, list))], TEXT_NAMES)
+        return _given_name(record, "text", column)
+    found = find([name for name in record.fields if isinstance(record.fields[name], (str, list))], TEXT_NAMES)
     if found is None:
         raise record.error("neither text with entities nor tokens with tags; name the text with --text-column.")
+    return found
+
+
+def _given_name(record: Record, role: str, column: str) -> str:
+    """The name of a field that an option gives, in upper or lower case; InputError if there is none."""
+    names = list(record.fields)
+    found = find(names, [column.lower()])
+    if found is None:
+        raise record.error(f"has no --{role}-column {column[:40]}{near(column, names) or '.'}")
     return found
 
 
@@ -191,9 +195,12 @@ def _text_name(record: Record, column: str | None) -> str:
 def _words(record: Record, words: Any, tag_column: str | None, label_names: Sequence[str], notes: Notes) -> TaggedWords:
     fields = record.fields
     words = _strings_in_cell(words)
-    names = [tag_column] if tag_column else TAG_COLUMNS
-    tags: Any = next((fields[name] for name in names if name in fields), None)
-    tags = _strings_in_cell(tags)
+    name = _given_name(record, "tag", tag_column) if tag_column else find(list(fields), TAG_COLUMNS)
+    if name is None or are_spans(fields[name]):
+        spans = "text" in fields and any(map(are_spans, fields.values()))
+        advice = "its text with spans is read with --text-column text" if spans else "name them with --tag-column"
+        raise record.error(f"has tokens without tags in one of the fields {', '.join(TAG_COLUMNS)}; {advice}.")
+    tags = _strings_in_cell(fields[name])
     if (
         _all_strings(words)
         and words
@@ -293,12 +300,11 @@ def _words_of_cell(record: Record, num_tags: int, text: str) -> list[str]:
 def _given_spans(record: Record, besides: set[str], column: str | None, notes: Notes) -> list[Any]:
     """The spans of a record as the file has them."""
     fields = record.fields
+    name: str | None
     if column is not None:
-        name = find(list(fields), [column.lower()])
-        if name is None:
-            raise record.error(f"has no --tag-column {column[:40]}{near(column, fields) or '.'}")
+        name = _given_name(record, "tag", column)
     else:
-        name = next((name for name in SPAN_COLUMNS if name in fields and name not in besides), None)
+        name = find([name for name in fields if name not in besides], SPAN_COLUMNS)
         name = name or next((key for key, value in fields.items() if key not in besides and are_spans(value)), None)
     if name is None and fields.get("answer") == "accept":
         return []  # Prodigy writes no spans where nothing was marked

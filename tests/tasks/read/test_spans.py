@@ -10,6 +10,8 @@ from minibert.errors import InputError
 from tasks.data import Split
 from tasks.ner.data import Sentence, read_ner
 from tasks.read.records import ReadOptions
+from tasks.read.spans import text_of
+from tasks.read.stream import records
 
 TEXT = "Mia Poe saw Lima."
 SPANS = [(0, 7, "PER"), (12, 16, "LOC")]
@@ -43,12 +45,14 @@ EXPORTS: dict[str, Any] = {
                       "spans": [{"start": s, "end": e, "label": t, "token_start": 0} for s, e, t in SPANS],
                       "answer": "accept"},
     "spacy.json": [[TEXT, {"entities": SPANS}]],
+    "spacy.jsonl": json.dumps([TEXT, {"entities": SPANS}]),
     "spacy_web.json": {"classes": ["PER", "LOC"], "annotations": [[TEXT, {"entities": SPANS}]]},
     "gliner.json": [{"tokenized_text": WORDS, "ner": [[3, 3, "LOC"], [0, 1, "PER"]]}],
     "cluener.jsonl": {"text": TEXT, "label": {"PER": {"Mia Poe": [[0, 6]]}, "LOC": {"Lima": [[12, 15]]}}},
     "paddle.tsv": "text_a\tlabel\n" + "\x02".join(WORDS) + "\t" + "\x02".join(["B-PER", "I-PER", "O", "B-LOC", "O"]),
     "paddle_uie.jsonl": "\n".join(json.dumps({"content": TEXT, "prompt": t, "result_list": [
         {"text": TEXT[s:e], "start": s, "end": e}]}) for s, e, t in SPANS),
+    "capitals.jsonl": {"Tokens": WORDS, "NER": ["B-PER", "I-PER", "O", "B-LOC", "O"]},
     "datasets.jsonl": {"tokens": WORDS, "ner_tags": [1, 2, 0, 3, 0]},
     # CMeEE has the text of a span in the field that elsewhere is its type, and the last character's place.
     "cmeee.json": [{"text": TEXT, "entities": [
@@ -144,12 +148,36 @@ def test_the_text_is_in_the_column_that_is_named(tmp_path: Path) -> None:
     assert entities(read_ner(table, text_column="blurb", tag_column="marks")) == [[("Mia", "PER")]]
 
 
+def test_a_field_is_found_in_upper_or_lower_case(tmp_path: Path) -> None:
+    row = {"Tokens": ["Ann", "Bo"], "NER": ["B-PER", "O"], "other": 1}
+    path = write(tmp_path, "a.jsonl", row)
+    for text, tags in ((None, None), ("tokens", "ner")):
+        assert entities(read_ner(path, text_column=text, tag_column=tags)) == [[("Ann", "PER")]]
+    with pytest.raises(InputError, match=r"line 1: has no --tag-column ners; did you mean NER\?"):
+        read_ner(path, tag_column="ners")
+    assert text_of(row, None) == ["Ann", "Bo"]
+
+
+def test_texts_with_spans_and_tokens_are_read_where_the_text_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", {"text": TEXT, "tokens": WORDS, "spans": VALUES})
+    assert entities(read_ner(path, text_column="text")) == [FOUND]
+
+
+def test_pairs_a_line_are_records_each(tmp_path: Path) -> None:
+    rows = [[TEXT, {"entities": SPANS}], ["Nobody.", {"entities": []}]]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    assert entities(read_ner(path)) == [FOUND, []]
+    assert [record.fields["text"] for record in records(path)] == [TEXT, "Nobody."]
+
+
 BAD: dict[str, tuple[Any, str]] = {
     "unlabelled.jsonl": ({"text": TEXT}, "text without a list of spans"),
     "task.json": ([{"data": {"text": TEXT}, "annotations": [], "predictions": []}], "a task without an annotation"),
     "labels.jsonl": ({"text": TEXT, "label": [{"start": 0, "end": 3, "labels": ["A", "B"]}]}, "has 2 labels"),
     "ids.jsonl": ({"text": TEXT, "label": [[0, 3, 7]]}, "the labels of the spans are numbers; .*--label-names"),
     "tags.jsonl": ({"tokens": WORDS, "ner_tags": [0, 0, 0, 0, 1]}, "the tags are numbers; .*--label-names"),
+    "tokens.jsonl": ({"tokens": WORDS}, "has tokens without tags in one of the fields tags, .* --tag-column"),
+    "both.jsonl": ({"text": TEXT, "tokens": WORDS, "spans": VALUES}, "tokens without tags .* --text-column text"),
     "cluener.jsonl": ({"text": TEXT, "label": {"A": {"Mia": 3}}}, "A of 'Mia' is 3, not a list"),
     "cluener2.jsonl": ({"text": TEXT, "label": {"A": {"Mia": [[0]]}}}, r"is a list, not \[start, last\]"),
     "gliner.jsonl": ({"tokenized_text": WORDS, "ner": [[0, 9, "A"]]}, "0 to 9 is outside the 5 tokens"),
