@@ -104,7 +104,8 @@ def choose_unit(texts: Iterable[SpannedText], path: str, notes: Notes) -> str:
         return "characters"
     fitting = {unit: sum(span.fits[unit] for span in affected) for unit in UNITS}
     wide = next((span for span in affected if span.has_wide), None)
-    hardly = fitting["characters"] <= len(affected) // 4 or any(span.outside for span in affected)
+    outside = len(affected) > _CHANCE and any(span.outside for span in affected)
+    hardly = outside or fitting["characters"] <= len(affected) // 4
     for unit in ("utf16", "bytes"):
         if hardly and fitting[unit] == len(affected) and (wide or unit == "bytes"):
             return unit

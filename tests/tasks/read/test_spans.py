@@ -57,8 +57,6 @@ EXPORTS: dict[str, Any] = {
     # CMeEE has the text of a span in the field that elsewhere is its type, and the last character's place.
     "cmeee.json": [{"text": TEXT, "entities": [
         {"start_idx": s, "end_idx": e - 1, "type": t, "entity": TEXT[s:e]} for s, e, t in SPANS]}],
-    "cmeee_bare.json": [{"text": TEXT, "entities": [
-        {"start_idx": s, "end_idx": e - 1, "type": t} for s, e, t in SPANS]}],
     "two_fields.jsonl": {"text": TEXT, "entities": [
         {"start": s, "end": e, "entity": TEXT[s:e], "entity_type": t} for s, e, t in SPANS]},
     "pipeline.jsonl": {"text": TEXT, "entities": [
@@ -267,6 +265,11 @@ def test_the_unit_is_recognised_in_chinese_where_spans_lie_outside(tmp_path: Pat
     assert not any("--offsets" in line for line in split.understood)
 
 
+def test_two_spans_do_not_show_the_unit_where_one_lies_outside(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"the span 3:9 is outside the text of 5 characters; give --offsets"):
+        read_ner(write(tmp_path, "a.jsonl", in_units("bytes", "王在北京。", "王", "在北")))
+
+
 def test_where_another_unit_fits_better_it_is_warned_of(tmp_path: Path) -> None:
     rows = [in_units("bytes", HANZI, "张三", "北京大学", "李四", "工作"), in_units("characters", "在北京", "北京")]
     path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
@@ -289,6 +292,13 @@ def test_where_the_file_does_not_show_the_unit_it_is_warned_of(tmp_path: Path) -
     assert "--offsets" in warning
     assert entities(split)[0] == [("北京", "LOC")]
     assert entities(read_ner(path, offsets="utf16"))[0] == [("在北", "LOC")]
+
+
+def test_the_last_character_in_end_idx_belongs_to_the_span(tmp_path: Path) -> None:
+    row = {"text": "患者有胃炎。", "entities": [{"start_idx": 3, "end_idx": 4, "type": "dis"}]}
+    split = read_ner(write(tmp_path, "a.jsonl", row))
+    assert entities(split) == [[("胃炎", "dis")]]
+    assert split.notes["repaired"] == {"places in end_idx read as the last character's": 1}
 
 
 def test_a_spans_own_text_moves_it(tmp_path: Path) -> None:
