@@ -152,6 +152,7 @@ def _in_usual_form(tagged: Sequence[TaggedWords], notes: Notes) -> Sequence[Tagg
 def _spanned_sentences(source: Source, rows: Sequence[SpannedText | TaggedWords], offsets: str) -> Iterator[Sentence]:
     texts = settle_breaks([row for row in rows if isinstance(row, SpannedText)], source)
     refuse_empty(texts)
+    _refuse_tags(texts)
     unit = choose_unit(texts, source.path, source.notes) if offsets == "auto" else offsets
     for each in texts:
         with source.notes.row(each.record.line):
@@ -159,6 +160,17 @@ def _spanned_sentences(source: Source, rows: Sequence[SpannedText | TaggedWords]
             for span in placed:
                 _check_type(each.record.error, span.label)
             yield _spans_to_words(each.record, each.text, placed)
+
+
+def _refuse_tags(texts: Sequence[SpannedText]) -> None:
+    """Raises InputError if all types of a file are tags of words; one of them alone may be a type, such as B-cell."""
+    first = {span.label: each.record for each in reversed(texts) for span in reversed(each.spans)}
+    if first and all(is_tag(type_) and (type_[0] in "BI" or type_.isupper()) for type_ in first):
+        type_, record = list(first.items())[-1]
+        raise record.error(
+            f"{type_[:40]!r}, given as the type of an entity, is the tag of a word. Merge the words of each entity and "
+            'give its type alone (in transformers\' pipeline, aggregation_strategy="simple" makes it entity_group).'
+        )
 
 
 def _warn_of_odd_lengths(path: str, lengths: Sequence[int]) -> None:
@@ -215,11 +227,6 @@ def _check_type(error: Callable[[str], InputError], type_: str) -> None:
     odd = type_ != type_.strip("- \t") or not type_ or type_ in ("micro avg", "macro avg", "weighted avg")
     if odd or not type_.isprintable():
         raise error(f"{type_[:40]!r} cannot be the name of an entity type; use letters, such as PER.")
-    if is_tag(type_) and (type_[0] in "BI" or type_.isupper()):  # E-mail may be a type
-        raise error(
-            f"{type_[:40]!r}, given as the type of an entity, is the tag of a word. Merge the words of each entity and "
-            'give its type alone (in transformers\' pipeline, aggregation_strategy="simple" makes it entity_group).'
-        )
 
 
 # -- records ----------------------------------------------------------------------------------------------------------

@@ -193,6 +193,12 @@ def test_tags_are_no_types_of_spans(tmp_path: Path, type_: str) -> None:
     assert entities(read_ner(write(tmp_path, "b.jsonl", {"text": TEXT, "entities": [{**span, "entity": "E-mail"}]})))
 
 
+def test_a_type_beside_others_may_look_like_a_tag(tmp_path: Path) -> None:
+    cells = {"text": "A B-cell binds CD20.", "label": [[2, 8, "B-cell"], [15, 19, "protein"]]}
+    (found,) = entities(read_ner(write(tmp_path, "a.jsonl", cells)))
+    assert [entity[-1] for entity in found] == ["B-cell", "protein"]
+
+
 @pytest.mark.parametrize("skip", [False, True])
 def test_a_file_with_an_empty_span_is_refused_as_a_whole(tmp_path: Path, skip: bool) -> None:
     rows = [EXPORTS["doccano.jsonl"], {"text": "王在北京。", "label": [[0, 0, "PER"], [2, 3, "LOC"]]}]
