@@ -373,7 +373,7 @@ def _starts(context: str, start: int) -> Iterator[int]:
     """The characters at a start that counts characters, UTF-16 units or bytes."""
     yield start
     for encoding, size in (("utf-16-le", 2), ("utf-8", 1)):
-        with contextlib.suppress(UnicodeDecodeError):  # between two characters only
+        with contextlib.suppress(UnicodeError):  # it is between two characters
             yield len(context.encode(encoding)[: size * start].decode(encoding))
 
 
