@@ -2,7 +2,6 @@
 
 import codecs
 import contextlib
-import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,10 +91,11 @@ class RunSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) == "":
-                name = option_name(field.name)
-                raise InputError(f"{name}: is empty (an unset shell variable?); give a value, or leave the option out.")
+        for name in ("weights", "revision", "train", "dev", "test", "out", "teacher", "unlabelled"):
+            if getattr(self, name, None) == "":
+                raise InputError(
+                    f"{option_name(name)}: is empty (an unset shell variable?); give a value, or leave the option out."
+                )
         if self.revision is not None and self.weights in (None, RANDOM):
             raise InputError(f"--revision {self.revision}: needs --weights, the name of a checkpoint on the hub.")
         if self.on_sample:
