@@ -24,7 +24,9 @@ def check_finite(loss: float, what: str, lines: Sequence[int] = ()) -> None:
         if lines:
             shown = ", ".join(map(str, sorted(set(lines))[:_MAX_LINES]))
             where = f" It comes from the examples at lines {shown}{', …' if len(set(lines)) > _MAX_LINES else ''}."
-        raise Diverged(f"{what} is {loss}: the run has diverged.{where} Lower --lr, or try --precision fp32.")
+        raise Diverged(
+            f"{what} is {loss}: the run has diverged.{where} Lower --lr; in half precision, try --precision fp32."
+        )
 
 
 def collapse_warning(
