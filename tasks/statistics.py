@@ -82,7 +82,7 @@ def approximate_randomisation(
     return (as_large + 1) / (shuffles + 1)
 
 
-def confusion_matrix(pairs: Iterable[tuple[str, str]], labels: Iterable[str] = ()) -> dict[str, dict[str, int]]:
+def confusion_matrix(pairs: Iterable[tuple[str, str]], labels: Sequence[str] = ()) -> dict[str, dict[str, int]]:
     """Counts by gold and by predicted label: a row for each label, in the order of ``labels`` (by default the
     alphabetical one), with the counts that are not 0, in the same order."""
     counts = Counter(pairs)

@@ -309,8 +309,10 @@ def _roles(source: Source, options: TextOptions, rows: Sequence[Record]) -> tupl
         raise InputError(
             f"{error} These have only 0 and 1: --kind multi --label-column {' '.join(flags)[:300]}"
         ) from None
-    flags = [columns.given("label", name) for name in given] if len(given) > 1 else []
-    return {**found, **({"label": ", ".join(flags)} if flags else {})}, flags
+    if len(given) < 2:
+        return found, []
+    chosen = [columns.given("label", name) for name in given]
+    return {**found, "label": ", ".join(chosen)}, chosen
 
 
 def _flag_columns(rows: Sequence[Record]) -> list[str]:

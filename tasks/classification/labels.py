@@ -5,7 +5,7 @@ What looks like syntax is parsed or refused, never learnt as a name.
 
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,6 +181,7 @@ class OddLabels:
     def __init__(self) -> None:
         self.missing: list[int] = []
         self._first: dict[str, int] = {}  # the line where each label is first
+        self._missing: dict[str, None] = {}  # those that look like a missing value
 
     def is_missing(self, label: Label | None, line: int) -> bool:
         """Whether the label of a row looks like a missing value; takes note of the label."""
@@ -189,8 +190,11 @@ class OddLabels:
             return any(missing)
         if not isinstance(label, str):
             return False
-        self._first.setdefault(label, line)
-        if label.lower() not in _MISSING:
+        if label not in self._first:
+            self._first[label] = line
+            if label.lower() in _MISSING:
+                self._missing[label] = None
+        if label not in self._missing:
             return False
         self.missing.append(line)
         return True
@@ -199,11 +203,10 @@ class OddLabels:
         """About the labels of a file, of which missing ones may be left out."""
         found = []
         labels = self._first
-        missing = [label for label in labels if label.lower() in _MISSING]
-        if missing and not left_out:
+        if self._missing and not left_out:
             found.append(
-                f"{len(self.missing):,} labels look like missing values: {self._with_lines(missing)}; they are learnt "
-                "as labels, unless --skip-invalid leaves them out."
+                f"{len(self.missing):,} labels look like missing values: {self._with_lines(self._missing)}; they are "
+                "learnt as labels, unless --skip-invalid leaves them out."
             )
         elif {"-1", "0", "1", "2"} <= labels.keys() and all(label.lstrip("-").isdecimal() for label in labels):
             found.append("-1 is learnt as a label; in Hugging Face's data sets it marks rows without one.")
@@ -218,7 +221,7 @@ class OddLabels:
             )
         return found
 
-    def _with_lines(self, labels: Sequence[str]) -> str:
+    def _with_lines(self, labels: Iterable[str]) -> str:
         return ", ".join(f"{_spelled(label)} (line {self._first[label]})" for label in labels)
 
 

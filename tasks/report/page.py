@@ -218,16 +218,14 @@ def _classes(split: str, details: Details) -> Html:
 def _confusion(split: str, details: Details, pictures: Pictures) -> Html:
     matrix, counted, totals = details.confusion, details.counted, _totals(details)
     title = f"share of the {counted} of each gold class, {split}"
-    picture = (
-        Html()
-        if len(matrix) > _MOST_IN_PICTURE
-        else pictures.figure(
+    picture = Html()
+    if len(matrix) <= _MOST_IN_PICTURE:
+        picture = pictures.figure(
             lambda name: plots.confusion(matrix, name=name, title=title, totals=totals),
             name=f"confusion-{split}",
             caption="Shares of each gold class; blue is right, orange wrong. The colours follow the square root of the "
             "share, so that rare mistakes show.",
         )
-    )
     counts = (_matrix if len(matrix) <= _MOST_IN_MATRIX else _pairs)(split, matrix, totals)
     said = element("p", f"What is counted: {counted}{_NOT_ENTITIES if counted == 'words' else ''}.", class_="note")
     note = [element("p", details.confusion_note, class_="note")] if details.confusion_note else []

@@ -17,7 +17,7 @@ from minibert.heads import WordsModel
 from minibert.tokenizer.tokenizer import Pieces, split_words
 from minibert.training import LabelledBatch, distributed, predict
 from tasks.run.evaluate import BATCH_TOKENS, batches_by_length
-from tasks.run.start_model import StartingModel
+from tasks.run.start_model import StartingModel, untrained_head
 
 _SPACES = ("\u0120", "\u2581")
 """As they are written in tokens of byte-level BPE and SentencePiece."""
@@ -72,7 +72,7 @@ class WordFiller:
         if start.folder is None:
             return None
         model, report = open_checkpoint(start.folder).load(WordsModel)
-        if any(name.startswith("mlm.") for name in report.newly_initialised):
+        if untrained_head(report):
             return None
         tokens = start.tokenizer.convert_ids_to_tokens(range(start.tokenizer.vocab_size))
         return cls(

@@ -289,8 +289,8 @@ def _explain_interruption(folder: Path) -> Iterator[None]:
         if newest is not None:
             raise Interrupted(stopped_by(stop), checkpoints.steps()[0], newest) from None
         say(
-            f"{folder}: holds the trained model, for python -m tasks.predict, but no figures and no report: --resume "
-            "would train it again.",
+            f"{folder}: holds the trained model, but no figures and no report; python -m tasks.predict answers with "
+            "it, and --resume would train it again.",
             error=True,
         )
         raise

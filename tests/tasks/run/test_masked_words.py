@@ -22,16 +22,15 @@ CPU = torch.device("cpu")
 
 def start(folder: Path, family: str, model_class: Any = PretrainingModel, *, always: str = "") -> StartingModel:
     """A starting model, whose checkpoint may expect the same word at each mask."""
-    if not (folder / "config.json").exists():
-        tokenizer = Tokenizer.train([LINES], model_type=family, vocab_size=400, running_text=True)
-        size = {"vocab_size": tokenizer.vocab_size + 9, "pad_token_id": tokenizer.pad_token_id}
-        model = model_class(tiny_config(family, **size, max_position_embeddings=40))
-        scramble(model)
-        if always:
-            with torch.no_grad():
-                model.mlm.bias[tokenizer.encode(always).ids[-1]] += 100
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+    tokenizer = Tokenizer.train([LINES], model_type=family, vocab_size=400, running_text=True)
+    size = {"vocab_size": tokenizer.vocab_size + 9, "pad_token_id": tokenizer.pad_token_id}
+    model = model_class(tiny_config(family, **size, max_position_embeddings=40))
+    scramble(model)
+    if always:
+        with torch.no_grad():
+            model.mlm.bias[tokenizer.encode(always).ids[-1]] += 100
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return StartingModel(
         model=cast(Any, None), tokenizer=Tokenizer.from_pretrained(folder), origin="a test", folder=folder
     )
