@@ -72,7 +72,8 @@ class Trainer:
         device: where to compute.
         callbacks: what the run calls.
         divergence: of two outputs of the model, summed over a batch's targets; for ``settings.r_drop``.
-        checkpoints: the folder for checkpoints. Without it none are saved, and signals are left alone.
+        checkpoints: the folder for checkpoints: those that ``settings`` ask for, or else one every 15 minutes and one
+            when training ends; and one when a signal stops it. Without it none are saved, and signals are left alone.
         resume: continue from the newest intact checkpoint, if there is one. The run ends with the same bits as without
             the interruption (on CUDA only with ``settings.deterministic``). Implied when ``torchrun`` restarts a lost
             process.
@@ -169,7 +170,7 @@ class Trainer:
         Raises:
             InputError: the loss became NaN or infinite, the metric always was NaN, a setting differs from the
                 checkpoint's, or the best model could not be written in the end.
-            Interrupted: SIGTERM or SIGINT came; the state was saved after the current step.
+            Interrupted: SIGTERM or SIGINT came; the state was saved after the current step, or after the last one.
             Paused: epoch ``stop_after`` is done, and is not the last one.
         """
         settings = self.settings
@@ -199,6 +200,11 @@ class Trainer:
         distributed.broadcast_from_rank0(lambda: self._best.finish(self._saver.keep_only_newest))
         if last < progress.epoch <= self.settings.epochs:
             raise Paused(progress.history)
+        if not self._saver.saves_regularly:
+            self._saver.save()  # whoever scores and reports what was trained may be interrupted, too
+        signal, _ = self._saver.poll()
+        if signal:
+            self._saver.stop(signal)
         return progress.history
 
     def _train_epoch(self) -> None:

@@ -12,6 +12,9 @@ from minibert.training.settings import TrainingSettings
 from minibert.training.signals import WATCHED, Interrupted, SignalWatch
 from minibert.training.state import RunState, best_weights
 
+# Between two checkpoints of a run whose settings ask for none: a power cut costs no more than that.
+DEFAULT_SAVE_MINUTES = 15.0
+
 
 class CheckpointSaver:
     """Saves and restores a run's state in the folder of its checkpoints.
@@ -23,17 +26,18 @@ class CheckpointSaver:
 
     Attributes:
         signals: watches for SIGTERM and SIGINT while it is entered.
-        saves_regularly: whether checkpoints are saved without a signal, too.
+        saves_regularly: whether the settings ask for checkpoints. If so, there is one after each epoch, too.
     """
 
     def __init__(self, state: RunState, folder: Path | None, settings: TrainingSettings) -> None:
         self._state = state
         keep = settings.keep_checkpoints
         self._checkpoints = None if folder is None else Checkpoints(folder, keep=keep, find_damage=state.find_damage)
-        self._save_steps, self._save_minutes = settings.save_steps, settings.save_minutes
+        self._save_steps = settings.save_steps
+        self._save_minutes = settings.save_minutes if settings.saves_regularly else DEFAULT_SAVE_MINUTES
         self._saved_at = time.monotonic()
         self.signals = SignalWatch(active=folder is not None)
-        self.saves_regularly = folder is not None and (self._save_steps, self._save_minutes) != (None, None)
+        self.saves_regularly = folder is not None and settings.saves_regularly
 
     def poll(self) -> tuple[int, bool]:
         """The signal to stop for, or 0, and whether to save now; all processes get the same answer."""
@@ -49,8 +53,10 @@ class CheckpointSaver:
 
     def save(self) -> None:
         """Saves a checkpoint; all processes must call this. A disk that refuses is a warning, not an error."""
+        if self._checkpoints is None:
+            return
         snapshot = self._state.snapshot()
-        if self._checkpoints is not None and snapshot is not None:
+        if snapshot is not None:
             self._checkpoints.save(self._state.progress.step, snapshot, best_step=self._state.progress.best_step)
         self._saved_at = time.monotonic()
 

@@ -182,7 +182,7 @@ class TrainingSettings:
     seed: int = setting(42, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
     save_steps: int | None = setting(None, "save a checkpoint to resume from every N steps", at_least=1, resumable=True)
     save_minutes: float | None = setting(
-        None, "save a checkpoint to resume from every X minutes", above=0, resumable=True
+        None, "the same every X minutes; without either every 15, until the run is done", above=0, resumable=True
     )
     keep_checkpoints: int = setting(
         2,
@@ -199,6 +199,11 @@ class TrainingSettings:
         if self.batch_tokens is None and self.batch_size is None:
             object.__setattr__(self, "batch_size", 32)
         check_settings(self)
+
+    @property
+    def saves_regularly(self) -> bool:
+        """Whether they ask for checkpoints, which then stay when the run is done."""
+        return (self.save_steps, self.save_minutes) != (None, None)
 
     def for_width(self, width: int) -> Self:
         """These settings with a learning rate, if they have none: :func:`default_lr` of the model's width."""

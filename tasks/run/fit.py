@@ -95,7 +95,10 @@ class _Log:
         self._file.truncate(progress.num_records)
         if self._tensorboard is not None:
             self._tensorboard.resume(progress.step)
-        say(f"resumes after step {progress.step}, in epoch {progress.epoch}")
+        if progress.epoch_step:
+            say(f"resumes after step {progress.step}, in epoch {progress.epoch}")
+        else:
+            say(f"resumes after epoch {progress.epoch - 1}" if progress.step else "starts from the first step")
 
 
 def _epoch_line(entry: Mapping[str, Any], main_metric: str) -> str:

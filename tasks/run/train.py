@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,8 @@ def _train(
             records = {name: beside_linear(lines, baseline.answers[name]) for name, lines in records.items()}
         metrics = metrics_record(run, history, scores, details, records, baseline)
         _report(run, scores, details, records, metrics)
+        if not task.settings.saves_regularly:
+            shutil.rmtree(run.folder / run_folder.CHECKPOINTS, ignore_errors=True)  # saved to get as far as here
     return run.folder
 
 
@@ -289,8 +292,8 @@ def _explain_interruption(folder: Path) -> Iterator[None]:
         if newest is not None:
             raise Interrupted(stopped_by(stop), checkpoints.steps()[0], newest) from None
         say(
-            f"{folder}: holds the trained model, but no figures and no report; python -m tasks.predict answers with "
-            "it, and --resume would train it again.",
+            f"{folder}: holds the trained model, but no figures, no report and no checkpoint; python -m tasks.predict "
+            "answers with it, and --resume would train it again.",
             error=True,
         )
         raise

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from torch import Tensor, nn
-from training_runs import CALLS_PER_STEP, Run, assert_same_end, loss, saved_steps
+from training_runs import CALLS_PER_STEP, PowerCut, Run, assert_same_end, failing_at, loss, saved_steps
 
-from minibert.training import Interrupted, LabelledBatch, Metric, Paused
+from minibert.training import Interrupted, LabelledBatch, Metric, Paused, saving
 
 
 def test_saving_every_so_many_minutes(tmp_path: Path) -> None:
@@ -19,9 +19,48 @@ def test_saving_every_so_many_minutes(tmp_path: Path) -> None:
     assert saved_steps(tmp_path) == list(range(1, 10))
 
 
-def test_without_an_interval_nothing_is_saved(tmp_path: Path) -> None:
-    Run(tmp_path, settings={"save_steps": None}).start()
-    assert saved_steps(tmp_path) == []
+def test_without_an_interval_the_end_is_saved(tmp_path: Path, uninterrupted: Run) -> None:
+    """So whoever goes on with the run, perhaps after a crash in what comes next, need not train it again."""
+    run = Run(tmp_path, settings={"save_steps": None})
+    run.start()
+    assert saved_steps(tmp_path) == [9]
+    again = run.go_on(loss=failing_at(1, PowerCut()))
+    assert len(again.start(resume=True)) == 3
+    assert_same_end(again, uninterrupted)
+
+
+@pytest.mark.parametrize("call", [CALLS_PER_STEP + 2, 5 * CALLS_PER_STEP + 1, 8 * CALLS_PER_STEP + 1])
+def test_without_an_interval_a_run_still_saves_now_and_then(
+    tmp_path: Path, uninterrupted: Run, call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saving, "DEFAULT_SAVE_MINUTES", 1e-9)
+    run = Run(tmp_path, loss=failing_at(call, PowerCut()), settings={"save_steps": None})
+    with pytest.raises(PowerCut):
+        run.start()
+    done = (call - 1) // CALLS_PER_STEP
+    assert saved_steps(tmp_path) == list(range(max(1, done - 1), done + 1))
+    again = run.go_on()
+    again.start(resume=True)
+    assert_same_end(again, uninterrupted)
+
+
+def test_a_signal_while_the_end_is_saved_stops_the_run_after_it(
+    tmp_path: Path, uninterrupted: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = saving.CheckpointSaver.save
+
+    def signalled(saver: saving.CheckpointSaver) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(saver)
+
+    monkeypatch.setattr(saving.CheckpointSaver, "save", signalled)
+    run = Run(tmp_path, settings={"save_steps": None})
+    with pytest.raises(Interrupted, match=r"after step 9; saved to .*step-00000009"):
+        run.start()
+    monkeypatch.undo()
+    again = run.go_on(loss=failing_at(1, PowerCut()))
+    again.start(resume=True)
+    assert_same_end(again, uninterrupted)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])

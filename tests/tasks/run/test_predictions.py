@@ -216,13 +216,13 @@ def test_a_full_disk_does_not_cost_the_figures(
     def full(*_: object) -> None:
         raise InputError(f"the disk is full ({errno.ENOSPC}).")
 
-    monkeypatch.setattr(train, "write_predictions", full)
     options = ["--train", write(tmp_path / "train.jsonl", rows(40)), "--out", str(tmp_path / "run"), "--epochs", "1"]
-    with pytest.raises(InputError, match="disk is full"):
-        registry.run("classification", [*options, *SMALL])
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "write_predictions", full)
+        with pytest.raises(InputError, match="disk is full"):
+            registry.run("classification", [*options, *SMALL])
     assert "accuracy" in final(tmp_path / "run", "dev")
     assert "accuracy" in capsys.readouterr().out
-    monkeypatch.undo()
     registry.run("classification", [*options, *SMALL, "--resume"])
     assert lines_of(tmp_path / "run", "dev")
 

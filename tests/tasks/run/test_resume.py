@@ -1,6 +1,8 @@
 """The commands when something comes between: signals, kills, restarts, and more processes than one."""
 
+import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -16,7 +18,7 @@ from conftest import ENVIRONMENT
 from safetensors.torch import load_file
 
 from minibert.errors import InputError
-from minibert.training import distributed
+from minibert.training import checkpoints, distributed
 from tasks import registry
 from tasks.run import folder
 from tasks.run import train as training
@@ -192,27 +194,43 @@ def test_a_failed_run_takes_only_its_own_new_folder_away(train: str, tmp_path: P
 def test_a_signal_after_training_says_what_is_left(
     train: str, tmp_path: Path, number: int, status: int, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
+    """A checkpoint of the end of training, which goes when the report is there unless checkpoints were asked for."""
     options = ["--train", train, *SMALL, "--epochs", "1"]
-    for place in ("_load_best", "write_run_report"):
-        out = tmp_path / place
+    for place, saving in (("_load_best", ["--save-steps", "9"]), ("_load_best", []), ("write_run_report", [])):
+        out = tmp_path / f"{place}{len(saving)}"
+        command = [*options, "--out", str(out), *saving]
         with monkeypatch.context() as patch:
             patch.setattr(training, place, lambda *_: signal.raise_signal(number))
             with pytest.raises(SystemExit) as stop:
-                run_main(partial(registry.run, "classification", [*options, "--out", str(out), "--save-steps", "9"]))
+                run_main(partial(registry.run, "classification", command))
         assert stop.value.code == status
         error = capsys.readouterr().err
         assert f"saved to {out}/checkpoints/step-00000023.\nTo resume: python -m tasks.classification" in error
-        registry.run("classification", [*options, "--out", str(out), "--save-steps", "9", "--resume"])
+        logged = log_steps(out)
+        registry.run("classification", [*command, "--resume"])
+        assert "resumes after epoch 1\n" in capsys.readouterr().out
+        assert log_steps(out) == logged  # nothing was trained again
         assert (out / "report.html").exists()
+        assert (out / "checkpoints").exists() == bool(saving)
 
-    monkeypatch.setattr(training, "_load_best", lambda *_: signal.raise_signal(number))
+
+@pytest.mark.usefixtures("narrow_models")
+def test_a_signal_after_training_without_a_checkpoint_says_that_the_model_is_there(
+    train: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoints, "_write", full)
+    monkeypatch.setattr(training, "_load_best", lambda *_: signal.raise_signal(signal.SIGTERM))
+    out = tmp_path / "out"
     with pytest.raises(SystemExit) as stop:
-        run_main(lambda: registry.run("classification", [*options, "--out", str(tmp_path / "out")]))
-    assert stop.value.code == status
+        run_main(lambda: registry.run("classification", ["--train", train, *SMALL, "--epochs", "1", "--out", str(out)]))
+    assert stop.value.code == 143
     error = capsys.readouterr().err
-    assert "holds the trained model, but no figures and no report" in error
+    assert "holds the trained model, but no figures, no report and no checkpoint" in error
     assert "To resume" not in error
-    assert (tmp_path / "out" / "model.safetensors").exists()
+    assert (out / "model.safetensors").exists()
 
 
 @pytest.mark.usefixtures("narrow_models")
