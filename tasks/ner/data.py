@@ -18,6 +18,7 @@ from tasks.ner.tag_forms import usual_form, with_names
 from tasks.ner.tags import PREFIXES, SCHEMES, Entity, detect_scheme, entities_from_tags
 from tasks.read import spans as read_spans
 from tasks.read import tables
+from tasks.read.cell_words import cell_words
 from tasks.read.cells import parsed_list
 from tasks.read.columns import Columns, is_tag
 from tasks.read.notes import Notes
@@ -306,7 +307,7 @@ def _table(
         with notes.row(record.line):
             cell = record.fields.get(tag, "") if tag else ""
             if tag and cell.strip() and '"start"' not in cell and not _is_span_list(cell):
-                yield read_spans.cell_words(record, text, tag, options.label_names)
+                yield cell_words(record, text, tag, options.label_names)
             elif found := read_spans.labelled(
                 record, text_column=text, tag_column=tag, label_names=options.label_names, notes=notes
             ):

@@ -4,7 +4,6 @@ doccano (all of its layouts), label-studio (JSON, JSON-MIN, CSV), Prodigy, brat,
 Hugging Face's datasets: each is told by its fields, and read into :class:`SpannedText` or :class:`TaggedWords`.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +21,6 @@ CELL_COLUMNS = (*TEXT_NAMES, "tokens", "words")
 UNITS = ("characters", "utf16", "bytes")
 """Of the offsets of spans."""
 OFFSETS = ("auto", *UNITS)
-_PADDLE = "\x02"  # between the characters, and between the tags, of a cell
 _STARTS = ("start", "start_offset", "begin", "start_idx", "start_char")
 _ENDS = ("end", "end_offset", "end_idx", "end_char")
 _TYPES = ("label", "labels", "type", "entity_type", "entity_group", "tag", "hypertextlabels", "entity")
@@ -162,7 +160,7 @@ def text_of(fields: Mapping[str, Any], column: str | None) -> str | list[str] | 
         names = sorted((name for name in fields if name.lower() in known), key=lambda name: known.index(name.lower()))
     for name in names:
         value = fields.get(name)
-        if isinstance(value, str) or (value and _all_strings(value)):
+        if isinstance(value, str) or (value and are_strings(value)):
             return value
     return [] if any(fields.get(name) == [] for name in names) else None
 
@@ -202,7 +200,7 @@ def _words(record: Record, words: Any, tag_column: str | None, label_names: Sequ
         raise record.error(f"has tokens without tags in one of the fields {', '.join(TAG_COLUMNS)}; {advice}.")
     tags = _strings_in_cell(fields[name])
     if (
-        _all_strings(words)
+        are_strings(words)
         and words
         and isinstance(tags, list)
         and all(_is_word_span(part) for part in tags)
@@ -212,7 +210,7 @@ def _words(record: Record, words: Any, tag_column: str | None, label_names: Sequ
         notes.facts["layout"] = "GLiNER"
     if isinstance(tags, list) and tags and all(type(tag) is int for tag in tags):
         tags = [named(record, tag, label_names, "tags") for tag in tags]
-    if not (_all_strings(words) and _all_strings(tags)):
+    if not (are_strings(words) and are_strings(tags)):
         raise record.error(
             "tokens and tags must be lists of strings; where tags are numbers, give their names with --label-names."
         )
@@ -241,7 +239,7 @@ def named(record: Record, number: int, label_names: Sequence[str], what: str) ->
     return label_names[number]
 
 
-def _all_strings(values: Any) -> bool:
+def are_strings(values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
@@ -264,34 +262,6 @@ def _tags_of_word_spans(record: Record, length: int, spans: Sequence[Any]) -> li
 def _strings_in_cell(value: Any) -> Any:
     """A list that a cell of a table has as text."""
     return parsed_list(value) if isinstance(value, str) else value
-
-
-def cell_words(record: Record, text_column: str, tag_column: str, label_names: Sequence[str]) -> TaggedWords:
-    """The words and tags of a sentence in two cells: lists, words separated by spaces, PaddleNLP's characters, or
-    running characters."""
-    text, tag_cell = record.fields[text_column], record.fields[tag_column]
-    if _PADDLE in text or _PADDLE in tag_cell:
-        words, tags = text.split(_PADDLE), tag_cell.split(_PADDLE)
-    else:
-        tags = re.findall(r"[^\s,;\[\]'\"]+", tag_cell)
-        words = _words_of_cell(record, len(tags), text)
-    if tags and label_names and all(tag.isdecimal() for tag in tags):
-        tags = [named(record, int(tag[:9]), label_names, "tags") for tag in tags]
-    if not words or len(words) != len(tags):
-        raise record.error(f"{len(tags)} tags for {len(text.split())} words or {len(text)} characters of text.")
-    return TaggedWords(words, tags, [record.line] * len(tags))
-
-
-def _words_of_cell(record: Record, num_tags: int, text: str) -> list[str]:
-    listed = parsed_list(text)
-    if isinstance(listed, list) and _all_strings(listed) and len(listed) == num_tags:
-        return listed
-    words = text.split()
-    if len(words) != num_tags:
-        return list(text)
-    if words and words[0][:1] + words[-1][-1:] == "[]" and words[0] != "[":
-        raise record.error(f"{text[:60]!r} looks like a list, but cannot be read as one; put its words in quotes.")
-    return words
 
 
 # -- texts with spans -------------------------------------------------------------------------------------------------
