@@ -298,7 +298,8 @@ def _table(
         )
     rows = list(source.records)
     if tag is None:  # label-studio's, which has the name that somebody gave it
-        tag = next((name for name in others if any(read_spans.are_spans(row.fields.get(name)) for row in rows)), None)
+        have_spans = [name for name in others if any(read_spans.are_spans(row.fields.get(name)) for row in rows)]
+        tag = read_spans.only_column(have_spans, place)
     for record in rows:
         if not any(record.fields.values()):
             if record.fields:  # a blank line has none

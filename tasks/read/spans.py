@@ -7,6 +7,7 @@ Hugging Face's datasets: each is told by its fields, and read into :class:`Spann
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from minibert.errors import InputError
 from tasks.read.cells import parsed_list
 from tasks.read.columns import TEXT_NAMES, near
 from tasks.read.notes import Notes
@@ -15,7 +16,7 @@ from tasks.read.tables import find
 
 WORD_COLUMNS = ("word", "token", "char", "character", "字", "词")
 LIST_COLUMNS = ("tokens", "words", "tokenized_text", "chars")
-SPAN_COLUMNS = ("entities", "spans", "labels", "label", "annotations", "result_list", "实体")
+SPAN_COLUMNS = ("entities", "ents", "spans", "labels", "label", "annotations", "result_list", "实体")
 TAG_COLUMNS = ("tags", "labels", "ner_tags", "tag", "label", "ner", "bio", "标签")
 CELL_COLUMNS = (*TEXT_NAMES, "tokens", "words")
 UNITS = ("characters", "utf16", "bytes")
@@ -274,8 +275,9 @@ def _given_spans(record: Record, besides: set[str], column: str | None, notes: N
     if column is not None:
         name = _given_name(record, "tag", column)
     else:
-        name = find([name for name in fields if name not in besides], SPAN_COLUMNS)
-        name = name or next((key for key, value in fields.items() if key not in besides and are_spans(value)), None)
+        rest = [name for name in fields if name not in besides and name.lower() not in LIST_COLUMNS]
+        name = find(rest, SPAN_COLUMNS)
+        name = name or only_column([name for name in rest if are_spans(fields[name])], record.where)
     if name is None and fields.get("answer") == "accept":
         return []  # Prodigy writes no spans where nothing was marked
     given = fields.get(name) if name else None
@@ -301,6 +303,13 @@ def are_spans(value: Any) -> bool:
     if isinstance(value, str):
         value = parsed_list(value) if '"start"' in value else None
     return isinstance(value, list) and bool(value) and all(map(_is_span_value, value))
+
+
+def only_column(names: Sequence[str], place: str) -> str | None:
+    """The column that has spans; None if none has, InputError if several have."""
+    if len(names) > 1:
+        raise InputError(f"{place}: the entities may be in {' or '.join(names)[:200]}; choose with --tag-column.")
+    return names[0] if names else None
 
 
 def _is_span_value(value: Any) -> bool:

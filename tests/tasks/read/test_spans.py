@@ -64,6 +64,9 @@ EXPORTS: dict[str, Any] = {
     # An array in a cell, as pandas writes it.
     "numpy.csv": "tokens,tags\n\"['Mia' 'Poe' \"\"saw\"\" 'Lima'\n '.']\",['B-PER' 'I-PER' 'O' 'B-LOC' 'O']\n",
     "numpy_numbers.csv": "tokens,ner_tags\n['Mia' 'Poe' 'saw' 'Lima' '.'],[1 2 0 3 0]\n",
+    # spaCy's Doc.to_json, whose tokens have a place and a tag, too.
+    "doc.jsonl": {"text": TEXT, "ents": [{"start": s, "end": e, "label": t} for s, e, t in SPANS],
+                  "tokens": [{"id": 0, "start": 0, "end": 3, "tag": "NNP"}]},
     "nested_values.jsonl": {"text": TEXT, "spans": [{"value": value} for value in VALUES]},
 }  # fmt: skip
 NAMES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
@@ -118,6 +121,24 @@ def test_of_several_annotations_the_ground_truth_counts(tmp_path: Path) -> None:
 def test_an_accepted_row_without_spans_has_no_entities(tmp_path: Path) -> None:
     rows = [{"text": "Nobody came.", "_task_hash": 1, "answer": "accept"}, EXPORTS["prodigy.jsonl"]]
     assert entities(read_ner(write(tmp_path, "a.json", rows))) == [[], FOUND]
+
+
+def test_tokens_with_tags_are_no_entities(tmp_path: Path) -> None:
+    row = {"text": "It rains.", "ents": [], "tokens": [{"id": 0, "start": 0, "end": 2, "tag": "PRP"}]}
+    assert entities(read_ner(write(tmp_path, "a.json", [row, EXPORTS["doc.jsonl"]]))) == [[], FOUND]
+    row.pop("ents")
+    with pytest.raises(InputError, match="text without a list of spans"):
+        read_ner(write(tmp_path, "b.json", [row]))
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.csv"])
+def test_which_of_two_fields_has_the_entities_is_asked(tmp_path: Path, name: str) -> None:
+    cell = quoted(json.dumps(VALUES))
+    table = f"text,gold,guess,annotator\n{TEXT},{cell},{cell},1\n"
+    path = write(tmp_path, name, table if name == "a.csv" else [{"text": TEXT, "gold": VALUES, "guess": VALUES}])
+    with pytest.raises(InputError, match="the entities may be in gold or guess; choose with --tag-column"):
+        read_ner(path)
+    assert entities(read_ner(path, tag_column="gold")) == [FOUND]
 
 
 def test_a_blank_cell_of_label_studio_has_no_spans(tmp_path: Path) -> None:
