@@ -11,6 +11,7 @@ from tasks.read.text_file import TextFile
 
 _BLANKS = re.compile("[ \t]+")
 _TAG = re.compile(r"[Oo]|[BIESMLUWbiesmluw]([-_].+)?|.+[-_][BIESMLUWbiesmluw]").fullmatch
+_NUMBER = re.compile(r"([0-9]{1,6})([-.][0-9]{1,6})?").fullmatch
 _INLINE = re.compile(r"<(\w+)[^<>]*>[^<]*</\1>").search
 _DOCUMENT = "-DOCSTART-"
 
@@ -21,11 +22,13 @@ class Format(NamedTuple):
     Attributes:
         by_tabs: every line has a tab, so only tabs separate.
         word, tag: the indices of their columns.
+        is_numbered: the first column numbers the words.
     """
 
     by_tabs: bool
     word: int
     tag: int
+    is_numbered: bool = False
 
 
 def words_in_columns(
@@ -42,6 +45,8 @@ def words_in_columns(
     Raises:
         InputError: a line has no word and tag; names file and line.
     """
+    if file.lines[:1] and file.lines[0].startswith("#FORMAT=WebAnno"):
+        raise file.error(1, "WebAnno's TSV, which is not read; export CoNLL 2002 instead.")
     form = _format(file, notes, _number("text", text_column), _number("tag", tag_column))
     words: list[str] = []
     tags: list[str] = []
@@ -60,8 +65,11 @@ def words_in_columns(
                 words, tags, lines, is_bad = [], [], [], False
                 continue
             cells = _cells(line, form)
-            if line[0] == "#" and _is_comment(line, cells, width):
+            if line[0] == "#" and (form.is_numbered or _is_comment(line, cells, width)):
                 notes.repair("comment lines passed over", number)
+                continue
+            if form.is_numbered and not cells[0].isdecimal():
+                notes.repair("rows of several words (1-2) or of none (1.1) passed over", number)
                 continue
             problem = _problem(line, cells, width, form)
             if problem:
@@ -78,6 +86,10 @@ def words_in_columns(
         words.append(pair[0])
         tags.append(pair[1])
         lines.append(number)
+    if width > 2 and known and all(word.isdecimal() for word, _ in known.values()):
+        notes.warnings.append(
+            f"{file.path}: all words are numbers; if another column has the words, give --text-column."
+        )
 
 
 def _format(file: TextFile, notes: Notes, word: int | None, tag: int | None) -> Format:
@@ -86,9 +98,11 @@ def _format(file: TextFile, notes: Notes, word: int | None, tag: int | None) -> 
     by_tabs = first is not None and "\t" in first and all("\t" in line for line in file.lines if _is_row(line))
     form = Format(by_tabs, 0 if word is None else word, -1 if tag is None else tag)
     notes.facts["format"] = f"a word a line, {'tabs' if by_tabs else 'blanks'} between columns"
-    if word is None and first and _counts_words(file, form):
-        form = form._replace(word=1)
-        notes.facts["text_column"] = "2 (the first one numbers the words)"
+    if word != 0 and (numbered := _first_numbered(file, form)):
+        first = numbered
+        form = form._replace(word=word or 1, is_numbered=True)
+        if word is None:
+            notes.facts["text_column"] = "2 (the first one numbers the words)"
     width = len(_cells(first, form)) if first else 0
     if width > 2 or tag is not None:
         notes.facts["tag_column"] = f"{width if tag is None else tag + 1} of {width}"
@@ -99,19 +113,25 @@ def _is_row(line: str) -> bool:
     return bool(line) and not line.isspace() and not line.startswith((_DOCUMENT, "# "))
 
 
-def _counts_words(file: TextFile, form: Format) -> bool:
-    """Whether the first of three or more columns numbers the words of each sentence."""
-    expected, most = 1, 0
+def _first_numbered(file: TextFile, form: Format) -> str | None:
+    """The first row if the first of three or more columns numbers the words: it counts up in every sentence, as in
+    CoNLL-U, where a row of several words is 1-2, and one of none 1.1; None if it does not."""
+    last, most, first = -1, 0, None
     for line in file.lines:
         if not line or line.isspace() or line.startswith(_DOCUMENT):
-            expected = 1
-        elif not line.startswith("# "):
+            last = -1
+        elif line[0] != "#":
             cells = _cells(line, form)
-            if len(cells) < 3 or cells[0] != str(expected):
-                return False
-            expected += 1
-            most = max(most, expected)
-    return most > 2
+            number = _NUMBER(cells[0])
+            if len(cells) < 3 or number is None:
+                return None
+            first = first or line
+            if number[2] is None:
+                if int(number[1]) <= last:
+                    return None
+                most += last >= 0
+                last = int(number[1])
+    return first if most else None
 
 
 def _number(role: str, column: str | None) -> int | None:

@@ -115,6 +115,34 @@ def test_a_sentence_with_a_bad_line_is_left_out_as_a_whole(tmp_path: Path) -> No
     assert (split.notes["rows"], split.notes["left_out"]) == (3, {"invalid rows": 2})
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "#\thttp://a.org [2009]\n1\tMia\tB-PER\n2\tsaw\tO\n3\tLima\tB-LOC\n\n#\tb.org [2010]\n1\tYes\tO\n",  # GermEval
+        "0 Mia B-PER\n1 saw O\n2 Lima B-LOC\n\n0 Yes O\n",
+        "1 Mia B-PER\n2 saw O\n3 Lima B-LOC\n\n4 Yes O\n",
+        "# sent_id = 1\n1-2\tMia saw\t_\n1\tMia\tB-PER\n2\tsaw\tO\n2.1\tit\t_\n3\tLima\tB-LOC\n\n1\tYes\tO\n",
+    ],
+)
+def test_a_first_column_that_numbers_the_words_is_not_read_as_them(tmp_path: Path, lines: str) -> None:
+    first, second = read_ner(write(tmp_path, lines)).items
+    assert (first.words, first.entities) == (["Mia", "saw", "Lima"], [(0, 1, "PER"), (2, 3, "LOC")])
+    assert second.words == ["Yes"]
+
+
+def test_words_that_are_all_numbers_are_warned_of(tmp_path: Path) -> None:
+    split = read_ner(write(tmp_path, "7 Mia B-PER\n7 saw O\n"))
+    assert any("all words are numbers" in line for line in split.understood)
+    years = read_ner(write(tmp_path, "In x O\n1998 x B-DATE\n", "b.txt"))
+    assert not any("all words are numbers" in line for line in years.understood)
+
+
+def test_webannos_tables_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "#FORMAT=WebAnno TSV 3.3\n\n#Text=Mia\n1-1\t0-3\tMia\tPER\n", "a.tsv")
+    with pytest.raises(InputError, match="WebAnno's TSV, which is not read; export CoNLL 2002 instead"):
+        read_ner(path)
+
+
 def test_tags_that_are_numbers_get_names(tmp_path: Path) -> None:
     path = write(tmp_path, "Mia 1\nPoe 2\nsaw 0\n")
     with pytest.raises(InputError, match="Where all tags are numbers, --label-names names them"):
