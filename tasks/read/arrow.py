@@ -90,7 +90,12 @@ def _named(value: Any, names: list[str] | None) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """The same in JSON's types; dates and others as text."""
+    """The same in JSON's types; dates and others as text; null for bytes that are no text, such as images."""
+    if isinstance(value, bytes):  # some programs write text without saying that it is UTF-8
+        try:
+            return value.decode()
+        except UnicodeError:
+            return None
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, dict):

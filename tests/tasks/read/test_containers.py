@@ -115,6 +115,17 @@ def test_parquet_and_arrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         items(tmp_path / "a.parquet")
 
 
+def test_parquet_whose_text_is_bytes(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow", reason="the extra arrow is not installed")
+    pq = pytest.importorskip("pyarrow.parquet")
+    rows = {"text": ["好".encode(), b"b"], "label": [b"good", b"bad"], "image": [b"\xff\xd8", b"\xff\xd9"]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    assert items(tmp_path / "a.parquet") == [("好", "good"), ("b", "bad")]
+    pq.write_table(pa.table({**rows, "text": ["好".encode("gb18030"), b"b"]}), tmp_path / "b.parquet")
+    with pytest.raises(InputError, match="row 1: text is null, not text"):
+        items(tmp_path / "b.parquet")
+
+
 def test_a_folder_for_each_class_and_a_folder_of_brat(tmp_path: Path) -> None:
     for name, text in (("good/1.txt", "fine"), ("good/2.txt", "two\nlines"), ("bad/1.txt", "dull")):
         (tmp_path / "classes" / name).parent.mkdir(parents=True, exist_ok=True)
