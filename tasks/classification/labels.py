@@ -53,6 +53,10 @@ class LabelReader:
             LabelError: it is no label of this kind.
         """
         value = self._without_syntax(value, line, notes)
+        if self.kind != "regression":
+            whole = _whole(value)
+            notes.repair("whole numbers such as 1.0 read as 1", line, whole is not value)
+            value = whole
         if self.is_vector:
             value = self._of_vector(value)
         if self.kind == "multi":
@@ -108,6 +112,7 @@ class LabelReader:
 
     def _name(self, value: Any) -> str:
         """A label's name: stripped text; JSON's whole numbers, true and false become text."""
+        value = _whole(value)
         if isinstance(value, bool):
             return "true" if value else "false"
         if not isinstance(value, (int, str)) or (isinstance(value, str) and not value.strip()):
@@ -161,7 +166,7 @@ def _are_numbers(values: Sequence[Any], lists: Sequence[Any], names: Sequence[st
     """Whether all labels of a file are indices of ``names``; None if all might as well be names. ``lists`` are the
     values, parsed where they are lists."""
     plain = {
-        str(part).strip()
+        str(_whole(part)).strip()
         for value, listed in zip(values, lists, strict=True)
         if value is not None
         for part in (listed if isinstance(listed, list) else [value])
@@ -267,6 +272,11 @@ def _of_object(value: Mapping[str, Any]) -> Any:
     if value and all(isinstance(score, (int, float)) for score in value.values()):
         return [name for name, score in value.items() if score >= 0.5]
     raise LabelError(f"an object ({', '.join(list(value)[:5])[:60]}); expected a label or a list of labels.")
+
+
+def _whole(value: Any) -> Any:
+    """A whole number without the point that pandas gives it where another row has none."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _is_bracketed(text: str) -> bool:

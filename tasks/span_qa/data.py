@@ -247,8 +247,8 @@ def _id(record: _Fields, notes: Notes) -> str:
     if value is None or value == "":
         notes.repair("ids made up", record.line)
         return record.place or str(record.line)
-    if type(value) is int:
-        return str(value)
+    if type(value) is int or (isinstance(value, float) and value.is_integer()):  # 1.0 is pandas' form of 1
+        return str(int(value))
     return record.filled_text(_ID_NAMES, notes)
 
 
@@ -291,6 +291,8 @@ def _flag(record: _Fields) -> bool | None:
     value = record.fields.get("is_impossible")
     if value is None or isinstance(value, bool):
         return value
+    if value in (0, 1):
+        return value == 1
     if isinstance(value, str) and value.strip().lower() in ("", *_FLAGS):
         return _FLAGS.get(value.strip().lower())
     raise record.error("is_impossible", f"is {shown(value)}, not true or false.")

@@ -81,6 +81,17 @@ def test_several_labels_are_read_by_kind_multi_and_refused_without_it(tmp_path: 
         read(path)
 
 
+def test_whole_numbers_that_pandas_writes_as_floats(tmp_path: Path) -> None:
+    content = '{"text":{"0":"a","1":"b","2":"c"},"label":{"0":1.0,"1":null,"2":0.0}}'
+    path = write(tmp_path, "a.json", content)
+    found = read(path, skip_invalid=True)
+    assert labels(found) == ["1", "0"]
+    assert found.notes.repaired == {"whole numbers such as 1.0 read as 1": 2}
+    assert labels(read(path, skip_invalid=True, label_names=["no", "yes"])) == ["yes", "no"]
+    lists = write(tmp_path, "a.jsonl", lines({"text": "a", "label": [1.0, 2.0]}, {"text": "b", "label": [2.0]}))
+    assert labels(read(lists, "multi")) == [("1", "2"), ("2",)]
+
+
 def test_several_labels_of_fasttext(tmp_path: Path) -> None:
     path = write(tmp_path, "a.txt", "__label__price __label__food a b\n__label__food c\n")
     assert labels(read(path, "multi")) == [("food", "price"), ("food",)]

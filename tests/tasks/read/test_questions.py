@@ -34,6 +34,7 @@ LAYOUTS: dict[str, tuple[Any, str | None]] = {
     "squad.json": (squad(WHO, WHY), None),
     "no_id.json": (squad(without(WHO, "id"), {**WHY, "id": None}), "ids made up"),
     "null.json": (squad(WHO, {**WHY, "answers": [NULL], "is_impossible": False}), "null answers read as none"),
+    "numbers.json": (squad({**WHO, "id": 1.0, "is_impossible": 0}, {**WHY, "id": 2, "is_impossible": 1.0}), None),
     "null_list.json": (squad(WHO, {**WHY, "answers": None}), "null answers read as none"),
     "array.json": ([paragraph(WHO, WHY)], None),
     "no_start.json": (squad({**WHO, "answers": [{"text": "Mia"}]}, WHY), "answers without a start found"),
