@@ -213,7 +213,8 @@ def _check_tag(source: Source, line: int, tag: str, scheme: str) -> None:
         return InputError(f"{source.path}, line {line}: {problem}")
 
     if tag[1:2] != "-" or tag[:1] not in PREFIXES[scheme]:
-        column = other_tag_column(source.text, line) if source.records is None and source.text is not None else None
+        in_columns = source.text if source.records is None and source.notes.names_next else None
+        column = other_tag_column(in_columns, line) if in_columns else None  # reads the whole file
         raise error(
             f"unknown tag {tag[:40]!r}; in the {scheme} scheme a tag is O, or one of {', '.join(PREFIXES[scheme])} "
             f"with a hyphen and a type, such as B-PER. Other schemes are {', '.join(SCHEMES[1:])} (--scheme)."

@@ -45,12 +45,17 @@ class Notes:
         self.left_out[name] += 1
         self._first.setdefault(name, line)
 
+    @property
+    def names_next(self) -> bool:
+        """Whether the message about the next refused row is shown: of those that are left out, the first ones' are."""
+        return len(self._refused) < _SHOWN
+
     def refuse(self, error: InputError, line: int) -> None:
         """Raises ``error``, or with ``skip_invalid`` counts the row."""
         if not self.skip_invalid:
             raise error if self.skip_invalid is None else InputError(f"{error} {_ADVICE}")
         self.leave_out("invalid rows", line)
-        if len(self._refused) < _SHOWN:
+        if self.names_next:
             self._refused.append(str(error))
 
     @contextlib.contextmanager

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minibert.errors import InputError
+from tasks.ner import data
 from tasks.ner.data import read_ner
 from tasks.ner.tag_forms import usual_form
 from tasks.read.records import ReadOptions
@@ -128,6 +129,18 @@ def test_a_first_column_that_numbers_the_words_is_not_read_as_them(tmp_path: Pat
     first, second = read_ner(write(tmp_path, lines)).items
     assert (first.words, first.entities) == (["Mia", "saw", "Lima"], [(0, 1, "PER"), (2, 3, "LOC")])
     assert second.words == ["Yes"]
+
+
+def test_advice_for_rows_that_are_left_out_is_sought_for_those_that_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the whole file, which for each of many rows would take hours."""
+    searches: list[int] = []
+    monkeypatch.setattr(data, "other_tag_column", lambda file, line: searches.append(line) or 2)
+    path = write(tmp_path, "Mia B-PER X\n\n" * 50 + "Mia B-PER O\n")
+    split = read_ner(path, options=ReadOptions(skip_invalid=True))
+    assert split.notes["left_out"] == {"invalid rows": 50}
+    assert sum("--tag-column 2" in line for line in split.understood) == len(searches) == 3
 
 
 def test_words_that_are_all_numbers_are_warned_of(tmp_path: Path) -> None:
