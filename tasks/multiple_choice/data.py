@@ -22,6 +22,7 @@ from tasks.multiple_choice.labels import NUMBER, Labelled, Labels, labels_of, pl
 from tasks.read import tables
 from tasks.read.cells import parsed_list
 from tasks.read.choices import questions
+from tasks.read.folders import is_hidden
 from tasks.read.notes import Notes
 from tasks.read.records import DEFAULT, ReadOptions, Record, Source, open_source
 
@@ -140,7 +141,8 @@ def _files(path: str) -> list[str]:
     folder = Path(path)
     if "\0" in path or not folder.is_dir():
         return [path]
-    return sorted(str(file) for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
+    files = [file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file()]
+    return sorted(str(file) for file in files if not is_hidden(file, folder))
 
 
 def _opened(path: str, options: ReadOptions) -> Source:

@@ -30,7 +30,8 @@ def read(path: str, encoding: str | None) -> tuple[str, str, list[tuple[dict[str
     """
     folder = Path(path)
     texts = _texts(folder)
-    classes = [inner for inner in sorted(folder.iterdir()) if inner.is_dir() and _texts(inner)]
+    folders = [inner for inner in sorted(folder.iterdir()) if inner.is_dir() and not is_hidden(inner, folder)]
+    classes = [inner for inner in folders if _texts(inner)]
     if classes and texts and not any(_annotations(file).exists() for file in texts):
         raise InputError(
             f"{texts[0]}: stands beside folders of texts ({', '.join(inner.name for inner in classes[:5])}); move it "
@@ -68,8 +69,19 @@ def read(path: str, encoding: str | None) -> tuple[str, str, list[tuple[dict[str
     return format, digest.hexdigest(), documents
 
 
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Whether a file or a folder around it is a program's own: ``.ipynb_checkpoints``, or a Mac's ``._a.txt``.
+
+    Args:
+        path: of the file.
+        folder: whose own name does not count.
+    """
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
 def _texts(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.is_file() and file.name.lower().endswith(_TEXTS))
+    files = sorted(file for file in folder.iterdir() if file.name.lower().endswith(_TEXTS))
+    return [file for file in files if file.is_file() and not is_hidden(file, folder)]
 
 
 def _annotations(text: Path) -> Path:

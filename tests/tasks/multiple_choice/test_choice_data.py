@@ -70,6 +70,7 @@ def test_a_folder_of_race(tmp_path: Path) -> None:
     before = read_choices(str(tmp_path / "race" / "high"))
     assert before.items[0].where == "7.txt, line 1, high7.txt-0"
     written(tmp_path, "race/middle/1.txt", {**RACE, "id": "middle1.txt"})
+    written(tmp_path, "race/.ipynb_checkpoints/7-checkpoint.txt", RACE)  # Jupyter's copy
     both = read_choices(str(tmp_path / "race"))
     assert [item.id for item in both.items] == ["high7.txt-0", "high7.txt-1", "middle1.txt-0", "middle1.txt-1"]
     assert both.sha256 != before.sha256

@@ -158,6 +158,15 @@ def test_a_folder_for_each_class_and_a_folder_of_brat(tmp_path: Path) -> None:
         read_ner(str(brat))
 
 
+def test_hidden_files_and_folders_are_no_texts_and_no_classes(tmp_path: Path) -> None:
+    """Jupyter and Macs leave copies and files of their own."""
+    names = ("good/1.txt", "bad/1.txt", ".ipynb_checkpoints/1-checkpoint.txt", "good/._1.txt")
+    for name in names:
+        (tmp_path / ".data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / ".data" / name).write_bytes(b"\xff" if "._" in name else b"fine")
+    assert items(tmp_path / ".data") == [("fine", "bad"), ("fine", "good")]
+
+
 def test_tables_without_a_header(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("fine film,7,good\ndull,8,bad\n", encoding="utf-8")
