@@ -122,7 +122,7 @@ def read_texts(
         options: how the texts are found in it.
         cleanups: applied to the texts.
         separator: of names in a cell, instead of the one that the file's own cells suggest: a line break if any cell of
-            the label column has one, else ``|``, ``;`` or ``,``; an empty cell has no labels.
+            the label column has one, else ``|``, ``;``, ``,``, also in full width, or ``、``; an empty cell has none.
         collect: keeps the texts.
 
     Raises:
@@ -146,6 +146,9 @@ def read_texts(
         for line in odd.missing:
             notes.leave_out("rows whose label looks like a missing value", line)
     notes.warnings += odd.warnings(left_out=bool(notes.skip_invalid))
+    if reader.one_each(rows.distinct):
+        said = "no cell has several labels; if one should, write |, ;, a comma or a line break between them."
+        notes.warnings.append(f"{columns['label']}: {said}")
     if not items:
         raise InputError(f"{path}: has no texts that can be used.")
     if reader.separator is not None:

@@ -15,7 +15,7 @@ from tasks.read.records import shown
 from tasks.settings import AVERAGES
 
 KINDS = ("single", "multi", "regression")
-_SEPARATORS = "\n|;,"  # between the labels in a cell
+_SEPARATORS = ("\n", "|｜", ";；", ",，", "、")  # between the labels in a cell: each, and its full-width form
 _MISSING = ("nan", "none", "na", "null", "n/a", "<na>", "-")
 
 _SHOWN_GROUPS = 5
@@ -69,6 +69,11 @@ class LabelReader:
             value = value[0]
         return _number(value) if self.kind == "regression" else self._name(value)
 
+    def one_each(self, values: Iterable[Any]) -> bool:
+        """Whether labels that may be several are texts, none of which has a separator."""
+        cells = (value for value in values if isinstance(value, str) and value.strip())
+        return self.kind == "multi" and self.separator is None and any(map(self.is_plain, cells))
+
     @staticmethod
     def is_plain(text: str) -> bool:
         """Whether a text is a label as it stands, without syntax that is parsed, and counted."""
@@ -102,6 +107,8 @@ class LabelReader:
 
     def _several(self, value: Any) -> tuple[str, ...]:
         if isinstance(value, str):
+            for form in next((forms for forms in _SEPARATORS if self.separator and self.separator in forms), ()):
+                value = value.replace(form, self.separator or form)
             parts = value.split(self.separator) if self.separator else [value]
             value = [part for part in parts if part.strip()]
         if type(value) is int and self.names:
@@ -145,8 +152,8 @@ def label_reader(kind: str, values: Sequence[Any], separator: str | None, names:
     Args:
         kind: one of :data:`KINDS`.
         values: all labels, as the file has them.
-        separator: of several names in a cell; None for the one that the cells suggest: a line break, ``|``, ``;``, or
-            ``,``.
+        separator: of several names in a cell; None for the one that the cells suggest: a line break, ``|``, ``;``,
+            ``,``, their full-width forms, or ``、``.
         names: of labels that are whole numbers.
     """
     lists = [parsed_list(value) if isinstance(value, str) else value for value in values]
@@ -158,7 +165,7 @@ def label_reader(kind: str, values: Sequence[Any], separator: str | None, names:
     )
     if kind == "multi" and separator is None:
         cells = [value for value in values if isinstance(value, str) and not _is_bracketed(value.strip())]
-        separator = next((mark for mark in _SEPARATORS if any(mark in cell for cell in cells)), None)
+        separator = next((mark for mark in "".join(_SEPARATORS) if any(mark in cell for cell in cells)), None)
     return LabelReader(kind, separator, names, is_vector and kind != "regression", _are_numbers(values, lists, names))
 
 

@@ -81,6 +81,25 @@ def test_several_labels_are_read_by_kind_multi_and_refused_without_it(tmp_path: 
         read(path)
 
 
+@pytest.mark.parametrize("cells", ["体育；财经", "体育，财经", "体育、财经", "体育｜财经"])
+def test_chinese_punctuation_separates_labels(tmp_path: Path, cells: str) -> None:
+    found = read(write(tmp_path, "a.csv", f"text,label\na,{cells}\nb,体育\n"), "multi")
+    assert labels(found) == [("体育", "财经"), ("体育",)]
+    assert found.notes.facts["labels separated by"] == repr(cells[2])
+    both = read(write(tmp_path, "b.csv", "text,label\na,体育；财经\nb,娱乐;体育\n"), "multi")
+    assert labels(both) == [("体育", "财经"), ("体育", "娱乐")]
+    within = read(write(tmp_path, "c.csv", "text,label\na,吃、喝;玩\n"), "multi")
+    assert labels(within) == [("吃、喝", "玩")]
+
+
+def test_cells_of_one_label_each_are_told_where_several_are_asked_for(tmp_path: Path) -> None:
+    """doccano writes # between labels in CSV, which may as well be part of a label, such as C#."""
+    found = read(write(tmp_path, "a.csv", "text,label\na,good#new\nb,good\n"), "multi")
+    assert [line for line in found.notes.warnings if line.startswith("label: no cell has several labels")]
+    lists = read(write(tmp_path, "a.jsonl", lines({"text": "a", "label": ["good"]})), "multi")
+    assert not lists.notes.warnings
+
+
 def test_whole_numbers_that_pandas_writes_as_floats(tmp_path: Path) -> None:
     content = '{"text":{"0":"a","1":"b","2":"c"},"label":{"0":1.0,"1":null,"2":0.0}}'
     path = write(tmp_path, "a.json", content)
