@@ -34,8 +34,12 @@ class Layout(NamedTuple):
 
     def in_words(self) -> str:
         """The kind of table."""
-        named = {"\t": "tabs", ",": "commas", ";": "semicolons"}
-        return f"a table with {named.get(self.delimiter, self.delimiter)} between its cells"
+        return f"a table with {self.delimiters} between its cells"
+
+    @property
+    def delimiters(self) -> str:
+        """What separates the cells, in words."""
+        return {"\t": "tabs", ",": "commas", ";": "semicolons"}.get(self.delimiter, self.delimiter)
 
 
 def layout_of(lines: Sequence[str], suffix: str, columns: Sequence[str] = ()) -> Layout:
@@ -51,7 +55,7 @@ def layout_of(lines: Sequence[str], suffix: str, columns: Sequence[str] = ()) ->
     if lines and names_delimiter(lines[0]):
         delimiter, first = lines[0][4], 2
     line = lines[first - 1] if len(lines) >= first else ""
-    delimiter = delimiter or delimiter_of(line, suffix)
+    delimiter = delimiter or delimiter_of(line, suffix, len(columns))
     if columns:
         return Layout(delimiter, list(columns), first)
     if delimiter == TOUTIAO and _is_toutiao(line.split(TOUTIAO)):
@@ -96,13 +100,15 @@ def header(line: str, delimiter: str) -> list[str]:
         return []
 
 
-def delimiter_of(line: str, suffix: str) -> str:
-    """The delimiter by a file's first line: tab in ``.tsv`` files, else the one that gives the most cells."""
+def delimiter_of(line: str, suffix: str, num_columns: int = 0) -> str:
+    """The delimiter by a file's first line: tab in ``.tsv`` files, else the one that gives as many cells as there are
+    columns, if that is known, else the most cells."""
     if suffix == ".tsv":
         return "\t"
     if TOUTIAO in line:
         return TOUTIAO
-    return max(",;\t" if suffix == ".csv" else "\t,;", key=lambda delimiter: len(header(line, delimiter)))
+    counts = {delimiter: len(header(line, delimiter)) for delimiter in (",;\t" if suffix == ".csv" else "\t,;")}
+    return max(counts, key=lambda delimiter: (counts[delimiter] == num_columns, counts[delimiter]))
 
 
 def find(names: Sequence[str], known: Sequence[str]) -> str | None:
@@ -172,8 +178,13 @@ def fields_of(line: int, row: list[str], layout: Layout, error: Error, notes: No
     if layout.first > 1 and len(row) > 1 and [cell.strip().lower() for cell in row] == [n.lower() for n in names]:
         raise error(line, "repeats the header; remove it.")
     if len(row) != len(names):
-        named = "the header names" if layout.first > 1 else "--columns names"
-        raise error(line, f"{len(row)} cells, but {named} {len(names)} columns.")
+        if layout.first > 1:
+            raise error(line, f"{len(row)} cells, but the header names {len(names)} columns.")
+        raise error(
+            line,
+            f"{len(row)} cells, but --columns names {len(names)} columns. Cells are read with {layout.delimiters} "
+            "between them; a first line such as sep=; says otherwise.",
+        )
     return dict(zip(names, row, strict=True))
 
 

@@ -186,6 +186,30 @@ def test_tables_without_a_header(tmp_path: Path) -> None:
     assert question.answers[0].text == "Ann"
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", "Yes, I, do\tgood\nNo\tbad\n"),
+        ("a.csv", '"Yes, I, do",good\nNo,bad\n'),
+        ("b.csv", "Yes, I, do;good\nNo;bad\n"),
+    ],
+)
+def test_columns_say_how_many_cells_there_are(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert items(tmp_path / name, columns=["text", "label"]) == [("Yes, I, do", "good"), ("No", "bad")]
+    given = records(str(tmp_path / name), "auto", ReadOptions(columns=["text", "label"]))
+    assert [record.fields["text"] for record in given] == ["Yes, I, do", "No"]
+
+
+def test_what_separates_cells_is_said_where_there_are_too_few(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("good;Well, yes\nbad;No\n", encoding="utf-8")
+    with pytest.raises(InputError, match="Cells are read with commas between them; a first line such as sep=; says"):
+        items(path, columns=["label", "text"])
+    path.write_text("sep=;\ngood;Well, yes\nbad;No\n", encoding="utf-8")
+    assert items(path, columns=["label", "text"]) == [("Well, yes", "good"), ("No", "bad")]
+
+
 @pytest.mark.parametrize("name", ["array.json", "pretty.json", "data.json", "lines.jsonl", "columns.json"])
 def test_standard_input_is_read_like_a_file(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(JSON[name].encode())))
