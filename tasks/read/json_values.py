@@ -18,7 +18,7 @@ SUFFIXES = (".jsonl", ".json", ".ndjson")
 _LINES = (".jsonl", ".ndjson")
 _STARTS = re.compile(r'\s*(\{\s*"|\[\s*[\[{]\s*(["\[{}\]]|$))').match
 _SURROGATE = re.compile(r"\\[uU][dD]").search
-_WORD_FIELDS = ("tokens", "words", "tokenized_text")
+_WORD_FIELDS = ("tokens", "words", "tokenized_text", "chars")
 
 
 class Value(NamedTuple):
@@ -245,6 +245,8 @@ def unwrap(value: Value) -> tuple[str, list[Value]]:
         ]
     for name in ("data", "annotations", "rows", "examples"):
         inner = content.get(name)
+        if name == "annotations" and _are_spans(inner):
+            continue
         if isinstance(inner, list) and "text" not in content and not _has_result(content):
             parts = [part["row"] if name == "rows" and _is_row(part) else part for part in inner]
             return f'JSON with the records in "{name}"', [
@@ -256,6 +258,16 @@ def unwrap(value: Value) -> tuple[str, list[Value]]:
 def _has_result(content: Mapping[str, Any]) -> bool:
     """Whether an object is one record of label-studio, whose annotations are its own."""
     return isinstance(content.get("data"), dict)
+
+
+def _are_spans(inner: Any) -> bool:
+    """Whether annotations are the spans of one record, or none; not records."""
+    return isinstance(inner, list) and all(
+        any(name.lower().startswith(("start", "begin")) for name in part)
+        if isinstance(part, dict)
+        else isinstance(part, list) and [type(value) for value in part[:2]] == [int, int]
+        for part in inner
+    )
 
 
 def _is_row(part: Any) -> bool:
@@ -279,7 +291,11 @@ def _table(content: Mapping[str, Any]) -> tuple[Sequence[str], list[Sequence[Any
     parts = list(content.values())
     if len(parts) > 1 and all(isinstance(part, list) and len(part) == len(parts[0]) > 0 for part in parts):
         of_words = any(name.lower() in _WORD_FIELDS and isinstance(part[0], str) for name, part in content.items())
-        return None if of_words else (list(content), list(zip(*parts, strict=True)))
+        return (
+            None
+            if of_words or any(is_pair(part[0]) for part in parts)
+            else (list(content), list(zip(*parts, strict=True)))
+        )
     if not parts or not all(isinstance(part, dict) and part for part in parts):
         return None
     if all(name.isdecimal() for name in content):  # orient="index"

@@ -47,6 +47,9 @@ EXPORTS: dict[str, Any] = {
     "spacy.json": [[TEXT, {"entities": SPANS}]],
     "spacy.jsonl": json.dumps([TEXT, {"entities": SPANS}]),
     "spacy_web.json": {"classes": ["PER", "LOC"], "annotations": [[TEXT, {"entities": SPANS}]]},
+    "spacy_web_types.json": {"classes": ["PER"], "annotations": [[TEXT, {"entities": SPANS}]]},
+    "lighttag.json": {"content": TEXT, "annotations": [{"start": s, "end": e, "tag": t} for s, e, t in SPANS]},
+    "chars.json": {"chars": WORDS, "tags": ["B-PER", "I-PER", "O", "B-LOC", "O"]},
     "gliner.json": [{"tokenized_text": WORDS, "ner": [[3, 3, "LOC"], [0, 1, "PER"]]}],
     "cluener.jsonl": {"text": TEXT, "label": {"PER": {"Mia Poe": [[0, 6]]}, "LOC": {"Lima": [[12, 15]]}}},
     "paddle.tsv": "text_a\tlabel\n" + "\x02".join(WORDS) + "\t" + "\x02".join(["B-PER", "I-PER", "O", "B-LOC", "O"]),
@@ -129,6 +132,12 @@ def test_tokens_with_tags_are_no_entities(tmp_path: Path) -> None:
     row.pop("ents")
     with pytest.raises(InputError, match="text without a list of spans"):
         read_ner(write(tmp_path, "b.json", [row]))
+
+
+def test_objects_over_several_lines_keep_their_own_annotations(tmp_path: Path) -> None:
+    rows = [{"content": "It rains.", "annotations": []}, {"content": TEXT, "annotations": SPANS}]
+    path = write(tmp_path, "a.json", "\n".join(json.dumps(row, indent=1) for row in rows))
+    assert entities(read_ner(path)) == [[], FOUND]
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.csv"])
