@@ -26,6 +26,7 @@ _STARTS = ("start", "start_offset", "begin", "start_idx", "start_char")
 _ENDS = ("end", "end_offset", "end_idx", "end_char")
 _TYPES = ("label", "labels", "type", "entity_type", "entity_group", "tag", "hypertextlabels", "entity")
 _TEXTS = ("text", "surface", "word", "mention")
+_WORD_SPANS = "ner"  # the field of spans whose numbers are those of their first and last word
 _LABEL_STUDIO = ("annotator", "annotation_id", "lead_time")  # in its tables, whatever its labels are called
 _ANSWERS = ("accept", "reject", "ignore")
 _PRODIGY = {"_task_hash", "_input_hash", "label", "spans", "tokens", "accept"}
@@ -207,6 +208,12 @@ def _words(record: Record, words: Any, tag_column: str | None, label_names: Sequ
         and all(_is_word_span(part) for part in tags)
         and (tags or "tokenized_text" in fields)
     ):
+        if name.lower() != _WORD_SPANS and "tokenized_text" not in fields:
+            raise record.error(
+                f"{name} has spans of words, but does not show whether the last word belongs to them. If it does, call "
+                f"the field {_WORD_SPANS}, as GLiNER does; else give each word a tag. If they count characters, name "
+                "the text with --text-column."
+            )
         tags = _tags_of_word_spans(record, len(words), tags)
         notes.facts["layout"] = "GLiNER"
     if isinstance(tags, list) and tags and all(type(tag) is int for tag in tags):

@@ -208,6 +208,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "both.jsonl": ({"text": TEXT, "tokens": WORDS, "spans": VALUES}, "tokens without tags .* --text-column text"),
     "cluener.jsonl": ({"text": TEXT, "label": {"A": {"Mia": 3}}}, "A of 'Mia' is 3, not a list"),
     "cluener2.jsonl": ({"text": TEXT, "label": {"A": {"Mia": [[0]]}}}, r"is a list, not \[start, last\]"),
+    "word_spans.jsonl": ({"tokens": WORDS, "labels": [[0, 2, "PER"]]}, "labels has spans of words, but does not show"),
     "gliner.jsonl": ({"tokenized_text": WORDS, "ner": [[0, 9, "A"]]}, "0 to 9 is outside the 5 tokens"),
     "gliner2.jsonl": ({"tokenized_text": WORDS, "ner": [[0, 2, "A"], [2, 3, "B"]]}, "overlaps another"),
     "backwards.jsonl": ({"text": TEXT, "label": [[3, 0, "A"]]}, "the span 3:0 does not end behind its start"),
