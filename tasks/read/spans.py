@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from minibert.errors import InputError
+from tasks.read import label_studio
 from tasks.read.cells import parsed_list
 from tasks.read.columns import TEXT_NAMES, near
 from tasks.read.notes import Notes
@@ -74,37 +75,6 @@ def is_answered(fields: Mapping[str, Any], line: int, notes: Notes) -> bool:
     return True
 
 
-def results(record: Record, notes: Notes) -> list[Any] | None:
-    """The results of a task of label-studio; None if the annotation is cancelled, which is counted.
-
-    Raises:
-        InputError: nobody has annotated it.
-    """
-    annotations = record.fields.get("annotations", record.fields.get("completions"))
-    annotations = [each for each in annotations or () if isinstance(each, dict) and "result" in each]
-    valid = [each for each in annotations if not each.get("was_cancelled")]
-    if annotations and not valid:
-        notes.leave_out("cancelled annotations", record.line)
-        return None
-    if not valid:
-        raise record.error("is a task without an annotation.")
-    notes.repair("further annotations of one text passed over", record.line, len(valid) - 1)
-    chosen = next((each for each in valid if each.get("ground_truth")), valid[0])
-    if not isinstance(chosen["result"], list):
-        raise record.error(f"the result of an annotation is {shown(chosen['result'])}, not a list.")
-    return chosen["result"]
-
-
-def is_task(fields: Mapping[str, Any]) -> bool:
-    """Whether a record is a task of label-studio with annotations of its own."""
-    annotations = fields.get("annotations", fields.get("completions"))
-    if not isinstance(annotations, list):
-        return False
-    return any(isinstance(each, dict) and "result" in each for each in annotations) or (
-        not annotations and ("predictions" in fields or "inner_id" in fields)
-    )
-
-
 def labelled(
     record: Record, *, text_column: str | None, tag_column: str | None, label_names: Sequence[str], notes: Notes
 ) -> SpannedText | TaggedWords | None:
@@ -133,11 +103,12 @@ def labelled(
         text = text[0]
     if not isinstance(text, str):
         raise record.error(f"{name} is {shown(text)}, not text.")
-    if is_task(fields) and tag_column is None:
+    if label_studio.is_task(fields) and tag_column is None:
         notes.facts["layout"] = "tasks of label-studio"
-        given: Any = results(record, notes)
+        given: Any = label_studio.results(record, notes)
         if given is None:
             return None
+        given = label_studio.of_text(record, name, given, notes)
         given = [part["value"] for part in given if isinstance(part, dict) and _is_span_value(part.get("value"))]
     else:
         given = _given_spans(record, {name}, tag_column, notes)

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from tasks.read.label_studio import is_task, results
 from tasks.read.notes import Notes
 from tasks.read.records import Record
-from tasks.read.spans import is_answered, is_task, results
+from tasks.read.spans import is_answered
 
 LABEL = "label"
 _OF_TOOLS = frozenset(("answer", "annotations", "completions", "accept", "gold_label"))

@@ -121,6 +121,22 @@ def test_of_several_annotations_the_ground_truth_counts(tmp_path: Path) -> None:
     assert split.notes["repaired"] == {"further annotations of one text passed over": 1}
 
 
+def test_spans_of_another_text_of_a_task_are_passed_over(tmp_path: Path) -> None:
+    """Else the title's Lima would be looked for in the text."""
+    title = {"to_name": "title", "type": "labels", "value": {"start": 0, "end": 4, "text": "Lima", "labels": ["ORG"]}}
+    task = {"data": {"title": "Lima", "text": TEXT}, "annotations": [{"result": [title, *RESULT]}]}
+    only_title = {"data": {"title": "Lima", "text": TEXT}, "annotations": [{"result": [title]}]}
+    split = read_ner(write(tmp_path, "a.json", [task, only_title]))
+    assert entities(split) == [FOUND, []]
+    assert split.notes["repaired"] == {"spans of other texts passed over": 2}
+    choice = {"to_name": "text", "type": "choices", "value": {"choices": ["news"]}}
+    task["annotations"] = [{"result": [choice, *({**part, "to_name": "view"} for part in RESULT)]}]
+    assert entities(read_ner(write(tmp_path, "b.json", [task]))) == [FOUND]
+    task["annotations"] = [{"result": [{**title, "to_name": "view"}, *RESULT]}]
+    with pytest.raises(InputError, match=r"several texts \(text, view\); remove those not of text"):
+        read_ner(write(tmp_path, "c.json", [task]))
+
+
 def test_an_accepted_row_without_spans_has_no_entities(tmp_path: Path) -> None:
     rows = [{"text": "Nobody came.", "_task_hash": 1, "answer": "accept"}, EXPORTS["prodigy.jsonl"]]
     assert entities(read_ner(write(tmp_path, "a.json", rows))) == [[], FOUND]
