@@ -29,7 +29,7 @@ from tasks.read.word_columns import other_tag_column, words_in_columns
 
 logger = logging.getLogger(__name__)
 
-_SENTENCE_ID_COLUMNS = ("sentence_id", "sentence #", "sentence", "sent_id", "id")
+_SENTENCE_ID_COLUMNS = ("sentence_id", "sentence #", "sentence", "sentence_idx", "sent_id", "id")
 _IS_CHINESE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]").match
 
 

@@ -93,6 +93,8 @@ def labelled(
     if not is_answered(fields, record.line, notes):
         return None
     found = find(list(fields), [text_column.lower()] if text_column else LIST_COLUMNS)
+    if found is None and not text_column and _has_tags(fields, tag_column):
+        found = find([name for name, value in fields.items() if value and are_strings(value)], TEXT_NAMES)
     words = fields[found] if found and (not text_column or isinstance(fields[found], list)) else None
     if words is not None and not (_has_objects(words) and isinstance(fields.get("text"), str)):
         return _words(record, words, tag_column, label_names, notes)
@@ -197,6 +199,13 @@ def _words(record: Record, words: Any, tag_column: str | None, label_names: Sequ
         raise record.error(f"{len(tags)} tags for {len(words)} tokens.")
     require_words(record, words)
     return TaggedWords(words, tags, [record.line] * len(words))
+
+
+def _has_tags(fields: Mapping[str, Any], tag_column: str | None) -> bool:
+    """Whether a record has a list of tags, which may be numbers; then a text that is a list is its words."""
+    name = find(list(fields), [tag_column.lower()] if tag_column else TAG_COLUMNS)
+    tags = fields[name] if name else None
+    return isinstance(tags, list) and bool(tags) and all(type(tag) in (str, int) for tag in tags)
 
 
 def require_words(record: Record, words: Sequence[str]) -> None:

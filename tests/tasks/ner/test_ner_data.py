@@ -278,6 +278,13 @@ def test_a_quotation_mark_between_tabs_is_a_word(tmp_path: Path) -> None:
     assert split.items[0].words == ["Ann", '"', "Rome", '"', 'a "b']
 
 
+@pytest.mark.parametrize("name", ["sentence_id", "Sentence #", "sentence_idx"])
+def test_an_id_in_each_row_or_the_first_one_begins_a_sentence(tmp_path: Path, name: str) -> None:
+    for second in ("1", ""):
+        rows = f"{name},word,tag\n1,Mia,B-PER\n{second},left,O\n2,Yes,O\n"
+        assert [item.words for item in read_ner(write(tmp_path, "a.csv", rows)).items] == [["Mia", "left"], ["Yes"]]
+
+
 def test_lists_in_cells_are_unescaped(tmp_path: Path) -> None:
     words = ["\\", "\u3000", "it's", '"', "北"]
     cells = ",".join('"' + str(value).replace('"', '""') + '"' for value in (words, ["O"] * 4 + ["B-LOC"]))

@@ -55,6 +55,7 @@ EXPORTS: dict[str, Any] = {
     "paddle.tsv": "text_a\tlabel\n" + "\x02".join(WORDS) + "\t" + "\x02".join(["B-PER", "I-PER", "O", "B-LOC", "O"]),
     "paddle_uie.jsonl": "\n".join(json.dumps({"content": TEXT, "prompt": t, "result_list": [
         {"text": TEXT[s:e], "start": s, "end": e}]}) for s, e, t in SPANS),
+    "text_list.json": [{"text": WORDS, "labels": ["B-PER", "I-PER", "O", "B-LOC", "O"]}],
     "capitals.jsonl": {"Tokens": WORDS, "NER": ["B-PER", "I-PER", "O", "B-LOC", "O"]},
     "datasets.jsonl": {"tokens": WORDS, "ner_tags": [1, 2, 0, 3, 0]},
     # CMeEE has the text of a span in the field that elsewhere is its type, and the last character's place.
