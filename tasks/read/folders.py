@@ -8,14 +8,16 @@ from typing import Any
 from minibert.errors import InputError
 from tasks.read.text_file import TextFile, decode, read_raw
 
+DISCONTINUOUS, OTHER = "brat: discontinuous", "brat: no spans"
+"""Fields of a document, which no other file has."""
 _TEXTS = (".txt", ".txt.gz")
 
 
 def read(path: str, encoding: str | None) -> tuple[str, str, list[tuple[dict[str, Any], str]]]:
     """Reads a folder.
 
-    A document of brat has ``text``, ``spans``, and the number of annotations that are no spans (``other``) or not one
-    span (``discontinuous``); one of a class has ``text`` and ``label``.
+    A document of brat has ``text``, ``spans``, and the number of annotations that are no spans (:data:`OTHER`) or not
+    one span (:data:`DISCONTINUOUS`); one of a class has ``text`` and ``label``.
 
     Args:
         path: with ``.txt`` files and ``.ann`` files beside them; or with a folder of ``.txt`` files for each class.
@@ -107,4 +109,4 @@ def _spans(file: TextFile) -> dict[str, Any]:
             spans.append({**span, "text": text} if text.strip() else span)
         else:
             raise file.error(number, f"{name[:20]!r} is not of the form T1<tab>PER 0 7<tab>text.")
-    return {"spans": spans, "discontinuous": num_discontinuous, "other": num_other}
+    return {"spans": spans, DISCONTINUOUS: num_discontinuous, OTHER: num_other}

@@ -11,6 +11,7 @@ from minibert.errors import InputError
 from tasks.read import label_studio
 from tasks.read.cells import parsed_list
 from tasks.read.columns import TEXT_NAMES, near
+from tasks.read.folders import DISCONTINUOUS, OTHER
 from tasks.read.notes import Notes
 from tasks.read.records import Record, shown
 from tasks.read.tables import find
@@ -115,8 +116,8 @@ def labelled(
     else:
         given = _given_spans(record, {name}, tag_column, notes)
     notes.facts.setdefault("layout", "texts with spans")
-    notes.repair("discontinuous spans left aside", record.line, int(fields.get("discontinuous") or 0))
-    notes.repair("annotations of brat that are no spans passed over", record.line, int(fields.get("other") or 0))
+    notes.repair("discontinuous spans left aside", record.line, fields.get(DISCONTINUOUS, 0))
+    notes.repair("annotations of brat that are no spans passed over", record.line, fields.get(OTHER, 0))
     spans = [_span(record, span, label_names, notes) for span in given]
     return SpannedText(text, spans, record)
 

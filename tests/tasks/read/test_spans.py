@@ -29,7 +29,7 @@ EXPORTS: dict[str, Any] = {
     "doccano.jsonl": {"id": 1, "text": TEXT, "label": SPANS},
     "doccano_old.jsonl": {"id": 1, "data": TEXT, "labels": SPANS},
     "doccano_relations.jsonl": {
-        "id": 1, "text": TEXT, "relations": [],
+        "id": 1, "text": TEXT, "relations": [], "other": "a note", "discontinuous": "no",
         "entities": [{"id": n, "label": t, "start_offset": s, "end_offset": e} for n, (s, e, t) in enumerate(SPANS)],
     },
     "doccano_content.json": [{"content": TEXT, "annotations": [
