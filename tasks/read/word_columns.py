@@ -12,7 +12,7 @@ from tasks.read.text_file import TextFile
 _BLANKS = re.compile("[ \t]+")
 _TAG = re.compile(r"[Oo]|[BIESMLUWbiesmluw]([-_].+)?|.+[-_][BIESMLUWbiesmluw]").fullmatch
 _NUMBER = re.compile(r"([0-9]{1,6})([-.][0-9]{1,6})?").fullmatch
-_INLINE = re.compile(r"<(\w+)[^<>]*>[^<]*</\1>").search
+_INLINE = re.compile(r"<(\w+)\b[^<>]*>[^<]*</\1>").search
 _DOCUMENT = "-DOCSTART-"
 
 
