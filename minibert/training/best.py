@@ -20,12 +20,13 @@ class BestModel:
     Args:
         model: the model under training.
         save: saves the model with the weights that it has at the time.
+        unwritten: where they are kept, on the host; empty while there are none. A run's checkpoints have them, too.
     """
 
-    def __init__(self, model: nn.Module, save: Callable[[], None]) -> None:
+    def __init__(self, model: nn.Module, save: Callable[[], None], unwritten: dict[str, Tensor]) -> None:
         self._model = model
         self._save = save
-        self._unwritten: dict[str, Tensor] | None = None  # on the host
+        self._unwritten = unwritten
 
     def write(self) -> None:
         """Writes the model with its present weights. If that fails, warns and keeps them for :meth:`retry`."""
@@ -33,15 +34,15 @@ class BestModel:
             return
         try:
             self._save()
-            self._unwritten = None
+            self._unwritten.clear()
         except (InputError, OSError) as error:
             logger.warning("the best model could not be written (%s); the run goes on and tries again later.", error)
-            weights = self._model.named_parameters()
-            self._unwritten = {name: parameter.detach().to("cpu", copy=True) for name, parameter in weights}
+            for name, parameter in self._model.named_parameters():
+                self._unwritten[name] = parameter.detach().to("cpu", copy=True)
 
     def retry(self) -> None:
         """Tries again to write what could not be written."""
-        if self._unwritten is not None:
+        if self._unwritten:
             with self._with_weights(self._unwritten):
                 self.write()
 
@@ -54,12 +55,13 @@ class BestModel:
         Raises:
             InputError: it failed again.
         """
-        if self._unwritten is None:
+        if not self._unwritten:
             return
         newest = make_room()
         try:
             with self._with_weights(self._unwritten):
                 self._save()
+            self._unwritten.clear()
         except (InputError, OSError) as error:
             goes_on = "start again" if newest is None else f"--resume goes on from {newest.name}"
             raise InputError(f"{str(error).removesuffix('.')}; make room, and {goes_on}.") from None

@@ -137,7 +137,7 @@ class Trainer:
             precision=precision,
         )
         self._results = PendingResults()
-        self._best = BestModel(self.model, self.callbacks.on_best)
+        self._best = BestModel(self.model, self.callbacks.on_best, self._state.unwritten)
         self._saver = CheckpointSaver(self._state, folder, settings)
         self._started = 0.0, 0  # the time at which this process began to train, and the steps done before
 
@@ -285,8 +285,9 @@ class Trainer:
         found = self._saver.restore_newest()
         if distributed.is_rank0():
             self.callbacks.on_resume(self._state.progress)
-            weights = self._saver.best_weights()
-            if weights is not None:
+            if self._state.unwritten:
+                self._best.retry()
+            elif (weights := self._saver.best_weights()) is not None:
                 with swapped_weights(self.model, weights):
                     self._best.write()
         return found

@@ -90,6 +90,7 @@ class RunState:
 
     Attributes:
         fingerprint: what a resumed run must have in common with this one, by name.
+        unwritten: the best weights, in process 0, for as long as no model can be written with them.
     """
 
     model: nn.Module
@@ -100,6 +101,7 @@ class RunState:
     progress: Progress
     fingerprint: Mapping[str, Any]
     device: torch.device
+    unwritten: dict[str, Tensor] = field(default_factory=dict)
 
     def snapshot(self) -> Snapshot | None:
         """A copy on the host, in process 0. All processes must call this, since each has its own random state."""
@@ -118,6 +120,8 @@ class RunState:
         }
         if self.ema is not None:
             files["ema"] = self.ema.weights
+        if self.unwritten:
+            files["best"] = self.unwritten
         return Snapshot(
             tensors={
                 file: {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -145,6 +149,8 @@ class RunState:
         own: dict[str, Mapping[str, Tensor]] = {"model": parameters}
         if self.ema is not None:
             own["ema"] = self.ema.weights
+        if "best" in tensors:
+            own["best"] = parameters
         if tensors.keys() != {*own, "optimizer", "random"}:
             return "its files are others"
         damage = (
@@ -178,6 +184,8 @@ class RunState:
             if self.ema is not None:
                 for key, average in self.ema.weights.items():
                     average.copy_(snapshot.tensors["ema"][key])
+        if distributed.is_rank0():
+            self.unwritten.update(snapshot.tensors.get("best", {}))
         threads = snapshot.values.get("threads")  # older versions did not save it
         if threads not in (None, torch.get_num_threads()) and self.device.type == "cpu":
             logger.warning(

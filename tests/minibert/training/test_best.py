@@ -14,7 +14,7 @@ from training_runs import (
 )
 
 from minibert.errors import InputError
-from minibert.training import checkpoints
+from minibert.training import checkpoints, saving
 
 
 def full_disk(*args: Any, **kwargs: Any) -> None:
@@ -53,6 +53,30 @@ def test_a_best_model_that_can_never_be_written_is_an_error_in_the_end(tmp_path:
     again.start(resume=True)
     whole.start()
     assert torch.equal(again.best[0], whole.best[0])
+
+
+@pytest.mark.parametrize("save_steps", [2, None])
+@pytest.mark.parametrize("ema", [0.9, None])
+def test_a_resumed_run_writes_the_best_model_that_an_earlier_start_could_not(
+    tmp_path: Path, save_steps: int | None, ema: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first epoch is the best. Checkpoints fit, also those of later epochs, and the model does not."""
+    monkeypatch.setattr(saving, "DEFAULT_SAVE_MINUTES", 1e-9)
+    figures = iter([1.0, 2.0, 3.0])
+    tries: list[Tensor] = []
+    run = Run(tmp_path, figures=lambda: {"loss": next(figures)}, settings={"ema": ema, "save_steps": save_steps})
+
+    def full() -> None:
+        tries.append(weights(run.model).clone())
+        full_disk()
+
+    run.on_best = full
+    with pytest.raises(InputError, match="--resume goes on from step-00000009"):
+        run.start()
+    again = run.go_on()
+    history = again.start(resume=True)
+    assert [epoch["best"] for epoch in history] == [True, False, False]
+    assert torch.equal(again.best[0], tries[0])
 
 
 def test_old_checkpoints_make_room_for_the_best_model_at_the_end(tmp_path: Path) -> None:
