@@ -44,6 +44,7 @@ class Trial:
         history: one record per epoch so far.
         complete: whether it was trained to its end.
         failure: why it could not go on.
+        diverged: whether that is its settings' doing, and would come again.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Trial:
     history: Sequence[Mapping[str, Any]] = field(default=())
     complete: bool = False
     failure: str | None = None
+    diverged: bool = False
 
     def has_done(self, epochs: int) -> bool:
         """Whether it has these epochs behind it; early stopping may have made it shorter."""

@@ -99,6 +99,9 @@ class Search:
                     ranked([trial], len(trial.history), self._metric)
             if [(trial.name, trial.settings) for trial in trials] != [(own.name, own.settings) for own in self._trials]:
                 raise LookupError
+            for trial in trials:
+                if not trial.diverged:  # but for a full disk, or a file that was missing
+                    trial.failure = None
         except (LookupError, TypeError, AttributeError):
             raise InputError(f"{path}: is not the record of this search; name another folder.") from None
         self._trials, self._record["started"] = trials, saved.get("started", self._record["started"])
@@ -139,8 +142,11 @@ class Search:
             trial.history = list(pause.history)
         except InputError as error:
             say(f"failed: {error}")
-            trial.failure = str(error)
-            self._remove_weights(trial)
+            trial.failure, trial.diverged = str(error), isinstance(error, Diverged)
+            if trial.diverged:
+                self._remove_weights(trial)
+            with contextlib.suppress(OSError):  # it has files in it
+                target.rmdir()
         except KeyboardInterrupt:
             say(resume_hint(self._record["command"], self._folder), error=True)
             raise
@@ -151,8 +157,6 @@ class Search:
         target = self._folder / trial.name
         shutil.rmtree(target / run_folder.CHECKPOINTS, ignore_errors=True)
         (target / _WEIGHTS).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # it has files in it
-            target.rmdir()
 
     def _failures(self) -> list[str]:
         return [f"{trial.name} failed: {trial.failure}" for trial in self._trials if trial.failure is not None]

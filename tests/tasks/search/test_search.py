@@ -1,5 +1,6 @@
 """The command: survivors are exact runs, a search that was killed goes on, and a failure costs one trial."""
 
+import contextlib
 import json
 import os
 import random
@@ -229,6 +230,41 @@ def test_settings_that_the_model_refuses_cost_their_trial_alone(train: str, tmp_
 def test_if_all_trials_fail_the_search_says_why(train: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no trial could be trained; trial-002 failed: .* is nan"):
         search(train, tmp_path / "out", "--lr", "1e30", "1e31", budget=2, epochs=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_trial_that_failed_for_another_reason_is_gone_on_with(
+    epoch: int, train: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that should win. In the first round another takes its place; in the second it is alone."""
+    whole, out = (tmp_path / name for name in ("whole", "out"))
+    search(train, whole, budget=4, epochs=3)
+    trials, winner, *others = outcome(whole)
+    step = Trainer._take_step
+
+    def step_unless_full(trainer: Trainer, indices: Any) -> None:
+        if trainer.checkpoints == out / winner / "checkpoints" and trainer._state.progress.epoch == epoch:
+            raise InputError("the disk is full; make room, and give --resume.")
+        step(trainer, indices)
+
+    with monkeypatch.context() as patch, contextlib.ExitStack() as stack:
+        patch.setattr(Trainer, "_take_step", step_unless_full)
+        if epoch == 2:
+            stack.enter_context(
+                pytest.raises(InputError, match=f"no trial could be trained; {winner} failed: the disk")
+            )
+        search(train, out, budget=4, epochs=3)
+    counts = {"_train_epoch": 0}
+    monkeypatch.setattr(Trainer, "_train_epoch", counting(Trainer._train_epoch, counts, "_train_epoch"))
+    search(train, out, "--resume", budget=4, epochs=3)
+    again, new_winner, *new_others = outcome(out)
+    assert new_winner == winner
+    assert [trial for trial in again if trial["name"] == winner] == [
+        trial for trial in trials if trial["name"] == winner
+    ]
+    assert (new_others[0], new_others[2]) == (others[0], others[2])  # its figures, and the weights that are left
+    assert counts == {"_train_epoch": 4 - epoch}
 
 
 def test_a_fault_in_the_data_stops_the_search_before_it_writes(tmp_path: Path) -> None:
