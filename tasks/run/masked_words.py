@@ -201,6 +201,7 @@ def _collate(texts: Sequence[_Masked]) -> LabelledBatch:
 def _draw(logits: Tensor, draws: Tensor) -> Tensor:
     """For each row of ``(N, V)`` a column, drawn by its probability with a number from 0 to 1 ``(N,)``."""
     below = logits.float().softmax(-1).cumsum(-1)
+    draws = draws.clamp(max=1 - 2**-24)  # in fp32 a number just below 1 is 1, behind all columns
     return torch.searchsorted(below, draws[:, None] * below[:, -1:], right=True)[:, 0]
 
 

@@ -83,6 +83,17 @@ def test_words_are_drawn_by_the_probabilities_of_transformers(family: str, tmp_p
                 assert abs(counts[word] - often) < 4.5 * often**0.5, word
 
 
+def test_a_number_just_below_1_draws_the_last_word_that_may_be(tmp_path: Path) -> None:
+    """One in thirty million is so near that it is 1 in fp32."""
+
+    class AlmostOne(random.Random):
+        def random(self) -> float:
+            return 1 - 2**-53
+
+    words = filler(tmp_path, "bert").replace(["the old river"] * 2, 1.0, AlmostOne())
+    assert all(len(text.split()) == 3 for text in words)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_words_alone_are_replaced_and_all_else_stays(family: str, tmp_path: Path) -> None:
     """Spaces and the words that are not masked, also those that the tokenizer does not know, and of many pieces."""
