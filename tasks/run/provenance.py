@@ -12,6 +12,8 @@ from typing import Any
 import minibert
 from minibert.hub import sha256_by_file
 
+FILES_OF_WEIGHTS = "the files of --weights"
+"""Their sha256 by this name: runs that are compared must have started from the same."""
 _ROOT = Path(minibert.__file__).parents[1]
 _GIT_SECONDS = 10
 

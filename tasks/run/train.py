@@ -30,7 +30,7 @@ from tasks.run.options import read_settings
 from tasks.run.predictions import prediction_records, write_predictions, write_splits
 from tasks.run.prepare import AnyTask, Run, data_lines, prepare, settings_line
 from tasks.run.processors import use_threads
-from tasks.run.provenance import weights_record
+from tasks.run.provenance import FILES_OF_WEIGHTS, weights_record
 from tasks.run.record import metrics_record
 from tasks.run.score import Score, evaluate_labelled, score
 from tasks.run.start_model import StartingModel
@@ -248,6 +248,9 @@ def _is_complete(run: Run) -> bool:
     now = {**run.task.settings.fingerprint(), **run.file_hashes}
     before = _before(run)
     before |= {f"the {name} file": described["sha256"] for name, described in metrics["data"].items()}
+    weights = metrics.get("starting_weights")
+    if isinstance(weights, dict) and run.weights:  # older versions did not record them
+        before[FILES_OF_WEIGHTS], now[FILES_OF_WEIGHTS] = weights.get("sha256"), run.weights["sha256"]
     require_same_fingerprint(before, now)
     return (run.folder / "report.html").exists()
 

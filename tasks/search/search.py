@@ -24,6 +24,7 @@ from tasks.run.console import program
 from tasks.run.grid import Cell, train_cell
 from tasks.run.interrupts import resume_hint
 from tasks.run.prepare import AnyTask
+from tasks.run.provenance import FILES_OF_WEIGHTS
 from tasks.run.streams import say
 from tasks.search.arguments import Options
 from tasks.search.halving import Trial, ranked, rounds
@@ -43,6 +44,7 @@ class Search:
         folder: of the search; if it holds one, that one goes on.
         command: what to type to repeat it.
         data: the facts about each split.
+        weights: the sha256 of the files that the model starts from.
 
     Raises:
         InputError: the folder holds another search, or there are fewer settings than the budget.
@@ -56,6 +58,7 @@ class Search:
         folder: Path,
         command: str,
         data: Mapping[str, Mapping[str, Any]],
+        weights: Mapping[str, str],
     ) -> None:
         self._task_type, self._settings, self._options, self._folder = task_type, settings, options, folder
         self._metric = task_type(settings).metric
@@ -64,7 +67,8 @@ class Search:
         self._trials = [Trial(name=f"trial-{number:03}", settings=values) for number, values in enumerate(drawn, 1)]
         self._complete: Path | None = None  # the last trial that has its figures
         space = {name: dimension.to_json() for name, dimension in options.space.items()}
-        hashes = {f"the {name} file": described["sha256"] for name, described in data.items()}
+        hashes: dict[str, Any] = {f"the {name} file": described["sha256"] for name, described in data.items()}
+        hashes[FILES_OF_WEIGHTS] = weights
         shared = {name: value for name, value in settings.fingerprint().items() if name not in map(option_name, space)}
         searched = {option_name(name): values for name, values in space.items()}
         self._record: dict[str, Any] = {
@@ -92,7 +96,8 @@ class Search:
         """
         path = self._folder / SEARCH_FILE
         try:
-            require_same_fingerprint(saved["fingerprint"], self._record["fingerprint"])
+            before = {FILES_OF_WEIGHTS: self._record["fingerprint"][FILES_OF_WEIGHTS], **saved["fingerprint"]}
+            require_same_fingerprint(before, self._record["fingerprint"])  # older versions did not save all of it
             trials = [Trial(**trial) for trial in saved["trials"]]
             for trial in trials:
                 if trial.history:

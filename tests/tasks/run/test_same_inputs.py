@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from teachers import make_teacher, texts_file
 
 from minibert import SequenceClassifier
@@ -40,6 +41,30 @@ def test_other_names_of_labels_are_refused(paused: list[str], tmp_path: Path) ->
     kept = contents(tmp_path / "out")
     with pytest.raises(InputError, match=r"--resume: the label names file changed"):
         registry.run("classification", paused)
+    assert contents(tmp_path / "out") == kept
+
+
+def change_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    save_file({name: 2 * tensor for name, tensor in load_file(path).items()}, path, metadata={"format": "pt"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["search", "--task", "classification", "--budget", "2"], ["classification"]])
+def test_several_runs_do_not_go_on_from_other_weights(command: list[str], tmp_path: Path) -> None:
+    """Those that are done have started from the weights of before, and all are compared."""
+    make_teacher(tmp_path / "start", SequenceClassifier, None, "bert", [["a fine thing number", "an awful one"]])
+    options = ["--train", texts_file(tmp_path / "train.jsonl"), "--weights", str(tmp_path / "start"), "--epochs", "1"]
+    options += ["--no-baseline", "--precision", "fp32", "--out", str(tmp_path / "out")]
+    name, *given = command
+    options += [*given, *(["--lr", "1e-4", "1e-3"] if given else ["--seeds", "2"])]
+    registry.run(name, options)
+    (tmp_path / "start" / "notes.txt").touch()
+    registry.run(name, [*options, "--resume"])
+    change_weights(tmp_path / "start")
+    kept = contents(tmp_path / "out")
+    with pytest.raises(InputError, match=r"--resume: the files of --weights changed\. Give what the run was started"):
+        registry.run(name, [*options, "--resume"])
     assert contents(tmp_path / "out") == kept
 
 
