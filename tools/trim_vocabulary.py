@@ -49,6 +49,9 @@ _COPIED = (
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
 )
+# In the file of a run's task: what stands around each text, and the words for a gap. And what separates texts in these.
+_OWN_TEXTS = ("prompt", "template", "words")
+_SEPARATORS = [re.compile(r"\{\w+\}|\[MASK\]|<mask>"), re.compile("[=,]")]
 _WORDS = "embeddings.word_embeddings.weight"
 _BIAS = "mlm.bias"
 
@@ -101,7 +104,11 @@ class Corpus:
             InputError: a file cannot be used.
         """
         documents = read_corpus(paths, encoding=encoding).items
-        lines = [paragraph for document in documents for paragraph in document.paragraphs]
+        return cls.of([paragraph for document in documents for paragraph in document.paragraphs])
+
+    @classmethod
+    def of(cls, lines: Sequence[str]) -> "Corpus":
+        """Paragraphs, with their words."""
         words = {line[start:end] for line in lines for start, end in split_words(line)}
         return cls(lines, sorted(words))
 
@@ -130,6 +137,7 @@ def trim(checkpoint: Checkpoint, corpus: Corpus, scripts: Sequence[str] = ()) ->
             f"{checkpoint.folder}: has scores of n-grams, which are found by the numbers of tokens; cut that "
             "of the model that it was trained from, and train that one."
         )
+    corpus = Corpus.of([*corpus.lines, *own_texts(checkpoint)])
     keep = set(_special_ids(read_json_object(checkpoint.folder / "config.json")).values())
     if config.family.positions_after_padding:  # positions are counted from the padding token's id
         keep.update(range(config.pad_token_id))
@@ -148,6 +156,22 @@ def trim(checkpoint: Checkpoint, corpus: Corpus, scripts: Sequence[str] = ()) ->
         )
     check_same(corpus, tokenizer, trimmed, old_ids)
     return trimmed, old_ids
+
+
+def own_texts(checkpoint: Checkpoint) -> list[str]:
+    """What the model reads beside its inputs: its run's prompts and words, and the prompt of sentence-transformers.
+
+    Raises:
+        InputError: a file that has them cannot be read.
+    """
+    vectors, file = checkpoint.sentence_settings, checkpoint.folder / TASK_FILE
+    texts = [] if vectors is None else [vectors.prompt]
+    settings = read_json_object(file) if file.is_file() else {}
+    for name in _OWN_TEXTS:
+        value = settings.get(name, [])
+        texts += [value] if isinstance(value, str) else value
+    parts = (part.strip() for text in texts for separator in _SEPARATORS for part in separator.split(text))
+    return [part for part in parts if part]
 
 
 def single_characters(tokenizer: Tokenizer, scripts: Sequence[str]) -> set[int]:

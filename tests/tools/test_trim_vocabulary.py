@@ -2,12 +2,14 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from conftest import ALL_FAMILIES, scramble, tiny_config
+from conftest import ALL_FAMILIES, ROOT, scramble, tiny_config
 from safetensors.torch import load_file, save_file
 
 from minibert import Encoder, PretrainingModel, ReplacedTokenDetector, SequenceClassifier, Tokenizer, pack
@@ -148,6 +150,40 @@ def test_what_comes_with_a_model_comes_with_the_trimmed_one(corpus: Path, tmp_pa
         "sep_token_id": new.sep_token_id, "bos_token_id": old_ids_of(model, trimmed).index(40),
     }  # fmt: skip
     assert "added_tokens_decoder" not in json.loads((trimmed / "tokenizer_config.json").read_text(encoding="utf-8"))
+
+
+PROMPTS = {"prompts": {"query": "represent this Sentence: "}, "default_prompt_name": "query"}
+
+
+@pytest.mark.parametrize("family", ["bert", "albert", "roberta"])
+def test_what_the_model_reads_beside_its_inputs_is_kept(family: str, tmp_path: Path) -> None:
+    """The default prompt of sentence-transformers, and the template and the words of cloze questions."""
+    model = ROOT / "weights" / f"{family}-tiny"
+    lines = ["The quick brown fox", "over the lazy dog."]
+    (tmp_path / "corpus.txt").write_text("\n".join(lines), encoding="utf-8")
+    vectors, cloze = tmp_path / "vectors", tmp_path / "cloze"
+    for folder in (vectors, cloze):
+        shutil.copytree(model, folder)
+    (vectors / "modules.json").write_text('[{"type": "a.Transformer", "path": ""}]', encoding="utf-8")
+    (vectors / "config_sentence_transformers.json").write_text(json.dumps(PROMPTS), encoding="utf-8")
+    settings = {
+        "task": "cloze",
+        "template": "{text} However, people said [MASK] (1987)!",
+        "words": ["a=new,first", "b=two"],
+    }
+    (cloze / "task.json").write_text(json.dumps(settings), encoding="utf-8")
+    config = json.loads((cloze / "config.json").read_text(encoding="utf-8"))
+    config |= {"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}}
+    (cloze / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    embed = [
+        load_embedder(str(folder), pooling="mean", device="cpu")
+        for folder in (vectors, trim(vectors, tmp_path / "corpus.txt"))
+    ]
+    assert np.array_equal(embed[0](lines), embed[1](lines))
+    answers = [load(str(folder), device="cpu")(lines) for folder in (cloze, trim(cloze, tmp_path / "corpus.txt"))]
+    for before, after in zip(*answers, strict=True):
+        assert before["label"] == after["label"]
+        assert before["probability"] == pytest.approx(after["probability"], abs=2e-6)
 
 
 def test_half_precision_stays(corpus: Path, tmp_path: Path) -> None:
