@@ -189,6 +189,7 @@ class Trainer:
     def _train(self) -> list[dict[str, Any]]:
         progress, patience = self._state.progress, self.settings.early_stopping
         self._started = time.monotonic(), progress.step
+        first = progress.epoch
         last = min(self.settings.epochs, self.stop_after or self.settings.epochs)
         while progress.epoch <= last:
             if patience is not None and progress.epoch_step == 0 and progress.epochs_without_best >= patience:
@@ -200,7 +201,7 @@ class Trainer:
         distributed.broadcast_from_rank0(lambda: self._best.finish(self._saver.keep_only_newest))
         if last < progress.epoch <= self.settings.epochs:
             raise Paused(progress.history)
-        if not self._saver.saves_regularly:
+        if progress.epoch > first and not self._saver.saves_regularly:
             self._saver.save()  # whoever scores and reports what was trained may be interrupted, too
         signal, _ = self._saver.poll()
         if signal:

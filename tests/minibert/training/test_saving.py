@@ -24,9 +24,12 @@ def test_without_an_interval_the_end_is_saved(tmp_path: Path, uninterrupted: Run
     run = Run(tmp_path, settings={"save_steps": None})
     run.start()
     assert saved_steps(tmp_path) == [9]
+    (saved,) = tmp_path.iterdir()
+    written = saved.stat()
     again = run.go_on(loss=failing_at(1, PowerCut()))
     assert len(again.start(resume=True)) == 3
     assert_same_end(again, uninterrupted)
+    assert (saved.stat().st_ino, saved.stat().st_mtime_ns) == (written.st_ino, written.st_mtime_ns)  # not saved again
 
 
 @pytest.mark.parametrize("call", [CALLS_PER_STEP + 2, 5 * CALLS_PER_STEP + 1, 8 * CALLS_PER_STEP + 1])
