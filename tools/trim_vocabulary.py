@@ -137,7 +137,8 @@ def trim(checkpoint: Checkpoint, corpus: Corpus, scripts: Sequence[str] = ()) ->
             f"{checkpoint.folder}: has scores of n-grams, which are found by the numbers of tokens; cut that "
             "of the model that it was trained from, and train that one."
         )
-    corpus = Corpus.of([*corpus.lines, *own_texts(checkpoint)])
+    own = Corpus.of(own_texts(checkpoint))
+    corpus = Corpus([*corpus.lines, *own.lines], sorted({*corpus.words, *own.words}))
     keep = set(_special_ids(read_json_object(checkpoint.folder / "config.json")).values())
     if config.family.positions_after_padding:  # positions are counted from the padding token's id
         keep.update(range(config.pad_token_id))

@@ -4,6 +4,7 @@ What looks like syntax is parsed or refused, never learnt as a name.
 """
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -107,15 +108,19 @@ class LabelReader:
 
     def _several(self, value: Any) -> tuple[str, ...]:
         if isinstance(value, str):
-            for form in next((forms for forms in _SEPARATORS if self.separator and self.separator in forms), ()):
-                value = value.replace(form, self.separator or form)
-            parts = value.split(self.separator) if self.separator else [value]
-            value = [part for part in parts if part.strip()]
+            value = [part for part in self._parts(value) if part.strip()]
         if type(value) is int and self.names:
             value = [value]
         if not isinstance(value, list):
             raise LabelError(f"{shown(value)}; expected a list of labels, or labels with | between them.")
         return tuple(sorted({self._name(part) for part in value}))
+
+    def _parts(self, cell: str) -> list[str]:
+        """What stands between the separators of a cell, also those in the other width."""
+        if not self.separator:
+            return [cell]
+        forms = next((forms for forms in _SEPARATORS if self.separator in forms), None)
+        return cell.split(self.separator) if forms is None else re.split(f"[{re.escape(forms)}]", cell)
 
     def _name(self, value: Any) -> str:
         """A label's name: stripped text; JSON's whole numbers, true and false become text."""

@@ -291,11 +291,9 @@ def _table(content: Mapping[str, Any]) -> tuple[Sequence[str], list[Sequence[Any
     parts = list(content.values())
     if len(parts) > 1 and all(isinstance(part, list) and len(part) == len(parts[0]) > 0 for part in parts):
         of_words = any(name.lower() in _WORD_FIELDS and isinstance(part[0], str) for name, part in content.items())
-        return (
-            None
-            if of_words or any(is_pair(part[0]) for part in parts)
-            else (list(content), list(zip(*parts, strict=True)))
-        )
+        if of_words or any(is_pair(part[0]) for part in parts):
+            return None
+        return list(content), list(zip(*parts, strict=True))
     if not parts or not all(isinstance(part, dict) and part for part in parts):
         return None
     if all(name.isdecimal() for name in content):  # orient="index"

@@ -1,4 +1,4 @@
-"""A run owns its folder: a second one is refused, and a failed one takes nothing away but its own files."""
+"""A run owns its folder: a second one is refused, a failed one takes nothing away but its own files. And its log."""
 
 import json
 import os
@@ -176,3 +176,28 @@ def test_a_limit_of_infinity_is_recorded_as_text(train: list[str], tmp_path: Pat
     registry.run("classification", command)
     registry.run("classification", [*command, "--resume"])  # the same settings
     assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["settings"]["max_grad_norm"] == "inf"
+
+
+def test_a_log_that_cannot_be_written_is_written_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = run_folder.RunLog(tmp_path)
+    log.write({"step": 1})
+    (tmp_path / "train_log.jsonl").rename(tmp_path / "moved")
+    (tmp_path / "train_log.jsonl").mkdir()
+    log.write({"step": 2})
+    assert "train_log.jsonl: cannot be written" in caplog.text
+    (tmp_path / "train_log.jsonl").rmdir()
+    (tmp_path / "moved").rename(tmp_path / "train_log.jsonl")
+    log.write({"step": 3})
+    records = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [record["step"] for record in records] == [1, 2, 3]
+
+
+def test_the_seconds_of_a_log_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "train_log.jsonl"
+    path.write_text('{"step": 1, "seconds": 500.0}\n{"step": 2, "seconds": 1000.0}\n', encoding="utf-8")
+    log = run_folder.RunLog(tmp_path)
+    log.truncate(1)
+    log.write({"step": 2})
+    first, second = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    assert first == {"step": 1, "seconds": 500.0}
+    assert 500 <= second["seconds"] < 1000

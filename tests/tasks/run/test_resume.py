@@ -272,31 +272,6 @@ def test_figures_are_shown_though_they_cannot_be_written(
     assert f"saved to {tmp_path / 'out'}" in shown
 
 
-def test_a_log_that_cannot_be_written_is_written_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    log = folder.RunLog(tmp_path)
-    log.write({"step": 1})
-    (tmp_path / "train_log.jsonl").rename(tmp_path / "moved")
-    (tmp_path / "train_log.jsonl").mkdir()
-    log.write({"step": 2})
-    assert "train_log.jsonl: cannot be written" in caplog.text
-    (tmp_path / "train_log.jsonl").rmdir()
-    (tmp_path / "moved").rename(tmp_path / "train_log.jsonl")
-    log.write({"step": 3})
-    records = [json.loads(line) for line in (tmp_path / "train_log.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [record["step"] for record in records] == [1, 2, 3]
-
-
-def test_the_seconds_of_a_log_go_on(tmp_path: Path) -> None:
-    path = tmp_path / "train_log.jsonl"
-    path.write_text('{"step": 1, "seconds": 500.0}\n{"step": 2, "seconds": 1000.0}\n', encoding="utf-8")
-    log = folder.RunLog(tmp_path)
-    log.truncate(1)
-    log.write({"step": 2})
-    first, second = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    assert first == {"step": 1, "seconds": 500.0}
-    assert 500 <= second["seconds"] < 1000
-
-
 @pytest.mark.usefixtures("narrow_models")
 @pytest.mark.slow
 def test_a_comparison_goes_on_where_it_stopped(train: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
