@@ -15,12 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from minibert.errors import InputError
-from minibert.training import Examples, LabelledBatch, choose_device
+from minibert.training import Examples, LabelledBatch
 from minibert.training.data import NO_CHOICE
 from tasks.data import Encoded, Split
 from tasks.run.encode import encode
 from tasks.run.made_up import made_up
-from tasks.run.masked_words import WordFiller
 from tasks.run.start_model import StartingModel
 from tasks.run.teacher import Logits, Teacher, answers, load_teacher
 from tasks.run.unlabelled import read_unlabelled
@@ -83,9 +82,7 @@ def training_data(
     if settings.unlabelled is not None:
         further["unlabelled"] = read_unlabelled(task, train)
     if settings.made_up:
-        filler = WordFiller.of(start, choose_device(settings.device))
-        items = made_up(task, train.items, settings.made_up, filler)
-        further["made_up"] = dataclasses.replace(train, items=items)
+        further["made_up"] = dataclasses.replace(train, items=made_up(task, train.items, settings.made_up))
     held_out = {task.duplicate_key(item) for part in splits if part != "train" for item in splits[part].items}
     described: dict[str, dict[str, Any]] = {"teacher": {"path": settings.teacher, "sha256": teacher.sha256}}
     examples = _soft_examples(task, teacher, train.items, encoded, labelled=True)

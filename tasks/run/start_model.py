@@ -114,14 +114,9 @@ def load_starting_model(task: Task[Any, Any, Any], train: Split[Any]) -> Startin
     )
 
 
-def untrained_head(report: LoadReport) -> list[str]:
-    """The parameters of the language-modelling head that a checkpoint does not have."""
-    return [name for name in report.newly_initialised if name.startswith("mlm.")]
-
-
 def require_trained_head(report: LoadReport, path: object) -> None:
     """Raises InputError if a checkpoint had no language-modelling head, so that its predictions would be random."""
-    if untrained := untrained_head(report):
+    if untrained := [name for name in report.newly_initialised if name.startswith("mlm.")]:
         raise InputError(
             f"{path}: has no trained head for masked words ({', '.join(untrained)} missing); name a pre-trained "
             "checkpoint, or a run of python -m tasks.pretraining."

@@ -23,19 +23,18 @@ WORDS = {letter: [f"{letter}{number}" for number in range(10)] for letter in LET
 
 
 def check(found: list[list[str]]) -> None:
-    """Of four texts for each given one, two are halves of two, and two have its own words at three places of four."""
+    """Of four texts for each given one, three are halves of two, and one has its own words at three places of four."""
     assert len(found) == 4 * len(LETTERS)
-    by_kind = [found[start : start + len(LETTERS)] for start in range(0, len(found), len(LETTERS))]
-    halves, replaced = by_kind[0] + by_kind[2], by_kind[1] + by_kind[3]
-    for words, letter in zip(halves, LETTERS * 2, strict=True):
+    for words, letter in zip(found[: 3 * len(LETTERS)], LETTERS * 3, strict=True):
         cut = next((place for place, word in enumerate(words) if word != WORDS[letter][place]), 5)
         assert 3 <= cut <= 7
         assert words[cut:] == WORDS[words[-1][0]][-len(words[cut:]) :]
         assert 3 <= len(words[cut:]) <= 7
-    assert len({words[-1][0] for words in halves}) > 4
+    assert len({words[-1][0] for words in found[: 3 * len(LETTERS)]}) > 4
+    replaced = found[3 * len(LETTERS) :]
     known = {word for words in WORDS.values() for word in words}
     assert all(set(words) <= known for words in replaced)
-    own = [WORDS[letter] for letter in LETTERS] * 2
+    own = [WORDS[letter] for letter in LETTERS]
     same = [
         mine == its
         for words, of_text in zip(replaced, own, strict=True)
@@ -47,8 +46,8 @@ def check(found: list[list[str]]) -> None:
 def made_of(name: str, records: list[dict[str, Any]], count: int = 4) -> list[Any]:
     task = registry.task_class(name)(registry.settings_class(name)())
     items = [task.parse_input(record, "") for record in records]
-    assert made_up(task, items, count, None) == made_up(task, items, count, None)
-    return made_up(task, items, count, None)
+    assert made_up(task, items, count) == made_up(task, items, count)
+    return made_up(task, items, count)
 
 
 @pytest.mark.parametrize("name", ["classification", "qa"])
@@ -65,8 +64,8 @@ def test_spaces_stand_before_the_same_words() -> None:
     chinese = [{"text": "今天天氣很好，我們出去走走"}, {"text": "他說明天會下雨，所以不來了"}]
     assert not any(" " in item.text for item in made_of("classification", chinese, 40))
     english = [{"text": "One, two, three, four, five"}, {"text": ""}, {"text": " six,  seven, eight"}] * 15
-    halves = [item.text for item in made_of("classification", english, 1)]
-    assert len(halves) == 30
+    halves = [item.text for item in made_of("classification", english, 3)]
+    assert len(halves) == 90
     assert not any(" ," in text or text.endswith(" ") for text in halves)
 
 
@@ -76,7 +75,7 @@ def test_the_teacher_answers_to_them_and_they_are_of_the_training_part(tmp_path:
     )
     options = ["--train", texts_file(tmp_path / "train.jsonl"), "--dev-share", "0.25", *SMALL]
     task, found = prepared("classification", [*options, "--teacher", str(tmp_path / "teacher"), "--made-up", "4"])
-    items = made_up(task, found.splits["train"].items, 4, None)
+    items = made_up(task, found.splits["train"].items, 4)
     held_out = {item.text.split()[-1] for item in found.splits["dev"].items}  # the number of a text
     assert not held_out & {word for item in items for word in item.text.split()}
     soft = found.training.items[len(found.splits["train"].items) :]
