@@ -2,7 +2,7 @@
 
 Formats, recognised by content: a table with a header, whose choices stand in numbered columns (SWAG's ``ending0`` to
 ``ending3``) or in one column as a list; JSON objects, one a line or in an array, with ``context``, ``question``,
-``choices`` and ``label``; RACE's objects, an article with its questions; and C3's array of texts with their questions.
+``choices`` and ``label``; and what :mod:`tasks.read.choices` takes apart.
 :mod:`tasks.read` reads the file, whatever its container. A folder is read file by file, as RACE has an article in each.
 """
 
@@ -21,19 +21,22 @@ from tasks.data import Split
 from tasks.multiple_choice.labels import NUMBER, Labelled, Labels, labels_of, place_of
 from tasks.read import tables
 from tasks.read.cells import parsed_list
-from tasks.read.choices import questions
+from tasks.read.choices import named, questions
 from tasks.read.folders import is_hidden
 from tasks.read.notes import Notes
 from tasks.read.records import DEFAULT, ReadOptions, Record, Source, open_source
 
 # Usual names of fields, in lower case; an earlier one wins over a later one.
 _CONTEXTS = ("context", "article", "passage", "premise", "sent1", "ctx_a")
-_QUESTIONS = ("question", "query", "sent2", "ctx_b")
-_CHOICES = ("choices", "options", "endings", "choice")
-_LABELS = ("label", "answer", "answerkey")
+_QUESTIONS = ("question", "query", "sent2", "ctx_b", "question_stem", "sentence", "goal")
+_CHOICES = ("choices", "options", "endings", "choice", "answers")
+_LABELS = ("label", "answer", "answerkey", "correct", "answer_idx", "cop")
 _IDS = ("id", "example_id")
 # Columns with one choice each: ending0, choice_1, option A, but not choices; or letters alone.
-_NUMBERED = (re.compile(r"(?:ending|choice|option)[ _-]?([0-9]{1,6}|[a-r])"), re.compile("([a-j])"))
+_NUMBERED = (
+    re.compile(r"(?:ending|choice|option|answer|sol|op)[ _-]?([0-9]{1,6}|[a-r])"),
+    re.compile("([a-j])"),
+)
 # A gap, as in RACE: a run of underscores, but not those inside a name such as max_length.
 _GAP = re.compile(r"(?<![A-Za-z0-9_])_+(?![A-Za-z0-9_])")
 _SUFFIXES = (".txt", ".json", ".jsonl", ".ndjson", ".csv", ".tsv")  # of the files in a folder
@@ -242,10 +245,13 @@ def _choices(record: Record) -> tuple[tuple[str, ...], Sequence[str]]:
     names: Any = []
     if isinstance(given, str) and (parsed := parsed_list(given)) is not None:
         given = parsed
-    if isinstance(given, dict):  # as Hugging Face's ARC and CommonsenseQA
-        names, given = given.get("label"), given.get("text")
-        if not isinstance(names, list) or not isinstance(given, list) or len(names) != len(given):
-            raise record.error("choices is an object, but not of two lists, text and label, of equal length.")
+    if (with_names := named(given)) is not None:
+        names, given = with_names
+    elif isinstance(given, dict):
+        raise record.error(
+            "choices is an object, but neither of two lists, text and label, of equal length, nor of a text for each "
+            "letter."
+        )
     elif given is None:
         columns = _choice_columns(record)
         if not columns:

@@ -1,4 +1,4 @@
-"""Several questions with choices in one object: RACE's articles, and C3's texts."""
+"""Questions with choices as objects nest them: RACE's articles, C3's texts, ARC's stems; and choices with names."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,8 +8,33 @@ def questions(value: Any) -> Iterator[Mapping[str, Any]] | None:
     """The fields of each question in a value of a JSON file; None if it is something else."""
     if _is_c3(value):
         return _of_c3(value)
-    if isinstance(value, dict) and all(isinstance(value.get(name), list) for name in ("questions", "options")):
+    if not isinstance(value, dict):
+        return None
+    if all(isinstance(value.get(name), list) for name in ("questions", "options")):
         return _of_race(value)
+    question = value.get("question")
+    if isinstance(question, dict) and "stem" in question:  # ARC, OpenBookQA and CommonsenseQA as published
+        return iter([{**value, **question, "question": question["stem"]}])
+    return None
+
+
+def named(choices: Any) -> tuple[list[Any], list[Any]] | None:
+    """The names of choices and their texts, where they have names; None where they are something else.
+
+    ``{"label": ["A", ...], "text": [...]}`` as Hugging Face writes ARC, ``[{"label": "A", "text": ...}, ...]`` as it
+    is published, and ``{"A": ..., ...}``.
+    """
+    if isinstance(choices, list) and all(
+        isinstance(each, dict) and each.keys() >= {"label", "text"} for each in choices
+    ):
+        return [each["label"] for each in choices], [each["text"] for each in choices]
+    if not isinstance(choices, dict):
+        return None
+    names, texts = choices.get("label"), choices.get("text")
+    if isinstance(names, list) and isinstance(texts, list) and len(names) == len(texts):
+        return names, texts
+    if not any(isinstance(each, (list, dict)) for each in choices.values()):
+        return list(choices), list(choices.values())
     return None
 
 

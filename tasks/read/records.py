@@ -243,8 +243,13 @@ _FORMS = frozenset(("data", "questions", "options", *_LEVELS))
 def _objects(file: TextFile, values: Iterable[json_values.Value], notes: Notes) -> Iterator[Record]:
     for value in values:
         place = f"{file.path}, line {value.line}"
-        if isinstance(value.value, dict) and value.value.keys().isdisjoint(_FORMS):  # most are: for speed
-            yield Record(value.value, place, value.line, value.path)
+        fields = value.value
+        if (
+            isinstance(fields, dict)
+            and fields.keys().isdisjoint(_FORMS)
+            and not isinstance(fields.get("question"), dict)
+        ):  # most are: for speed
+            yield Record(fields, place, value.line, value.path)
             continue
         try:
             found = list(objects(value, place, file.path))

@@ -114,6 +114,31 @@ def test_named_choices(tmp_path: Path) -> None:
     assert item.with_choice("cold") == "cold"  # the question is the first segment
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": {"stem": "Ice is", "choices": [{"label": "A", "text": "hot"}, {"label": "B", "text": "cold"}]}},
+        {"question_stem": "Ice is", "choices": {"text": ["hot", "cold"], "label": ["A", "B"]}},
+        {"question": "Ice is", "options": {"A": "hot", "B": "cold"}, "answer": "cold", "answer_idx": "B"},
+        {"question": "Ice is", "answerA": "hot", "answerB": "cold", "correct": "B"},
+        {"question": "Ice is", "answer0": "hot", "answer1": "cold", "label": 1},
+        {"question": "Ice is", "answers": ["hot", "cold"], "label": 1},
+        {"question": "Ice is", "opa": "hot", "opb": "cold", "cop": 2},
+        {"sentence": "Ice is", "option1": "hot", "option2": "cold", "answer": "2"},
+        {"goal": "Ice is", "sol1": "hot", "sol2": "cold", "label": 1},
+    ],
+    ids=["ARC", "OpenBookQA", "MedQA", "SIQA", "CosmosQA", "ReClor", "MedMCQA", "WinoGrande", "PIQA"],
+)
+def test_layouts_of_published_sets(row: dict[str, Any], tmp_path: Path) -> None:
+    """OpenBookQA's as Hugging Face writes it; ARC's as it is published, as are those of CommonsenseQA."""
+    if not {"answer", "correct", "label", "cop"} & row.keys():
+        row = {"id": "7", **row, "answerKey": "B"}
+    split = read_choices(written(tmp_path, "a.jsonl", lines(row)))
+    assert [item[:4] for item in split.items] == [("", "Ice is", ("hot", "cold"), 1)]
+    asked = parse_question(row, "x")
+    assert asked[:4] == ("", "Ice is", ("hot", "cold"), None)
+
+
 def test_numbers_count_from_1_where_the_file_shows_it(tmp_path: Path) -> None:
     rows = [{**QUESTION, "choices": ["x", "y", "z"], "label": label} for label in (1, 3, 2)]
     split = read_choices(written(tmp_path, "a.jsonl", lines(*rows)))
@@ -239,17 +264,22 @@ def test_columns_that_leave_out_one_are_refused(names: str, tmp_path: Path) -> N
         (lines({**QUESTION, "choices": "one, two", "label": 0}), 'choices is "one, two", not a list'),
         ("question\tchoices\tlabel\nWhy?\t{[1]: 2}\t0\n", 'line 2: choices is "{[1]: 2}", not a list'),
         (lines({**QUESTION, "choices": ["one", {"a": 1}], "label": 0}), 'choice 1 is {"a": 1}, not text'),
+        (
+            lines({**QUESTION, "choices": {"text": ["a", "b"], "label": ["A"]}, "label": "A"}),
+            "choices is an object, but neither of two lists, text and label, of equal length, nor of a text for each",
+        ),
+        (lines({**QUESTION, "choices": {"A": "one", "B": None}, "label": "A"}), "choice 1 is missing, not text"),
         (lines({"choices": ["one", "two"], "label": 0}), "line 1: needs a context or a question"),
         (
             "prompt,A,B,C,answer\nWhy?,a,b,c,A\n",
             "line 2: needs a context or a question, in a field named context, article, passage, premise, sent1, ctx_a, "
-            "question, query, sent2 or ctx_b; it has 'prompt', 'A', 'B', 'C', 'answer'.",
+            "question, query, sent2, ctx_b, question_stem, sentence or goal; it has 'prompt', 'A', 'B', 'C', 'answer'.",
         ),
-        ("question,A,B,answer\n,a,b,A\n", "or ctx_b; it has 'A', 'B', 'answer'."),
+        ("question,A,B,answer\n,a,b,A\n", "or goal; it has 'A', 'B', 'answer'."),
         (
             lines({"question": "Why?", "choices": None, "solutions": ["a", "b"], "label": 0}),
-            "line 1: needs choices, in a field named choices, options, endings, choice or choice1, choice2, ...; it "
-            "has 'question', 'solutions', 'label'.",
+            "line 1: needs choices, in a field named choices, options, endings, choice, answers or choice1, choice2, "
+            "...; it has 'question', 'solutions', 'label'.",
         ),
         ("question,A,B,answer\nWhy?,,,A\n", "line 2: has 0 choices; a question needs two or more"),
         (lines({**QUESTION, "context": "\ud800", "label": 0}).replace("\ud800", "\\ud800"), "stands alone"),
