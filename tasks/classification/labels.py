@@ -19,6 +19,7 @@ KINDS = ("single", "multi", "regression")
 _SEPARATORS = ("\n", "|｜", ";；", ",，", "、")  # between the labels in a cell: each, and its full-width form
 _MISSING = ("nan", "none", "na", "null", "n/a", "<na>", "-")
 
+_NUMBER = re.compile(r"-?\d*\.?\d+").fullmatch
 _SHOWN_GROUPS = 5
 _LARGEST = 1e15  # whose square, summed over many texts, fp32 can hold
 
@@ -128,7 +129,8 @@ class LabelReader:
         if isinstance(value, bool):
             return "true" if value else "false"
         if not isinstance(value, (int, str)) or (isinstance(value, str) and not value.strip()):
-            raise LabelError(f"{shown(value)}; expected one label, a text or a whole number.")
+            advice = " --kind regression learns numbers." if isinstance(value, float) else ""
+            raise LabelError(f"{shown(value)}; expected one label, a text or a whole number.{advice}")
         text = str(value).strip()
         if self.names and not self.is_vector:
             text = self._from_names(text)
@@ -227,6 +229,13 @@ class OddLabels:
             )
         elif {"-1", "0", "1", "2"} <= labels.keys() and all(label.lstrip("-").isdecimal() for label in labels):
             found.append("-1 is learnt as a label; in Hugging Face's data sets it marks rows without one.")
+        fractions = all(map(_NUMBER, labels)) and [label for label in labels if float(label) % 1]
+        if fractions:
+            found.append(
+                f"all labels are numbers, {len(fractions):,} of them with decimals, such as "
+                f"{self._with_lines(fractions[:1])}; each is learnt as a label of its own. --kind regression learns "
+                "them as numbers."
+            )
         alike: dict[str, list[str]] = {}
         for label in labels:
             alike.setdefault(_as_seen(label), []).append(label)

@@ -13,14 +13,15 @@ from tasks.read import tables
 _PAIRS = (
     ("text", "text_pair"), ("text", "pair"), ("sentence1", "sentence2"), ("premise", "hypothesis"),
     ("question1", "question2"), ("text1", "text2"), ("text_a", "text_b"), ("question", "sentence"),
-    ("sentence_a", "sentence_b"), ("sent1", "sent2"), ("文本1", "文本2"), ("句子1", "句子2"),
+    ("sentence_a", "sentence_b"), ("sent1", "sent2"), ("question", "passage"), ("#1 string", "#2 string"),
+    ("文本1", "文本2"), ("句子1", "句子2"),
 )  # fmt: skip
 _TEXTS: Sequence[Sequence[str]] = (
     ("text", "文本"),
     (
         "sentence", "headline", "question", "query", "content", "review", "comment", "tweet", "title", "text_a",
-        "body", "utterance", "message", "comment_text", "review_body", "document", "post", "内容", "正文", "句子",
-        "评论", "标题", "问题",
+        "body", "utterance", "utt", "message", "comment_text", "review_body", "reviewtext",
+        "document", "post", "内容", "正文", "句子", "评论", "标题", "问题",
     ),
     ("data",),
 )  # fmt: skip
@@ -30,6 +31,7 @@ _LABELS: Sequence[Sequence[str]] = (
         "class", "category", "target", "sentiment", "intent", "score", "rating", "answer", "department", "topic",
         "cats", "choice", "emotion", "stars", "类别", "分类", "情感", "意图",
     ),
+    ("overall", "quality"),
 )  # fmt: skip
 _YES_NO = "is_"  # is_sarcastic, is_duplicate; looked for last
 

@@ -192,6 +192,18 @@ def test_labels_that_look_like_missing_values_are_warned_of(tmp_path: Path) -> N
     assert not read(scores).notes.warnings
 
 
+def test_numbers_with_decimals_that_are_learnt_as_labels_are_warned_of(tmp_path: Path) -> None:
+    """As the scores of STS-B would be; sections of a document have other labels, too."""
+    path = write(tmp_path, "a.csv", "text,score\na,2\nb,2.5\nc,-0.75\nd,2.5\n")
+    (warning,) = read(path).notes.warnings
+    assert "2 of them with decimals, such as 2.5 (line 3); each is learnt as a label of its own." in warning
+    assert not read(path, kind="regression").notes.warnings
+    for others in ("1.0\nb,2.0", "2.1\nb,other"):
+        assert not read(write(tmp_path, "b.csv", f"text,label\na,{others}\n")).notes.warnings
+    with pytest.raises(InputError, match=r"label is 2\.5; .*a whole number\. --kind regression learns numbers\."):
+        read(write(tmp_path, "c.jsonl", lines({"text": "a", "label": 2.5})))
+
+
 @pytest.mark.parametrize(
     "values",
     [["caf\u00e9", "cafe\u0301"], ["good", "good\u200b"], ["\ufeffgood", "good"], ["1", "\uff11"], ["1", "1.0"],
