@@ -14,13 +14,14 @@ from typing import NamedTuple
 from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import split_words
 from tasks.data import Split
-from tasks.ner.tag_forms import usual_form, with_names
+from tasks.ner.tag_forms import as_inside, in_usual_form, with_names
 from tasks.ner.tags import PREFIXES, SCHEMES, Entity, detect_scheme, entities_from_tags
 from tasks.read import spans as read_spans
 from tasks.read import tables
 from tasks.read.cell_words import cell_words
 from tasks.read.cells import parsed_list
 from tasks.read.columns import Columns, is_tag
+from tasks.read.conll_2012 import is_conll_2012, words_in_brackets
 from tasks.read.notes import Notes
 from tasks.read.offsets import choose_unit, place_spans, refuse_empty, settle_breaks
 from tasks.read.records import DEFAULT, ReadOptions, Record, Source, enumerate_cells, open_source, table_records
@@ -123,10 +124,13 @@ def _tagged_sentences(
         notes.facts["scheme"] = "spans"
         return
     _warn_of_odd_lengths(source.path, [len(row.words) for row in tagged])
-    tagged = _in_usual_form(list(with_names(tagged, options.label_names, source.path, notes)), notes)
+    tagged = list(with_names(tagged, options.label_names, source.path, notes))
+    tagged = as_inside(tagged) if scheme == "io" else in_usual_form(tagged, notes)
     if scheme == "auto":
         scheme = detect_scheme(row.tags for row in tagged)
     notes.facts["scheme"] = scheme
+    if scheme == "io":
+        scheme = "iob1"
     valid_tags = {"O"}
     for row in tagged:
         with notes.row(row.lines[0]):
@@ -136,18 +140,6 @@ def _tagged_sentences(
                 valid_tags.update(row.tags)
             entities, num_repaired = entities_from_tags(row.tags, scheme)
             yield Sentence(row.words, entities, row.lines[0], num_repaired)
-
-
-def _in_usual_form(tagged: Sequence[TaggedWords], notes: Notes) -> Sequence[TaggedWords]:
-    """The same with tags such as B-PER, where one form fits the whole file."""
-    usual = usual_form({tag for row in tagged for tag in row.tags})
-    if usual is None or all(tag == same for tag, same in usual.items()):
-        return tagged
-    example = min(tag for tag, same in usual.items() if same not in ("O", tag))
-    name = f"tags read in the usual form, such as {example} as {usual[example]}"
-    for row in tagged:
-        notes.repair(name, row.lines[0], sum(usual[tag] != tag for tag in row.tags))
-    return [row._replace(tags=[usual[tag] for tag in row.tags]) for row in tagged]
 
 
 def _spanned_sentences(source: Source, rows: Sequence[SpannedText | TaggedWords], offsets: str) -> Iterator[Sentence]:
@@ -215,11 +207,13 @@ def _check_tag(source: Source, line: int, tag: str, scheme: str) -> None:
     if tag[1:2] != "-" or tag[:1] not in PREFIXES[scheme]:
         in_columns = source.text if source.records is None and source.notes.names_next else None
         column = other_tag_column(in_columns, line) if in_columns else None  # reads the whole file
+        bare = tag[1:2] != "-" and not tag.isdecimal() and not column
         raise error(
             f"unknown tag {tag[:40]!r}; in the {scheme} scheme a tag is O, or one of {', '.join(PREFIXES[scheme])} "
             f"with a hyphen and a type, such as B-PER. Other schemes are {', '.join(SCHEMES[1:])} (--scheme)."
             + (f" Column {column} has tags: --tag-column {column}." if column else "")
             + (" Where all tags are numbers, --label-names names them." if tag.isdecimal() else "")
+            + (" Where tags are types alone, --scheme io makes neighbours of a type one entity." if bare else "")
         )
     _check_type(error, tag[2:])
 
@@ -255,6 +249,8 @@ def _columns(source: Source, text_column: str | None, tag_column: str | None) ->
             "them text and tags (a row per sentence) or sentence_id, word and tag (a row per word), or give "
             "--text-column and --tag-column.",
         )
+    if is_conll_2012(source.text) and text_column is tag_column is None:
+        return words_in_brackets(source.text, source.notes)
     return words_in_columns(source.text, source.notes, text_column=text_column, tag_column=tag_column)
 
 

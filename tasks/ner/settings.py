@@ -45,7 +45,7 @@ class NerSettings(WordLabelSettings):
     metric_names = ("strict_f1", "default_f1")
 
     head: str = _head(CRF)
-    scheme: str = setting("auto", "tags in the files: auto, iob1, bio, bioes or bmes")
+    scheme: str = setting("auto", "tags in the files: auto, iob1, bio, bioes, bmes, or io (types alone)")
     text_column: str | None = setting(
         None,
         "name of the text's or word's column or field, or its number where a line has a word (default: recognised: "

@@ -66,6 +66,25 @@ def _readings(tags: set[str]) -> Iterator[dict[str, str]]:
                 yield {**usual, outside: "O"}
 
 
+def in_usual_form(tagged: Sequence[TaggedWords], notes: Notes) -> Sequence[TaggedWords]:
+    """The same with tags such as B-PER, where one form fits the whole file."""
+    usual = usual_form({tag for row in tagged for tag in row.tags})
+    if usual is None or all(tag == same for tag, same in usual.items()):
+        return tagged
+    example = min(tag for tag, same in usual.items() if same not in ("O", tag))
+    name = f"tags read in the usual form, such as {example} as {usual[example]}"
+    for row in tagged:
+        notes.repair(name, row.lines[0], sum(usual[tag] != tag for tag in row.tags))
+    return [row._replace(tags=[usual[tag] for tag in row.tags]) for row in tagged]
+
+
+def as_inside(tagged: Sequence[TaggedWords]) -> Sequence[TaggedWords]:
+    """The same with tags such as I-PER, as IOB1 has them, for those of the scheme IO: PER, or I-PER in a whole file."""
+    if all(is_tag(tag) for row in tagged for tag in row.tags):
+        return tagged
+    return [row._replace(tags=[tag if tag == "O" else f"I-{tag}" for tag in row.tags]) for row in tagged]
+
+
 def with_names(
     tagged: Sequence[TaggedWords], label_names: Sequence[str], path: str, notes: Notes
 ) -> Iterator[TaggedWords]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from tasks.read.columns import is_tag
 
-SCHEMES = ("auto", "iob1", "bio", "bioes", "bmes")
+SCHEMES = ("auto", "iob1", "bio", "bioes", "bmes", "io")
 # The prefixes of tags, before the hyphen.
 PREFIXES = {"iob1": "BI", "bio": "BI", "bioes": "BIES", "bmes": "BMES"}
 

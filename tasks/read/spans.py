@@ -18,7 +18,7 @@ from tasks.read.tables import find
 
 WORD_COLUMNS = ("word", "token", "char", "character", "字", "词")
 LIST_COLUMNS = ("tokens", "words", "tokenized_text", "chars")
-SPAN_COLUMNS = ("entities", "ents", "spans", "labels", "label", "annotations", "result_list", "实体")
+SPAN_COLUMNS = ("entities", "ents", "spans", "labels", "label", "annotations", "annotation", "result_list", "实体")
 TAG_COLUMNS = ("tags", "labels", "ner_tags", "tag", "label", "ner", "bio", "标签")
 CELL_COLUMNS = (*TEXT_NAMES, "tokens", "words")
 UNITS = ("characters", "utf16", "bytes")
@@ -28,6 +28,7 @@ _STARTS = ("start", "start_offset", "begin", "start_idx", "start_char")
 _ENDS = ("end", "end_offset", "end_idx", "end_char")
 _TYPES = ("label", "labels", "type", "entity_type", "entity_group", "tag", "hypertextlabels", "entity")
 _TEXTS = ("text", "surface", "word", "mention")
+_PLACES = ("span", "offsets")  # of a start and an end
 _WORD_SPANS = "ner"  # the field of spans whose numbers are those of their first and last word
 _LABEL_STUDIO = ("annotator", "annotation_id", "lead_time")  # in its tables, whatever its labels are called
 _ANSWERS = ("accept", "reject", "ignore")
@@ -276,10 +277,12 @@ def _given_spans(record: Record, besides: set[str], column: str | None, notes: N
     if isinstance(given, dict) and given and all(isinstance(value, dict) for value in given.values()):
         notes.facts["layout"] = "CLUENER"
         return _cluener(record, given)
-    if isinstance(given, dict) and not given:
+    if (isinstance(given, dict) and not given) or (given is None and name == "annotation"):
         return []
     if not isinstance(given, list):
         raise record.error(f"text without a list of spans; expected one of the fields {', '.join(SPAN_COLUMNS)}.")
+    if any(isinstance(each, dict) and isinstance(each.get("points"), list) for each in given):
+        return _dataturks(record, given, notes)
     if name == "result_list" and isinstance(fields.get("prompt"), str):  # the type is the prompt
         notes.facts["layout"] = "PaddleNLP's UIE"
         return [{**span, "label": fields["prompt"]} if isinstance(span, dict) else span for span in given]
@@ -320,12 +323,29 @@ def _cluener(record: Record, given: Mapping[str, Mapping[str, Any]]) -> list[Any
     return spans
 
 
+def _dataturks(record: Record, given: Sequence[Any], notes: Notes) -> list[Any]:
+    """The spans of DataTurks' ``{"label": ["PER"], "points": [{"start": 0, "end": 6, "text": ...}]}``; the last
+    character belongs to the span. What has no label there is passed over."""
+    spans = []
+    for each in given:
+        points = each.get("points") if isinstance(each, dict) else None
+        if not isinstance(points, list) or not all(
+            isinstance(point, dict) and type(point.get("end")) is int for point in points
+        ):
+            raise record.error(f"the annotation {str(each)[:80]} has no points, each with a start and an end.")
+        notes.repair("spans without a label passed over", record.line, not each.get("label"))
+        spans += [{**point, "end": point["end"] + 1, "label": each["label"]} for point in points if each.get("label")]
+    notes.facts["layout"] = "DataTurks"
+    return spans
+
+
 def _span(record: Record, span: Any, label_names: Sequence[str], notes: Notes) -> Span:
     """One span: ``[start, end, label]``, or an object."""
     if isinstance(span, dict) and isinstance(span.get("value"), dict):
         span = span["value"]
     text = None
     if isinstance(span, dict):
+        span = _with_places(span)
         start, end, label = (_first(span, names) for names in (_STARTS, _ENDS, _TYPES))
         # The field entity is the type where nothing else is; else, as in CMeEE, it is the text.
         names = [*_TEXTS, *(["entity"] if any(name in span for name in _TYPES if name != "entity") else [])]
@@ -344,6 +364,14 @@ def _span(record: Record, span: Any, label_names: Sequence[str], notes: Notes) -
     if [type(value) for value in (start, end, label)] != [int, int, str]:
         raise record.error(f"the span {str(span)[:80]} is not [start, end, type].")
     return Span(start, end, label, text if text and text.strip() else None)
+
+
+def _with_places(span: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same with a start and an end, where one field has both."""
+    places = _first(span, _PLACES)
+    if not isinstance(places, list) or [type(place) for place in places] != [int, int] or span.keys() & {*_STARTS}:
+        return span
+    return {**span, "start": places[0], "end": places[1]}
 
 
 def _first(span: Mapping[str, Any], names: Sequence[str]) -> Any:

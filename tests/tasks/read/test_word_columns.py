@@ -47,6 +47,60 @@ def test_tags_of_every_form_are_read(tmp_path: Path, form: str) -> None:
     assert ("repaired" in split.notes) == (form != "hyphens")
 
 
+@pytest.mark.parametrize("prefix", ["", "I-"])
+def test_types_alone_make_neighbours_one_entity(prefix: str, tmp_path: Path) -> None:
+    """As Few-NERD and Stanford's tagger write them; the prefix I- says no more."""
+    types = ["person-actor", "person-actor", "O", "LOC", "LOC", "ORG", "O", "person-actor"]
+    path = write(tmp_path, "".join(f"word {'' if type_ == 'O' else prefix}{type_}\n" for type_ in types))
+    (sentence,) = read_ner(path, "io").items
+    found = [(0, 2, "person-actor"), (3, 5, "LOC"), (5, 6, "ORG"), (7, 8, "person-actor")]
+    assert [tuple(entity) for entity in sentence.entities] == found
+    assert sentence.num_repaired == 0
+    if not prefix:
+        with pytest.raises(InputError, match=r"unknown tag 'person-actor'.*alone, --scheme io makes neighbours"):
+            read_ner(path)
+
+
+CONLL_2012 = """#begin document (bc/x); part 000
+bc/x 0 0 # NNP (TOP* - - - A (WORK_OF_ART* * -
+bc/x 0 1 Poe NNP * - - - A *) (ARG0*) (0
+bc/x 0 2 saw VBD * see 01 1 A * (V*) -
+
+bc/x 0 0 Lima NNP (TOP*) - - - - (GPE) -
+bc/x 0 1 . . *) - - - - * -
+
+#end document
+"""
+
+
+def test_conll_2012_has_entities_in_brackets(tmp_path: Path) -> None:
+    """The number of columns varies by sentence, with its predicates."""
+    split = read_ner(write(tmp_path, CONLL_2012, "a.v4_gold_conll"))
+    assert [item.words for item in split.items] == [["#", "Poe", "saw"], ["Lima", "."]]
+    assert [[tuple(entity) for entity in item.entities] for item in split.items] == [
+        [(0, 2, "WORK_OF_ART")],
+        [(0, 1, "GPE")],
+    ]
+    assert (split.notes["format"], split.notes["rows"]) == ("CoNLL-2012", 2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (" *) (ARG0*)", " * (ARG0*)", "line 4: the sentence ends inside a WORK_OF_ART; close its bracket"),
+        (" * (V*)", " *) (V*)", r"line 4: '\*\)' does not open, continue or close one entity"),
+        (" *) (ARG0*)", " (PERSON) (ARG0*)", r"line 3: '\(PERSON\)' does not open"),
+        ("(GPE) -", "", "line 6: 10 columns; CoNLL-2012 has an entity's brackets in column 11"),
+    ],
+)
+def test_brackets_that_do_not_pair_are_refused(old: str, new: str, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path, CONLL_2012.replace(old, new))
+    with pytest.raises(InputError, match=message):
+        read_ner(path)
+    split = read_ner(path, options=ReadOptions(skip_invalid=True))
+    assert (len(split.items), split.notes["left_out"]) == (1, {"invalid rows": 1})
+
+
 @pytest.mark.parametrize(
     "tags", [["PER", "O"], ["B-PER", "PER-I", "O"], ["B-PER", "Z-PER"], ["NN", "VB"], ["O", "o", "B_X"], ["I", "X"]]
 )
