@@ -63,6 +63,11 @@ COMMANDS = {
         check="tasks.predict.arguments:check_arguments",
         about="Answer from a trained run: one JSON line for each input.",
     ),
+    "evaluate": CommandEntry(
+        "tasks.evaluate.command:main",
+        check="tasks.evaluate.arguments:check_arguments",
+        about="Compare the answers of a trained run with the labels of a file.",
+    ),
     "embed": CommandEntry(
         "tasks.embed.command:main",
         check="tasks.embed.arguments:check_arguments",

@@ -190,6 +190,10 @@ class Task(ABC, Generic[Item, Example, Output]):
         """The head's labels by index; None for a head without labels."""
         return dict(enumerate(self.count_labels(train)))
 
+    def known_labels(self, model: nn.Module) -> set[str] | None:
+        """The :meth:`labels_of` items that a trained model can give; None where items bring their own."""
+        return set(label_names(model).values())
+
     def train_tokenizer(self, train: Split[Item], arch: str) -> Tokenizer:
         """The tokenizer of a model that starts at random."""
         return Tokenizer.train(
@@ -238,17 +242,13 @@ class Task(ABC, Generic[Item, Example, Output]):
         )
 
     def losses(self, model: nn.Module, logits: Any, batch: LabelledBatch) -> Tensor:
-        """Each example's loss, summed over its targets, in fp32: ``(B,)``. ``logits`` is what the model returned.
-
-        Default: cross-entropy of logits ``(B, num_labels)``, or of the scores of each example's sequences.
-        """
+        """Each example's loss, summed over its targets, in fp32: ``(B,)``, from what the model returned. Default:
+        cross-entropy of logits ``(B, num_labels)``, or of the scores of each example's sequences."""
         return F.cross_entropy(batch.by_example(logits), batch.targets, reduction="none")
 
     def divergence(self, model: nn.Module) -> Divergence | None:
         """The distance between two outputs of the model for a batch, for ``--r-drop``; None where none is defined.
-
-        Default: that of two distributions over labels, if the loss is the default one.
-        """
+        Default: that of two distributions over labels, if the loss is the default one."""
         return class_divergence if type(self).losses is Task.losses else None
 
     def other_sources(self) -> dict[str, dict[str, Any]]:

@@ -21,6 +21,7 @@ LAYERS = (
     (
         "tasks.registry",
         "tasks.predict",
+        "tasks.evaluate",
         "tasks.serve",
         "tasks.compare",
         "tasks.search",

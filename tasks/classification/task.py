@@ -143,8 +143,7 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         return {"texts": len(split.items), "labels": self.count_labels(split)}
 
     def resolve_settings(self, train: Split[LabelledText]) -> None:
-        """Fixes the names of the text columns, so that predictions read the same fields as training; and weighs the
-        labels."""
+        """Fixes the names of the text columns, for predictions to read the same fields; and weighs the labels."""
         names = ("text_column", "pair_column")
         if not any(getattr(self.settings, name) for name in names):
             recognised = {name: train.notes[name] for name in names if name in train.notes}
@@ -173,6 +172,9 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         if self.settings.kind == "single" and len(names) == 1:
             raise InputError(f"{train.source}: every text has the label {names[0]}; add texts with other labels.")
         return dict(enumerate(names))
+
+    def known_labels(self, model: nn.Module) -> set[str] | None:
+        return None if self.settings.kind == "regression" else super().known_labels(model)
 
     @classmethod
     def settings_from_checkpoint(cls, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -265,8 +267,7 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
     def outputs(
         self, model: nn.Module, items: Sequence[LabelledText], decoded: Sequence[Sequence[Floats]]
     ) -> list[TextPrediction]:
-        id2label = label_names(model)
-        names = [id2label[index] for index in range(len(id2label))]
+        names = [name for _, name in sorted(label_names(model).items())]
         return predictions_from_logits(self.settings.kind, names, np.array(decoded), self._with_fixed_threshold(names))
 
     def _with_fixed_threshold(self, names: Sequence[str]) -> Calibration:
@@ -386,8 +387,7 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         self._top_k = top_k
 
     def format_answer(self, item: LabelledText, output: TextPrediction) -> dict[str, Any]:
-        """The text as it was given, before clean-ups; the prediction, and the probabilities of the labels, or of the
-        likeliest if there are many, likeliest first."""
+        """The text before clean-ups; the prediction, and the probabilities of the likeliest labels, in order."""
         kind = self.settings.kind
         text, pair = item.as_given
         given: dict[str, Any] = {"text": text} if pair is None else {"text": text, "pair": pair}

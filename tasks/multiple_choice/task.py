@@ -62,6 +62,9 @@ class MultipleChoiceTask(Task[Question, GroupExample, Floats]):
     def labels(self, train: Split[Question]) -> None:
         return None
 
+    def known_labels(self, model: nn.Module) -> None:
+        return None
+
     def encode(self, items: Sequence[Question], tokenizer: Tokenizer, config: EncoderConfig) -> Encoded[GroupExample]:
         """The notes count unknown tokens, choices whose sequence was cut to fit, and the tokens cut off."""
         most = self.settings.max_length or config.max_length

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from minibert.checkpoint import Checkpoint
 from minibert.crf import MOST_LABELS
@@ -22,6 +23,7 @@ from tasks.read.columns import is_tag
 from tasks.read.records import label_names_source, read_options
 from tasks.read.spans import text_of
 from tasks.statistics import Figures, Weights, confusion_matrix
+from tasks.task import label_names
 
 
 class NerTask(WordLabelTask[Sentence]):
@@ -81,6 +83,11 @@ class NerTask(WordLabelTask[Sentence]):
                 "order of its columns, or join types."
             )
         return dict(enumerate(tags))
+
+    def known_labels(self, model: nn.Module) -> set[str]:
+        """The types that have both a ``B-`` and an ``I-``."""
+        names = set(label_names(model).values())
+        return {name[2:] for name in names if name[:2] == "B-" and f"I-{name[2:]}" in names}
 
     @classmethod
     def settings_from_checkpoint(cls, checkpoint: Checkpoint) -> dict[str, Any]:

@@ -23,10 +23,7 @@ def parser() -> ArgumentParser:
     add_input_options(parser)
     _add_answer_options(parser)
     add_device_options(parser, precision="auto")
-    parser.add_argument(
-        "--engine", choices=ENGINES, default=TORCH,
-        help="onnx: ONNX Runtime, for a folder that tools/export.py has written (default: torch)",
-    )  # fmt: skip
+    add_engine_option(parser)
     return parser
 
 
@@ -46,6 +43,14 @@ def add_device_options(parser: ArgumentParser, *, precision: str) -> None:
     parser.add_argument(
         "--batch-tokens", type=int, metavar="N",
         help="tokens in a batch at most; fewer take less memory (default: what is fastest on the device)",
+    )  # fmt: skip
+
+
+def add_engine_option(parser: ArgumentParser) -> None:
+    """What computes."""
+    parser.add_argument(
+        "--engine", choices=ENGINES, default=TORCH,
+        help="onnx: ONNX Runtime, for a folder that tools/export.py has written (default: torch)",
     )  # fmt: skip
 
 

@@ -57,12 +57,30 @@ def load_predictor(
     task, checkpoint = open_run(run, threshold=threshold, text_column=text_column, open_model=open_model)
     if top_k is not None:
         task.set_top_k(top_k)
-    given: Any = {"device": device, "precision": precision, "batch_tokens": batch_tokens}
-    if engine != ONNX:
-        return Predictor.load(task, checkpoint, **given, cuda_graphs=cuda_graphs)
-    if cuda_graphs:
+    if engine == ONNX and cuda_graphs:
         raise InputError("--cuda-graphs: --engine onnx computes on the CPU; leave one of them out.")
-    return Predictor.load_export(task, checkpoint, **given)
+    return predictor_of(
+        task,
+        checkpoint,
+        device=device,
+        precision=precision,
+        batch_tokens=batch_tokens,
+        engine=engine,
+        cuda_graphs=cuda_graphs,
+    )
+
+
+def predictor_of(
+    task: Task[Any, Any, Any], checkpoint: Checkpoint, *, engine: str, cuda_graphs: bool = False, **given: Any
+) -> Predictor:
+    """What :func:`open_run` opened, ready to answer; the arguments are those of :func:`load_predictor`.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    if engine == ONNX:
+        return Predictor.load_export(task, checkpoint, **given)
+    return Predictor.load(task, checkpoint, **given, cuda_graphs=cuda_graphs)
 
 
 def open_run(

@@ -25,6 +25,7 @@ from tasks.run import folder as run_folder
 from tasks.run.fit import fit, save_inputs
 from tasks.run.interrupts import stopped_by
 from tasks.run.linear import beside_linear, linear_model
+from tasks.run.lines import figure_lines, metrics_line
 from tasks.run.lock import locked
 from tasks.run.options import read_settings
 from tasks.run.predictions import prediction_records, write_predictions, write_splits
@@ -212,16 +213,13 @@ def _report(
     figures."""
     name, final = list(scores.items())[-1]
     say(f"\n{name}: {final.split.source}, best epoch, {details[name].title}\n\n{details[name].table}")
-    say(_metrics_line(final.metrics, (*run.task.metric_names, "loss")))
     final_figures = metrics["final"][name]
-    intervals = final_figures["intervals"]
-    for figure in [name for name in (run.task.metric.name, *run.task.metric_names) if name in intervals][:1]:
-        low, high = intervals[figure]
-        say(f"{figure.replace('_', ' ')}: 95 % interval {low:.4f} to {high:.4f} ({metrics['interval_method']})")
+    for line in figure_lines(run.task, final.metrics, final_figures["intervals"]):
+        say(line)
     if (baseline := metrics["baseline"]) is not None:
         test = final_figures.get("against_linear")
         differs = f" (difference {test['difference']:+.4f}, p = {test['p_value']:.4f})" if test else ""
-        say(f"for comparison, {baseline['name']}: {_metrics_line(baseline[name], run.task.metric_names)}{differs}")
+        say(f"for comparison, {baseline['name']}: {metrics_line(baseline[name], run.task.metric_names)}{differs}")
     for warning in metrics["warnings"]:
         say(f"note: {warning}")
     say(f"saved to {run.folder}")
@@ -230,10 +228,6 @@ def _report(
     for split_name, of_split in records.items():
         write_predictions(run.folder, split_name, of_split)
     say(f"report {write_run_report(run.folder, metrics, details)}")
-
-
-def _metrics_line(metrics: Mapping[str, float], names: Sequence[str]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {metrics[name]:.4f}" for name in names if name in metrics)
 
 
 def _is_complete(run: Run) -> bool:

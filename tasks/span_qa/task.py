@@ -99,6 +99,8 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
     def read(self, path: str) -> Split[Question]:
         file = read_span_qa(path, read_options(self.settings))
         notes = file.notes
+        if self.settings.scorer == "auto":  # by the file that is read first, the training data
+            self.settings = dataclasses.replace(self.settings, scorer=choose_scorer(file.questions))
         return Split(
             path=path, sha256=file.sha256, items=file.questions, notes=notes.to_json(), understood=notes.in_words()
         )
@@ -129,12 +131,13 @@ class SpanQaTask(Task[Question, SpanWindow, Spans]):
     def resolve_settings(self, train: Split[Question]) -> None:
         if self.settings.null_threshold is None and any(question.impossible for question in train.items):
             self.settings = dataclasses.replace(self.settings, null_threshold=0.0)
-        if self.settings.scorer == "auto":
-            self.settings = dataclasses.replace(self.settings, scorer=choose_scorer(train.items))
 
     # -- model -------------------------------------------------------------------------------------------------------
 
     def labels(self, train: Split[Question]) -> None:
+        return None
+
+    def known_labels(self, model: nn.Module) -> None:
         return None
 
     def encode(self, items: Sequence[Question], tokenizer: Tokenizer, config: EncoderConfig) -> Encoded[SpanWindow]:

@@ -1,0 +1,1 @@
+"""Figures of a trained run on a labelled file: ``python -m tasks.evaluate``."""

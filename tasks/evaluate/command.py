@@ -1,0 +1,142 @@
+"""The figures of a trained run on a labelled file: ``python -m tasks.evaluate RUN FILE``.
+
+The answers are those that ``predict`` gives, in the precision and by the engine that are asked for; the figures, their
+intervals and the table are those of a run's report.
+"""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from minibert.checkpoint import Checkpoint, open_checkpoint
+from minibert.errors import InputError
+from minibert.export.session import open_export
+from minibert.files import write_atomically
+from minibert.training.settings import option_name
+from tasks.data import Split, nonzero_counts
+from tasks.evaluate.arguments import READING, parse
+from tasks.fill_mask.task import FillMaskTask
+from tasks.predict.loading import open_run, predictor_of
+from tasks.run.encode import encode
+from tasks.run.evaluate import evaluate
+from tasks.run.folder import device_name, versions
+from tasks.run.lines import figure_lines
+from tasks.run.options import read_settings
+from tasks.run.predictions import figure_intervals, prediction_records
+from tasks.run.predictor import Predictor
+from tasks.run.processors import use_threads
+from tasks.run.provenance import code_version
+from tasks.run.score import Score, figures
+from tasks.run.streams import say
+from tasks.settings import ONNX, SETTINGS_FILE
+from tasks.statistics import METHOD
+from tasks.task import Task
+
+AnyTask = Task[Any, Any, Any]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the figures, and writes them where ``--out`` says.
+
+    Raises:
+        InputError: the run or the file cannot be used.
+    """
+    options = parse(argv)
+    use_threads(options.threads)
+    task, checkpoint = open_run(
+        options.run,
+        threshold=options.threshold,
+        open_model=open_export if options.engine == ONNX else open_checkpoint,
+    )
+    if isinstance(task, FillMaskTask):
+        raise InputError(f"{options.run}: is a pre-trained model, whose answers have no labels; name a run of a task.")
+    task = _reading_as(task, checkpoint, options)
+    predictor = predictor_of(
+        task,
+        checkpoint,
+        device=options.device,
+        precision=options.precision,
+        batch_tokens=options.batch_tokens,
+        engine=options.engine,
+    )
+    split = task.read(options.file)
+    _check_labels(task, split, predictor, options.run)
+    record = _evaluated(predictor, split, options.run)
+    if options.out is not None:
+        text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
+        write_atomically(Path(options.out), lambda file: file.write_text(text, encoding="utf-8"))
+
+
+def _reading_as(task: AnyTask, checkpoint: Checkpoint, options: argparse.Namespace) -> AnyTask:
+    """The task, with the settings of reading that are given, else those of the run's own files, and its scorer.
+
+    Raises:
+        InputError: the task has no such setting.
+    """
+    known = [field.name for field in dataclasses.fields(task.settings)]
+    file = checkpoint.folder / SETTINGS_FILE  # which may have stayed behind when the model was moved
+    of_run = read_settings(file, type(task.settings), task.name) if file.is_file() else {}
+    values = {name: value for name, value in of_run.items() if name in (*READING, "scorer")}
+    for name in READING:
+        if name not in options:
+            continue
+        if name not in known:
+            raise InputError(f"{option_name(name)}: files of {task.name} are read without it; leave it out.")
+        given = getattr(options, name)
+        values[name] = tuple(given) if isinstance(given, list) else given
+    if not values:
+        return task
+    return type(task)(dataclasses.replace(task.settings, **values))
+
+
+def _check_labels(task: AnyTask, split: Split[Any], predictor: Predictor, run: str) -> None:
+    """Raises InputError for a file without labels, or with one that the model cannot give."""
+    labels, known = task.count_labels(split), task.known_labels(predictor.model)
+    if not labels:
+        raise InputError(f"{split.path}: has no {task.unit}, so there is nothing to compare answers with.")
+    if known is None or labels.keys() <= known:
+        return
+    line, label = next((item.line, name) for item in split.items for name in task.labels_of(item) if name not in known)
+    some = ", ".join(sorted(known)[:10]) + (" ..." if len(known) > 10 else "")
+    raise InputError(
+        f"{split.path}, line {line}: {label} is none of the labels that {run} gives ({some}); correct the label, or "
+        "remove the line."
+    )
+
+
+def _evaluated(predictor: Predictor, split: Split[Any], run: str) -> dict[str, Any]:
+    """The figures of a file, as JSON; prints them, and how the file was understood."""
+    task, model = predictor.task, predictor.model
+    encoded = encode(task, split.items, split.path, predictor.tokenizer, model.config)
+    counts = {**task.count_oddities(split.items), **encoded.notes}
+    for line in split.understood:
+        say(f"{split.path}: {line}")
+    say("; ".join([f"data  {split.path}: {task.summary(split)}", *nonzero_counts(counts)]))
+    say(f"run   {run}: {predictor.precision} on {device_name(model.device)}")
+    evaluation = evaluate(
+        task, model, split.items, encoded, precision=predictor.precision, batch_tokens=predictor.batch_tokens
+    )
+    metrics = figures(task, split.items, evaluation)
+    details = task.details(split, evaluation.outputs, evaluation.losses)
+    records = prediction_records(task, Score(split=split, metrics=metrics, evaluation=evaluation))
+    intervals = figure_intervals(task, records, metrics)
+    warnings = task.warnings(split.items, metrics)
+    say(f"\n{details.title}\n\n{details.table}")
+    for line in [*figure_lines(task, metrics, intervals), *(f"note: {warning}" for warning in warnings)]:
+        say(line)
+    return {
+        "task": task.name,
+        "run": run,
+        "data": {"path": split.path, "sha256": split.sha256, **task.describe(split), **split.notes, **counts},
+        "figures": {**metrics, "intervals": intervals, "report": details.rows},
+        "interval_method": METHOD,
+        "details": details.to_json(),
+        "warnings": warnings,
+        "precision": predictor.precision,
+        "device": device_name(model.device),
+        "versions": versions(),
+        "minibert": code_version(),
+    }
