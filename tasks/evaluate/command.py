@@ -7,7 +7,7 @@ intervals and the table are those of a run's report.
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     if isinstance(task, FillMaskTask):
         raise InputError(f"{options.run}: is a pre-trained model, whose answers have no labels; name a run of a task.")
-    task = _reading_as(task, checkpoint, options)
+    of_run = _reading_of_run(task, checkpoint)
+    task = _reading_as(task, of_run, options)
     predictor = predictor_of(
         task,
         checkpoint,
@@ -62,7 +63,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         batch_tokens=options.batch_tokens,
         engine=options.engine,
     )
-    split = task.read(options.file)
+    try:
+        split = task.read(options.file)
+    except InputError as error:
+        taken = ", ".join(option_name(name) for name in of_run if name in READING and name not in options)
+        raise InputError(
+            f"{error} {taken} of the run apply; another value may be given." if taken else str(error)
+        ) from None
     _check_labels(task, split, predictor, options.run)
     record = _evaluated(predictor, split, options.run)
     if options.out is not None:
@@ -70,26 +77,27 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_atomically(Path(options.out), lambda file: file.write_text(text, encoding="utf-8"))
 
 
-def _reading_as(task: AnyTask, checkpoint: Checkpoint, options: argparse.Namespace) -> AnyTask:
-    """The task, with the settings of reading that are given, else those of the run's own files, and its scorer.
+def _reading_of_run(task: AnyTask, checkpoint: Checkpoint) -> dict[str, Any]:
+    """How the run's own files were read and scored; nothing where its settings stayed behind."""
+    file = checkpoint.folder / SETTINGS_FILE
+    of_run = read_settings(file, type(task.settings), task.name) if file.is_file() else {}
+    default = {field.name: field.default for field in dataclasses.fields(task.settings)}
+    return {name: of_run[name] for name in (*READING, "scorer") if name in of_run and of_run[name] != default[name]}
+
+
+def _reading_as(task: AnyTask, of_run: Mapping[str, Any], options: argparse.Namespace) -> AnyTask:
+    """The task, with the settings of reading that are given, else those of the run.
 
     Raises:
         InputError: the task has no such setting.
     """
     known = [field.name for field in dataclasses.fields(task.settings)]
-    file = checkpoint.folder / SETTINGS_FILE  # which may have stayed behind when the model was moved
-    of_run = read_settings(file, type(task.settings), task.name) if file.is_file() else {}
-    values = {name: value for name, value in of_run.items() if name in (*READING, "scorer")}
-    for name in READING:
-        if name not in options:
-            continue
+    given = {name: getattr(options, name) for name in READING if name in options}
+    for name in given:
         if name not in known:
             raise InputError(f"{option_name(name)}: files of {task.name} are read without it; leave it out.")
-        given = getattr(options, name)
-        values[name] = tuple(given) if isinstance(given, list) else given
-    if not values:
-        return task
-    return type(task)(dataclasses.replace(task.settings, **values))
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return type(task)(dataclasses.replace(task.settings, **{**of_run, **values}))
 
 
 def _check_labels(task: AnyTask, split: Split[Any], predictor: Predictor, run: str) -> None:

@@ -140,6 +140,18 @@ def test_figures_of_the_test_file_are_those_of_the_report(name: str, tmp_path: P
     assert found["details"]["confusion"] == report["details"]["test"]["confusion"]
 
 
+def test_a_file_in_another_layout_says_what_was_taken_from_the_run(tmp_path: Path) -> None:
+    run = Path(make_run(tmp_path / "run", "classification"))
+    settings = 'task = "classification"\ntext_column = "body"\nskip_invalid = false\n'
+    (run / "settings.toml").write_text(settings, "utf-8")
+    message = (
+        r"column body is not among the columns \(text, label\)\. --text-column of the run apply; another value may"
+    )
+    with pytest.raises(InputError, match=message):
+        evaluated(str(run), LABELLED, tmp_path)
+    assert evaluated(str(run), LABELLED, tmp_path, "--text-column", "text")["data"]["texts"] == len(TEXTS)
+
+
 @pytest.mark.parametrize(
     ("run", "rows", "options", "message"),
     [
