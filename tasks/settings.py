@@ -67,7 +67,9 @@ class RunSettings(TrainingSettings):
         None, "share of --train to hold out for the final report (default: none)", above=0, below=1
     )
     encoding: str | None = setting(None, "encoding of the data files, such as gb18030 or big5 (default: utf-8)")
-    metric: str | None = setting(None, "dev metric that chooses the best epoch (default: the task's main one)")
+    metric: str | None = setting(
+        None, "dev metric that chooses the best epoch (default: the task's main one)", scored=True
+    )
     max_length: int | None = setting(
         None, "tokens the model sees at a time (default: as many as it has positions for)", answers=True
     )

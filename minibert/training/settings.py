@@ -68,6 +68,7 @@ def setting(
     advanced: bool = False,
     resumable: bool = False,
     answers: bool = False,
+    scored: bool = False,
 ) -> Any:
     """A field of a settings dataclass, checked by :func:`check_settings`.
 
@@ -80,9 +81,11 @@ def setting(
         advanced: few people need it, so it is set in the settings file only.
         resumable: it may change when a run is resumed: the steps stay the same, at most up to rounding.
         answers: the trained model's answers depend on it, so it is saved beside the model.
+        scored: what its figures on a labelled file are depends on it, so that it is saved there, too.
     """
     limits = Limits(at_least=at_least, above=above, at_most=at_most, below=below, choices=choices, infinity=infinity)
-    metadata = {"help": help, "limits": limits, "advanced": advanced, "resumable": resumable, "answers": answers}
+    metadata = {"help": help, "limits": limits, "advanced": advanced, "resumable": resumable}
+    metadata |= {"answers": answers, "scored": scored}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -179,7 +182,7 @@ class TrainingSettings:
     deterministic: bool = setting(
         False, "use only algorithms that give the same bits each time; on a CPU all do", resumable=True
     )
-    seed: int = setting(42, "seed of all random numbers", at_least=0, at_most=2**32 - 1)
+    seed: int = setting(42, "seed of all random numbers", at_least=0, at_most=2**32 - 1, scored=True)
     save_steps: int | None = setting(None, "save a checkpoint to resume from every N steps", at_least=1, resumable=True)
     save_minutes: float | None = setting(
         None, "the same every X minutes; without either every 15, until the run is done", above=0, resumable=True

@@ -19,7 +19,7 @@ KINDS = ("single", "multi", "regression")
 _SEPARATORS = ("\n", "|｜", ";；", ",，", "、")  # between the labels in a cell: each, and its full-width form
 _MISSING = ("nan", "none", "na", "null", "n/a", "<na>", "-")
 
-_NUMBER = re.compile(r"-?\d*\.?\d+").fullmatch
+_NUMBER = re.compile(r"[-+]?(\d{1,15}\.?\d{0,20}|\.\d{1,20})([eE][-+]?\d{1,2})?").fullmatch
 _SHOWN_GROUPS = 5
 _LARGEST = 1e15  # whose square, summed over many texts, fp32 can hold
 
@@ -129,8 +129,10 @@ class LabelReader:
         if isinstance(value, bool):
             return "true" if value else "false"
         if not isinstance(value, (int, str)) or (isinstance(value, str) and not value.strip()):
-            advice = " --kind regression learns numbers." if isinstance(value, float) else ""
-            raise LabelError(f"{shown(value)}; expected one label, a text or a whole number.{advice}")
+            said = f"{shown(value)}; expected one label, a text or a whole number."
+            if isinstance(value, float):
+                said += " python -m tasks.classification --kind regression learns numbers."
+            raise LabelError(said)
         text = str(value).strip()
         if self.names and not self.is_vector:
             text = self._from_names(text)
@@ -233,8 +235,8 @@ class OddLabels:
         if fractions:
             found.append(
                 f"all labels are numbers, {len(fractions):,} of them with decimals, such as "
-                f"{self._with_lines(fractions[:1])}; each is learnt as a label of its own. --kind regression learns "
-                "them as numbers."
+                f"{self._with_lines(fractions[:1])}; each is learnt as a label of its own. python -m "
+                "tasks.classification --kind regression learns them as numbers."
             )
         alike: dict[str, list[str]] = {}
         for label in labels:

@@ -52,9 +52,19 @@ class ClassificationSettings(DistillationSettings):
         (),
         "name of the label's column, or with --kind multi of a column of 0 and 1 for each label (default: recognised: "
         f"{', '.join(LABEL_NAMES)}, is_...)",
+        scored=True,
     )
     label_names: tuple[str, ...] = setting(
-        (), "names of labels that are whole numbers, from 0; or a file with a name a line, such as THUCNews' class.txt"
+        (),
+        "names of labels that are whole numbers, from 0; or a file with a name a line, such as THUCNews' class.txt",
+        scored=True,
+    )
+    separator: str | None = setting(
+        None,
+        "between several labels in a cell (default: as the training file shows)",
+        advanced=True,
+        resumable=True,
+        scored=True,
     )
     pooling: str | None = setting(
         None,

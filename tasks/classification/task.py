@@ -74,20 +74,20 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         self._top_k = _SHOWN_LABELS
         self._label_weights: Weights | None = None
         self._weight_tensor: Tensor | None = None
-        self._separator: str | None = None  # of several labels: that of the file which is read first, the training data
 
     # -- data --------------------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> Split[LabelledText]:
-        options = self.settings.text_options()
+        options, separator = self.settings.text_options(), self.settings.separator
         if is_large(path):
             try:
-                split, self._separator = stored_texts(path, options, cleanups=self._cleanups, separator=self._separator)
+                split, found = stored_texts(path, options, cleanups=self._cleanups, separator=separator)
+                self.settings = dataclasses.replace(self.settings, separator=found)
                 return split
             except StoreError as error:
                 logger.warning("%s Going on in memory.", error)
-        file = read_texts(path, options, cleanups=self._cleanups, separator=self._separator)
-        self._separator = file.separator
+        file = read_texts(path, options, cleanups=self._cleanups, separator=separator)
+        self.settings = dataclasses.replace(self.settings, separator=file.separator)  # the training data's, read first
         notes = file.notes
         return Split(
             path=path, sha256=file.sha256, items=file.items, notes=notes.to_json(), understood=notes.in_words()

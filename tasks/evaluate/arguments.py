@@ -1,6 +1,7 @@
 """The arguments of ``python -m tasks.evaluate``."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,8 @@ from tasks.run.console import program
 from tasks.settings import check_exist
 
 # How to read the file: settings of tasks, under the same names.
-READING = (
-    "text_column", "pair_column", "label_column", "tag_column", "label_names", "columns", "encoding", "skip_invalid",
-    "scheme", "offsets",
-)  # fmt: skip
+LIKE_RUN = ("text_column", "pair_column", "label_column", "tag_column", "label_names", "scheme", "offsets")
+OF_FILE = ("columns", "encoding", "skip_invalid")
 
 
 def parser() -> ArgumentParser:
@@ -27,16 +26,17 @@ def parser() -> ArgumentParser:
     )
     parser.add_argument("run", metavar="RUN", help="run folder, or a fine-tuned checkpoint's folder or hub name")
     parser.add_argument("file", metavar="FILE", help="labelled, in any format that the run's task reads")
-    reading = parser.add_argument_group("reading the file (without these, as the run's own files were read)")
+    reading = parser.add_argument_group("reading the file (default: as the run's own files)")
     for role in ("text", "pair", "tag"):
         _add(reading, f"{role}_column", metavar="NAME", help=f"name of the column or field of the {role}")
     _add(reading, "label_column", nargs="+", metavar="NAME", help="the same of the label, or one for each of several")
     _add(reading, "label_names", nargs="+", metavar="NAME", help="names of labels or tags that are whole numbers")
-    _add(reading, "columns", nargs="+", metavar="NAME", help="names of the columns of a table without a header")
-    _add(reading, "encoding", help="of the file, such as gb18030 or big5")
-    _add(reading, "skip_invalid", action="store_true", help="leave out rows that cannot be used, and count them")
     _add(reading, "scheme", help="of tags: auto, iob1, bio, bioes, bmes, io")
     _add(reading, "offsets", choices=OFFSETS, help="unit of the offsets of spans")
+    container = parser.add_argument_group("the file itself")
+    _add(container, "columns", nargs="+", metavar="NAME", help="names of the columns of a table without a header")
+    _add(container, "encoding", help="such as gb18030 or big5 (default: utf-8)")
+    _add(container, "skip_invalid", action="store_true", help="leave out rows that cannot be used, and count them")
     parser.add_argument("--threshold", metavar="X", help="of several labels, in place of the run's")
     parser.add_argument("--out", metavar="FILE.json", help="also write the figures here, whole or not at all")
     add_device_options(parser, precision="auto")
@@ -49,7 +49,7 @@ def _add(group: "argparse._ActionsContainer", name: str, **options: Any) -> None
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments, by default those of the process; those of :data:`READING` only where they are given.
+    """The arguments, by default those of the process; those of reading only where they are given.
 
     Raises:
         InputError: one of them cannot be used.
@@ -60,6 +60,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if options.out is not None and not options.out.endswith(".json"):
         raise InputError(f"--out {options.out}: must end in .json; python -m tasks.predict writes the answers.")
     check_exist([options.file])
+    if options.out is not None and os.path.lexists(options.out):
+        raise InputError(f"--out {options.out}: exists; remove it, or name a new file, so that nothing is lost.")
     if options.out is not None and not Path(options.out).absolute().parent.is_dir():
         raise InputError(f"--out {options.out}: its folder does not exist; make it, or name another.")
     return options

@@ -29,13 +29,23 @@ from tasks.read.records import DEFAULT, ReadOptions, Record, Source, open_source
 # Usual names of fields, in lower case; an earlier one wins over a later one.
 _CONTEXTS = ("context", "article", "passage", "premise", "sent1", "ctx_a")
 _QUESTIONS = ("question", "query", "sent2", "ctx_b", "question_stem", "sentence", "goal")
-_CHOICES = ("choices", "options", "endings", "choice", "answers")
-_LABELS = ("label", "answer", "answerkey", "correct", "answer_idx", "cop")
+_CHOICES = ("choices", "options", "endings", "choice")
+_ANSWERS = ("answers",)  # the choices, where nothing else has any
+_LABELS = ("label", "answer_idx", "answer", "answerkey", "correct", "cop")
 _IDS = ("id", "example_id")
-# Columns with one choice each: ending0, choice_1, option A, but not choices; or letters alone.
-_NUMBERED = (
-    re.compile(r"(?:ending|choice|option|answer|sol|op)[ _-]?([0-9]{1,6}|[a-r])"),
-    re.compile("([a-j])"),
+# Columns with one choice each: ending0, choice_1, option A, but not choices; or letters alone; or as in CosmosQA and
+# SIQA, PIQA, MedMCQA.
+_NUMBERED = tuple(
+    map(
+        re.compile,
+        (
+            r"(?:ending|choice|option)[ _-]?([0-9]{1,6}|[a-r])",
+            "([a-j])",
+            "answer[ _-]?([0-9]{1,6}|[a-j])",
+            "sol([0-9])",
+            "op([a-e])",
+        ),
+    )
 )
 # A gap, as in RACE: a run of underscores, but not those inside a name such as max_length.
 _GAP = re.compile(r"(?<![A-Za-z0-9_])_+(?![A-Za-z0-9_])")
@@ -76,7 +86,7 @@ class Question(NamedTuple):
 
 def is_header(names: Sequence[str]) -> bool:
     """Whether the columns of a table are those of questions with choices."""
-    return bool(_marks(names) or tables.find(names, _CHOICES))
+    return bool(_marks(names) or tables.find(names, (*_CHOICES, *_ANSWERS)))
 
 
 def read_choices(path: str, options: ReadOptions = DEFAULT, *, first_number: int | None = None) -> Split[Question]:
@@ -118,7 +128,7 @@ def read_choices(path: str, options: ReadOptions = DEFAULT, *, first_number: int
     if not labels.is_certain:
         notes.warnings.append(
             "labels are numbers, but none is 0 and none the number of its question's choices, which would show from "
-            "where they count; read as from 0. If they count from 1, write letters (A, B, ...) instead."
+            "where they count; read as from 0. If they count from 1, set first_number = 1 in a settings file (--config)."
         )
     hashes = "".join(f"{os.path.relpath(source.path, path)} {source.sha256}\n" for source in sources)
     single = len(sources) == 1 and sources[0].path == path
@@ -197,10 +207,11 @@ def _question(record: Record, labels: Labels, file: str = "") -> Question:
 
 def _label_text(record: Record, choices: Sequence[str], names: Sequence[str]) -> str | None:
     """The label as text, without the point that pandas gives a number where another row has none; None for none."""
-    value = _field(record, _LABELS)
-    if value in _NO_LABEL and not isinstance(value, bool):
+    given = [record.fields[name] for known in _LABELS if (name := tables.find(list(record.fields), [known]))]
+    filled = [value for value in given if isinstance(value, (bool, list, dict)) or value not in _NO_LABEL]
+    if not filled:
         return None
-    text = _checked(record, "label", value)
+    text = _checked(record, "label", filled[0])
     number = NUMBER.fullmatch(text)
     return number[1] if number and text not in (*choices, *names) else text
 
@@ -245,20 +256,23 @@ def _choices(record: Record) -> tuple[tuple[str, ...], Sequence[str]]:
     names: Any = []
     if isinstance(given, str) and (parsed := parsed_list(given)) is not None:
         given = parsed
+    if given is None and (columns := _choice_columns(record)):
+        given = [record.fields[name] for name in columns]
+        while given and given[-1] in (None, ""):  # this question has fewer than others of the table
+            given.pop()
+    elif given is None and (given := _field(record, _ANSWERS)) is None:
+        raise _missing(record, "choices", (*_CHOICES, *_ANSWERS, "choice1, choice2, ..."))
     if (with_names := named(given)) is not None:
         names, given = with_names
+        if len({str(name).strip().lower() for name in names}) < len(names):
+            raise record.error(
+                f"two choices have the same name ({', '.join(map(str, names))[:60]}); give each its own."
+            )
     elif isinstance(given, dict):
         raise record.error(
             "choices is an object, but neither of two lists, text and label, of equal length, nor of a text for each "
             "letter."
         )
-    elif given is None:
-        columns = _choice_columns(record)
-        if not columns:
-            raise _missing(record, "choices", (*_CHOICES, "choice1, choice2, ..."))
-        given = [record.fields[name] for name in columns]
-        while given and given[-1] in (None, ""):  # this question has fewer than others of the table
-            given.pop()
     if not isinstance(given, list):
         raise record.error(f"choices is {_shown(given)}, not a list.")
     choices = tuple(_checked(record, f"choice {number}", choice) for number, choice in enumerate(given))

@@ -65,6 +65,8 @@ def place_of(question: Labelled, labels: Labels, record: Record) -> int:
     label, choices, names = question
     if labels.are_texts:
         return choices.index(label)
+    if label not in (*names, *choices):  # a letter, by the names where these are letters
+        label = next((name for name in names if name.lower() == label.lower()), label)
     readings = {places.index(label) for places in (names, choices) if label in places}
     if label not in names:
         if number := NUMBER.fullmatch(label):

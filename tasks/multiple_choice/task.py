@@ -39,12 +39,13 @@ class MultipleChoiceTask(Task[Question, GroupExample, Floats]):
     settings_class = MultipleChoiceSettings
     model_class = MultipleChoiceClassifier
     example_class = GroupExample
-    _first_number: int | None = None  # of the choices in the file that is read first, the training data
     _top_k: int | None = None
 
     def read(self, path: str) -> Split[Question]:
-        split = read_choices(path, read_options(self.settings), first_number=self._first_number)
-        self._first_number = split.notes.get("choices_numbered_from", self._first_number)
+        known = self.settings.first_number  # that of the training data, which is read first
+        split = read_choices(path, read_options(self.settings), first_number=known)
+        first_number = split.notes.get("choices_numbered_from", known)
+        self.settings = replace(self.settings, first_number=first_number)
         return split
 
     def texts(self, item: Question) -> list[str]:

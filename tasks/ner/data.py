@@ -125,7 +125,7 @@ def _tagged_sentences(
         return
     _warn_of_odd_lengths(source.path, [len(row.words) for row in tagged])
     tagged = list(with_names(tagged, options.label_names, source.path, notes))
-    tagged = as_inside(tagged) if scheme == "io" else in_usual_form(tagged, notes)
+    tagged = as_inside(tagged, source.path) if scheme == "io" else in_usual_form(tagged, notes)
     if scheme == "auto":
         scheme = detect_scheme(row.tags for row in tagged)
     notes.facts["scheme"] = scheme

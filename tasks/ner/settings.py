@@ -45,7 +45,7 @@ class NerSettings(WordLabelSettings):
     metric_names = ("strict_f1", "default_f1")
 
     head: str = _head(CRF)
-    scheme: str = setting("auto", "tags in the files: auto, iob1, bio, bioes, bmes, or io (types alone)")
+    scheme: str = setting("auto", "tags in the files: auto, iob1, bio, bioes, bmes, or io (types alone)", scored=True)
     text_column: str | None = setting(
         None,
         "name of the text's or word's column or field, or its number where a line has a word (default: recognised: "
@@ -56,10 +56,16 @@ class NerSettings(WordLabelSettings):
         None,
         "name of the column or field of tags or spans, or its number where a line has a word (default: recognised: "
         f"{', '.join(dict.fromkeys((*TAG_COLUMNS, *SPAN_COLUMNS)))}; the last column of words)",
+        scored=True,
     )
     label_names: tuple[str, ...] = setting(
-        (), "names of tags that are whole numbers, from 0, such as O B-PER I-PER; or a file with a name a line"
+        (),
+        "names of tags that are whole numbers, from 0, such as O B-PER I-PER; or a file with a name a line",
+        scored=True,
     )
     offsets: str = setting(
-        "auto", "unit of the spans' offsets (default: characters, unless the file shows another)", choices=OFFSETS
+        "auto",
+        "unit of the spans' offsets (default: characters, unless the file shows another)",
+        choices=OFFSETS,
+        scored=True,
     )

@@ -78,9 +78,25 @@ def in_usual_form(tagged: Sequence[TaggedWords], notes: Notes) -> Sequence[Tagge
     return [row._replace(tags=[usual[tag] for tag in row.tags]) for row in tagged]
 
 
-def as_inside(tagged: Sequence[TaggedWords]) -> Sequence[TaggedWords]:
-    """The same with tags such as I-PER, as IOB1 has them, for those of the scheme IO: PER, or I-PER in a whole file."""
-    if all(is_tag(tag) for row in tagged for tag in row.tags):
+def as_inside(tagged: Sequence[TaggedWords], path: str) -> Sequence[TaggedWords]:
+    """The same with tags such as I-PER, as IOB1 has them, for those of the scheme IO: PER, or I-PER in a whole file.
+
+    Raises:
+        InputError: some tags have a prefix, and others have none.
+    """
+    tagged = [row._replace(tags=["O" if tag == "o" else tag for tag in row.tags]) for row in tagged]
+    first: dict[bool, tuple[int, str]] = {}  # a tag with a prefix, and one without: the line of each
+    for row in tagged:
+        for tag, line in zip(row.tags, row.lines, strict=True):
+            if tag != "O":
+                first.setdefault(is_tag(tag), (line, tag))
+    if len(first) > 1:
+        (line, tag), (other, bare) = first[True], first[False]
+        raise InputError(
+            f"{path}, line {line}: {tag[:40]!r} begins like a tag with a prefix, and {bare[:40]!r} in line {other} has "
+            "none; with --scheme io write I- before all types, or before none."
+        )
+    if True in first:
         return tagged
     return [row._replace(tags=[tag if tag == "O" else f"I-{tag}" for tag in row.tags]) for row in tagged]
 

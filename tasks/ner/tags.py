@@ -1,6 +1,6 @@
 """Tags of words, such as ``B-PER``, and the entities they encode."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from tasks.read.columns import is_tag
@@ -51,6 +51,24 @@ def is_begin_marked(labels: Iterable[str]) -> bool:
     """
     names = set(labels)
     return "O" in names and all(is_tag(name) and (name[0] not in "IME" or f"B{name[1:]}" in names) for name in names)
+
+
+def tags_in(labels: Collection[str], entities: Iterable[Entity], length: int) -> list[str]:
+    """The tags of a sentence's entities in the scheme of a model's labels, which another tool may have chosen: BIO;
+    BIOES or BMES where there are ``S-`` and ``E-``; else IOB1, where only an entity next to another of its type begins
+    with ``B-``. What the labels lack is O."""
+    begin_marked = is_begin_marked(labels)
+    tags = ["O"] * length
+    before = (-1, "")  # the end of an entity, and its type
+    for start, end, type_ in entities:
+        first = "B" if begin_marked or before == (start, type_) else "I"
+        inside = "M" if f"M-{type_}" in labels else "I"
+        last = "E" if f"E-{type_}" in labels else inside
+        only = "S" if f"S-{type_}" in labels else first
+        letters = only if end - start == 1 else first + inside * (end - start - 2) + last
+        tags[start:end] = [tag if (tag := f"{letter}-{type_}") in labels else "O" for letter in letters]
+        before = (end, type_)
+    return tags
 
 
 def entities_from_tags(tags: Sequence[str], scheme: str) -> tuple[list[Entity], int]:

@@ -3,7 +3,7 @@
 """
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -17,7 +17,7 @@ from minibert.tokenizer.tokenizer import split_words
 from tasks.data import Details, ErrorCase, Mark, Split, worst
 from tasks.ner.data import Sentence, bio_tags, entity_counts, read_ner
 from tasks.ner.settings import CRF, NerSettings
-from tasks.ner.tags import entities_from_tags
+from tasks.ner.tags import entities_from_tags, tags_in
 from tasks.ner.word_labels import WordLabels, WordLabelTask
 from tasks.read.columns import is_tag
 from tasks.read.records import label_names_source, read_options
@@ -49,6 +49,13 @@ class NerTask(WordLabelTask[Sentence]):
 
     def word_labels(self, item: Sentence) -> list[str]:
         return bio_tags(item)
+
+    def labelling(self, labels: Collection[str]) -> Callable[[Sentence], list[str]]:
+        """In the scheme of the labels, which are those of BIO unless another tool has trained the model."""
+        types = {name[2:] for name in labels if name != "O"}
+        if {*labels} == {"O", *(f"{letter}-{type_}" for letter in "BI" for type_ in types)}:
+            return self.word_labels
+        return lambda item: tags_in(labels, item.entities, len(item.words))
 
     def labels_of(self, item: Sentence) -> list[str]:
         return [entity.type for entity in item.entities]
@@ -85,9 +92,8 @@ class NerTask(WordLabelTask[Sentence]):
         return dict(enumerate(tags))
 
     def known_labels(self, model: nn.Module) -> set[str]:
-        """The types that have both a ``B-`` and an ``I-``."""
-        names = set(label_names(model).values())
-        return {name[2:] for name in names if name[:2] == "B-" and f"I-{name[2:]}" in names}
+        """The types of entities."""
+        return {name[2:] for name in label_names(model).values() if name != "O"}
 
     @classmethod
     def settings_from_checkpoint(cls, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -106,10 +112,10 @@ class NerTask(WordLabelTask[Sentence]):
         return label_names_source(self.settings.label_names)
 
     def compute_metrics(self, items: Sequence[Sentence], outputs: Sequence[WordLabels]) -> dict[str, float]:
-        return score([bio_tags(item) for item in items], [output.names for output in outputs])[0]
+        return score([bio_tags(item) for item in items], _delivered(outputs))[0]
 
     def details(self, split: Split[Sentence], outputs: Sequence[WordLabels], losses: Sequence[float]) -> Details:
-        metrics, rows, table = score([bio_tags(item) for item in split.items], [output.names for output in outputs])
+        metrics, rows, table = score([bio_tags(item) for item in split.items], _delivered(outputs))
         return Details(
             title="seqeval in strict mode (IOB2)",
             rows=rows,
@@ -168,6 +174,11 @@ class NerTask(WordLabelTask[Sentence]):
                 "probability": float(np.mean(output.probabilities[start:end])),
             })  # fmt: skip
         return {"text": text, "entities": entities}
+
+
+def _delivered(outputs: Sequence[WordLabels]) -> list[list[str]]:
+    """The entities that ``predict`` gives, as BIO tags, whatever the scheme of the model's labels."""
+    return [bio_tags(Sentence(o.names, entities_from_tags(o.names, "bio")[0], 0)) for o in outputs]
 
 
 def score(gold: list[list[str]], predicted: list[list[str]]) -> tuple[dict[str, float], dict[str, Any], str]:

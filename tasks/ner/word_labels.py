@@ -9,7 +9,7 @@ on and scored.
 import dataclasses
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -76,6 +76,10 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
         """The gold label of each word. Where the item has none: one of the training labels for all words, which a CRF
         must allow after itself."""
 
+    def labelling(self, labels: Collection[str]) -> Callable[[Words], Sequence[str]]:
+        """Gives an item's words the labels that a model with these ones learns. Default: :meth:`word_labels`."""
+        return self.word_labels
+
     @classmethod
     def settings_from_checkpoint(cls, checkpoint: Checkpoint) -> dict[str, Any]:
         """The head that its tensors are."""
@@ -106,6 +110,7 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
         room = (self.settings.max_length or config.max_length) - tokenizer.num_special_tokens()
         overlap = min(self.settings.overlap, room // 2)
         label2id = {label: index for index, label in config.id2label.items()}
+        labels_of = self.labelling(label2id)
         examples: list[Window] = []
         counts = []
         notes: Counter[str] = Counter()
@@ -113,7 +118,7 @@ class WordLabelTask(Task[Words, Window, WordLabels]):
         for item, pieces in zip(items, pieces_of_items, strict=True):
             notes["lost_words"] += pieces.num_lost
             notes["unknown_tokens"] += pieces.ids.count(tokenizer.unk_token_id)
-            labels = [label2id[label] for label in self.word_labels(item)]
+            labels = [label2id[label] for label in labels_of(item)]
             ends = [*pieces.starts[1:], len(pieces.ids)]
             cut = split_into_windows(pieces.starts, len(pieces.ids), max_tokens=room, overlap=overlap)
             for window in cut:

@@ -30,9 +30,11 @@ def named(choices: Any) -> tuple[list[Any], list[Any]] | None:
         return [each["label"] for each in choices], [each["text"] for each in choices]
     if not isinstance(choices, dict):
         return None
-    names, texts = choices.get("label"), choices.get("text")
-    if isinstance(names, list) and isinstance(texts, list) and len(names) == len(texts):
-        return names, texts
+    if {"label", "text"} & choices.keys():
+        names, texts = choices.get("label"), choices.get("text")
+        if isinstance(names, list) and isinstance(texts, list) and len(names) == len(texts):
+            return names, texts
+        return None
     if not any(isinstance(each, (list, dict)) for each in choices.values()):
         return list(choices), list(choices.values())
     return None

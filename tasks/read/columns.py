@@ -13,17 +13,18 @@ from tasks.read import tables
 _PAIRS = (
     ("text", "text_pair"), ("text", "pair"), ("sentence1", "sentence2"), ("premise", "hypothesis"),
     ("question1", "question2"), ("text1", "text2"), ("text_a", "text_b"), ("question", "sentence"),
-    ("sentence_a", "sentence_b"), ("sent1", "sent2"), ("question", "passage"), ("#1 string", "#2 string"),
+    ("sentence_a", "sentence_b"), ("sent1", "sent2"), ("#1 string", "#2 string"),
     ("文本1", "文本2"), ("句子1", "句子2"),
 )  # fmt: skip
 _TEXTS: Sequence[Sequence[str]] = (
     ("text", "文本"),
     (
         "sentence", "headline", "question", "query", "content", "review", "comment", "tweet", "title", "text_a",
-        "body", "utterance", "utt", "message", "comment_text", "review_body", "reviewtext",
+        "body", "utterance", "message", "comment_text", "review_body", "reviewtext",
         "document", "post", "内容", "正文", "句子", "评论", "标题", "问题",
     ),
     ("data",),
+    ("utt",),
 )  # fmt: skip
 _LABELS: Sequence[Sequence[str]] = (
     ("label", "labels", "gold_label", "标签"),
@@ -31,13 +32,13 @@ _LABELS: Sequence[Sequence[str]] = (
         "class", "category", "target", "sentiment", "intent", "score", "rating", "answer", "department", "topic",
         "cats", "choice", "emotion", "stars", "类别", "分类", "情感", "意图",
     ),
-    ("overall", "quality"),
 )  # fmt: skip
-_YES_NO = "is_"  # is_sarcastic, is_duplicate; looked for last
+_YES_NO = "is_"  # is_sarcastic, is_duplicate; looked for behind these
+_LAST_LABELS = ("overall", "quality")
 
 
 TEXT_NAMES = tuple(name for names in _TEXTS for name in names)
-LABEL_NAMES = tuple(name for names in _LABELS for name in names)
+LABEL_NAMES = tuple(name for names in (*_LABELS, _LAST_LABELS) for name in names)
 PAIR_NAMES = tuple(" and ".join(pair) for pair in _PAIRS)
 """The recognised names, for ``--help``."""
 
@@ -92,7 +93,7 @@ class Columns:
             raise InputError(f"--label-column {label}: is also the text column; name another.")
         rest = [name for name in self.names if name not in roles.values()]
         yes_no = [name.lower() for name in rest if name.lower().startswith(_YES_NO)]
-        roles["label"] = label or self._recognised("label", rest, (*_LABELS, yes_no))
+        roles["label"] = label or self._recognised("label", rest, (*_LABELS, yes_no, _LAST_LABELS))
         for name in roles.values():
             if self.names.count(name) > 1:
                 raise InputError(f"{self.place}: two columns are called {name}; rename one of them.")

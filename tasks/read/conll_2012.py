@@ -14,7 +14,7 @@ _BRACKETS = re.compile(r"(?:\(([^()*]+))?\*?(\))?").fullmatch
 
 def is_conll_2012(file: TextFile) -> bool:
     """Whether a file begins with a document of CoNLL-2012."""
-    return file.lines[:1] != [] and file.lines[0].startswith("#begin document")
+    return next((line for line in file.lines if line.strip()), "").startswith("#begin document")
 
 
 def words_in_brackets(file: TextFile, notes: Notes) -> Iterator[TaggedWords]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from minibert.errors import InputError
-from tasks.read import label_studio
+from tasks.read import dataturks, label_studio
 from tasks.read.cells import parsed_list
 from tasks.read.columns import TEXT_NAMES, near
 from tasks.read.folders import DISCONTINUOUS, OTHER
@@ -18,7 +18,7 @@ from tasks.read.tables import find
 
 WORD_COLUMNS = ("word", "token", "char", "character", "字", "词")
 LIST_COLUMNS = ("tokens", "words", "tokenized_text", "chars")
-SPAN_COLUMNS = ("entities", "ents", "spans", "labels", "label", "annotations", "annotation", "result_list", "实体")
+SPAN_COLUMNS = ("entities", "ents", "spans", "labels", "label", "annotations", "result_list", "实体")
 TAG_COLUMNS = ("tags", "labels", "ner_tags", "tag", "label", "ner", "bio", "标签")
 CELL_COLUMNS = (*TEXT_NAMES, "tokens", "words")
 UNITS = ("characters", "utf16", "bytes")
@@ -269,6 +269,8 @@ def _given_spans(record: Record, besides: set[str], column: str | None, notes: N
         name = name or only_column([name for name in rest if are_spans(fields[name])], record.where)
     if name is None and fields.get("answer") == "accept":
         return []  # Prodigy writes no spans where nothing was marked
+    if name is None and dataturks.is_record(fields):
+        return dataturks.spans(record, notes)
     given = fields.get(name) if name else None
     if isinstance(given, str):
         blank = not given.strip()
@@ -277,12 +279,10 @@ def _given_spans(record: Record, besides: set[str], column: str | None, notes: N
     if isinstance(given, dict) and given and all(isinstance(value, dict) for value in given.values()):
         notes.facts["layout"] = "CLUENER"
         return _cluener(record, given)
-    if (isinstance(given, dict) and not given) or (given is None and name == "annotation"):
+    if isinstance(given, dict) and not given:
         return []
     if not isinstance(given, list):
         raise record.error(f"text without a list of spans; expected one of the fields {', '.join(SPAN_COLUMNS)}.")
-    if any(isinstance(each, dict) and isinstance(each.get("points"), list) for each in given):
-        return _dataturks(record, given, notes)
     if name == "result_list" and isinstance(fields.get("prompt"), str):  # the type is the prompt
         notes.facts["layout"] = "PaddleNLP's UIE"
         return [{**span, "label": fields["prompt"]} if isinstance(span, dict) else span for span in given]
@@ -320,22 +320,6 @@ def _cluener(record: Record, given: Mapping[str, Mapping[str, Any]]) -> list[Any
                 if not (isinstance(place, list) and [type(value) for value in place] == [int, int]):
                     raise record.error(f"{type_} of {surface[:20]!r} is {shown(place)}, not [start, last].")
                 spans.append({"start": place[0], "end": place[1] + 1, "label": type_, "text": surface})
-    return spans
-
-
-def _dataturks(record: Record, given: Sequence[Any], notes: Notes) -> list[Any]:
-    """The spans of DataTurks' ``{"label": ["PER"], "points": [{"start": 0, "end": 6, "text": ...}]}``; the last
-    character belongs to the span. What has no label there is passed over."""
-    spans = []
-    for each in given:
-        points = each.get("points") if isinstance(each, dict) else None
-        if not isinstance(points, list) or not all(
-            isinstance(point, dict) and type(point.get("end")) is int for point in points
-        ):
-            raise record.error(f"the annotation {str(each)[:80]} has no points, each with a start and an end.")
-        notes.repair("spans without a label passed over", record.line, not each.get("label"))
-        spans += [{**point, "end": point["end"] + 1, "label": each["label"]} for point in points if each.get("label")]
-    notes.facts["layout"] = "DataTurks"
     return spans
 
 

@@ -105,13 +105,11 @@ def taken_over(folder: Path, settings_class: type[RunSettings], task: str) -> di
         InputError: the folder's ``task.json`` cannot be used.
     """
     file = folder / TASK_FILE
-    if file.is_file() and saved_task(file) == task:
-        return {
-            name: value
-            for name, value in read_settings(file, settings_class, task).items()
-            if name not in _NOT_TAKEN_OVER
-        }
-    return {}
+    if not file.is_file() or saved_task(file) != task:
+        return {}
+    of_answers = {field.name for field in dataclasses.fields(settings_class) if field.metadata.get("answers")}
+    of_run = read_settings(file, settings_class, task)
+    return {name: of_run[name] for name in of_run if name in of_answers - {*_NOT_TAKEN_OVER}}
 
 
 def check(settings_class: type[RunSettings], argv: Sequence[str] | None, *, task: str) -> None:

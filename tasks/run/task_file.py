@@ -22,7 +22,7 @@ def save_model(folder: Path, task: Task[Any, Any, Any], model: Pretrained) -> No
 
 
 def write_task_file(folder: Path, task: Task[Any, Any, Any]) -> None:
-    """Writes the task's name, the settings that its answers depend on, and what was fitted on dev.
+    """Writes the task's name, the settings that its answers and its figures depend on, and what was fitted on dev.
 
     Raises:
         InputError: the folder cannot be written.
@@ -30,8 +30,14 @@ def write_task_file(folder: Path, task: Task[Any, Any, Any]) -> None:
     if not task.answers_inputs:
         return
     settings = task.settings
-    named = [field.name for field in dataclasses.fields(settings) if field.metadata.get("answers")]
-    values = {name: value for name in named if (value := getattr(settings, name)) is not None}
+    fields = {field.name: field for field in dataclasses.fields(settings)}
+    values = {name: getattr(settings, name) for name, field in fields.items() if field.metadata.get("answers")}
+    values |= {
+        name: getattr(settings, name)
+        for name, field in fields.items()
+        if field.metadata.get("scored") and getattr(settings, name) != field.default
+    }
+    values = {name: value for name, value in values.items() if value is not None}
     if calibration := task.calibration_record():
         values[CALIBRATION] = calibration
     write_atomically(folder / TASK_FILE, lambda path: write_json(path, {"task": task.name, **values}))

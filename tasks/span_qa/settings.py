@@ -25,5 +25,8 @@ class SpanQaSettings(RecordSettings):
         answers=True,
     )
     scorer: str = setting(
-        "auto", f"F1 over {' or '.join(SCORERS)}; auto goes by the contexts' script", choices=("auto", *SCORERS)
+        "auto",
+        f"F1 over {' or '.join(SCORERS)}; auto goes by the contexts' script",
+        choices=("auto", *SCORERS),
+        scored=True,
     )

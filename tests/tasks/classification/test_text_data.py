@@ -121,10 +121,10 @@ RECOGNISED = {
     "title,text,sentiment,is_new": ("text", None, "sentiment"),
     "question,answer": ("question", None, "answer"),
     "department,question": ("question", None, "department"),
-    "question,title,answer,passage": ("question", "passage", "answer"),  # BoolQ
     "Quality,#1 ID,#2 ID,#1 String,#2 String": ("#1 String", "#2 String", "Quality"),  # MRPC
     "id,scenario,intent,utt,annot_utt": ("utt", None, "intent"),  # MASSIVE
     "asin,reviewText,overall,summary": ("reviewText", None, "overall"),  # Amazon
+    "sentence,utt,is_spam,quality": ("sentence", None, "is_spam"),
 }
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_config, write
+from conftest import scramble, tiny_config, write
 from seqeval.metrics import f1_score
 from seqeval.scheme import IOB2
 from sklearn.metrics import accuracy_score
 from sklearn.metrics import f1_score as f1_of_labels
 from tiny_runs import TAGS, WORDS, close, make_run
 
-from minibert import SequenceClassifier, Tokenizer
+from minibert import SequenceClassifier, TokenClassifier, Tokenizer
 from minibert.errors import InputError
 from tasks import registry
 
@@ -24,9 +24,9 @@ LABELLED = [{"text": text, "label": ("good", "bad")[len(text) % 2]} for text in 
 GOLD = ["B-PER", "O", "O", "B-LOC", "O", "O", "B-PER", "O"]
 TAGGED = [{"tokens": WORDS[start:end], "tags": GOLD[start:end]} for start in range(7) for end in range(start + 1, 9)]
 ASKED = [
-    {"id": str(n), "question": "Ann", "context": text, "answers": {"text": [WORDS[3]], "answer_start": [12]}}
+    {"id": str(n), "question": "Ann", "context": text, "answers": {"text": [WORDS[1]], "answer_start": [4]}}
     for n, text in enumerate(TEXTS)
-    if text.startswith("Ann went to Rome")
+    if text.startswith("Ann went")
 ]
 NEVER = {"id": "x", "question": "Bob", "context": "Ann", "is_impossible": True, "answers": []}
 CHOSEN = [{"question": text, "choices": ["Ann", "Rome saw", "Bob ."], "label": len(text) % 3} for text in TEXTS]
@@ -35,6 +35,7 @@ CHOSEN = [{"question": text, "choices": ["Ann", "Rome saw", "Bob ."], "label": l
 def evaluated(run: str, rows: Sequence[Mapping[str, Any]] | str, folder: Path, *options: str) -> dict[str, Any]:
     file = rows if isinstance(rows, str) else write(folder / "new.jsonl", rows)
     out = folder / "figures.json"
+    out.unlink(missing_ok=True)
     registry.run("evaluate", [run, file, "--out", str(out), "--precision", "fp32", *options])
     found: dict[str, Any] = json.loads(out.read_text("utf-8"))
     return found
@@ -99,7 +100,8 @@ def test_spans_and_choices_are_compared_with_those_that_predict_gives(tmp_path: 
     run = make_run(tmp_path / "span_qa", "span_qa")
     found = evaluated(run, ASKED, tmp_path)
     answers = predicted(run, [{"question": row["question"], "context": row["context"]} for row in ASKED], tmp_path)
-    right = [answer["answer"].strip(" .").lower() == "rome" for answer in answers]
+    right = [answer["answer"].strip(" .").lower() == "went" for answer in answers]
+    assert 0 < sum(right) < len(right)
     assert found["figures"]["exact_match"] == pytest.approx(np.mean(right))
     run = make_run(tmp_path / "multiple_choice", "multiple_choice")
     found = evaluated(run, CHOSEN, tmp_path)
@@ -111,6 +113,9 @@ def test_spans_and_choices_are_compared_with_those_that_predict_gives(tmp_path: 
 SEVERAL = [
     {"body": f"{text} 7", "gold": ["long"] * (len(text) > 12) + ["Ann"] * ("Ann" in text)} for text in TEXTS if text
 ]
+# What the training file shows, and every third row from the last does not: that | separates, and numbers begin at 1.
+IN_CELLS = [{"text": text, "label": "a, x" if (len(TEXTS) - 1 - n) % 3 == 0 else "b|c"} for n, text in enumerate(TEXTS)]
+FROM_1 = [{**row, "label": 1 + (n % 3 if (len(CHOSEN) - 1 - n) % 3 else n % 2)} for n, row in enumerate(CHOSEN)]
 RUNS: dict[str, tuple[str, Sequence[Mapping[str, Any]], list[str]]] = {
     "ner": ("ner", TAGGED, []),
     "several labels, cleaned, in odd columns": (
@@ -118,15 +123,17 @@ RUNS: dict[str, tuple[str, Sequence[Mapping[str, Any]], list[str]]] = {
         SEVERAL,
         ["--kind", "multi", "--text-column", "body", "--label-column", "gold", "--clean", "[0-9] -> x"],
     ),
+    "several labels in a cell": ("classification", IN_CELLS, ["--kind", "multi", "--threshold", "each"]),
     "qa": ("qa", LABELLED, ["--prompt", "to {question}", "--no-baseline"]),
     "span_qa": ("span_qa", [{**row, "id": f"{n} {row['id']}"} for n in range(4) for row in [*ASKED, NEVER]], []),
-    "multiple_choice": ("multiple_choice", CHOSEN, []),
+    "multiple_choice": ("multiple_choice", FROM_1, ["--metric", "loss", "--seed", "7"]),
 }
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_figures_of_the_test_file_are_those_of_the_report(name: str, tmp_path: Path) -> None:
-    """The file is read as the run's own were: its columns, and what was cleaned."""
+    """The file is read as the run's own were: its columns, what separates labels, from where numbers count, what is
+    cleaned. The model's folder alone knows."""
     task, rows, options = RUNS[name]
     start = make_run(tmp_path / "start", "fill_mask")
     files = ["--train", write(tmp_path / "a.jsonl", rows[::2]), "--dev", write(tmp_path / "b.jsonl", rows[1::2])]
@@ -134,6 +141,7 @@ def test_figures_of_the_test_file_are_those_of_the_report(name: str, tmp_path: P
     given = ["--weights", start, "--epochs", "1", "--lr", "1e-3", "--precision", "fp32", "--out", str(out)]
     registry.run(task, [*files, "--test", write(tmp_path / "c.jsonl", rows[::-3]), *given, *options])
     report = json.loads((out / "metrics.json").read_text("utf-8"))
+    (out / "settings.toml").unlink()
     found = evaluated(str(out), str(tmp_path / "c.jsonl"), tmp_path)
     expected = {key: value for key, value in report["final"]["test"].items() if key != "against_linear"}
     assert close(found["figures"], expected)
@@ -142,11 +150,8 @@ def test_figures_of_the_test_file_are_those_of_the_report(name: str, tmp_path: P
 
 def test_a_file_in_another_layout_says_what_was_taken_from_the_run(tmp_path: Path) -> None:
     run = Path(make_run(tmp_path / "run", "classification"))
-    settings = 'task = "classification"\ntext_column = "body"\nskip_invalid = false\n'
-    (run / "settings.toml").write_text(settings, "utf-8")
-    message = (
-        r"column body is not among the columns \(text, label\)\. --text-column of the run apply; another value may"
-    )
+    (run / "task.json").write_text('{"task": "classification", "text_column": "body"}', "utf-8")
+    message = r"column body is not among the columns \(text, label\)\. --text-column: as in the run, unless another is"
     with pytest.raises(InputError, match=message):
         evaluated(str(run), LABELLED, tmp_path)
     assert evaluated(str(run), LABELLED, tmp_path, "--text-column", "text")["data"]["texts"] == len(TEXTS)
@@ -174,6 +179,54 @@ def test_what_cannot_be_compared_is_refused(
     with pytest.raises(InputError, match=message):
         evaluated(make_run(tmp_path / "run", run), rows, tmp_path, *options)
     assert not (tmp_path / "figures.json").exists()
+
+
+FOREIGN = {
+    "BIOES": ["O", *(f"{letter}-{type_}" for type_ in ("LOC", "PER") for letter in "BIES")],
+    "BMES": ["O", *(f"{letter}-{type_}" for type_ in ("LOC", "PER") for letter in "BMES")],
+    "IOB1": ["O", "B-LOC", "I-LOC", "I-PER"],
+    "B alone": ["O", "B-LOC", "B-PER"],
+}
+
+
+@pytest.mark.parametrize("scheme", FOREIGN)
+def test_models_of_other_tools_are_scored_by_the_entities_that_predict_gives(scheme: str, tmp_path: Path) -> None:
+    tokenizer = Tokenizer.train([WORDS] * 2, model_type="bert", vocab_size=80)
+    torch.manual_seed(3)
+    config = tiny_config("bert", vocab_size=tokenizer.vocab_size, max_position_embeddings=40)
+    model = TokenClassifier(config.with_labels(dict(enumerate(FOREIGN[scheme]))))
+    scramble(model)
+    model.save_pretrained(tmp_path / "run")
+    tokenizer.save_pretrained(tmp_path / "run", for_words=True)
+    rows = [{"text": " ".join(row["tokens"])} for row in TAGGED]
+    answers = predicted(str(tmp_path / "run"), [{"tokens": row["tokens"]} for row in TAGGED], tmp_path)
+    spans = [[[e["start"], e["end"], e["type"]] for e in answer["entities"]] for answer in answers]
+    assert any(spans)
+    gold = [{**row, "entities": of_row} for row, of_row in zip(rows, spans, strict=True)]
+    figures = evaluated(str(tmp_path / "run"), gold, tmp_path)["figures"]
+    assert (figures["strict_f1"], figures["report"]["micro avg"]["recall"]) == (1, 1)
+    others = [{**row, "entities": []} for row in rows[1:]]
+    assert evaluated(str(tmp_path / "run"), [gold[0], *others], tmp_path)["figures"]["strict_f1"] < 1
+
+
+def test_what_8_bits_give_is_called_so(tmp_path: Path) -> None:
+    if "fbgemm" not in torch.backends.quantized.supported_engines:
+        pytest.skip("this CPU has no FBGEMM")
+    run = make_run(tmp_path / "run", "classification")
+    found = evaluated(run, LABELLED, tmp_path, "--precision", "int8")
+    assert (found["precision"], found["engine"]) == ("int8", "torch")
+
+
+def test_impossible_questions_alone_have_figures(tmp_path: Path) -> None:
+    found = evaluated(make_run(tmp_path / "run", "span_qa"), [NEVER], tmp_path)
+    assert found["figures"]["exact_match"] == 0  # a model that was not trained on any answers always
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "classification")
+    file = write(tmp_path / "labelled.json", LABELLED)
+    with pytest.raises(InputError, match=r"labelled\.json: exists; remove it, or name a new file"):
+        registry.run("evaluate", [run, file, "--out", file])
 
 
 def test_a_file_of_one_label_alone_has_figures(tmp_path: Path) -> None:

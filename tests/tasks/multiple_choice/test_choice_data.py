@@ -139,6 +139,27 @@ def test_layouts_of_published_sets(row: dict[str, Any], tmp_path: Path) -> None:
     assert asked[:4] == ("", "Ice is", ("hot", "cold"), None)
 
 
+def test_what_else_a_record_has_is_not_taken_for_its_choices_or_label(tmp_path: Path) -> None:
+    """Names of published sets count only where others do not."""
+    for more in (
+        {"answers": ["x", "y"]},
+        {"answers": "2"},
+        {"answer0": "x", "answer1": "y"},
+        {"sold": "x", "opa": "y"},
+    ):
+        row = {"question": "Ice is", "ending0": "hot", "ending1": "cold", "label": 1, **more}
+        assert read_choices(written(tmp_path, "a.jsonl", lines(row))).items[0].choices == ("hot", "cold")
+    # MedQA's answer is a text, which may look like a number; what is empty is no label.
+    row = {"question": "Ice is", "options": {"A": "2", "B": "1"}, "answer": "1", "answer_idx": "B"}
+    assert read_choices(written(tmp_path, "b.jsonl", lines(row, {**row, "answer": ""}))).items[1].label == 1
+
+
+def test_letters_are_those_of_the_names(tmp_path: Path) -> None:
+    row = {"question": "Ice is", "options": {"B": "hot", "A": "cold"}, "answer": "a"}
+    assert read_choices(written(tmp_path, "a.jsonl", lines(row))).items[0].choices[1] == "cold"
+    assert read_choices(written(tmp_path, "a.jsonl", lines(row))).items[0].label == 1
+
+
 def test_numbers_count_from_1_where_the_file_shows_it(tmp_path: Path) -> None:
     rows = [{**QUESTION, "choices": ["x", "y", "z"], "label": label} for label in (1, 3, 2)]
     split = read_choices(written(tmp_path, "a.jsonl", lines(*rows)))
@@ -269,6 +290,11 @@ def test_columns_that_leave_out_one_are_refused(names: str, tmp_path: Path) -> N
             "choices is an object, but neither of two lists, text and label, of equal length, nor of a text for each",
         ),
         (lines({**QUESTION, "choices": {"A": "one", "B": None}, "label": "A"}), "choice 1 is missing, not text"),
+        (lines({**QUESTION, "choices": {"label": "A", "text": "one"}, "label": "A"}), "but neither of two lists"),
+        (
+            lines({**QUESTION, "choices": [{"label": "A", "text": "x"}, {"label": "a", "text": "y"}], "label": "A"}),
+            "two choices have the same name (A, a); give each its own",
+        ),
         (lines({"choices": ["one", "two"], "label": 0}), "line 1: needs a context or a question"),
         (
             "prompt,A,B,C,answer\nWhy?,a,b,c,A\n",

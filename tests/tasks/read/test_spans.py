@@ -107,10 +107,17 @@ def test_what_the_annotator_rejected_is_left_out_and_counted(tmp_path: Path, row
 
 def test_dataturks_without_entities_or_labels(tmp_path: Path) -> None:
     points = [{"start": 0, "end": 2, "text": "Mia"}]
-    rows = [{"content": TEXT, "annotation": None}, {"content": TEXT, "annotation": [{"label": [], "points": points}]}]
+    rows = [
+        {"content": TEXT, "annotation": None, "extras": None},
+        {"content": TEXT, "annotation": [{"label": [], "points": points}]},
+    ]
     split = read_ner(write(tmp_path, "a.json", rows))
     assert entities(split) == [[], []]
     assert split.notes["repaired"] == {"spans without a label passed over": 1}
+    named = {"content": TEXT, "annotation": "by Bob", "my_spans": [{"start": 0, "end": 7, "label": "PER"}]}
+    assert entities(read_ner(write(tmp_path, "c.json", [named]))) == [FOUND[:1]]
+    with pytest.raises(InputError, match="text without a list of spans"):
+        read_ner(write(tmp_path, "d.json", [{"content": TEXT, "annotation": "[{"}]))
     bad = {"content": TEXT, "annotation": [{"label": ["PER"], "points": [{"start": 0}]}]}
     with pytest.raises(
         InputError, match=r"line 1, \[0\]: the annotation .* has no points, each with a start and an end"

@@ -50,18 +50,23 @@ def test_tags_of_every_form_are_read(tmp_path: Path, form: str) -> None:
 @pytest.mark.parametrize("prefix", ["", "I-"])
 def test_types_alone_make_neighbours_one_entity(prefix: str, tmp_path: Path) -> None:
     """As Few-NERD and Stanford's tagger write them; the prefix I- says no more."""
-    types = ["person-actor", "person-actor", "O", "LOC", "LOC", "ORG", "O", "person-actor"]
-    path = write(tmp_path, "".join(f"word {'' if type_ == 'O' else prefix}{type_}\n" for type_ in types))
+    types = ["person-actor", "person-actor", "o", "LOC", "LOC", "ORG", "O", "person-actor"]
+    path = write(tmp_path, "".join(f"word {'' if type_ in 'Oo' else prefix}{type_}\n" for type_ in types))
     (sentence,) = read_ner(path, "io").items
     found = [(0, 2, "person-actor"), (3, 5, "LOC"), (5, 6, "ORG"), (7, 8, "person-actor")]
     assert [tuple(entity) for entity in sentence.entities] == found
     assert sentence.num_repaired == 0
-    if not prefix:
+    if prefix:
+        mixed = write(tmp_path, f"word {types[0]}\nword I-LOC\n")
+        with pytest.raises(InputError, match=r"line 2: 'I-LOC' begins like .*'person-actor' in line 1 has none"):
+            read_ner(mixed, "io")
+    else:
         with pytest.raises(InputError, match=r"unknown tag 'person-actor'.*alone, --scheme io makes neighbours"):
             read_ner(path)
 
 
-CONLL_2012 = """#begin document (bc/x); part 000
+CONLL_2012 = """
+#begin document (bc/x); part 000
 bc/x 0 0 # NNP (TOP* - - - A (WORK_OF_ART* * -
 bc/x 0 1 Poe NNP * - - - A *) (ARG0*) (0
 bc/x 0 2 saw VBD * see 01 1 A * (V*) -
@@ -87,10 +92,10 @@ def test_conll_2012_has_entities_in_brackets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (" *) (ARG0*)", " * (ARG0*)", "line 4: the sentence ends inside a WORK_OF_ART; close its bracket"),
-        (" * (V*)", " *) (V*)", r"line 4: '\*\)' does not open, continue or close one entity"),
-        (" *) (ARG0*)", " (PERSON) (ARG0*)", r"line 3: '\(PERSON\)' does not open"),
-        ("(GPE) -", "", "line 6: 10 columns; CoNLL-2012 has an entity's brackets in column 11"),
+        (" *) (ARG0*)", " * (ARG0*)", "line 5: the sentence ends inside a WORK_OF_ART; close its bracket"),
+        (" * (V*)", " *) (V*)", r"line 5: '\*\)' does not open, continue or close one entity"),
+        (" *) (ARG0*)", " (PERSON) (ARG0*)", r"line 4: '\(PERSON\)' does not open"),
+        ("(GPE) -", "", "line 7: 10 columns; CoNLL-2012 has an entity's brackets in column 11"),
     ],
 )
 def test_brackets_that_do_not_pair_are_refused(old: str, new: str, message: str, tmp_path: Path) -> None:
