@@ -125,7 +125,7 @@ def _parser(settings_class: type[RunSettings], task: str) -> ArgumentParser:
         prog=program(f"tasks.{task}"),
         usage="%(prog)s [OPTIONS]",
         description=settings_class.about,
-        epilog=f"In a settings file only: {', '.join(advanced)}. Every run folder has one, {SETTINGS_FILE}.",
+        epilog=f"In a settings file only: {', '.join(advanced)}. Each run has one, {SETTINGS_FILE}.",
         formatter_class=_help_formatter,
         allow_abbrev=False,
     )
