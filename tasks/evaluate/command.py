@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if isinstance(task, FillMaskTask):
         raise InputError(f"{options.run}: is a pre-trained model, whose answers have no labels; name a run of a task.")
     task = _reading_as(task, options)
+    split = _read(task, options)
     predictor = predictor_of(
         task,
         checkpoint,
@@ -61,7 +62,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         batch_tokens=options.batch_tokens,
         engine=options.engine,
     )
-    split = _read(task, options)
     _check_labels(task, split, predictor, options.run)
     record = _evaluated(predictor, split, options)
     if options.out is not None:
@@ -89,8 +89,8 @@ def _read(task: AnyTask, options: argparse.Namespace) -> Split[Any]:
     try:
         return task.read(options.file)
     except InputError as error:
-        of_run = [name for name in LIKE_RUN if name not in options and getattr(task.settings, name, None)]
-        named = [option for name in of_run if (option := option_name(name)) in str(error)]
+        of_run = [name for name in LIKE_RUN if getattr(task.settings, name, None) not in (None, (), "auto")]
+        named = [option_name(name) for name in of_run if name not in options and option_name(name) in str(error)]
         said = f" {', '.join(named)}: as in the run, unless another is given." if named else ""
         raise InputError(f"{error}{said}") from None
 

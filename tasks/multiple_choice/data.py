@@ -35,18 +35,13 @@ _LABELS = ("label", "answer_idx", "answer", "answerkey", "correct", "cop")
 _IDS = ("id", "example_id")
 # Columns with one choice each: ending0, choice_1, option A, but not choices; or letters alone; or as in CosmosQA and
 # SIQA, PIQA, MedMCQA.
-_NUMBERED = tuple(
-    map(
-        re.compile,
-        (
-            r"(?:ending|choice|option)[ _-]?([0-9]{1,6}|[a-r])",
-            "([a-j])",
-            "answer[ _-]?([0-9]{1,6}|[a-j])",
-            "sol([0-9])",
-            "op([a-e])",
-        ),
-    )
-)
+_NUMBERED = [
+    re.compile(r"(?:ending|choice|option)[ _-]?([0-9]{1,6}|[a-r])"),
+    re.compile("([a-j])"),
+    re.compile("answer[ _-]?([0-9]{1,6}|[a-j])"),
+    re.compile("sol([0-9])"),
+    re.compile("op([a-e])"),
+]
 # A gap, as in RACE: a run of underscores, but not those inside a name such as max_length.
 _GAP = re.compile(r"(?<![A-Za-z0-9_])_+(?![A-Za-z0-9_])")
 _SUFFIXES = (".txt", ".json", ".jsonl", ".ndjson", ".csv", ".tsv")  # of the files in a folder
@@ -128,7 +123,7 @@ def read_choices(path: str, options: ReadOptions = DEFAULT, *, first_number: int
     if not labels.is_certain:
         notes.warnings.append(
             "labels are numbers, but none is 0 and none the number of its question's choices, which would show from "
-            "where they count; read as from 0. If they count from 1, set first_number = 1 in a settings file (--config)."
+            "where they count; read as from 0. If they count from 1, set first_number = 1 in a settings file."
         )
     hashes = "".join(f"{os.path.relpath(source.path, path)} {source.sha256}\n" for source in sources)
     single = len(sources) == 1 and sources[0].path == path
