@@ -231,8 +231,8 @@ class OddLabels:
             )
         elif {"-1", "0", "1", "2"} <= labels.keys() and all(label.lstrip("-").isdecimal() for label in labels):
             found.append("-1 is learnt as a label; in Hugging Face's data sets it marks rows without one.")
-        fractions = all(map(_NUMBER, labels)) and [label for label in labels if float(label) % 1]
-        if fractions:
+        numbers = labels if all(map(_NUMBER, labels)) else ()
+        if fractions := [label for label in numbers if float(label) % 1]:
             found.append(
                 f"all labels are numbers, {len(fractions):,} of them with decimals, such as "
                 f"{self._with_lines(fractions[:1])}; each is learnt as a label of its own. python -m "

@@ -57,14 +57,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser().parse_args(argv)
     require_positive("--batch-tokens", options.batch_tokens)
     require_positive("--threads", options.threads)
-    if options.out is not None and not options.out.endswith(".json"):
-        raise InputError(f"--out {options.out}: must end in .json; python -m tasks.predict writes the answers.")
     check_exist([options.file])
-    if options.out is not None and os.path.lexists(options.out):
-        raise InputError(f"--out {options.out}: exists; remove it, or name a new file, so that nothing is lost.")
-    if options.out is not None and not Path(options.out).absolute().parent.is_dir():
-        raise InputError(f"--out {options.out}: its folder does not exist; make it, or name another.")
+    if options.out is not None:
+        _check_new(options.out)
     return options
+
+
+def _check_new(out: str) -> None:
+    if not out.endswith(".json"):
+        raise InputError(f"--out {out}: must end in .json; python -m tasks.predict writes the answers.")
+    if os.path.lexists(out):
+        raise InputError(f"--out {out}: exists; remove it, or name a new file, so that nothing is lost.")
+    if not Path(out).absolute().parent.is_dir():
+        raise InputError(f"--out {out}: its folder does not exist; make it, or name another.")
 
 
 def check_arguments(argv: Sequence[str]) -> None:

@@ -202,7 +202,7 @@ def _question(record: Record, labels: Labels, file: str = "") -> Question:
 
 def _label_text(record: Record, choices: Sequence[str], names: Sequence[str]) -> str | None:
     """The label as text, without the point that pandas gives a number where another row has none; None for none."""
-    given = [record.fields[name] for known in _LABELS if (name := tables.find(list(record.fields), [known]))]
+    given = _fields(record, _LABELS)
     filled = [value for value in given if isinstance(value, (bool, list, dict)) or value not in _NO_LABEL]
     if not filled:
         return None
@@ -213,8 +213,13 @@ def _label_text(record: Record, choices: Sequence[str], names: Sequence[str]) ->
 
 def _field(record: Record, known: Sequence[str]) -> Any:
     """The first of the known fields that the record has; None if it has none."""
-    name = tables.find(list(record.fields), known)
-    return None if name is None else record.fields[name]
+    return next(iter(_fields(record, known)), None)
+
+
+def _fields(record: Record, known: Sequence[str]) -> list[Any]:
+    """The known fields that the record has, in the order of the known ones."""
+    written = {name.lower(): value for name, value in record.fields.items()}
+    return [written[name] for name in known if name in written]
 
 
 def _any(names: Sequence[str]) -> str:

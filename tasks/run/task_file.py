@@ -29,15 +29,11 @@ def write_task_file(folder: Path, task: Task[Any, Any, Any]) -> None:
     """
     if not task.answers_inputs:
         return
-    settings = task.settings
-    fields = {field.name: field for field in dataclasses.fields(settings)}
-    values = {name: getattr(settings, name) for name, field in fields.items() if field.metadata.get("answers")}
-    values |= {
-        name: getattr(settings, name)
-        for name, field in fields.items()
-        if field.metadata.get("scored") and getattr(settings, name) != field.default
-    }
-    values = {name: value for name, value in values.items() if value is not None}
+    values = {}
+    for field in dataclasses.fields(task.settings):
+        value, kinds = getattr(task.settings, field.name), field.metadata
+        if value is not None and (kinds.get("answers") or (kinds.get("scored") and value != field.default)):
+            values[field.name] = value
     if calibration := task.calibration_record():
         values[CALIBRATION] = calibration
     write_atomically(folder / TASK_FILE, lambda path: write_json(path, {"task": task.name, **values}))
