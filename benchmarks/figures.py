@@ -1,4 +1,4 @@
-"""Measures all figures that have a target, and compares them with it.
+"""Measures the figures of speed, start and memory that have a target, and compares them with it.
 
 Runs the other benchmarks, each in a process of its own, and reads their records. Takes some hours on an otherwise idle
 machine. Prints their output as it comes, then a table, and finally one JSON line. With ``--out``, a page for this

@@ -1,7 +1,7 @@
 """Reads many damaged checkpoints, or data files of every format: a longer version of what the tests do.
 
-    PYTHONPATH=.:tests:tests/minibert/formats/google python -m benchmarks.fuzz --inputs 1000000 --seed 0
-    PYTHONPATH=.:tests:tests/minibert/formats/google python -m benchmarks.fuzz --of data --inputs 20000 --seed 0
+    PYTHONPATH=.:tests python -m benchmarks.fuzz --inputs 1000000 --seed 0
+    PYTHONPATH=.:tests python -m benchmarks.fuzz --of data --inputs 20000 --seed 0
 
 Each input is a good file with seeded damage, half of the checkpoints with repaired checksums. Any exception but
 InputError is a failure, and so are a crash, an input that takes more than 5 s, and a row of data that is lost without a
