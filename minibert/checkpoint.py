@@ -14,7 +14,7 @@ from torch import nn
 
 from minibert.config import EncoderConfig
 from minibert.errors import InputError
-from minibert.files import read_json_object, write_atomically, write_json
+from minibert.files import make_folder, read_json_object, write_atomically, write_json
 from minibert.formats.huggingface import family_of, name_table, open_weights
 from minibert.formats.names import Readers, check_layers, from_parameters, shorten
 from minibert.formats.other_tools import FOREIGN, foreign_names
@@ -263,7 +263,7 @@ def save_model(model: Pretrained, folder: PathOrName) -> None:
         InputError: the folder cannot be written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     get_tensor = from_parameters(dict(model.named_parameters()))
     tensors = {
         name: tensor.detach().cpu().contiguous()

@@ -53,11 +53,19 @@ def read_lines(path: Path, *, most: int) -> list[str]:
 
 def read_json_object(path: Path) -> dict[str, Any]:
     """Reads a file with one JSON object; otherwise InputError names the file and the line."""
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: contains a {type(values).__name__}, not a JSON object.")
+    return values
+
+
+def read_json(path: Path) -> Any:
+    """Reads a file with one JSON value; otherwise InputError names the file and the line."""
     raw = read_bytes(path, most=_MOST_BYTES)
     if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _MOST_VALUES:
         raise InputError(f"{path}: has more than {_MOST_VALUES:,} values, too many for what it should be.")
     try:
-        values = json.loads(raw.decode("utf-8-sig"))
+        return json.loads(raw.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: not JSON ({error.msg}).") from None
     except UnicodeDecodeError as error:
@@ -66,9 +74,6 @@ def read_json_object(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not readable as JSON ({error}).") from None
     except RecursionError:
         raise InputError(f"{path}: nested too deeply to be a settings file.") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: contains a {type(values).__name__}, not a JSON object.")
-    return values
 
 
 def read_json_lines(path: Path) -> list[Any]:
@@ -114,9 +119,32 @@ def replace_whole(target: Path, written: Path) -> None:
     """
     if target.exists():
         written.chmod(stat.S_IMODE(target.stat().st_mode))
-    with open(written, "rb+") as file:
-        os.fsync(file.fileno())
+    sync(written)
     os.replace(written, target)
+
+
+def sync(path: Path) -> None:
+    """Flushes a file's content, or a folder's entries, to disk."""
+    is_posix = os.name == "posix"
+    if path.is_dir() and not is_posix:  # other systems cannot open a folder
+        return
+    handle = os.open(path, os.O_RDONLY if is_posix else os.O_RDWR)  # others flush only what is open for writing
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it, where they are not there.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be made ({error.strerror}); name another folder.") from None
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -147,11 +175,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, *, synced: bool = True) -> Iterator[Path]:
     """A folder that appears whole at the end of the block, or not at all; the block fills the one it is given.
 
     Args:
         path: of the folder; it may be there, if it is empty.
+        synced: whether it is on the disk before it appears, so that a power cut finds it whole, too.
 
     Raises:
         InputError: ``path`` is there, and is not an empty folder.
@@ -162,9 +191,12 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise InputError(f"{path}: exists and is not an empty folder; choose another.")
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(staging, ignore_errors=True)  # of a killed process with the same number
     staging.mkdir()
     try:
         yield staging
+        for written in (*staging.rglob("*"), staging) if synced else ():
+            sync(written)
         if path.is_dir():
             path.rmdir()
         os.replace(staging, path)

@@ -13,8 +13,6 @@ from minibert.training.settings import TrainingSettings, option_name, setting
 
 SETTINGS_FILE = "settings.toml"
 """In a run folder: all settings, to repeat the run."""
-TASK_FILE = "task.json"
-"""Beside a trained model: the task, and the settings that its answers and its figures depend on."""
 CALIBRATION = "calibration"
 """In ``task.json``: what was fitted on dev, which is no setting."""
 RANDOM = "random"

@@ -12,7 +12,6 @@ nothing is written.
 
 import argparse
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,26 +28,20 @@ from minibert import EncoderConfig, Tokenizer
 from minibert.checkpoint import Checkpoint, open_checkpoint
 from minibert.errors import InputError
 from minibert.files import new_folder, read_json_object, write_atomically, write_json
+from minibert.formats import companions
+from minibert.formats.companions import TASK_FILE
 from minibert.formats.huggingface import name_table
 from minibert.formats.names import shorten
-from minibert.formats.sentence_transformers import MODULES, module_folders
 from minibert.tokenizer.tokenizer import split_words
 from tasks.pretraining.corpus import read_corpus
 from tasks.run.arguments import ArgumentParser
 from tasks.run.console import run_main
 from tasks.run.streams import say
-from tasks.settings import TASK_FILE, check_encoding
+from tasks.settings import check_encoding
 
 SCRIPT = "python tools/trim_vocabulary.py"
 
 _LINES = 2000  # tokenized at a time
-# What travels with a model besides its weights and tokenizer: the task of a run, and how sentence-transformers pools.
-_COPIED = (
-    TASK_FILE,
-    MODULES,
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-)
 # In the file of a run's task: what stands around each text, and the words for a gap. And what separates texts in these.
 _OWN_TEXTS = ("prompt", "template", "words")
 _SEPARATORS = [re.compile(r"\{\w+\}|\[MASK\]|<mask>"), re.compile("[=,]")]
@@ -230,11 +223,7 @@ def save(checkpoint: Checkpoint, trimmed: Tokenizer, old_ids: Sequence[int], fol
         special = {name: new_ids.get(old) for name, old in _special_ids(settings).items()}
         write_json(staging / "config.json", {**settings, **special, "vocab_size": len(old_ids)})
         _save_tokenizer(trimmed, checkpoint.folder, staging, token_types=checkpoint.config.type_vocab_size > 1)
-        for name in _COPIED:
-            if (checkpoint.folder / name).is_file():
-                shutil.copyfile(checkpoint.folder / name, staging / name)
-        for place in module_folders(checkpoint.folder):
-            shutil.copytree(checkpoint.folder / place, staging / place)
+        companions.copy(checkpoint.folder, staging)
 
 
 def _special_ids(settings: Mapping[str, Any]) -> dict[str, int]:

@@ -16,10 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from minibert.config import EncoderConfig
 from minibert.errors import InputError
 from minibert.files import new_folder, read_json_object, write_json
-from minibert.formats import huggingface
+from minibert.formats import companions, huggingface
 from minibert.formats.fairseq import checkpoint as fairseq
 from minibert.formats.fairseq import names as fairseq_names
 from minibert.formats.fairseq import settings as fairseq_settings
@@ -27,7 +26,7 @@ from minibert.formats.fairseq.dictionary import Vocabulary
 from minibert.formats.google import checkpoint as google
 from minibert.formats.google import names as google_names
 from minibert.formats.google import settings as google_settings
-from minibert.formats.names import NameTable, Slot
+from minibert.formats.names import NameTable, Slot, shorten
 from minibert.formats.source import ConversionSource, part_of_model
 from minibert.tokenizer.tokenizer import Tokenizer
 
@@ -103,6 +102,8 @@ def convert(
             table = _table(source, to)
             report = _report(source, destination, table, to)
             _write(source, staging, table, to)
+            if to == "huggingface":
+                companions.copy(source.folder, staging)
             written = _write_tokenizer(source, staging, to) if tokenizer else []
     except SafetensorError as error:
         raise InputError(f"{destination}: cannot be written ({error}).") from None
@@ -174,7 +175,7 @@ def _report(source: ConversionSource, destination: Path, table: NameTable, to: s
         synthesised=synthesised,
         absent={part: _why_absent(part, source) for part in source.absent},
         tokenizer=[],
-        notes=[*source.notes, *_notes_on_activation(source.config, to)],
+        notes=[*source.notes, *([] if to == "huggingface" else _notes_on_losses(source, to))],
     )
 
 
@@ -194,10 +195,19 @@ def _why_absent(part: str, source: ConversionSource) -> str:
     return f"{source.architecture} has none"
 
 
-def _notes_on_activation(config: EncoderConfig, to: str) -> list[str]:
+def _notes_on_losses(source: ConversionSource, to: str) -> list[str]:
+    """What another format than Hugging Face's has no place for, beside tensors."""
+    config, notes = source.config, []
     if to == "google" and config.hidden_act != google_settings.hidden_act_read_back(config):
-        return [f"hidden_act {config.hidden_act} is written as gelu, its only name in Google's programs"]
-    return []
+        notes.append(f"hidden_act {config.hidden_act} is written as gelu, its only name in Google's programs")
+    if dict(config.id2label) != {index: f"LABEL_{index}" for index in config.id2label}:
+        labels = shorten(list(config.id2label.values()))
+        notes.append(f"the names of the labels ({labels}) are left out; keep config.json")
+    if config.problem_type not in (None, "single_label_classification"):
+        notes.append(f"problem_type {config.problem_type} is left out; keep config.json")
+    if found := companions.find(source.folder):
+        notes.append(f"{', '.join(found)}, on which answers depend, left out; keep the folder {source.folder}")
+    return notes
 
 
 # -- tokenizers --------------------------------------------------------------------------------------------------------
@@ -217,7 +227,7 @@ def _write_tokenizer(source: ConversionSource, folder: Path, to: str) -> list[st
     else:
         with tempfile.TemporaryDirectory() as temporary:
             if _write_huggingface_tokenizer(source, Path(temporary)):
-                _convert_tokenizer(Path(temporary), folder, to)
+                _convert_tokenizer(Path(temporary), folder, to, source.folder)
     return sorted(path.name for path in set(folder.iterdir()) - before)
 
 
@@ -249,9 +259,21 @@ def _write_huggingface_tokenizer(source: ConversionSource, folder: Path) -> bool
     return True
 
 
-def _convert_tokenizer(huggingface_folder: Path, folder: Path, to: str) -> None:
+def _convert_tokenizer(huggingface_folder: Path, folder: Path, to: str, source: Path) -> None:
+    """Writes the vocabulary of a tokenizer in another format; ``source`` is for messages.
+
+    Raises:
+        InputError: the format cannot hold it.
+    """
+    backend = tokenizers.Tokenizer.from_file(str(huggingface_folder / "tokenizer.json"))
+    added = backend.get_vocab(with_added_tokens=True).keys() - backend.get_vocab(with_added_tokens=False).keys()
+    if lost := sorted(added - ({"<mask>"} if to == "fairseq" else set())):  # which fairseq's programs add themselves
+        raise InputError(
+            f"{source}: its tokenizer has tokens beside its vocabulary ({shorten(lost)}), for which {to}'s format "
+            "has no place; give --no-tokenizer for the weights alone."
+        )
     if not any((huggingface_folder / name).is_file() for name in _VOCABULARIES[1:]):
-        tokenizers.Tokenizer.from_file(str(huggingface_folder / "tokenizer.json")).model.save(str(huggingface_folder))
+        backend.model.save(str(huggingface_folder))
     if to == "fairseq":
         Vocabulary.from_huggingface(huggingface_folder).save_fairseq(folder)
         return

@@ -1,18 +1,17 @@
 """What a folder of sentence-transformers says beside the encoder's own files: how a text's vector is made."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from minibert.errors import InputError
-from minibert.files import read_json_object
+from minibert.files import read_json, read_json_object
 from minibert.shown import shown
 
 MODULES = "modules.json"
-_TEXT_SETTINGS = "sentence_bert_config.json"
-_MODEL_SETTINGS = "config_sentence_transformers.json"
+TEXT_SETTINGS = "sentence_bert_config.json"
+MODEL_SETTINGS = "config_sentence_transformers.json"
 MEAN, FIRST = "mean", "first"
 POOLINGS = (MEAN, FIRST)
 _KNOWN = ("Transformer", "Pooling", "Normalize")
@@ -56,10 +55,10 @@ def _modules(folder: Path) -> list[tuple[str, str]] | None:
     path = folder / MODULES
     if not path.is_file():
         return None
+    modules = read_json(path)
     try:
-        modules = json.loads(path.read_text(encoding="utf-8"))
         return [(str(module["type"]).rpartition(".")[2], str(module["path"])) for module in modules]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         raise InputError(
             f"{path}: does not list the modules of sentence-transformers; remove the file to have the encoder alone."
         ) from None
@@ -86,7 +85,7 @@ def sentence_settings(folder: Path) -> SentenceSettings | None:
         pooling=_pooling(pooling) if is_single else None,
         normalize="Normalize" in kinds,
         max_length=_max_length(folder),
-        lower_case=_object_in(folder / _TEXT_SETTINGS).get("do_lower_case") is True,
+        lower_case=_object_in(folder / TEXT_SETTINGS).get("do_lower_case") is True,
         prompt=prompt,
         others=tuple(others),
     )
@@ -102,7 +101,7 @@ def _prompt(folder: Path) -> str:
     Raises:
         InputError: it names one that it does not have.
     """
-    path = folder / _MODEL_SETTINGS
+    path = folder / MODEL_SETTINGS
     settings = _object_in(path)
     if (name := settings.get("default_prompt_name")) is None:
         return ""
@@ -125,7 +124,7 @@ def _pooling(settings: Mapping[str, Any]) -> str | None:
 
 def _max_length(folder: Path) -> int | None:
     """As older versions write it, else that of the tokenizer, as newer ones do."""
-    for name, key in ((_TEXT_SETTINGS, "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
+    for name, key in ((TEXT_SETTINGS, "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
         path = folder / name
         length = _object_in(path).get(key)
         if type(length) is int and length < 1:

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer as Backend
 from minibert.config import EncoderConfig
 from minibert.errors import InputError
 from minibert.families import FAMILIES
-from minibert.files import read_json_object, write_atomically, write_json
+from minibert.files import make_folder, read_json_object, write_atomically, write_json
 from minibert.hub import resolve
 from minibert.tokenizer.allowed import refusing_panics
 from minibert.tokenizer.files import (
@@ -144,9 +144,12 @@ class Tokenizer:
             for_words: save the form that :meth:`encode_words` uses, for a model trained on words.
             token_types: whether the model has several token types. If not (DistilBERT), Hugging Face's tokenizer is set
                 to return no ``token_type_ids``; for RoBERTa it never does.
+
+        Raises:
+            InputError: the folder cannot be written.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         backend = self._word_backend if for_words else self._backend
         types = ["token_type_ids"] if token_types and not self._two_separators else []
         config: dict[str, Any] = {

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minibert.errors import InputError
-from minibert.files import is_special, read_bytes
+from minibert.files import is_special, read_bytes, sync
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Checkpoints:
             if path.exists():  # it is damaged, or was saved at the same step before the evaluation
                 os.rename(path, replaced)
             os.rename(unfinished, path)
-            _sync(self.folder)
+            sync(self.folder)
             shutil.rmtree(replaced, ignore_errors=True)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -151,22 +151,11 @@ def _write(folder: Path, snapshot: Snapshot) -> None:
         save_file(dict(tensors), folder / f"{name}.safetensors")
     (folder / _STATE).write_text(json.dumps(snapshot.values, indent=1), encoding="utf-8")
     for file in folder.iterdir():
-        _sync(file)
+        sync(file)
     manifest = folder / _MANIFEST
     manifest.write_bytes(_manifest(folder))
-    _sync(manifest)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    """Flushes a file's content, or a folder's entries, to disk."""
-    if os.name != "posix" and path.is_dir():  # only POSIX systems can open a folder
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(manifest)
+    sync(folder)
 
 
 def _manifest(folder: Path) -> bytes:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError
+from minibert.formats.companions import TASK_FILE
 from minibert.shown import shown
 from tasks.qa.settings import QaSettings, ask_parser, question_parser
 from tasks.qa.task import QaTask
@@ -13,7 +14,6 @@ from tasks.run.options import read_settings
 from tasks.run.predictor import Predictor
 from tasks.run.streams import say
 from tasks.run.task_file import task_file
-from tasks.settings import TASK_FILE
 
 
 def ask(questions: Sequence[str], arguments: Sequence[str]) -> None:

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 from minibert.errors import InputError
 from minibert.files import read_json_object, write_atomically
+from minibert.formats.companions import TASK_FILE
 from minibert.shown import shown
 from minibert.training.settings import option_name
 from tasks.run.arguments import ArgumentParser
 from tasks.run.console import program
 from tasks.run.local_weights import check_length_of_weights
-from tasks.settings import CALIBRATION, RANDOM, SETTINGS_FILE, TASK_FILE, RunSettings
+from tasks.settings import CALIBRATION, RANDOM, SETTINGS_FILE, RunSettings
 
 # The sections of --help, after that of the task's own settings.
 SECTIONS = {

@@ -153,7 +153,7 @@ def _make(folder: Path, make: Callable[[Writer], None]) -> None:
     for left in [folder, *folder.parent.glob(f".{folder.name}.*.tmp")]:  # damaged, or of processes that were killed
         if left.exists():
             shutil.rmtree(left)
-    with new_folder(folder) as staging:
+    with new_folder(folder, synced=False) as staging:  # what a power cut damages fails its check, and is made again
         writer = Writer(staging)
         try:
             make(writer)

@@ -7,7 +7,8 @@ from typing import Any
 from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
 from minibert.files import read_json_object, write_atomically, write_json
-from tasks.settings import CALIBRATION, SETTINGS_FILE, TASK_FILE
+from minibert.formats.companions import TASK_FILE
+from tasks.settings import CALIBRATION, SETTINGS_FILE
 from tasks.task import Task
 
 

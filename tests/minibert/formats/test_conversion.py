@@ -3,10 +3,12 @@ and round trips to the last bit.
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+import tokenizers
 import torch
 from conftest import FAMILIES, GOLDEN, TOKENIZERS, largest_difference, read_checkpoint, tiny_config, write_checkpoint
 from conversions import (
@@ -27,9 +29,10 @@ from safetensors.torch import load_file
 from tensor_states import Tensors
 
 from minibert import Encoder, PretrainingModel, SequenceClassifier, SpanClassifier, Tokenizer
-from minibert.checkpoint import Pretrained, save_model
+from minibert.checkpoint import Pretrained, open_checkpoint, save_model
 from minibert.errors import InputError
-from minibert.formats.source import open_any_tensors
+from minibert.formats.conversion import convert
+from minibert.formats.source import open_any_tensors, open_source
 
 
 @pytest.mark.parametrize("name", GOOGLE)
@@ -263,6 +266,53 @@ def test_an_activation_that_google_has_no_name_for_is_noted(tmp_path: Path) -> N
     assert "hidden_act gelu_new is written as gelu" in report.notes[0]
 
 
+# -- what lies beside the weights --------------------------------------------------------------------------------------
+
+
+def with_companions(folder: Path) -> dict[str, bytes]:
+    """A model in the folder with the files of a run and of sentence-transformers; returns these by path."""
+    save_model(Encoder(tiny_config("bert")), folder)
+    modules = [{"type": "a.Transformer", "path": ""}, {"type": "a.Pooling", "path": "1_Pooling"}]
+    files = {
+        "task.json": b'{"task": "classification", "max_length": 32}',
+        "modules.json": json.dumps(modules).encode(),
+        "1_Pooling/config.json": b'{"pooling_mode_cls_token": true}',
+        "sentence_bert_config.json": b'{"max_seq_length": 16}',
+        "config_sentence_transformers.json": b"{}",
+    }
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    return files
+
+
+def test_what_answers_depend_on_goes_with_the_weights(tmp_path: Path) -> None:
+    files = with_companions(tmp_path / "source")
+    assert converted(tmp_path / "source", tmp_path / "out").notes == []
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in files} == files
+    assert open_checkpoint(tmp_path / "out").sentence_settings == open_checkpoint(tmp_path / "source").sentence_settings
+
+
+@pytest.mark.parametrize(("family", "to"), [("bert", "google"), ("roberta", "fairseq")])
+def test_what_another_format_has_no_place_for_is_noted(family: str, to: str, tmp_path: Path) -> None:
+    fairseqs = {"layer_norm_eps": 1e-5} if to == "fairseq" else {}
+    config = tiny_config(family, **fairseqs).with_labels({0: "neg", 1: "pos"})
+    save_model(SequenceClassifier(config.with_problem_type("multi_label_classification")), tmp_path / "source")
+    (tmp_path / "source" / "task.json").write_text("{}")
+    notes = " ".join(converted(tmp_path / "source", tmp_path / "out", to=to).notes)
+    assert "the names of the labels (neg, pos) are left out" in notes
+    assert "problem_type multi_label_classification is left out" in notes
+    assert f"task.json, on which answers depend, left out; keep the folder {tmp_path / 'source'}" in notes
+
+
+def test_the_leftover_of_a_process_that_had_the_same_number_is_no_hindrance(tmp_path: Path) -> None:
+    leftover = tmp_path / f".out.{os.getpid()}.tmp"
+    leftover.mkdir()
+    (leftover / "model.safetensors").touch()
+    converted(GOLDEN / "google_bert", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 # -- tokenizers --------------------------------------------------------------------------------------------------------
 
 
@@ -313,3 +363,26 @@ def test_a_vocabulary_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="95 entries, but the word embedding has 94"):
         converted(source, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize(("name", "to"), [("google_bert", "google"), (FAIRSEQ[0], "fairseq")])
+def test_added_tokens_are_not_lost(name: str, to: str, tmp_path: Path) -> None:
+    """Other programs would cut a text that has them into other tokens."""
+    converted(GOLDEN / name, tmp_path / "source")
+    backend = tokenizers.Tokenizer.from_file(str(tmp_path / "source" / "tokenizer.json"))
+    backend.add_tokens(["COVID-19"])
+    backend.save(str(tmp_path / "source" / "tokenizer.json"))
+    tensors, config = read_checkpoint(tmp_path / "source")
+    word = next(key for key in tensors if key.endswith("word_embeddings.weight"))
+    write_checkpoint(
+        tmp_path / "source",
+        {
+            key: torch.cat([tensor, tensor[:1]]) if len(tensor) == len(tensors[word]) else tensor
+            for key, tensor in tensors.items()
+        },
+        {**config, "vocab_size": config["vocab_size"] + 1},
+    )
+    with pytest.raises(InputError, match=r"source: its tokenizer has tokens beside its vocabulary \(COVID-19\)"):
+        converted(tmp_path / "source", tmp_path / "out", to=to)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+    assert convert(open_source(tmp_path / "source"), tmp_path / "out", to=to, tokenizer=False).tokenizer == []
