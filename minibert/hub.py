@@ -13,22 +13,24 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from minibert.errors import InputError
 from minibert.files import read_json_object
+from minibert.formats import companions
+from minibert.formats.sentence_transformers import MODULES
 
 _CONFIG = r"config\.json|(al)?bert_config\.json"  # Hugging Face's, and Google's
 _TOKENIZER = (
     r"tokenizer\.json|vocab\.txt|vocab\.json|merges\.txt|spiece\.model|30k-clean\.model|encoder\.json|vocab\.bpe"
 )
 _TOKENIZER_SETTINGS = r"tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json"
-_TASK = r"task\.json"  # what a fine-tuned model's answers need besides, where the tasks wrote it
-# How a text's vector is made.
-_POOLING = r"modules\.json|1_Pooling/config\.json|sentence_bert_config\.json|config_sentence_transformers\.json"
+# What answers depend on besides. Of sentence-transformers' modules only the pooling has settings that are read.
+_COMPANIONS = "|".join([*map(re.escape, companions.NAMES), r"1_Pooling/config\.json"])
+_SINGLE_COMPANIONS = (companions.TASK_FILE, MODULES)  # the others come with these
 _WEIGHT_FORMS = (  # the first form that a repository has is downloaded
     r"model\.safetensors",
     r"model\.safetensors\.index\.json|model-\d+-of-\d+\.safetensors",
@@ -126,7 +128,9 @@ def _resolve_on_hub(name: str, revision: str | None) -> Path:
     missing = _missing_files(cached) if cached else []
     usable = cached if not missing else None
     if usable and any(re.fullmatch(_TOKENIZER, path.name) for path in usable.iterdir()):
-        return usable
+        if _knows_companions(name, usable.name):
+            return usable
+        revision = usable.name  # another program has cached it: what that left out is fetched, but nothing newer
 
     files: list[str] = []
     try:
@@ -134,7 +138,7 @@ def _resolve_on_hub(name: str, revision: str | None) -> Path:
             files = _list_files(name, revision)
             return _download(name, revision, files)
     except Exception as error:  # the exceptions of the HTTP library, which differs between huggingface-hub's versions
-        if usable:  # only the tokenizer was missing, and the repository may have none
+        if usable:  # the repository may have no tokenizer, or no companions
             return usable
         raise _download_error(name, revision, error, missing, files) from error
 
@@ -149,6 +153,14 @@ def _cached_folder(name: str, revision: str | None) -> Path | None:
         return Path(snapshot_download(name, revision=revision, local_files_only=True, allow_patterns=[]))
     except (LocalEntryNotFoundError, ValueError):  # ValueError: not a valid name, which the hub will say
         return None
+
+
+def _knows_companions(name: str, commit: str) -> bool:
+    """Whether the hub's cache tells of each companion that has no other beside it that it is there, or is not."""
+    # Imported here for start-up speed, as above.
+    from huggingface_hub import try_to_load_from_cache
+
+    return all(try_to_load_from_cache(name, file, revision=commit) is not None for file in _SINGLE_COMPANIONS)
 
 
 def _list_files(name: str, revision: str | None) -> list[str]:
@@ -170,7 +182,7 @@ def _list_files(name: str, revision: str | None) -> list[str]:
 
 def _download(name: str, revision: str | None, files: list[str]) -> Path:
     # Imported here for start-up speed, as above.
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import hf_hub_download, snapshot_download
 
     weights = _weight_files(files)
     if not weights:
@@ -183,12 +195,15 @@ def _download(name: str, revision: str | None, files: list[str]) -> Path:
         file for file in (*_config_and_tokenizer_files(files), *weights) if not (folder / file).exists()
     ] or _missing_files(folder):
         raise InputError(f"the checkpoint is incomplete without {', '.join(missing)}")
+    for file in set(_SINGLE_COMPANIONS) - set(files):
+        with suppress(Exception):  # the file is absent, which the cache notes; else the next start asks again
+            hf_hub_download(name, file, revision=folder.name)
     return folder
 
 
 def _config_and_tokenizer_files(files: Iterable[str]) -> list[str]:
-    """The config, the tokenizer and the settings of a task or a pooling among ``files``."""
-    pattern = f"{_CONFIG}|{_TASK}|{_POOLING}|{_TOKENIZER}|{_TOKENIZER_SETTINGS}"
+    """The config, its companions and the tokenizer among ``files``."""
+    pattern = f"{_CONFIG}|{_COMPANIONS}|{_TOKENIZER}|{_TOKENIZER_SETTINGS}"
     return [file for file in files if re.fullmatch(pattern, file)]
 
 

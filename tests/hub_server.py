@@ -32,20 +32,23 @@ Files = dict[str, bytes]
 
 @dataclass
 class Repository:
-    """Its files by revision, and how it misbehaves: a status (with the hub's own code for it) for everything, statuses
-    that pass, and faults by file, each for one ``GET`` or, where ``for_ever``, for all."""
+    """Its files by revision, which names stand for another one, and how it misbehaves: a status (with the hub's own
+    code for it) for everything, statuses that pass, and faults by file, each for one ``GET`` or, where ``for_ever``,
+    for all."""
 
     revisions: dict[str, Files]
     status: tuple[int, str] | None = None
     passing: list[int] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
     for_ever: bool = False
+    points_to: dict[str, str] = field(default_factory=dict)
 
     def commit(self, revision: str) -> str | None:
         commits = {
             name: hashlib.sha1(repr((name, files)).encode()).hexdigest() for name, files in self.revisions.items()
         }
-        return commits.get(revision) or next((commit for commit in commits.values() if commit == revision), None)
+        named = commits.get(self.points_to.get(revision, revision))
+        return named or next((commit for commit in commits.values() if commit == revision), None)
 
     def files(self, commit: str) -> Files:
         return next(files for revision, files in self.revisions.items() if self.commit(revision) == commit)
@@ -114,7 +117,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "GET" and fault and not repository.for_ever:
             del repository.faults[file]
         if file not in files or fault == "absent":
-            return self.refuse(404, "EntryNotFound")
+            return self.refuse(404, "EntryNotFound", commit)
         return self.give_file(files[file], commit, fault)
 
     def give_file(self, content: bytes, commit: str, fault: str | None) -> None:
@@ -154,8 +157,10 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def refuse(self, status: int, code: str = "") -> None:
+    def refuse(self, status: int, code: str = "", commit: str = "") -> None:
         self.send_response(status)
+        if commit:
+            self.send_header("X-Repo-Commit", commit)
         if code:
             self.send_header("X-Error-Code", code)
         self.send_header("Content-Length", "0")

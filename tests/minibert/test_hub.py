@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +114,28 @@ def test_a_checkpoint_is_fetched_once_without_what_it_does_not_need(
 
     for asker in (online, offline, unreachable):
         assert asker.folder_of(name) == folder
+    assert not hub.log
+
+
+@pytest.mark.slow
+def test_what_another_program_left_out_of_the_cache_is_fetched_but_nothing_newer(
+    hub: Hub, online: Asker, offline: Asker, name: str, files: Files
+) -> None:
+    """transformers does not fetch how vectors are pooled, nor the task of a run."""
+    companions = {"modules.json": b"[]", "1_Pooling/config.json": b"{}", "task.json": b"{ }"}
+    repository = hub.add(name, {}, points_to={"main": "first"})
+    repository.revisions = {"first": files | companions, "second": files | {"config.json": b"newer"}}
+    fetch = "import sys, huggingface_hub as hub; hub.snapshot_download(sys.argv[1], allow_patterns=sys.argv[2:])"
+    settings = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(online.folder.parent / "home"), "NO_PROXY": "127.0.0.1"}
+    subprocess.run([sys.executable, "-c", fetch, name, *files], env=os.environ | settings, check=True)
+    assert contents(offline.folder_of(name)) == files
+
+    repository.points_to = {"main": "second"}
+    hub.log.clear()
+    folder = online.folder_of(name)
+    assert {path.name for path in folder.iterdir()} == {*files, "modules.json", "1_Pooling", "task.json"}
+    assert hub.given(name) == sorted(companions)
+    assert offline.folder_of(name) == online.folder_of(name) == folder
     assert not hub.log
 
 
