@@ -39,7 +39,7 @@ def for_inference(model: Module, dtype: torch.dtype, *, int8: bool = False) -> M
             the batch.
 
     Returns:
-        The copy, or ``model`` itself if it needs no change.
+        The copy, or ``model`` itself, in the mode that it is in, if its weights need no change.
 
     Raises:
         InputError: ``int8`` is not supported here, or a weight is damaged.

@@ -270,15 +270,16 @@ class Trainer:
         progress.history.append(record)
         self._record({**record, "seconds_left": round(self._seconds_left())})
         progress.start_next_epoch()
-        signal, _ = self._saver.poll()
-        if self._saver.saves_regularly or signal or len(progress.history) == self.stop_after:
+        signal, due = self._saver.poll()
+        if self._saver.saves_regularly or due or len(progress.history) == self.stop_after:
             self._saver.save()
         if signal:
             self._saver.stop(signal)
 
     def _restore(self) -> bool:
-        """Goes back to the newest intact checkpoint, and writes the best model of that time again: the one on disk may
-        be that of a later epoch, which left no checkpoint.
+        """Goes back to the newest intact checkpoint. Where the run saves regularly, writes the best model of that time
+        again: the one on disk may be that of a later epoch, which left no checkpoint. Else that epoch, trained again,
+        writes the same.
 
         Returns:
             Whether there is a checkpoint.

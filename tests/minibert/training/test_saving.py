@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
 from torch import Tensor, nn
-from training_runs import CALLS_PER_STEP, PowerCut, Run, assert_same_end, failing_at, loss, saved_steps
+from training_runs import CALLS_PER_EPOCH, CALLS_PER_STEP, PowerCut, Run, assert_same_end, failing_at, loss, saved_steps
 
 from minibert.training import Interrupted, LabelledBatch, Metric, Paused, saving
 
@@ -42,6 +43,26 @@ def test_without_an_interval_a_run_still_saves_now_and_then(
         run.start()
     done = (call - 1) // CALLS_PER_STEP
     assert saved_steps(tmp_path) == list(range(max(1, done - 1), done + 1))
+    again = run.go_on()
+    again.start(resume=True)
+    assert_same_end(again, uninterrupted)
+
+
+def test_what_falls_due_while_an_epoch_is_evaluated_is_saved_before_the_next_step(
+    tmp_path: Path, uninterrupted: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minutes = [0.0]
+    monkeypatch.setattr(saving, "time", SimpleNamespace(monotonic=lambda: 60 * minutes[0]))
+    run = Run(tmp_path, loss=failing_at(CALLS_PER_EPOCH + 1, PowerCut()), settings={"save_steps": None})
+
+    def figures() -> dict[str, float]:
+        minutes[0] += saving.DEFAULT_SAVE_MINUTES
+        return run._figures()
+
+    run.figures = figures
+    with pytest.raises(PowerCut):
+        run.start()
+    assert saved_steps(tmp_path) == [3]
     again = run.go_on()
     again.start(resume=True)
     assert_same_end(again, uninterrupted)
