@@ -1,4 +1,6 @@
-"""Fine-tunes models on the data of the study, and for span answers: the three small ones that come with minibert, random ones, or given checkpoints.
+"""Fine-tunes models on the data of the study, and for span answers.
+
+The models are the three small ones that come with minibert, random ones, or given checkpoints.
 
 Each run is scored on held-out data and has a report. Beside the means over the seeds stand 95 % intervals, a linear
 model on the same parts, and the p-value of the difference from it. Prints a table, then one JSON line.
