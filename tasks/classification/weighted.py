@@ -14,8 +14,8 @@ Floats = npt.NDArray[np.float64]
 
 
 def weighted_text_metrics(kind: str, records: Sequence[Mapping[str, Any]]) -> Figures:
-    """The metrics of :func:`~tasks.classification.scores.text_metrics`, from lines of ``predictions-dev.jsonl``; the
-    classes are those of all records, whether they count or not."""
+    """The metrics of :func:`~tasks.classification.scores.text_metrics`, from lines of ``predictions-dev.jsonl``. Means
+    over classes are over those that occur, gold or predicted, in what counts."""
     of_kind: dict[str, Callable[[Sequence[Mapping[str, Any]]], Figures]] = {
         "single": _single, "multi": _multi, "regression": _regression,
     }  # fmt: skip
@@ -89,11 +89,12 @@ def _single(records: Sequence[Mapping[str, Any]]) -> Figures:
         wanted: Floats = np.bincount(gold, weights, len(classes)).astype(float)
         given: Floats = np.bincount(predicted, weights, len(classes)).astype(float)
         precision, recall, f1 = _ratio(true, given), _ratio(true, wanted), _ratio(2 * true, given + wanted)
+        occurs = given + wanted > 0
         found = {
             "accuracy": accuracy(weights),
-            "macro_precision": float(precision.mean()),
-            "macro_recall": float(recall.mean()),
-            "macro_f1": float(f1.mean()),
+            "macro_precision": float(precision[occurs].mean()),
+            "macro_recall": float(recall[occurs].mean()),
+            "macro_f1": float(f1[occurs].mean()),
             "weighted_f1": float(f1 @ wanted / wanted.sum()),
         }
         if len(classes) == 2:
@@ -117,7 +118,7 @@ def _multi(records: Sequence[Mapping[str, Any]]) -> Figures:
         true, total = weights @ both, weights @ sizes
         return {
             "micro_f1": float(_ratio(2 * true.sum(keepdims=True), total.sum(keepdims=True))[0]),
-            "macro_f1": float(_ratio(2 * true, total).mean()) if classes else 0.0,
+            "macro_f1": float(_ratio(2 * true, total)[total > 0].mean()) if total.any() else 0.0,
             "subset_accuracy": subset(weights),
         }
 

@@ -88,16 +88,19 @@ def test_the_seed_alone_decides() -> None:
 
 @pytest.mark.parametrize("kind", ["single", "multi", "regression"])
 def test_weights_are_copies(kind: str) -> None:
-    """Of a text that counts three times there might as well be three."""
+    """Of a text that counts three times there might as well be three, and of one that does not count none: classes
+    that occur in such alone are no part of a mean."""
     generator = np.random.default_rng(0)
     draw = {
-        "single": lambda: "abc"[generator.integers(3)],
-        "multi": lambda: tuple(name for name in "abc" if generator.random() < 0.4),
+        "single": lambda: "abcdefghijklmnopqrstuvwxyz"[generator.integers(26)],
+        "multi": lambda: tuple(name for name in "abcdefghijklmnopqrstuvwxyz" if generator.random() < 0.04),
         "regression": lambda: float(generator.integers(0, 6)),
     }[kind]
     records = [{"gold": draw(), "predicted": draw()} for _ in range(60)]
-    weights = generator.integers(1, 4, 60)  # each once at least, so that no class disappears
+    weights = np.where(generator.random(60) < 0.5, 0, generator.integers(1, 4, 60))
     copies = [record for record, weight in zip(records, weights, strict=True) for _ in range(weight)]
+    if kind != "regression":
+        assert {str(record["gold"]) for record in copies} < {str(record["gold"]) for record in records}
     from tasks.classification.data import LabelledText
 
     items = [LabelledText("", None, record["gold"], 1) for record in copies]

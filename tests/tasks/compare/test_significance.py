@@ -74,6 +74,22 @@ def test_pairs_are_tested_on_the_same_items() -> None:
     assert paired_tests(TASK, {"good": good, "no": {}}, "accuracy") == []
 
 
+def test_a_class_that_one_model_alone_predicts_is_no_part_of_the_others_mean() -> None:
+    """So that the difference is that of the two figures."""
+    from sklearn.metrics import f1_score
+
+    gold = np.array([0, 1] * 20)
+    careful, bold = ([*records] for records in (answers(gold, 0.9, 1), answers(gold, 1.0, 2)))
+    bold[3] = {**bold[3], "predicted": "2"}
+    figures = [
+        f1_score([r["gold"] for r in records], [r["predicted"] for r in records], average="macro", zero_division=0)
+        for records in (careful, bold)
+    ]
+    (found,) = paired_tests(TASK, {"careful": {5: careful}, "bold": {5: bold}}, "macro_f1")
+    assert found["difference"] == pytest.approx(figures[0] - figures[1], abs=1e-12)
+    assert found["difference"] > 0.1
+
+
 def test_equal_models_do_not_differ() -> None:
     same = {seed: answers(np.array([0, 1] * 30), 0.7, seed) for seed in (1, 2)}
     (found,) = paired_tests(TASK, {"a": same, "b": same}, "macro_f1")
