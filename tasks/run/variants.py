@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from tasks.settings import RunSettings
 from tasks.statistics import METHOD
 from tasks.task import Task
 
+_IS_LOSS = re.compile(r".*(loss|mse|mae|error|distance|perplexity)").fullmatch
 
 def compare_variants(
     task_class: type[Task[Any, Any, Any]],
@@ -152,8 +154,8 @@ def _curves(runs: Sequence[Mapping[str, Any]], figure: str) -> list[list[tuple[i
 
 
 def _metric_named(name: str, metric: Metric) -> Metric:
-    """The metric of a figure; errors and losses are better when lower."""
-    return metric if name == metric.name else Metric(name, higher_is_better=name not in ("loss", "mse", "mae"))
+    """The metric of a figure; errors, losses and distances are better when lower."""
+    return metric if name == metric.name else Metric(name, higher_is_better=not _IS_LOSS(name))
 
 
 def _baseline_row(baselines: Sequence[Mapping[str, Any] | None], metric: Metric, split: str) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from minibert.errors import InputError
 from tasks.predict.answerer import Answer, Answerer, ParsedInput
 from tasks.serve import huggingface
 from tasks.serve.batching import BatchQueue
-from tasks.serve.errors import Refusal
+from tasks.serve.errors import Refusal, too_large
 from tasks.serve.limits import Limits, check_size, read_json
 from tasks.serve.metrics import Metrics
 from tasks.serve.models import describe
@@ -93,6 +93,8 @@ class Service:
         return self.queues[name]
 
     async def _answers(self, request: Request, queue: BatchQueue, given: list[Any], deadline: float) -> list[Answer]:
+        if len(given) > self.limits.queue:  # before the event loop reads each of them
+            raise too_large(f"the request has {len(given):,} inputs", self.limits.queue, "--queue")
         parsed: list[ParsedInput] = []
         for number, each in enumerate(given, 1):
             place = "the input" if len(given) == 1 else f"input {number}"
@@ -132,7 +134,7 @@ def build_app(service: Service) -> Starlette:
     def get(path: str, handler: Handler) -> Route:
         return Route(path, _guarded(handler, path, service.metrics), methods=["GET"])
 
-    return Starlette(
+    app = Starlette(
         routes=[
             get("/", service.page),
             get("/models", service.models),
@@ -145,6 +147,8 @@ def build_app(service: Service) -> Starlette:
         exception_handlers={HTTPException: _no_such_address},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # an address with one more is unknown like any other
+    return app
 
 
 def _guarded(handler: Handler, label: str, metrics: Metrics) -> Handler:

@@ -15,7 +15,7 @@ from typing import Any
 
 from minibert.errors import InputError
 from tasks.predict.answerer import Answer, Answerer, ParsedInput
-from tasks.serve.errors import Refusal, too_large
+from tasks.serve.errors import Refusal
 from tasks.serve.limits import Limits
 from tasks.serve.metrics import Metrics
 
@@ -92,8 +92,6 @@ class BatchQueue:
 
     def _put(self, items: Sequence[Waiting]) -> None:
         most = self._limits.queue
-        if len(items) > most:
-            raise too_large(f"the request has {len(items):,} inputs", most, "--queue")
         with self._changed:
             if self._closed:
                 raise Refusal(503, "the server is stopping; try another, or later.", retry_after=5)

@@ -114,9 +114,9 @@ def bind(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except OSError as error:
-        raise InputError(
-            f"--host {host} --port {port}: cannot listen there ({error.strerror or error}); give another."
-        ) from None
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)  # from now on the address is this server's
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"--host {host} --port {port}: cannot listen there ({why}); give another.") from None
     listener.set_inheritable(True)
     return listener

@@ -79,7 +79,7 @@ def response(
         Refusal: a parameter asks for what the model does not have.
     """
     found = [_WRITERS[kind](answer, parameters) for answer in answers]
-    if kind == TEXTS and len(found[0]) < min(num_labels, parameters.get("top_k", 0)):
+    if kind == TEXTS and found and len(found[0]) < min(num_labels, parameters.get("top_k", 0)):
         raise Refusal(422, f"top_k: {len(found[0])} labels are listed here at most; give a lower one.")
     # A pipeline of transformers with top_k gives a list for each text, even for a single one.
     return found if many or kind == TEXTS else found[0]

@@ -45,6 +45,7 @@ def test_answers_are_those_of_predict(name: str, client: TestClient, models: dic
     assert close(without_times(many.json()), expected)
     assert close(without_times([client.post(f"/answer?model={name}", json=inputs[0]).json()]), expected[:1])
     assert client.post(f"/answer?model={name}", json=[]).json() == []
+    assert client.post(f"/models/{name}", json={"inputs": []}).json() == []
 
 
 def test_each_client_gets_its_own_answer(client: TestClient, models: dict[str, Answerer]) -> None:
@@ -77,6 +78,7 @@ def test_each_client_gets_its_own_answer(client: TestClient, models: dict[str, A
         (b'{"text": "' + b"a" * 2001 + b'"}', 413, "the input has 2,005 characters, and the most is 2,000"),
         (b'"' + b"a" * 20_000 + b'"', 413, "the body has 20,002 bytes, and the most is 20,000"),
         (json.dumps(["Ann"] * 51).encode(), 413, "the request has 51 inputs, and the most is 50"),
+        (json.dumps([[]] * 51).encode(), 413, "the request has 51 inputs"),  # none of which is read
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/answer", "/"])
@@ -96,8 +98,10 @@ def test_other_requests_are_refused(client: TestClient) -> None:
     assert client.post("/", json={"inputs": "Ann", "parameters": 3}).status_code == 422
     assert client.post("/answer", json="Ann", headers={"Content-Encoding": "gzip"}).status_code == 415
     assert client.post("/answer?model=x", json="Ann").status_code == 404
-    for method, path, status in (("GET", "/answer", 405), ("GET", "/nothing", 404), ("PUT", "/", 405)):
-        response = client.request(method, path)
+    for method, path, status in (
+        ("GET", "/answer", 405), ("GET", "/nothing", 404), ("PUT", "/", 405), ("POST", "/answer/", 404),
+    ):  # fmt: skip
+        response = client.request(method, path, follow_redirects=False)
         assert response.status_code == status
         assert "POST /answer" in response.json()["error"]
 

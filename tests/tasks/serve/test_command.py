@@ -124,13 +124,15 @@ def test_several_processes_answer_at_one_address(process: tuple[subprocess.Popen
 
 
 def test_an_address_that_is_taken_is_one_sentence() -> None:
-    with bind("127.0.0.1", 0) as taken:
-        taken.listen()
+    with bind("127.0.0.1", 0) as taken:  # which does not listen yet, as while models load
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=rf"--port {port}: cannot listen there \(.*in use\); give another"):
             registry.run("serve", ["run", "--port", str(port)])
     with pytest.raises(InputError, match=r"--host 203\.0\.113\.7 --port 0: cannot listen there"):
         bind("203.0.113.7", 0)
+    for host in ("127.0.0..1", "a" * 70):
+        with pytest.raises(InputError, match=rf"--host {host} --port 0: cannot listen there \(.*label"):
+            bind(host, 0)
 
 
 def test_a_run_that_is_none_is_one_sentence(tmp_path: Path) -> None:
