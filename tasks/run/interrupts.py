@@ -10,19 +10,21 @@ from pathlib import Path
 
 from minibert.training import Interrupted, distributed
 from tasks.run.console import program
-from tasks.run.streams import say
+from tasks.run.streams import output_may_end, say
 
 
 @contextlib.contextmanager
 def explain_interruption(typed: str, *, levels: int) -> Iterator[None]:
-    """If a signal stops training in the block, says how to resume it, and exits with 128 plus the signal's number.
+    """If a signal stops training in the block, says how to resume it, and exits with 128 plus the signal's number. What
+    becomes of its output does not stop it.
 
     Args:
         typed: the command line.
         levels: how many folders up from a checkpoint's parent the command's own folder is.
     """
     try:
-        yield
+        with output_may_end():
+            yield
     except Interrupted as stop:
         if os.environ.get("RANK", "0") == "0":  # set by torchrun; the process group is gone already
             say(f"{stop}.", error=True)

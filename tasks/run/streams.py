@@ -11,6 +11,8 @@ from typing import Any
 
 from minibert.shown import shown, shown_lines
 
+logger = logging.getLogger(__name__)
+
 _LONGEST_LINE = 4000
 
 
@@ -31,31 +33,52 @@ class EscapingStream:
 
     What is written to a terminal that is gone, as after a lost connection, is dropped: the signal that comes with it
     ends a run in order.
+
+    Attributes:
+        may_end: whether what a full disk or a pipe without a reader refuses is dropped as well, after a warning.
     """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self.may_end = False
 
     def write(self, text: str) -> int:
-        with self._without_lost_terminal():
+        with self._without_what_is_gone():
             self._stream.write(shown_lines(text))
         return len(text)
 
     def flush(self) -> None:
-        with self._without_lost_terminal():
+        with self._without_what_is_gone():
             self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     @contextlib.contextmanager
-    def _without_lost_terminal(self) -> Iterator[None]:
+    def _without_what_is_gone(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if error.errno != errno.EIO:
+            is_terminal = error.errno == errno.EIO
+            if not (is_terminal or self.may_end):
                 raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # for what Python still flushes
+            if not is_terminal:
+                logger.warning("what this command prints can no longer be written (%s); it goes on.", error.strerror)
+
+
+@contextlib.contextmanager
+def output_may_end() -> Iterator[None]:
+    """Within the block, whose work is in files, a full disk behind standard output or error, or a pipe that nobody
+    reads any more, ends what is printed, and not the work."""
+    streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, EscapingStream)]
+    for stream in streams:
+        stream.may_end = True
+    try:
+        yield
+    finally:
+        for stream in streams:
+            stream.may_end = False
 
 
 class _OneLine(logging.Formatter):

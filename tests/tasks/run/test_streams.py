@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import signal
+import subprocess
 import sys
 import termios
 import time
@@ -107,3 +108,26 @@ def test_a_process_that_ignores_the_signal_goes_on(capsys: pytest.CaptureFixture
     finally:
         signal.signal(signal.SIGHUP, before)
     assert capsys.readouterr().out == "went on\n"
+
+
+@pytest.mark.parametrize("gone", ["full disk", "reader"])
+def test_training_goes_on_where_nothing_can_be_printed_any_more(gone: str, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    target = os.open("/dev/full", os.O_WRONLY) if gone == "full disk" else write
+    code = (
+        "import sys; from tasks.run.console import run_main; from tasks.run.interrupts import explain_interruption\n"
+        "from tasks.run.streams import say\n"
+        "def main():\n"
+        "    with explain_interruption('', levels=1):\n"
+        "        say('epoch 1'), say('epoch 2'), open(sys.argv[1], 'w').close()\n"
+        "run_main(main)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "done")], cwd=ROOT, stdout=target, stderr=subprocess.PIPE, text=True
+    )
+    os.close(target)
+    assert (done.returncode, (tmp_path / "done").exists()) == (0, True)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("what this command prints can no longer be written (")
+    assert {"full disk": "No space left", "reader": "Broken pipe"}[gone] in line
