@@ -198,7 +198,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         """Raises InputError, naming the option, for a value that is out of range."""
         if self.batch_tokens is not None and self.batch_size is not None:
-            raise InputError("--batch-tokens: cannot be combined with --batch-size; leave one of them out.")
+            raise InputError("batch_tokens: cannot be combined with --batch-size; leave one of them out.")
         if self.batch_tokens is None and self.batch_size is None:
             object.__setattr__(self, "batch_size", 32)
         check_settings(self)

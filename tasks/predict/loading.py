@@ -8,9 +8,11 @@ from typing import Any
 from minibert.checkpoint import Checkpoint, open_checkpoint
 from minibert.errors import InputError
 from minibert.export.session import open_export
+from minibert.files import read_json_object
 from minibert.hub import resolve
 from tasks.fill_mask.task import FillMaskTask
 from tasks.registry import TASKS, settings_class, task_class
+from tasks.report.search import SEARCH_FILE
 from tasks.run.options import read_settings, saved_task
 from tasks.run.predictor import Predictor
 from tasks.run.task_file import task_file
@@ -126,7 +128,7 @@ def _open(run: str, open_model: Callable[[Path], Checkpoint]) -> tuple[Checkpoin
         checkpoint = open_model(folder)
         return (checkpoint, name, values) if task_class(name).answers_inputs else (checkpoint, FillMaskTask.name, {})
     if several := sorted(folder.glob(f"*/{SETTINGS_FILE}")):
-        raise InputError(f"{run}: holds several runs; name one of them, such as {several[0].parent}.")
+        raise InputError(f"{run}: holds several runs; name one of them, such as {_example(folder, several[0].parent)}.")
     checkpoint = open_model(folder)
     classes = checkpoint.architectures
     names = [_TASK_OF_HEAD[head] for head in _TASK_OF_HEAD if any(class_.endswith(head) for class_ in classes)]
@@ -136,6 +138,13 @@ def _open(run: str, open_model: Callable[[Path], Checkpoint]) -> tuple[Checkpoin
     if name == FillMaskTask.name:
         return checkpoint, name, {}
     return checkpoint, name, task_class(name).settings_from_checkpoint(checkpoint)
+
+
+def _example(folder: Path, first: Path) -> Path:
+    """One of the runs in a folder: of a search the winner, as others have lost their weights."""
+    path = folder / SEARCH_FILE
+    winner = read_json_object(path).get("winner") if path.is_file() else None
+    return folder / str(winner.get("trial")) if isinstance(winner, dict) else first
 
 
 def _threshold(threshold: str, values: Mapping[str, Any], task: str) -> str:

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from minibert.errors import InputError
 from minibert.files import read_json_object, replace_whole, write_atomically, write_json
+from minibert.training.settings import option_name
 from tasks.predict.chunks import Chunk
 from tasks.read.records import Record
 from tasks.run.streams import say
@@ -25,6 +26,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+_FILES = ("input", "run")
 _START = 1 << 20  # bytes of the input that are compared
 _MODEL_FILES = (
     "task.json", "settings.toml", "config.json", "tokenizer*", "vocab*", "merges.txt", "spiece.model", "*.safetensors",
@@ -68,8 +70,8 @@ class PartialFile:
         differing = [name for name in {**before, **self._origin} if before.get(name) != self._origin.get(name)]
         if differing:
             raise InputError(
-                f"--resume: {self.path} was made with another {', '.join(differing)}; give the same again, or remove "
-                "the file to start again."
+                f"--resume: {self.path} was made with another {', '.join(map(_in_words, differing))}; give the same "
+                "again, or remove the file to start again."
             )
 
     @contextlib.contextmanager
@@ -183,9 +185,14 @@ class PartialFile:
         return self.path.stat().st_size if self.path.exists() else 0
 
 
+def _in_words(name: str) -> str:
+    """What is named in an origin: the input, the run, or an option."""
+    return name if name in _FILES else option_name(name)
+
+
 def origin(file: str, run: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """What answers are made from: an input, a run, and options that they depend on, as JSON."""
-    return {"input": _input_state(Path(file)), "run": _run_state(Path(run)), **options}
+    return dict(zip(_FILES, (_input_state(Path(file)), _run_state(Path(run))), strict=True)) | dict(options)
 
 
 def _input_state(path: Path) -> Any:

@@ -22,6 +22,7 @@ from tasks.task import Task
 
 _IS_LOSS = re.compile(r".*(loss|mse|mae|error|distance|perplexity)").fullmatch
 
+
 def compare_variants(
     task_class: type[Task[Any, Any, Any]],
     variants: Sequence[RunSettings],

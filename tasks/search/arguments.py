@@ -1,5 +1,7 @@
 """The arguments of ``python -m tasks.search``."""
 
+import contextlib
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +12,7 @@ from tasks.registry import TASKS, settings_class
 from tasks.run.arguments import ArgumentParser
 from tasks.run.console import program
 from tasks.run.options import check, parse
-from tasks.search.space import Space, parse_dimension, searchable
+from tasks.search.space import Space, draw_settings, parse_dimension, searchable
 from tasks.settings import RunSettings
 
 _LEAST_BUDGET = 2
@@ -109,7 +111,18 @@ def read_settings(options: Options) -> RunSettings:
     if asked.settings.seeds > 1:
         raise InputError("--seeds: all trials have one seed; train the winner with several afterwards.")
     settings: RunSettings = asked.settings
+    _require_a_trial(settings, options)
     return settings
+
+
+def _require_a_trial(settings: RunSettings, options: Options) -> None:
+    """Refuses what fits no searched value before anything is written; what fits some fails in the other trials."""
+    drawn = draw_settings(options.space, options.budget, settings.seed)
+    for values in drawn:
+        with contextlib.suppress(InputError):
+            dataclasses.replace(settings, **values)
+            return
+    dataclasses.replace(settings, **drawn[0])
 
 
 def check_arguments(argv: Sequence[str]) -> None:

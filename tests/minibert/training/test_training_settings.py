@@ -16,7 +16,7 @@ from minibert.training.settings import check_settings, setting
 def test_steps_are_of_sequences_or_of_tokens() -> None:
     assert TrainingSettings().batch_size == 32
     assert TrainingSettings(batch_tokens=100).batch_size is None
-    with pytest.raises(InputError, match="--batch-tokens: cannot be combined with --batch-size"):
+    with pytest.raises(InputError, match="batch_tokens: cannot be combined with --batch-size"):
         TrainingSettings(batch_tokens=100, batch_size=32)
 
 

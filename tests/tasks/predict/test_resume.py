@@ -119,7 +119,7 @@ def test_without_resume_nothing_that_was_answered_is_lost(left: Path) -> None:
     assert partial.read_bytes() == before
 
 
-@pytest.mark.parametrize("changed", ["input", "start of input", "run", "top_k, unknown", "format"])
+@pytest.mark.parametrize("changed", ["input", "start of input", "run", "--top-k, --unknown", "--format"])
 def test_other_answers_are_not_written_behind_them(changed: str, left: Path) -> None:
     source, run, options = left.with_name("in.jsonl"), "run", []
     if changed == "input":
@@ -131,7 +131,7 @@ def test_other_answers_are_not_written_behind_them(changed: str, left: Path) -> 
         changed = "input"
     elif changed == "run":
         run = "other"
-    elif changed == "format":
+    elif changed == "--format":
         options = ["--format", "text"]
     else:
         options = ["--top-k", "2", "--unknown"]

@@ -21,6 +21,7 @@ from report_pages import Page
 from minibert.errors import InputError
 from minibert.training import Trainer
 from tasks import registry
+from tasks.predict import load
 from tasks.search.search import Search
 
 pytestmark = pytest.mark.usefixtures("narrow_models")
@@ -337,3 +338,12 @@ def test_the_page_shows_every_trial_and_the_command_to_paste(whole: Path) -> Non
     assert found["winner"]["command"] in page.text
     assert f"{found['winner']['trial']}/report.html" in page.links
     assert f"all trials to the end would take {BUDGET * EPOCHS}" in page.text
+
+
+@pytest.mark.slow
+def test_who_asks_the_search_is_told_of_a_trial_that_answers(whole: Path) -> None:
+    with pytest.raises(InputError, match="holds several runs; name one of them, such as ") as caught:
+        load(str(whole))
+    named = str(caught.value).rpartition(" such as ")[2].removesuffix(".")
+    assert named == str(whole / record(whole)["winner"]["trial"])
+    assert load(named)("fine")["label"]

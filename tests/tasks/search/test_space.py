@@ -3,6 +3,7 @@
 import math
 import random
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +74,13 @@ def test_what_cannot_be_searched_is_refused_in_one_sentence(given: str, message:
     with pytest.raises(InputError) as caught:
         read_settings(read_options([*BASE, *given.split()]))
     assert message in str(caught.value)
+
+
+def test_what_no_trial_could_be_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text("batch_tokens = 512\n")
+    given = [*BASE, "--config", str(tmp_path / "settings.toml"), "--batch-size", "8", "16", "--lr", "1e-4..1e-3"]
+    with pytest.raises(InputError, match="batch_tokens: cannot be combined with --batch-size"):
+        read_settings(read_options(given))
 
 
 def test_a_budget_of_one_is_no_search() -> None:
