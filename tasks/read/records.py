@@ -295,7 +295,8 @@ def _nested(record: Record, file: str) -> Iterator[Record]:
     path = f"{record.path}.{level}" if record.path else level
     if not isinstance(parts, list):
         raise InputError(f"{record.place}: {path} is {shown(parts)}, not a list.")
-    outer = {name: value for name, value in record.fields.items() if name not in (level, "id", "title")}
+    # The start of a paragraph in its document is not that of an answer.
+    outer = {name: value for name, value in record.fields.items() if name not in (level, "id", "title", "start")}
     for number, part in enumerate(parts):
         at = f"{path}[{number}]"
         if not isinstance(part, dict):

@@ -27,7 +27,8 @@ from minibert.windows import split_into_windows
 from tasks.data import Details, Encoded, ErrorCase, Mark, Split, worst
 from tasks.read.records import read_options
 from tasks.read.tables import find
-from tasks.span_qa.data import CONTEXT_NAMES, QUESTION_NAMES, Question, count_oddities, read_span_qa
+from tasks.span_qa.data import QUESTION_NAMES, Question, count_oddities, read_span_qa
+from tasks.span_qa.fields import CONTEXT_NAMES
 from tasks.span_qa.scores import SCORERS, best_thresholds, choose_scorer, overall
 from tasks.span_qa.settings import SpanQaSettings
 from tasks.statistics import Figures, Weights

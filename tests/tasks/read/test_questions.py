@@ -113,6 +113,43 @@ def test_questions_without_answers_are_refused_or_left_out(tmp_path: Path) -> No
     assert found.notes.rows == 3
 
 
+BERN = "Bern is old. Mia lives in Bern."
+ROW = {"id": "b", "context": BERN, "question": "Where?"}
+STARTS: dict[str, Any] = {
+    "lists.jsonl": {**ROW, "answers": ["Bern"], "answer_start": [26]},
+    "objects.jsonl": {**ROW, "answers": [{"text": "Bern"}], "answer_start": 26},
+    "texts.jsonl": {**ROW, "answers": {"text": ["Bern"]}, "answer_starts": [26]},
+    "start.jsonl": {**ROW, "answers": [{"text": "Bern", "start": 26, "end": 30}]},
+    "start_lists.jsonl": {**ROW, "answers": {"text": ["Bern"], "start": [26]}},
+    "own.jsonl": {**ROW, "answers": [{"text": "Bern", "answer_start": 26}], "answer_start": 0},
+    "cells.csv": f"id,context,question,answers,answer_start\nb,{BERN},Where?,['Bern'],[26]\n",
+    "text_and_list.csv": f"id,context,question,answer,answer_start\nb,{BERN},Where?,Bern,[26]\n",
+    "start.csv": f"id,context,question,answer,start\nb,{BERN},Where?,Bern,26\n",
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_a_start_counts_wherever_the_file_has_it(tmp_path: Path, name: str) -> None:
+    found = read(tmp_path, name, STARTS[name])
+    assert [(answer.start, answer.text) for answer in found.questions[0].answers] == [(26, "Bern")]
+    assert not found.notes.repaired
+
+
+def test_a_start_that_is_no_number_or_that_of_a_paragraph_is_none(tmp_path: Path) -> None:
+    time = {**ROW, "answer": "Bern", "start": "00:26"}
+    inherited = {"context": BERN, "start": 26, "qas": [{"id": "b", "question": "Where?", "answers": ["Bern"]}]}
+    for content in (time, [inherited]):
+        found = read(tmp_path, "a.json", content)
+        assert found.questions[0].answers[0].start == 0
+        assert found.notes.repaired["answers without a start found in their context"] == 1
+
+
+def test_starts_for_some_of_the_answers_are_refused(tmp_path: Path) -> None:
+    row = {**ROW, "answers": ["Bern", "old"], "answer_start": [26]}
+    with pytest.raises(InputError, match=r"answers and the starts beside it differ in number \(2 and 1\); give each"):
+        read(tmp_path, "a.jsonl", row)
+
+
 def test_a_file_whose_answers_are_spelled_otherwise_is_refused(tmp_path: Path) -> None:
     lower = {**WHO, "answers": [{"text": "mia", "answer_start": 0}]}
     message = (
