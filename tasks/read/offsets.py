@@ -8,6 +8,7 @@ from typing import NamedTuple
 from minibert.tokenizer.tokenizer import split_words
 from tasks.read.notes import Notes
 from tasks.read.records import Source
+from tasks.read.same_text import as_spoken, spaced
 from tasks.read.spans import UNITS, Span, SpannedText
 
 _IN_WORDS = {"characters": "characters", "utf16": "UTF-16 units", "bytes": "bytes"}
@@ -68,7 +69,9 @@ def _fit(text: str, spans: Iterable[Span]) -> list[bool]:
     """Whether each span, in characters, has its own text, or else fits words."""
     fits = _word_test(text)
     return [
-        fits(span.start, span.end) if span.text is None else _normal(text[span.start : span.end]) == _normal(span.text)
+        fits(span.start, span.end)
+        if span.text is None
+        else as_spoken(text[span.start : span.end]) == as_spoken(span.text)
         for span in spans
     ]
 
@@ -201,18 +204,17 @@ def place_spans(each: SpannedText, unit: str, notes: Notes) -> list[Span]:
 def _characters(each: SpannedText, span: Span, unit: str, places: dict[str, Place], notes: Notes) -> tuple[int, int]:
     """Where a span stands; ``places`` keeps what was worked out for the text."""
     text, line = each.text, each.record.line
-    own = None if span.text is None else _normal(span.text)
-    for tried in dict.fromkeys((unit, *UNITS)) if own else (unit,):
+    for tried, same in _tries(span, unit):
         if tried not in places:
             places[tried] = _place(text, tried)
         start, end = places[tried](span.start), places[tried](span.end)
         if start is None or end is None:
             continue
-        if own is None or (0 <= start < end <= len(text) and _normal(text[start:end]) == own):
+        if same is None or (0 <= start < end <= len(text) and same(text[start:end]) == same(span.text or "")):
             if tried != "characters" and (start, end) != (span.start, span.end):
                 notes.repair(f"spans converted from {_IN_WORDS[tried]} to characters", line)
             return start, end
-    if own is None or span.text is None:
+    if span.text is None:
         raise each.record.error(f"the span {span.start}:{span.end} does not end between two characters.")
     bare = span.text.strip()
     around = (text.find(bare, max(0, span.start)), text.rfind(bare, 0, max(0, span.start - 1 + len(bare))))
@@ -225,6 +227,12 @@ def _characters(each: SpannedText, span: Span, unit: str, places: dict[str, Plac
     return nearest, nearest + len(bare)
 
 
-def _normal(text: str) -> str:
-    """A text with its runs of white space as single spaces: tools change line breaks inside spans."""
-    return " ".join(text.split())
+def _tries(span: Span, unit: str) -> Iterator[tuple[str, Callable[[str], str] | None]]:
+    """The units in which a span is read, and how its own text is compared, if it has one: as it is written in any of
+    them, then as the pipelines of uncased models write it."""
+    if span.text is None:
+        yield unit, None
+        return
+    for same in (spaced, as_spoken):
+        if same(span.text):  # not a mark alone
+            yield from ((tried, same) for tried in dict.fromkeys((unit, *UNITS)))

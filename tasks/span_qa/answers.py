@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tasks.read.cells import parsed_list
 from tasks.read.notes import Notes
 from tasks.read.records import shown
+from tasks.read.same_text import end_of
 from tasks.read.tables import find
 from tasks.span_qa.fields import Fields
 
@@ -165,13 +166,16 @@ def stripped(answer: Given) -> Given:
 
 
 def locate(context: str, answer: Given) -> Answer | None:
-    """The answer where the context has it: where the file says, in characters, UTF-16 units or bytes, or as near as
-    possible; the first place if the file does not say."""
+    """The answer where the context has it: where the file says, in characters, UTF-16 units or bytes, there perhaps in
+    another Unicode form or with other white space; or as near as possible; the first place if the file does not say."""
     start = answer.start or 0
     if answer.start is not None and start >= 0:
         for place in _starts(context, start):
             if context.startswith(answer.text, place):
                 return Answer(place, answer.text)
+        for place in _starts(context, start):
+            if (end := end_of(context, place, answer.text)) is not None:
+                return Answer(place, context[place:end])
     nearest = min(_places(context, answer.text), key=lambda place: abs(place - start), default=None)
     return None if nearest is None else Answer(nearest, answer.text)
 

@@ -152,10 +152,11 @@ def _question(record: Fields, notes: Notes) -> Question:
     given = given_answers(record, context, notes)
     bare = [stripped(answer) for answer in given]
     located = [locate(context, answer) for answer in bare]
-    without_start = sum(
-        answer.start is None and found is not None for answer, found in zip(given, located, strict=True)
-    )
+    pairs = [(answer, found) for answer, found in zip(bare, located, strict=True) if found]
+    without_start = sum(answer.start is None for answer, _ in pairs)
     notes.repair("answers without a start found in their context", record.line, without_start)
+    rewritten = sum(answer.text != found.text for answer, found in pairs)
+    notes.repair("answers taken as their context writes them", record.line, rewritten)
     return Question(
         id=id_,
         question=record.text(QUESTION_NAMES, notes),
@@ -165,10 +166,7 @@ def _question(record: Fields, notes: Notes) -> Question:
         impossible=not given,
         line=record.line,
         place=record.place,
-        num_repaired=sum(
-            bool(found and answer.start is not None and found != answer)
-            for found, answer in zip(located, bare, strict=True)
-        ),
+        num_repaired=sum(answer.start is not None and found.start != answer.start for answer, found in pairs),
     )
 
 

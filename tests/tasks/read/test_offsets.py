@@ -98,3 +98,35 @@ def test_a_spans_own_text_moves_it(tmp_path: Path) -> None:
     split = read_ner(write(tmp_path, "a.jsonl", row))
     assert split.items[0].entities[0].start == 3
     assert split.notes["repaired"] == {"spans moved to where their own text stands": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end", "own"),
+    [
+        ("Turkey beat France; a turkey fled", 0, 6, "turkey"),
+        ("Mia Poe saw Lima", 0, 7, "mia poe"),
+        ("Zoe\u0308 saw Lima", 0, 4, "Zo\u00eb"),
+        ("Zo\u00eb saw Lima", 0, 3, "Zoe\u0308"),
+        ("in Zürich", 3, 9, "zurich"),
+        ("ＮＡＴＯ met", 0, 4, "NATO"),
+        ("the U.S. left", 4, 8, "u. s."),
+        ("in Lima", 3, 7, "li ##ma"),
+    ],
+)
+def test_own_texts_that_differ_in_form_alone_leave_spans_where_they_are(
+    tmp_path: Path, text: str, start: int, end: int, own: str
+) -> None:
+    """As the pipelines of uncased models write them."""
+    span = {"entity_group": "X", "word": own, "start": start, "end": end}
+    split = read_ner(write(tmp_path, "a.jsonl", {"text": text, "entities": [span]}))
+    (entity,) = split.items[0].entities
+    places = split.items[0].places
+    assert (places[entity.start][0], places[entity.end - 1][1]) == (start, end)
+    assert "repaired" not in split.notes
+
+
+def test_an_own_text_is_looked_for_as_it_is_written_first(tmp_path: Path) -> None:
+    """At 10:14 are LIMA in characters and Lima in UTF-16 units."""
+    row = {"text": "😀" * 5 + "Lima LIMA", "label": [{"start": 10, "end": 14, "label": "LOC", "text": "Lima"}]}
+    split = read_ner(write(tmp_path, "a.jsonl", row))
+    assert split.notes["repaired"] == {"spans converted from UTF-16 units to characters": 1}

@@ -144,6 +144,35 @@ def test_a_start_that_is_no_number_or_that_of_a_paragraph_is_none(tmp_path: Path
         assert found.notes.repaired["answers without a start found in their context"] == 1
 
 
+@pytest.mark.parametrize(
+    ("context", "start", "answer", "found"),
+    [
+        ("Ann  Lee left", 0, "Ann Lee", "Ann  Lee"),
+        ("Who?\nAnn\n Lee left", 5, "Ann Lee", "Ann\n Lee"),
+        ("Zoe\u0308 left", 0, "Zo\u00eb", "Zoe\u0308"),
+        ("Zo\u00eb left", 0, "Zoe\u0308", "Zo\u00eb"),
+        ("\u1112\u1161\u11ab left", 0, "\ud55c", "\u1112\u1161\u11ab"),
+        ("ＮＡＴＯ met, NATO", 0, "NATO", "ＮＡＴＯ"),
+    ],
+)
+def test_an_answer_in_another_form_is_taken_from_its_start(
+    tmp_path: Path, context: str, start: int, answer: str, found: str
+) -> None:
+    row = {"id": "a", "context": context, "question": "Who?", "answers": [{"text": answer, "answer_start": start}]}
+    read_file = read(tmp_path, "a.jsonl", row)
+    (question,) = read_file.questions
+    assert [*question.answers] == [(start, found)]
+    assert question.golds == [answer]
+    assert read_file.notes.repaired == {"answers taken as their context writes them": 1}
+    assert not any(count_oddities([question]).values())
+
+
+@pytest.mark.parametrize(("context", "answer"), [("\u1112\u1161\u11ab left", "\ud558"), ("Zoe\u0308 left", "Zoë l")])
+def test_letters_are_not_cut_for_an_answer(tmp_path: Path, context: str, answer: str) -> None:
+    row = {"id": "a", "context": context, "question": "Who?", "answers": [{"text": answer, "answer_start": 0}]}
+    assert [a.text for a in read(tmp_path, "a.jsonl", row).questions[0].answers] == (["Zoe\u0308 l"] * ("l" in answer))
+
+
 def test_starts_for_some_of_the_answers_are_refused(tmp_path: Path) -> None:
     row = {**ROW, "answers": ["Bern", "old"], "answer_start": [26]}
     with pytest.raises(InputError, match=r"answers and the starts beside it differ in number \(2 and 1\); give each"):
