@@ -8,12 +8,11 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 from minibert.errors import InputError
-from minibert.tokenizer.tokenizer import split_words
 from tasks.data import Split
+from tasks.ner.span_words import WordBorders
 from tasks.ner.tag_forms import as_inside, in_usual_form, with_names
 from tasks.ner.tags import PREFIXES, SCHEMES, Entity, detect_scheme, entities_from_tags
 from tasks.read import spans as read_spans
@@ -25,7 +24,7 @@ from tasks.read.conll_2012 import is_conll_2012, words_in_brackets
 from tasks.read.notes import Notes
 from tasks.read.offsets import choose_unit, place_spans, refuse_empty, settle_breaks
 from tasks.read.records import DEFAULT, ReadOptions, Record, Source, enumerate_cells, open_source, table_records
-from tasks.read.spans import Span, SpannedText, TaggedWords
+from tasks.read.spans import SpannedText, TaggedWords
 from tasks.read.word_columns import other_tag_column, words_in_columns
 
 logger = logging.getLogger(__name__)
@@ -43,6 +42,7 @@ class Sentence(NamedTuple):
         line: where the sentence starts in its file.
         num_repaired: tags that continue no entity (such as a first ``I-``), read as the start of one.
         num_widened: spans that begin or end inside a word, widened to whole words.
+        num_cut: those in words that are cut at their borders, since they contain several.
         text: the running text of the words, if there is one.
         places: of each word in the text, as ``(start, end)`` in characters.
     """
@@ -52,6 +52,7 @@ class Sentence(NamedTuple):
     line: int
     num_repaired: int = 0
     num_widened: int = 0
+    num_cut: int = 0
     text: str | None = None
     places: Sequence[tuple[int, int]] = ()
 
@@ -103,15 +104,17 @@ def read_ner(
     else:
         read = _labelled(source.records, text_column, tag_column, options, notes)
     rows = read_spans.merged_prompts(list(read), notes)
-    sentences = [*_tagged_sentences(source, rows, scheme, options), *_spanned_sentences(source, rows, offsets)]
+    borders = WordBorders()
+    tagged, spanned = (
+        _tagged_sentences(source, rows, scheme, options),
+        _spanned_sentences(source, rows, offsets, borders),
+    )
+    sentences = [*tagged, *spanned]
     if not sentences:
         raise InputError(f"{path}: has no sentences{' that can be used' if notes.left_out else ''}.")
     sentences.sort(key=lambda sentence: sentence.line)
-    if widened := [sentence for sentence in sentences if sentence.num_widened]:
-        logger.warning(
-            "%s: %s spans begin or end inside a word, the first in line %d; they are widened to whole words for "
-            "training, scores and predictions.", path, f"{sum(s.num_widened for s in widened):,}", widened[0].line,
-        )  # fmt: skip
+    if inside_words := borders.warning():
+        logger.warning("%s: %s", path, inside_words)
     return Split(path=path, sha256=source.sha256, items=sentences, notes=notes.to_json(), understood=notes.in_words())
 
 
@@ -142,7 +145,9 @@ def _tagged_sentences(
             yield Sentence(row.words, entities, row.lines[0], num_repaired)
 
 
-def _spanned_sentences(source: Source, rows: Sequence[SpannedText | TaggedWords], offsets: str) -> Iterator[Sentence]:
+def _spanned_sentences(
+    source: Source, rows: Sequence[SpannedText | TaggedWords], offsets: str, borders: WordBorders
+) -> Iterator[Sentence]:
     texts = settle_breaks([row for row in rows if isinstance(row, SpannedText)], source)
     refuse_empty(texts)
     _refuse_tags(texts)
@@ -152,7 +157,10 @@ def _spanned_sentences(source: Source, rows: Sequence[SpannedText | TaggedWords]
             placed = place_spans(each, unit, source.notes)
             for span in placed:
                 _check_type(each.record.error, span.label)
-            yield _spans_to_words(each.record, each.text, placed)
+            places, entities, widened, cut = borders.words(each.record, each.text, placed)
+            words = [each.text[start:end] for start, end in places]
+            line = each.record.line
+            yield Sentence(words, entities, line, 0, widened, cut, text=each.text, places=places)
 
 
 def _refuse_tags(texts: Sequence[SpannedText]) -> None:
@@ -353,43 +361,3 @@ def _word_rows(
     if words:
         notes.rows += 1
         yield TaggedWords(words, tags, lines)
-
-
-# -- words ------------------------------------------------------------------------------------------------------------
-
-
-def _index_by_character(places: Sequence[tuple[int, int]]) -> dict[int, int]:
-    """The index of the word at each character."""
-    return {character: index for index, (start, end) in enumerate(places) for character in range(start, end)}
-
-
-def _spans_to_words(record: Record, text: str, spans: Sequence[Span]) -> Sentence:
-    """Splits running text as for prediction, and widens spans to whole words ("Parisian" for a marked Paris), which
-    predictions consist of. A word is split only if it contains parts of several spans."""
-    whole = split_words(text)
-    if not whole:
-        raise record.error("the text has no words.")
-    word_at = _index_by_character(whole)
-    ends_in: dict[int | None, list[Span]] = {}
-    for span in spans:
-        for index in {word_at.get(span.start), word_at.get(span.end - 1)}:
-            ends_in.setdefault(index, []).append(span)
-    places: list[tuple[int, int]] = []
-    for index, (start, end) in enumerate(whole):
-        inside = ends_in.get(index, [])
-        borders = {border for span in inside for border in (span.start, span.end) if start < border < end}
-        places += pairwise([start, *(sorted(borders) if len(inside) > 1 else []), end])
-    word_at = _index_by_character(places)
-    num_widened = 0
-    entities: list[Entity] = []
-    for start, end, type_, _ in spans:
-        if start not in word_at or end - 1 not in word_at:
-            shown = text[start:end][:40]
-            raise record.error(f"the span {start}:{end} ({shown!r}) starts or ends with a character that is no word.")
-        first, last = word_at[start], word_at[end - 1]
-        if entities and first < entities[-1].end:
-            raise record.error(f"the span {start}:{end} overlaps the one before; nested entities are not supported.")
-        entities.append(Entity(first, last + 1, type_))
-        num_widened += (start, end) != (places[first][0], places[last][1])
-    words = [text[start:end] for start, end in places]
-    return Sentence(words, entities, record.line, text=text, places=places, num_widened=num_widened)

@@ -72,6 +72,7 @@ class NerTask(WordLabelTask[Sentence]):
             "entities": entity_counts(split.items),
             "repaired_tags": sum(sentence.num_repaired for sentence in split.items),
             "widened_spans": sum(sentence.num_widened for sentence in split.items),
+            "spans_in_cut_words": sum(sentence.num_cut for sentence in split.items),
         }
 
     # -- model -------------------------------------------------------------------------------------------------------

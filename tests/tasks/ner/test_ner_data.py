@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import split_words
 from tasks.ner.data import Sentence, bio_tags, entity_counts, read_ner
+from tasks.ner.settings import NerSettings
 from tasks.ner.tags import Entity, detect_scheme, entities_from_tags
+from tasks.ner.task import NerTask
 
 DATA = SHARED / "data" / "ner"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data/ner is not here")
@@ -85,13 +87,13 @@ def test_a_space_that_is_a_word_stays_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "spans", "words", "num_widened"),
+    ("text", "spans", "words", "num_widened", "num_cut"),
     [
-        ("pro-Parisian 😀李明", [[4, 9, "LOC"], [14, 16, "PER"]], [["Parisian"], ["李", "明"]], 1),
-        ("오늘 울산에서 왔다.", [[3, 5, "LOC"]], [["울산에서"]], 1),
-        ("UNaided in Rome", [[0, 2, "ORG"], [11, 15, "LOC"]], [["UNaided"], ["Rome"]], 1),
-        ("in NewYork now", [[3, 6, "A"], [6, 10, "B"]], [["New"], ["York"]], 0),
-        ("in NewYorker now", [[3, 6, "A"], [6, 10, "B"]], [["New"], ["York"]], 0),
+        ("pro-Parisian 😀李明", [[4, 9, "LOC"], [14, 16, "PER"]], [["Parisian"], ["李", "明"]], 1, 0),
+        ("오늘 울산에서 왔다.", [[3, 5, "LOC"]], [["울산에서"]], 1, 0),
+        ("UNaided in Rome", [[0, 2, "ORG"], [11, 15, "LOC"]], [["UNaided"], ["Rome"]], 1, 0),
+        ("in NewYork now", [[3, 6, "A"], [6, 10, "B"]], [["New"], ["York"]], 0, 2),
+        ("in NewYorker now", [[3, 6, "A"], [6, 10, "B"]], [["New"], ["York"]], 0, 2),
     ],
 )
 def test_spans_are_whole_words_of_running_text(
@@ -101,15 +103,45 @@ def test_spans_are_whole_words_of_running_text(
     spans: list[Any],
     words: list[list[str]],
     num_widened: int,
+    num_cut: int,
 ) -> None:
-    (sentence,) = read_ner(write(tmp_path, "a.jsonl", json.dumps({"text": text, "entities": spans}))).items
+    split = read_ner(write(tmp_path, "a.jsonl", json.dumps({"text": text, "entities": spans})))
+    (sentence,) = split.items
     assert [sentence.words[e.start : e.end] for e in sentence.entities] == words
-    assert sentence.num_widened == num_widened
-    assert [f"{num_widened} spans begin or end inside a word" in message for message in caplog.messages] == (
-        [True] * num_widened
-    )
+    assert (sentence.num_widened, sentence.num_cut) == (num_widened, num_cut)
+    said = f"{num_widened + num_cut} of {len(spans)} spans "
+    assert [said in message for message in caplog.messages] == [True]
+    described = NerTask(NerSettings(train="a.jsonl")).describe(split)
+    assert (described["widened_spans"], described["spans_in_cut_words"]) == (num_widened, num_cut)
     if num_widened:  # then the words are those that a prediction would read
         assert list(sentence.places) == split_words(text)
+
+
+def test_a_file_whose_spans_are_no_words_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In Japanese, a run of kana is one word: Tanaka-san of Toyota, marked without the particles around it."""
+    rows = [
+        {"text": "王 left.", "entities": [[0, 1, "PER"]]},
+        {"text": "トヨタのタナカさん", "entities": [[0, 3, "ORG"], [4, 7, "PER"]]},
+        {"text": "It weighs 60kg.", "entities": [[10, 12, "NUM"]]},
+    ]
+    read_ner(write(tmp_path, "a.jsonl", "\n".join(json.dumps(row) for row in rows)))
+    (message,) = caplog.messages
+    assert (
+        "3 of 4 spans (75.0%) begin or end inside a word (the first is 'トヨタ' in 'トヨタのタナカさん', line 2)"
+        in message
+    )
+    assert "1 widened to whole words" in message
+    assert "2 trained and scored in words that are cut" in message
+    assert "Predictions come in whole words: single Chinese characters (Han)" in message
+    assert "Give the file as a character or word a line, or as lists of tokens" in message
+
+
+def test_a_tenth_of_the_spans_may_end_inside_words(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"text": "Paris", "entities": [[0, 5, "LOC"]]}] * 9 + [{"text": "Parisian", "entities": [[0, 5, "LOC"]]}]
+    read_ner(write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows))))
+    (message,) = caplog.messages
+    assert "1 of 10 spans (10.0%) begin or end inside a word (the first is 'Paris' in 'Parisian', line 10)" in message
+    assert "Predictions come" not in message
 
 
 # -- schemes ----------------------------------------------------------------------------------------------------------
