@@ -29,7 +29,12 @@ from tasks.read.word_columns import other_tag_column, words_in_columns
 
 logger = logging.getLogger(__name__)
 
-_SENTENCE_ID_COLUMNS = ("sentence_id", "sentence #", "sentence", "sentence_idx", "sent_id", "id")
+_DOCUMENT_COLUMNS = ("doc_id", "document_id", "docid", "doc", "document", "doc_no", "article_id", "file_name", "file")
+_SENTENCE_COLUMNS = (
+    *("sentence_id", "sentence #", "sentence", "sentence_idx", "sentence_no", "sentence_number", "sentenceid"),
+    *("sent_id", "sent #", "sent", "sent_idx", "sent_no", "sent_number", "sentid", "id"),
+)
+_ENDS = frozenset(".!?。！？")
 _IS_CHINESE = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]").match
 
 
@@ -126,7 +131,7 @@ def _tagged_sentences(
     if not tagged:
         notes.facts["scheme"] = "spans"
         return
-    _warn_of_odd_lengths(source.path, [len(row.words) for row in tagged])
+    _warn_of_odd_lengths(source.path, [row.words for row in tagged])
     tagged = list(with_names(tagged, options.label_names, source.path, notes))
     tagged = as_inside(tagged, source.path) if scheme == "io" else in_usual_form(tagged, notes)
     if scheme == "auto":
@@ -174,12 +179,14 @@ def _refuse_tags(texts: Sequence[SpannedText]) -> None:
         )
 
 
-def _warn_of_odd_lengths(path: str, lengths: Sequence[int]) -> None:
+def _warn_of_odd_lengths(path: str, sentences: Sequence[Sequence[str]]) -> None:
     """Warns if sentence boundaries seem to be missing, or if every word seems to be a sentence."""
-    if len(lengths) == 1 and lengths[0] >= 500:
+    lengths = [len(words) for words in sentences]
+    ends = sum(word in _ENDS for word in sentences[0]) if len(sentences) == 1 else 0
+    if ends > 1 or (len(lengths) == 1 and lengths[0] >= 500):
         logger.warning(
-            "%s: all of its %s words are one sentence; put a blank line after each sentence, or give a table a "
-            "sentence_id column.", path, f"{lengths[0]:,}",
+            "%s: all of its %s words are one sentence%s; put a blank line after each sentence, or give a table a "
+            "sentence_id column.", path, f"{lengths[0]:,}", f", though {ends:,} of them end one" * (ends > 1),
         )  # fmt: skip
     if len(lengths) >= 20 and max(lengths) == 1:
         logger.warning(
@@ -295,7 +302,9 @@ def _table(
         rest = [name for name in others if name != word]
         # A word that is left out would change its sentence, so rows of words are never left out.
         records = table_records(enumerate_cells(source.text, layout), source.text, layout, Notes(skip_invalid=None))
-        yield from _word_rows(records, word, tag, tables.find(rest, _SENTENCE_ID_COLUMNS), notes)
+        # The document counts, too, since sentences may be numbered anew in each.
+        dividing = [name for known in (_DOCUMENT_COLUMNS, _SENTENCE_COLUMNS) if (name := tables.find(rest, known))]
+        yield from _word_rows(records, word, tag, dividing, notes)
         return
     if text is None:
         raise InputError(
@@ -332,12 +341,13 @@ def _column(role: str, column: str | None, names: Sequence[str], place: str) -> 
 
 
 def _word_rows(
-    records: Iterable[Record], word_column: str, tag_column: str, id_column: str | None, notes: Notes
+    records: Iterable[Record], word_column: str, tag_column: str, dividing: Sequence[str], notes: Notes
 ) -> Iterator[TaggedWords]:
     words: list[str] = []
     tags: list[str] = []
     lines: list[int] = []
-    current = ""
+    current = [""] * len(dividing)
+    notes.facts["sentences_divided"] = f"by {' and '.join(dividing)}" if dividing else "by nothing"
     for record in records:
         fields = record.fields
         if any("\n" in cell for cell in fields.values()):
@@ -346,13 +356,15 @@ def _word_rows(
                 '"""".'
             )
         empty = not any(fields.values())
-        identity = fields[id_column] if id_column and fields else ""
-        # The id may be in every row, or only in the first row of a sentence.
-        if words and (empty or (identity and identity != current)):
+        # Values may be in every row, or only in the first row of a sentence.
+        values = [fields.get(name) or old for name, old in zip(dividing, current, strict=True)]
+        if words and (empty or values != current):
+            if empty and not dividing:
+                notes.facts["sentences_divided"] = "by blank rows"
             notes.rows += 1
             yield TaggedWords(words, tags, lines)
             words, tags, lines = [], [], []
-        current = identity or current
+        current = values
         if not empty:
             read_spans.require_words(record, [fields[word_column]])
             words.append(fields[word_column])

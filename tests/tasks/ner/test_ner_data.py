@@ -310,11 +310,34 @@ def test_a_quotation_mark_between_tabs_is_a_word(tmp_path: Path) -> None:
     assert split.items[0].words == ["Ann", '"', "Rome", '"', 'a "b']
 
 
-@pytest.mark.parametrize("name", ["sentence_id", "Sentence #", "sentence_idx"])
+@pytest.mark.parametrize("name", ["sentence_id", "Sentence #", "sentence_idx", "sent", "sentence_no"])
 def test_an_id_in_each_row_or_the_first_one_begins_a_sentence(tmp_path: Path, name: str) -> None:
     for second in ("1", ""):
         rows = f"{name},word,tag\n1,Mia,B-PER\n{second},left,O\n2,Yes,O\n"
-        assert [item.words for item in read_ner(write(tmp_path, "a.csv", rows)).items] == [["Mia", "left"], ["Yes"]]
+        split = read_ner(write(tmp_path, "a.csv", rows))
+        assert [item.words for item in split.items] == [["Mia", "left"], ["Yes"]]
+        assert f"sentences divided by {name}, " in split.understood[0]
+
+
+@pytest.mark.parametrize("name", ["doc_id", "Document", "file_name"])
+def test_sentences_may_be_numbered_anew_in_each_document(tmp_path: Path, name: str) -> None:
+    for document, sentence in (("a", "1"), ("", "")):  # in each row, or in the first one alone
+        rows = f"{name},sentence_id,word,tag\na,1,Ann,B-PER\n{document},{sentence},left,O\nb,1,Bob,B-PER\nb,2,No,O\n"
+        split = read_ner(write(tmp_path, "a.csv", rows))
+        assert [item.words for item in split.items] == [["Ann", "left"], ["Bob"], ["No"]]
+        assert f"sentences divided by {name} and sentence_id, " in split.understood[0]
+
+
+def test_a_table_whose_sentences_nothing_divides_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = "number,word,tag\n" + "1,Ann,B-PER\n1,left,O\n1,.,O\n2,Bob,B-PER\n2,?,O\n"
+    assert "sentences divided by nothing" in read_ner(write(tmp_path, "a.csv", rows)).understood[0]
+    read_ner(write(tmp_path, "b.txt", "Ann B-PER\nleft O\n. O\nBob B-PER\n? O\n"))
+    read_ner(write(tmp_path, "c.txt", "Ann B-PER\nleft O\n. O\n"))
+    assert [message.split(": ")[1].split(";")[0] for message in caplog.messages] == [
+        "all of its 5 words are one sentence, though 2 of them end one"
+    ] * 2
+    blank = "word,tag\nAnn,B-PER\n,\nBob,B-PER\n"
+    assert "sentences divided by blank rows" in read_ner(write(tmp_path, "d.csv", blank)).understood[0]
 
 
 def test_lists_in_cells_are_unescaped(tmp_path: Path) -> None:
