@@ -5,11 +5,11 @@ What looks like syntax is parsed or refused, never learnt as a name.
 
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.read.alike import alike_warning, with_lines
 from tasks.read.cells import parsed_list
 from tasks.read.notes import Notes
 from tasks.read.records import shown
@@ -20,7 +20,6 @@ _SEPARATORS = ("\n", "|｜", ";；", ",，", "、")  # between the labels in a c
 _MISSING = ("nan", "none", "na", "null", "n/a", "<na>", "-")
 
 _NUMBER = re.compile(r"[-+]?(\d{1,15}\.?\d{0,20}|\.\d{1,20})([eE][-+]?\d{1,2})?").fullmatch
-_SHOWN_GROUPS = 5
 _LARGEST = 1e15  # whose square, summed over many texts, fp32 can hold
 
 Label = str | tuple[str, ...] | float
@@ -226,7 +225,7 @@ class OddLabels:
         labels = self._first
         if self._missing and not left_out:
             found.append(
-                f"{len(self.missing):,} labels look like missing values: {self._with_lines(self._missing)}; they are "
+                f"{len(self.missing):,} labels look like missing values: {with_lines(self._missing, labels)}; they are "
                 "learnt as labels, unless --skip-invalid leaves them out."
             )
         elif {"-1", "0", "1", "2"} <= labels.keys() and all(label.lstrip("-").isdecimal() for label in labels):
@@ -235,39 +234,12 @@ class OddLabels:
         if fractions := [label for label in numbers if float(label) % 1]:
             found.append(
                 f"all labels are numbers, {len(fractions):,} of them with decimals, such as "
-                f"{self._with_lines(fractions[:1])}; each is learnt as a label of its own. python -m "
+                f"{with_lines(fractions[:1], labels)}; each is learnt as a label of its own. python -m "
                 "tasks.classification --kind regression learns them as numbers."
             )
-        alike: dict[str, list[str]] = {}
-        for label in labels:
-            alike.setdefault(_as_seen(label), []).append(label)
-        if groups := [self._with_lines(group) for group in alike.values() if len(group) > 1]:
-            more = f" and {len(groups) - _SHOWN_GROUPS:,} more" if len(groups) > _SHOWN_GROUPS else ""
-            found.append(
-                f"labels that look alike are learnt as different ones: {'; '.join(groups[:_SHOWN_GROUPS])}{more}. If "
-                "they are the same, write them alike."
-            )
+        if alike := alike_warning(labels, "labels"):
+            found.append(alike)
         return found
-
-    def _with_lines(self, labels: Iterable[str]) -> str:
-        return ", ".join(f"{_spelled(label)} (line {self._first[label]})" for label in labels)
-
-
-def _as_seen(label: str) -> str:
-    """What people take a label for: without case, compatibility forms, and characters that are not seen; 1.0 is 1."""
-    text = "".join(character for character in label if unicodedata.category(character) != "Cf")
-    text = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-    return text[:-2] if text.endswith(".0") and text[:-2].isdecimal() else text
-
-
-def _spelled(label: str) -> str:
-    """A label with escapes for what looks like something else, or like nothing."""
-    return "".join(
-        character
-        if unicodedata.normalize("NFKC", character) == character and unicodedata.category(character) not in ("Cf", "Mn")
-        else ascii(character)[1:-1]
-        for character in label
-    )
 
 
 def from_columns(fields: Mapping[str, Any], columns: Sequence[str]) -> list[str]:

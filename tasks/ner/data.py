@@ -8,6 +8,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from minibert.errors import InputError
@@ -17,6 +18,7 @@ from tasks.ner.tag_forms import as_inside, in_usual_form, with_names
 from tasks.ner.tags import PREFIXES, SCHEMES, Entity, detect_scheme, entities_from_tags
 from tasks.read import spans as read_spans
 from tasks.read import tables
+from tasks.read.alike import alike_warning
 from tasks.read.cell_words import cell_words
 from tasks.read.cells import parsed_list
 from tasks.read.columns import Columns, is_tag
@@ -120,6 +122,9 @@ def read_ner(
     sentences.sort(key=lambda sentence: sentence.line)
     if inside_words := borders.warning():
         logger.warning("%s: %s", path, inside_words)
+    first = {entity.type: sentence.line for sentence in reversed(sentences) for entity in sentence.entities}
+    if alike := alike_warning(dict(sorted(first.items(), key=itemgetter(1))), "types of entities"):
+        notes.warnings.append(alike)
     return Split(path=path, sha256=source.sha256, items=sentences, notes=notes.to_json(), understood=notes.in_words())
 
 

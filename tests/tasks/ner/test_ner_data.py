@@ -220,6 +220,15 @@ def test_lengths_that_tell_of_lost_borders_are_warned_of(tmp_path: Path, caplog:
     ]
 
 
+def test_types_that_look_alike_are_warned_of(tmp_path: Path) -> None:
+    tags = write(tmp_path, "a.txt", "Ann B-PER\n\nBob B-Per\n\nRome B-LOC\n\nEve B-PER\n")
+    rows = [{"text": "Ann", "entities": [[0, 3, type_]]} for type_ in ("PER", "Per", "LOC", "PER")]
+    spans = write(tmp_path, "b.jsonl", "\n".join(map(json.dumps, rows)))
+    for path, line in ((tags, 3), (spans, 2)):
+        said = f"types of entities that look alike are learnt as different ones: PER (line 1), Per (line {line}). If"
+        assert [said in warning for warning in read_ner(path).understood[1:]] == [True]
+
+
 # -- real files -------------------------------------------------------------------------------------------------------
 
 
