@@ -28,7 +28,7 @@ from tasks.read.label_first import label_first
 from tasks.read.notes import Notes
 from tasks.read.records import ReadOptions, Record, Source, open_source, shown, text_source
 from tasks.read.text_file import read_start
-from tasks.read.texts import with_label
+from tasks.read.texts import refuse_brat, with_label
 
 _FIRST = 1000  # rows that show which columns have flags
 LAYOUTS = ("auto", "label-first")
@@ -248,6 +248,7 @@ def _rows(source: Source, options: TextOptions) -> tuple[dict[str, str], Labelle
     first = list(islice(records, _FIRST))
     if not first:
         raise InputError(f"{source.path}: has no texts{' that can be used' if source.notes.left_out else ''}.")
+    refuse_brat(first[0], source.path)
     try:
         columns, flags = _roles(source, options, first)
     except InputError:

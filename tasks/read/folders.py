@@ -8,7 +8,7 @@ from typing import Any
 from minibert.errors import InputError
 from tasks.read.text_file import TextFile, decode, read_raw
 
-DISCONTINUOUS, OTHER = "brat: discontinuous", "brat: no spans"
+DISCONTINUOUS, OTHER, MISSING = "brat: discontinuous", "brat: no spans", "brat: no annotations"
 """Fields of a document, which no other file has."""
 _TEXTS = (".txt", ".txt.gz")
 
@@ -17,10 +17,12 @@ def read(path: str, encoding: str | None) -> tuple[str, str, list[tuple[dict[str
     """Reads a folder.
 
     A document of brat has ``text``, ``spans``, and the number of annotations that are no spans (:data:`OTHER`) or not
-    one span (:data:`DISCONTINUOUS`); one of a class has ``text`` and ``label``.
+    one span (:data:`DISCONTINUOUS`); one without an ``.ann`` file has ``text`` and the name of that (:data:`MISSING`);
+    one of a class has ``text`` and ``label``.
 
     Args:
-        path: with ``.txt`` files and ``.ann`` files beside them; or with a folder of ``.txt`` files for each class.
+        path: with ``.txt`` files and ``.ann`` files beside them, perhaps in folders; or with a folder of ``.txt`` files
+            for each class.
         encoding: of the texts; None for UTF-8.
 
     Returns:
@@ -31,10 +33,11 @@ def read(path: str, encoding: str | None) -> tuple[str, str, list[tuple[dict[str
         InputError: it is neither, or a file cannot be read.
     """
     folder = Path(path)
-    texts = _texts(folder)
+    annotated = _collection(folder)
+    texts = annotated or _texts(folder)
     folders = [inner for inner in sorted(folder.iterdir()) if inner.is_dir() and not is_hidden(inner, folder)]
-    classes = [inner for inner in folders if _texts(inner)]
-    if classes and texts and not any(_annotations(file).exists() for file in texts):
+    classes = [] if annotated else [inner for inner in folders if _texts(inner)]
+    if classes and texts:
         raise InputError(
             f"{texts[0]}: stands beside folders of texts ({', '.join(inner.name for inner in classes[:5])}); move it "
             "away if they are classes, or them if it is a text."
@@ -52,12 +55,10 @@ def read(path: str, encoding: str | None) -> tuple[str, str, list[tuple[dict[str
 
     documents: list[tuple[dict[str, Any], str]] = []
     if texts:
-        annotated = [file for file in texts if _annotations(file).exists()]
         for file in texts:
-            fields: dict[str, Any] = {"text": content(file)}
-            if file in annotated:
-                fields |= _spans(decoded(_annotations(file)))
-            documents.append((fields, str(file)))
+            annotations = _annotations(file)
+            more = _spans(decoded(annotations)) if annotations.exists() else {MISSING: annotations.name}
+            documents.append(({"text": content(file), **more}, str(file)))
         format = "a folder of brat's .txt and .ann files" if annotated else "a folder of texts"
     elif classes:
         for inner in classes:
@@ -84,6 +85,22 @@ def is_hidden(path: Path, folder: Path) -> bool:
 def _texts(folder: Path) -> list[Path]:
     files = sorted(file for file in folder.iterdir() if file.name.lower().endswith(_TEXTS))
     return [file for file in files if file.is_file() and not is_hidden(file, folder)]
+
+
+def _collection(folder: Path) -> list[Path]:
+    """The texts of a folder and the folders in it, if brat has annotated some; none otherwise."""
+    annotations = {file for file in folder.rglob("*.ann") if not is_hidden(file, folder)}
+    if not annotations:
+        return []  # without looking at all files of a folder for each class
+    folders = [folder, *(inner for inner in folder.rglob("*") if inner.is_dir() and not is_hidden(inner, folder))]
+    texts = sorted(text for inner in folders for text in _texts(inner))
+    alone = annotations.difference(map(_annotations, texts))
+    if alone == annotations:
+        return []
+    if alone:
+        first = min(alone)
+        raise InputError(f"{first}: stands without its text; put {first.stem}.txt beside it, or move it away.")
+    return texts
 
 
 def _annotations(text: Path) -> Path:

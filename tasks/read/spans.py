@@ -11,7 +11,7 @@ from minibert.errors import InputError
 from tasks.read import dataturks, label_studio
 from tasks.read.cells import parsed_list
 from tasks.read.columns import TEXT_NAMES, near
-from tasks.read.folders import DISCONTINUOUS, OTHER
+from tasks.read.folders import DISCONTINUOUS, MISSING, OTHER
 from tasks.read.notes import Notes
 from tasks.read.records import Record, shown
 from tasks.read.tables import find
@@ -271,6 +271,10 @@ def _given_spans(record: Record, besides: set[str], column: str | None, notes: N
         return []  # Prodigy writes no spans where nothing was marked
     if name is None and dataturks.is_record(fields):
         return dataturks.spans(record, notes)
+    if MISSING in fields:
+        raise record.error(
+            f"{fields[MISSING]} is missing beside it; add it, empty if the text has no entities, or move the text away."
+        )
     given = fields.get(name) if name else None
     if isinstance(given, str):
         blank = not given.strip()

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from minibert.errors import InputError
+from tasks.read.folders import MISSING, OTHER
 from tasks.read.label_studio import is_task, results
 from tasks.read.notes import Notes
 from tasks.read.records import Record
@@ -39,6 +41,15 @@ def with_label(record: Record, notes: Notes) -> Record | None:
         notes.leave_out('rows with the gold_label "-"', record.line)
         return None
     return record
+
+
+def refuse_brat(record: Record, path: str) -> None:
+    """Raises InputError if a record is of a folder that shows no classes, though it may have folders in it."""
+    if not {OTHER, MISSING}.isdisjoint(record.fields):
+        raise InputError(
+            f"{path}: is a folder of texts, perhaps with brat's .ann files, whose spans are no labels of texts; put "
+            "the texts of each class, without .ann files, into a folder of its own."
+        )
 
 
 def _choices(results: list[Any]) -> list[Any]:

@@ -5,7 +5,7 @@ import io
 import json
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,45 @@ def test_a_folder_for_each_class_and_a_folder_of_brat(tmp_path: Path) -> None:
     (brat / "b.ann").write_text("T1\tPER zero\n")
     with pytest.raises(InputError, match=r"b\.ann, line 1: 'T1' is not of the form"):
         read_ner(str(brat))
+
+
+def brat(folder: Path, *names: str) -> Path:
+    """A folder of brat's: texts with one entity."""
+    for name in names:
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.with_suffix(".txt").write_text("Ann left.\n", encoding="utf-8")
+        file.with_suffix(".ann").write_text("T1\tPER 0 3\tAnn\n", encoding="utf-8")
+    return folder
+
+
+def test_a_text_of_brat_without_annotations_is_refused_for_entities(tmp_path: Path) -> None:
+    folder = brat(tmp_path, "a", "b")
+    (folder / "b.ann").unlink()
+    with pytest.raises(InputError, match=r"b\.txt: b\.ann is missing beside it; add it, empty if the text has no ent"):
+        read_ner(str(folder))
+    split = read_ner(str(folder), options=ReadOptions(skip_invalid=True))
+    assert (len(split.items), split.notes["left_out"]) == (1, {"invalid rows": 1})
+    assert len(list(records(str(folder)))) == 2  # prediction needs none
+    (folder / "a.ann").unlink()
+    with pytest.raises(InputError, match=r"a\.txt: a\.ann is missing"):
+        read_ner(str(folder))
+    (folder / "a.ann").touch()
+    (folder / "c.ann").touch()
+    with pytest.raises(InputError, match=r"c\.ann: stands without its text; put c\.txt beside it"):
+        read_ner(str(folder))
+
+
+@pytest.mark.parametrize("names", [("a/1", "b/1"), ("1", "a/1", "a/deep/1")])
+def test_folders_of_brat_are_one_collection_and_no_classes(tmp_path: Path, names: Sequence[str]) -> None:
+    folder = brat(tmp_path, *names)
+    split = read_ner(str(folder))
+    assert [item.words for item in split.items] == [["Ann", "left", "."]] * len(names)
+    assert sum(len(item.entities) for item in split.items) == len(names)
+    assert split.understood[0].startswith("read as a folder of brat's .txt and .ann files")
+    assert len(list(records(str(folder)))) == len(names)
+    with pytest.raises(InputError, match=r"perhaps with brat's \.ann files, .* put the texts of each class, without"):
+        items(folder)
 
 
 def test_hidden_files_and_folders_are_no_texts_and_no_classes(tmp_path: Path) -> None:
