@@ -1,6 +1,7 @@
 """Plain text for pre-training: its documents, read as a stream, and the list of them without their text."""
 
 import hashlib
+import json
 import os
 import re
 from collections import Counter
@@ -139,9 +140,11 @@ def _stamp(path: str) -> tuple[int, int] | None:
 
 def _documents(path: str, lines: Iterable[str], way: str) -> Iterator[Document]:
     paragraphs: list[str] = []
-    first = 1
+    first = 0
     for number, line in enumerate(chain(lines, [""]), start=1):
         text = line.strip()
+        if text and not first:
+            _refuse_json(path, number, text)
         is_border = _IS_HEADING(line) is not None if way == "headings" else not text or way == "lines"
         if paragraphs and is_border:
             yield Document(tuple(paragraphs), path, first)
@@ -151,6 +154,21 @@ def _documents(path: str, lines: Iterable[str], way: str) -> Iterator[Document]:
             paragraphs.append(text)
     if paragraphs:
         yield Document(tuple(paragraphs), path, first)
+
+
+def _refuse_json(path: str, number: int, text: str) -> None:
+    """Raises InputError if the first line of a file that is not blank is JSON, or begins it."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = {"[": [{}], "[{": [{}], "{": {}}.get(text)  # JSON over several lines
+    several = isinstance(value, list) and isinstance(next(iter(value), None), dict)
+    if several or isinstance(value, dict):
+        field = ".[].text" if several else ".text"
+        raise InputError(
+            f"{path}, line {number}: is JSON, whose braces and names of fields would be learnt; give plain text, as "
+            f"jq -r '{field} + \"\\n\"' writes it, with a blank line after each document."
+        )
 
 
 class Listed(NamedTuple):

@@ -48,6 +48,25 @@ def test_paragraphs_are_lines_and_blank_lines_part_documents(tmp_path: Path) -> 
         read_corpus([str(tmp_path / "d.txt")])
 
 
+@pytest.mark.parametrize("documents", ["auto", "lines"])
+def test_json_is_no_plain_text(tmp_path: Path, documents: str) -> None:
+    path = tmp_path / "a.jsonl"
+    for content, line, field in (
+        ('\n{"text": "The cat."}\n{"text": "A dog."}\n', 2, ".text"),
+        ('[{"text": "The cat."}]', 1, ".[].text"),
+        ('[\n  {"text": "The cat."}\n]', 1, ".[].text"),
+        ('{\n  "text": "The cat."\n}', 1, ".text"),
+    ):
+        path.write_text(content, "utf-8")
+        with pytest.raises(InputError) as caught:
+            read_corpus([str(path)], documents=documents)
+        assert str(caught.value).startswith(f"{path}, line {line}: is JSON, ")
+        assert f"jq -r '{field} + \"\\n\"'" in str(caught.value)
+    prose = "[[File:cat.png]] The cat.\n\n3\n\n{a} is a set; in JSON it is\n{}\n"
+    path.write_text(prose, "utf-8")
+    assert [len(document.paragraphs) for document in read_corpus([str(path)]).items] == [1, 1, 2]
+
+
 def test_a_file_that_changes_after_its_hash_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("first\n\nsecond\n", "utf-8")
