@@ -149,6 +149,7 @@ def read_texts(
     if reader.one_each(rows.distinct):
         said = "no cell has several labels; if one should, write |, ;, a comma or a line break between them."
         notes.warnings.append(f"{columns['label']}: {said}")
+    notes.warnings += rows.first_label_warnings() if options.read.columns else []
     if not items:
         raise InputError(f"{path}: has no texts that can be used.")
     if reader.separator is not None:
@@ -222,7 +223,7 @@ def _records(source: Source, options: TextOptions) -> Iterator[Record]:
     raise file.error(1, f"is no header ({', '.join(names)[:80]}){_HINT}.")
 
 
-_HINT = ", or begin the file with a header such as label,text, or name its columns: --columns label,text"
+_HINT = "; to a file without a header, add one such as label,text, or name its columns: --columns label,text"
 
 
 def _filled(source: Source, records: Iterable[Record]) -> Iterator[Record]:
@@ -297,7 +298,8 @@ def _roles(source: Source, options: TextOptions, rows: Sequence[Record]) -> tupl
     """The columns of a file by role; and those of 0 and 1, where each label has one."""
     table, given = source.table, options.label_columns
     if table is not None:
-        columns = Columns(names=table.names, place=f"{source.path}, line {max(1, table.first - 1)}", hint=_HINT)
+        hint = "" if options.read.columns else _HINT
+        columns = Columns(names=table.names, place=f"{source.path}, line {max(1, table.first - 1)}", hint=hint)
     else:
         columns = Columns(names=list(rows[0].fields) if rows else [], place=rows[0].where if rows else source.path)
     for name in given[1:]:

@@ -4,10 +4,12 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from minibert.shown import shown
 from tasks.read.records import Record
 
 _BLOCK = 5000
 """Rows whose texts are put together."""
+_MANY = 20  # rows, of which one with a label of its own is worth a warning
 
 
 class LabelledRow(NamedTuple):
@@ -67,6 +69,17 @@ class LabelledRows:
         self._lines.append(line)
         if len(self._waiting) >= _BLOCK * len(self._columns):
             self._flush()
+
+    def first_label_warnings(self) -> list[str]:
+        """About the first row of a table that is said to have no header: it may be one, if its label is in no other of
+        many rows."""
+        first = self._labels[0] if len(self) >= _MANY else None
+        if not isinstance(first, str) or self._labels.count(first) > 1:
+            return []
+        return [
+            f"{self._place}{self._lines[0]}: no other row has the label {shown(first, 40)}; if the line is a header, "
+            "leave out --columns, and give --text-column and --label-column where its names are not recognised."
+        ]
 
     def _flush(self) -> None:
         # UTF-8, as a character outside Latin would make all others of a text two or four times as large.

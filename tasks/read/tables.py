@@ -151,7 +151,7 @@ def rows(
         notes: count the rows, and the blank cells that are dropped at their ends.
 
     Raises:
-        InputError: made by ``error``, if a row has more or fewer cells than there are columns.
+        InputError: made by ``error``, if a row has more or fewer cells than there are columns, or their names.
     """
     for line, row in numbered:
         try:
@@ -175,8 +175,7 @@ def fields_of(line: int, row: list[str], layout: Layout, error: Error, notes: No
     if len(row) > len(names) and not any(row[len(names) :]):
         row = row[: len(names)]
         notes.repair("blank cells at the end of a line dropped", line)
-    if layout.first > 1 and len(row) > 1 and [cell.strip().lower() for cell in row] == [n.lower() for n in names]:
-        raise error(line, "repeats the header; remove it.")
+    _check_no_names(line, row, layout, error)
     if len(row) != len(names):
         if layout.first > 1:
             raise error(line, f"{len(row)} cells, but the header names {len(names)} columns.")
@@ -186,6 +185,19 @@ def fields_of(line: int, row: list[str], layout: Layout, error: Error, notes: No
             "between them; a first line such as sep=; says otherwise.",
         )
     return dict(zip(names, row, strict=True))
+
+
+def _check_no_names(line: int, row: Sequence[str], layout: Layout, error: Error) -> None:
+    """Raises the error for a row that has the names of the columns in place of values."""
+    if len(row) == 1 and line > layout.first:  # a word may be its column's name
+        return
+    written, names = ([cell.strip().casefold() for cell in cells] for cells in (row, layout.names))
+    if layout.first > 1 and len(row) > 1 and written == names:
+        raise error(line, "repeats the header; remove it.")
+    if layout.first == 1 and sorted(written) == sorted(names):  # also in another order than that of --columns
+        raise error(
+            line, "has the names of --columns; if it is the file's header, leave out --columns, else remove the line."
+        )
 
 
 def _tab_cells(lines: Iterable[str], width: int) -> Iterator[tuple[int, list[str]]]:

@@ -168,7 +168,7 @@ def test_named_columns_go_before_recognised_ones(tmp_path: Path) -> None:
         (
             "good,what a day\nbad,it rained, again\n",
             {},
-            "line 1: no column .* begin the file with a header such as label,text",
+            "line 1: no column .* to a file without a header, add one such as label,text",
         ),
         ("text,label\na,b\n", {"text_column": "body"}, r"--text-column body is not among the columns \(text, label\)"),
         ("text,label\na,b\n", {"pair_column": "body"}, "--pair-column body is not among"),

@@ -225,6 +225,53 @@ def test_tables_without_a_header(tmp_path: Path) -> None:
     assert question.answers[0].text == "Ann"
 
 
+@pytest.mark.parametrize("header", ["Text,Label", "label, text"])
+def test_a_header_that_columns_repeat_is_no_row(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"{header}\nfine film,good\ndull,bad\n", encoding="utf-8")
+    message = "a.csv, line 1: has the names of --columns; if it is the file's header, leave out --columns"
+    with pytest.raises(InputError, match=message):
+        items(path, columns=["text", "label"])
+    assert items(path, columns=["text", "label"], skip_invalid=True) == [("fine film", "good"), ("dull", "bad")]
+    refused, *rest = records(str(path), "auto", ReadOptions(columns=["text", "label"]), keep_refused=True)
+    assert message in str(refused.refused)
+    assert [record.fields["text"] for record in rest] == ["fine film", "dull"]
+    path.write_text("context,question,answer\nAnn left.,Who?,Ann\n", encoding="utf-8")
+    with pytest.raises(InputError, match="line 1: has the names of --columns"):
+        read_span_qa(str(path), ReadOptions(columns=["context", "question", "answer"]))
+
+
+def test_a_header_of_one_column_is_no_row_but_a_word_below_may_be_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text\nwords\n", encoding="utf-8")
+    with pytest.raises(InputError, match="line 1: has the names of --columns"):
+        list(records(str(path), "auto", ReadOptions(columns=["text"])))
+    path.write_text("words\ntext\n", encoding="utf-8")
+    read = records(str(path), "auto", ReadOptions(columns=["text"]))
+    assert [record.fields["text"] for record in read] == ["words", "text"]
+
+
+def test_a_first_label_that_no_other_row_has_may_be_a_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("Kategorie,Beschreibung\n" + "good,fine\nbad,dull\n" * 20, encoding="utf-8")
+    with pytest.raises(InputError, match="name it with --text-column; to a file without a header, add one"):
+        items(path)
+    named = TextOptions(text_column="Beschreibung", label_columns=["Kategorie"])
+    assert {item.label for item in read_texts(str(path), named).items} == {"good", "bad"}
+
+    def warnings(columns: list[str]) -> list[str]:
+        return read_texts(str(path), TextOptions(read=ReadOptions(columns=columns))).notes.warnings
+
+    (warning,) = warnings(["label", "text"])
+    assert f"{path}, line 1: no other row has the label Kategorie; if the line is a header, leave out" in warning
+    path.write_text("good,fine\nbad,dull\n" * 20, encoding="utf-8")
+    assert not warnings(["label", "text"])
+    path.write_text("other,odd\nbad,dull\n", encoding="utf-8")
+    assert not warnings(["label", "text"])
+    with pytest.raises(InputError, match=r"name it with --label-column\.$"):
+        warnings(["kind", "text"])
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
