@@ -20,6 +20,7 @@ _SEPARATORS = ("\n", "|｜", ";；", ",，", "、")  # between the labels in a c
 _MISSING = ("nan", "none", "na", "null", "n/a", "<na>", "-")
 
 _NUMBER = re.compile(r"[-+]?(\d{1,15}\.?\d{0,20}|\.\d{1,20})([eE][-+]?\d{1,2})?").fullmatch
+_PYTHONS_SET = re.compile(r"(frozen)?set\(([\[{(].*[\]})])?\)", re.DOTALL).fullmatch
 _LARGEST = 1e15  # whose square, summed over many texts, fp32 can hold
 
 Label = str | tuple[str, ...] | float
@@ -275,7 +276,10 @@ def _whole(value: Any) -> Any:
 
 
 def _is_bracketed(text: str) -> bool:
-    return text[:1] + text[-1:] in ("[]", "{}")
+    ends = text[:1] + text[-1:]
+    if ends == "()":  # a name may be in brackets, too, such as (spam)
+        return text[1:2] in ("'", '"') or parsed_list(text) is not None
+    return ends in ("[]", "{}") or _PYTHONS_SET(text) is not None
 
 
 def _listed(value: Sequence[Any]) -> str:

@@ -28,8 +28,10 @@ def cell_words(record: Record, text_column: str, tag_column: str, label_names: S
 
 def _tags_of_cell(text: str) -> list[str]:
     listed = parsed_list(text)
-    if isinstance(listed, list) and len(listed) > 1 and are_strings(listed):
-        return [tag.strip() for tag in listed]  # types may have blanks inside
+    if isinstance(listed, list) and are_strings(listed):
+        if len(listed) != 1:
+            return [tag.strip() for tag in listed]  # types may have blanks inside
+        text = listed[0]
     return re.findall(r"[^\s,;\[\]'\"]+", text)
 
 

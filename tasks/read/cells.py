@@ -13,10 +13,10 @@ _NUMPYS_LIST = re.compile(rf"\[\s*(?:{_NUMPYS_VALUE})(?:\s+(?:{_NUMPYS_VALUE}))*
 def parsed_list(text: str) -> Any:
     """The value of a cell that is a list or an object, in JSON's, Python's or NumPy's notation; None if it is neither.
 
-    NumPy's arrays become lists.
+    NumPy's arrays and Python's tuples become lists.
     """
     text = text.strip()
-    if text[:1] + text[-1:] not in ("[]", "{}"):
+    if text[:1] + text[-1:] not in ("[]", "{}", "()"):
         return None
     with contextlib.suppress(ValueError, RecursionError):
         return json.loads(text)
@@ -29,7 +29,12 @@ def parsed_list(text: str) -> Any:
 
 
 class _Lists(ast.NodeTransformer):
-    """Puts lists in place of NumPy's ``array([...], dtype=...)``, as pandas writes arrays that are in an object."""
+    """Puts lists in place of tuples, and of NumPy's ``array([...], dtype=...)``, as pandas writes arrays that are in an
+    object."""
+
+    def visit_Tuple(self, node: ast.Tuple) -> ast.expr:
+        self.generic_visit(node)
+        return ast.List(elts=node.elts, ctx=node.ctx)
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         self.generic_visit(node)

@@ -35,7 +35,7 @@ CACHE_VARIABLE = "MINIBERT_CACHE"
 LARGE = 10_000_000
 """Bytes of a file of labelled texts from which on it is worth storing what becomes of it."""
 _MANIFEST = "manifest.json"
-_FORMAT = 5  # of stores; a change to what is made of the same text must raise it
+_FORMAT = 6  # of stores; a change to what is made of the same text must raise it
 
 Array = npt.NDArray[Any]
 

@@ -13,6 +13,8 @@ from tasks.read.cells import parsed_list
         ('["a", null]', ["a", None]),
         (" ['a', None] ", ["a", None]),
         ("['a' 'b c']", ["a", "b c"]),
+        ("('a', 'b')", ["a", "b"]),
+        ("[(0, 3, 'PER'), ()]", [[0, 3, "PER"], []]),
         ("{'text': array(['a', \"it's\"],\n      dtype=object)}", {"text": ["a", "it's"]}),
         ("{'start': array([], dtype=int32), 'end': array([[1.], [2.]])}", {"start": [], "end": [[1.0], [2.0]]}),
     ],
@@ -23,7 +25,7 @@ def test_lists_are_read_in_each_notation(cell: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     "cell",
-    ["a", "['a'", "[a]", "{[1]: 2}", "[array(print('a'))]", "[array([print('a')])]", "[np.array([1])]", "[list([1])]"],
+    ["a", "['a'", "[a]", "(a)", "('a')", "(1)", "{'a'}", "set()", "{[1]: 2}", "[array(print('a'))]", "[array([print('a')])]", "[np.array([1])]", "[list([1])]"],
 )
 def test_all_else_is_none(cell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert parsed_list(cell) is None

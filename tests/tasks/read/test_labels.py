@@ -65,6 +65,7 @@ def test_every_export_gives_the_same_labels(tmp_path: Path, name: str) -> None:
 SEVERAL: dict[str, Any] = {
     "json.csv": 'text,labels\na,"[""food"", ""price""]"\nb,[]\n',
     "python.csv": "text,labels\na,\"['price', 'food']\"\nb,[]\n",
+    "tuples.csv": "text,labels\na,\"('price', 'food')\"\nb,()\n",
     "breaks.csv": 'text,labels\na,"price\nfood"\nb,\n',
     "doccano.jsonl": lines({"text": "a", "label": ["food", "price"]}, {"text": "b", "label": []}),
     "fasttext.txt": "__label__price __label__food a\nplain\n".replace("plain", "__label__ b"),
@@ -157,6 +158,10 @@ def test_numbers_become_names(tmp_path: Path) -> None:
 REFUSED = {
     "header.csv": ("text,label\na,x\nText,Label\nb,y\n", "line 3: repeats the header"),
     "brackets.csv": ("text,label\na,[x y]\nb,y\n", "line 2: label is '.x y.', which looks like a list"),
+    "set.csv": ("text,label\na,{'x'}\nb,y\n", "line 2: label is .*, which looks like a list"),
+    "empty_set.csv": ("text,label\na,set()\nb,y\n", "line 2: label is 'set..', which looks like a list"),
+    "frozenset.csv": ("text,label\na,frozenset({'x'})\nb,y\n", "line 2: label is .*, which looks like a list"),
+    "text.csv": ("text,label\na,('x')\nb,y\n", "line 2: label is .*, which looks like a list"),
     "object.jsonl": ('{"text": "a", "label": {"x": "y"}}\n{"text": "b", "label": "y"}', r"line 1: label is an object"),
     "nested.jsonl": ('{"text": "a", "label": ["[x]"]}\n{"text": "b", "label": "y"}', "a list inside a list"),
     "task.json": ('[{"data": {"text": "a"}, "annotations": [], "predictions": []}, {"text": "b", "label": "y"}]',
@@ -174,6 +179,21 @@ def test_what_looks_like_syntax_is_refused_by_line_or_left_out(tmp_path: Path, n
     assert found.notes.left_out == {"invalid rows": 1}
     assert found.items[-1].label == "y"
     assert len(found.items) + 1 == found.notes.rows
+
+
+def test_tuples_are_lists_and_other_brackets_part_of_a_name(tmp_path: Path) -> None:
+    """As the answers of scikit-learn's MultiLabelBinarizer are, which pandas writes with repr."""
+    content = "text,label\na,\"('news',)\"\nb,\"('sports', 'news')\"\nc,()\nd,(spam)\ne,set (of two)\n"
+    found = read(write(tmp_path, "a.csv", content), "multi")
+    assert labels(found) == [("news",), ("news", "sports"), (), ("(spam)",), ("set (of two)",)]
+    found = read(write(tmp_path, "a.csv", "text,label\na,\"('news',)\"\nb,(1)\nc,Positive (strong)\n"))
+    assert labels(found) == ["news", "(1)", "Positive (strong)"]
+    assert found.notes.repaired == {
+        "lists that are written as text read as lists": 1,
+        "lists of one label read as that label": 1,
+    }
+    vectors = write(tmp_path, "b.csv", 'text,label\na,"(0, 1)"\nb,"(1, 0)"\n')
+    assert labels(read(vectors, "multi", label_names=["x", "y"])) == [("y",), ("x",)]
 
 
 def test_labels_that_look_like_missing_values_are_warned_of(tmp_path: Path) -> None:
