@@ -203,25 +203,29 @@ def _check_no_names(line: int, row: Sequence[str], layout: Layout, error: Error)
 def _tab_cells(lines: Iterable[str], width: int) -> Iterator[tuple[int, list[str]]]:
     """In TSV a quotation mark is usually a word, so a cell is unquoted only if it is quoted as a whole. A cell with
     line breaks is recognised where it begins with a quotation mark, and joining lines gives ``width`` cells; one with
-    tabs, where that gives ``width`` cells."""
+    tabs, where that gives ``width`` cells. The last cell goes on only up to the next line that is a row by itself."""
     held: list[tuple[int, str]] = []  # lines that may be one row
+    is_last = False  # whether its last cell is open
     for number, raw in enumerate(lines, 1):
         line = raw.removesuffix("\r")
+        if held and is_last and line.count("\t") >= width - 1:
+            yield from _single_rows(held)
+            held = []
         if held:
             held.append((number, raw))
             row = _split_tabs("\n".join(part for _, part in held).removesuffix("\r")) if '"' in line else None
-            if row is not None and len(row) == width:
-                yield held[0][0], row
+            if row is not None and len(row) == width and (not is_last or _is_quoted(row[-1])):
+                yield held[0][0], _unquoted(row)
                 held = []
-            elif len(held) > _LONGEST_TSV_CELL or (row is not None and len(row) > width):
+            elif len(held) > _LONGEST_TSV_CELL or (row is not None and (is_last or len(row) > width)):
                 yield from _single_rows(held)
                 held = []
             continue
         row = line.split("\t") if line else []
-        if 0 < len(row) < width and row[-1].startswith('"') and _split_tabs(line) is None:
-            held = [(number, raw)]
+        if 0 < len(row) <= width and width > 1 and row[-1].startswith('"') and _split_tabs(line) is None:
+            held, is_last = [(number, raw)], len(row) == width
         elif len(row) > width and '"' in line and len(quoted := _split_tabs(line) or []) == width:
-            yield number, quoted
+            yield number, _unquoted(quoted)
         else:
             yield number, _unquoted(row)
     yield from _single_rows(held)
@@ -234,7 +238,7 @@ def _single_rows(held: Iterable[tuple[int, str]]) -> Iterator[tuple[int, list[st
 
 
 def _split_tabs(text: str) -> list[str] | None:
-    """The cells of a row that may have quoted line breaks; None if a quoted cell is still open."""
+    """The cells of a row that may have quoted line breaks, as written; None if a quoted cell is still open."""
     parts = text.split("\t")
     cells: list[str] = []
     for part in parts:
@@ -242,21 +246,21 @@ def _split_tabs(text: str) -> list[str] | None:
             cells[-1] += "\t" + part
         else:
             cells.append(part)
-    return None if _is_open(cells[-1]) else _unquoted(cells)
+    return None if _is_open(cells[-1]) else cells
 
 
 def _is_open(cell: str) -> bool:
     return cell.startswith('"') and cell.count('"') % 2 == 1
 
 
+def _is_quoted(cell: str) -> bool:
+    """Whether a cell is quoted as a whole: all marks inside of it are doubled."""
+    return len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in cell[1:-1].replace('""', "")
+
+
 def _unquoted(row: list[str]) -> list[str]:
-    """Cells that are quoted as a whole without their quotation marks: all marks inside of them are doubled."""
-    return [
-        cell[1:-1].replace('""', '"')
-        if len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in cell[1:-1].replace('""', "")
-        else cell
-        for cell in row
-    ]
+    """Cells that are quoted as a whole without their quotation marks."""
+    return [cell[1:-1].replace('""', '"') if _is_quoted(cell) else cell for cell in row]
 
 
 def _quoted_cells(lines: Iterable[str], delimiter: str, error: Error) -> Iterator[tuple[int, list[str]]]:

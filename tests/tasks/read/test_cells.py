@@ -25,7 +25,21 @@ def test_lists_are_read_in_each_notation(cell: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     "cell",
-    ["a", "['a'", "[a]", "(a)", "('a')", "(1)", "{'a'}", "set()", "{[1]: 2}", "[array(print('a'))]", "[array([print('a')])]", "[np.array([1])]", "[list([1])]"],
+    [
+        "(a)",
+        "('a')",
+        "(1)",
+        "{'a'}",
+        "set()",
+        "a",
+        "['a'",
+        "[a]",
+        "{[1]: 2}",
+        "[array(print('a'))]",
+        "[array([print('a')])]",
+        "[np.array([1])]",
+        "[list([1])]",
+    ],
 )
 def test_all_else_is_none(cell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert parsed_list(cell) is None

@@ -225,6 +225,34 @@ def test_tables_without_a_header(tmp_path: Path) -> None:
     assert question.answers[0].text == "Ann"
 
 
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ('good\t"line one\n\nline ""two"""\nbad\tx y', [("good", 'line one\n\nline "two"'), ("bad", "x y")]),
+        ('good\t"line one\nline two"', [("good", "line one\nline two")]),
+        # Stray quotation marks, one of them before a cell of several lines, and one in the last line.
+        ('good\t"one\nbad\ttwo"', [("good", '"one'), ("bad", 'two"')]),
+        ('good\t"one\n\nbad\t"two"', [("good", '"one'), ("bad", "two")]),
+        ('good\t"one\nbad\t"two\nmore"\nbad\t"', [("good", '"one'), ("bad", "two\nmore"), ("bad", '"')]),
+    ],
+)
+def test_line_breaks_in_the_last_cell_of_a_tsv(tmp_path: Path, cells: str, expected: list[tuple[str, str]]) -> None:
+    path = tmp_path / "a.tsv"
+    for end in ("\n", "\r\n"):
+        path.write_bytes(f"label\ttext\n{cells}\n".replace("\n", end).encode())
+        wanted = [(text.replace("\n", end), label) for label, text in expected]
+        assert items(path) == wanted
+        assert [(record.fields["text"], record.fields["label"]) for record in records(str(path))] == wanted
+
+
+def test_a_quotation_mark_within_a_line_does_not_end_a_cell_of_several(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('label\ttext\ngood\t"one\nmore" said\nbad\ttwo\n', encoding="utf-8")
+    with pytest.raises(InputError, match="line 3: 1 cells, but the header names 2 columns"):
+        items(path)
+    assert items(path, skip_invalid=True) == [('"one', "good"), ("two", "bad")]
+
+
 @pytest.mark.parametrize("header", ["Text,Label", "label, text"])
 def test_a_header_that_columns_repeat_is_no_row(tmp_path: Path, header: str) -> None:
     path = tmp_path / "a.csv"
