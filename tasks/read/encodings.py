@@ -1,18 +1,33 @@
 """Encodings other than UTF-8: what a file would read like in each, as an encoding that decodes may still be wrong."""
 
 import codecs
+import re
 
 from minibert.shown import shown
 
 # Of several names, the first that decodes: Windows has its own forms of Big5 and Shift JIS.
 _CANDIDATES = (("gb18030",), ("big5", "cp950", "big5hkscs"), ("shift_jis", "cp932"), ("cp1252",))
 _SHOWN = 60  # characters of a line
+_PACKED = {  # what is not unpacked here, by its first bytes
+    "a bzip2 file": re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"),
+    "an xz file": re.compile(rb"\xfd7zXZ\0"),
+    "a Zstandard file": re.compile(rb"\x28\xb5\x2f\xfd"),
+    "a 7-Zip archive": re.compile(rb"7z\xbc\xaf\x27\x1c"),
+    "a RAR archive": re.compile(rb"Rar!\x1a\x07"),
+    "a tar archive": re.compile(rb".{257}ustar", re.DOTALL),
+}
 
 
 def codec_name(encoding: str | None) -> str:
     """The codec for an encoding; None and UTF-8 in any spelling allow a byte-order mark."""
     name = codecs.lookup(encoding or "utf-8").name
     return "utf-8-sig" if name == "utf-8" else name
+
+
+def packed(content: bytes) -> str | None:
+    """What is wrong with a file that is packed in a way that is not read, by its start; None if it is not."""
+    kind = next((kind for kind, starts in _PACKED.items() if starts.match(content)), None)
+    return f"is {kind}; unpack it, and name the text file that is in it." if kind else None
 
 
 def advice(content: bytes, start: int) -> str:

@@ -16,7 +16,7 @@ from typing import IO, Any
 from minibert.errors import InputError
 from tasks.read import json_values, tables
 from tasks.read.columns import is_header, is_tag
-from tasks.read.encodings import advice, codec_name
+from tasks.read.encodings import advice, codec_name, packed
 from tasks.read.notes import Notes
 from tasks.read.records import (
     DEFAULT,
@@ -221,6 +221,8 @@ def _decoded(file: IO[bytes], name: str, encoding: str | None) -> Iterator[str]:
             raise InputError(f"{name}: is not {encoding} ({error}); give another --encoding.") from None
         return
     for number, raw in enumerate(file, 1):
+        if number == 1 and (problem := packed(raw)):
+            raise InputError(f"{name}: {problem}")
         try:
             line = raw.decode(codec.removesuffix("-sig"))
             line = line.removeprefix("\ufeff") if number == 1 else line

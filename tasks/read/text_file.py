@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from minibert.errors import InputError
-from tasks.read.encodings import advice, codec_name
+from tasks.read.encodings import advice, codec_name, packed
 
 _SPREADSHEET = "It is a spreadsheet or an archive; export it as CSV in UTF-8."
 
@@ -73,7 +73,8 @@ def read_raw(path: str) -> RawFile:
     """Reads and unpacks a file.
 
     Raises:
-        InputError: the file is missing, cannot be read, or is a damaged archive, or one of several files.
+        InputError: the file is missing, cannot be read, or is a damaged archive, one of several files, or packed in
+            another way.
     """
     with _readable(path):
         raw = Path(path).read_bytes()
@@ -85,6 +86,8 @@ def read_raw(path: str) -> RawFile:
             raise InputError(f"{path}: damaged gzip file ({error}); copy it again.") from None
     elif raw[:4] == b"PK\x03\x04":
         name, content = _unzip(path, raw)
+    if problem := packed(content):
+        raise InputError(f"{path}: {problem}")
     return RawFile(path=path, name=name, content=content, sha256=hashlib.sha256(raw).hexdigest())
 
 
@@ -156,7 +159,8 @@ def stream_lines(path: str, encoding: str | None = None) -> Iterator[str]:
     """
     given = 0
     with contextlib.suppress(InputError, UnicodeError), opened(path, path) as file:
-        if not file.peek(4).startswith(b"PK\x03\x04"):  # type: ignore[attr-defined]  # both kinds of file can peek
+        start = file.peek(512)  # type: ignore[attr-defined]  # both kinds of file can peek
+        if not start.startswith(b"PK\x03\x04") and not packed(start):
             with io.TextIOWrapper(file, codec_name(encoding), newline="\n") as text:
                 for line in text:
                     bare = line.removesuffix("\n").removesuffix("\r")

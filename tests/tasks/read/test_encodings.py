@@ -1,8 +1,12 @@
 """Files in other encodings: what a person is shown, and what --encoding reads."""
 
+import bz2
 import codecs
+import gzip
 import io
+import lzma
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -99,3 +103,45 @@ def test_a_mark_of_the_byte_order_is_no_part_of_the_text(tmp_path: Path, encodin
     assert (item.text, item.label) == ("今天", "a")
     options = ReadOptions(encoding=encoding)
     assert [record.fields["text"] for record in records(str(path), "csv", options)] == ["今天"]
+
+
+def tar() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        info = tarfile.TarInfo("a.csv")
+        info.size = 9
+        archive.addfile(info, io.BytesIO(b"text,a\nb\n"))
+    return file.getvalue()
+
+
+PACKED = {
+    "a.csv.bz2": (bz2.compress(b"text,label\na,b\n"), "a bzip2 file"),
+    "empty.bz2": (bz2.compress(b""), "a bzip2 file"),
+    "a.txt.xz": (lzma.compress(b"text,label\na,b\n"), "an xz file"),
+    "a.zst": (b"\x28\xb5\x2f\xfd\x04\x00", "a Zstandard file"),
+    "a.7z": (b"7z\xbc\xaf\x27\x1c\x00\x04", "a 7-Zip archive"),
+    "a.rar": (b"Rar!\x1a\x07\x01\x00", "a RAR archive"),
+    "a.tar": (tar(), "a tar archive"),
+    "a.tar.gz": (gzip.compress(tar()), "a tar archive"),
+}
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_files_packed_in_other_ways_are_named_for_what_they_are(tmp_path: Path, name: str) -> None:
+    content, kind = PACKED[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    message = f"{name}: is {kind}; unpack it, and name the text file"
+    for encoding in (None, "gb18030"):
+        with pytest.raises(InputError, match=message):
+            read_texts(str(path), TextOptions(read=ReadOptions(encoding=encoding)))
+        with pytest.raises(InputError, match=message):
+            list(records(str(path), "auto", ReadOptions(encoding=encoding)))
+    with pytest.raises(InputError, match=message):
+        read_corpus([str(path)])
+
+
+def test_words_that_begin_as_packed_files_do_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("BZh9 is a word\nRar! is one\n", encoding="utf-8")
+    assert [record.fields["text"] for record in records(str(path))] == ["BZh9 is a word", "Rar! is one"]
