@@ -8,6 +8,8 @@ from minibert.shown import shown
 # Of several names, the first that decodes: Windows has its own forms of Big5 and Shift JIS.
 _CANDIDATES = (("gb18030",), ("big5", "cp950", "big5hkscs"), ("shift_jis", "cp932"), ("cp1252",))
 _SHOWN = 60  # characters of a line
+START = 4000
+"""Characters that show whether a file is text."""
 _PACKED = {  # what is not unpacked here, by its first bytes
     "a bzip2 file": re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"),
     "an xz file": re.compile(rb"\xfd7zXZ\0"),
@@ -28,6 +30,20 @@ def packed(content: bytes) -> str | None:
     """What is wrong with a file that is packed in a way that is not read, by its start; None if it is not."""
     kind = next((kind for kind, starts in _PACKED.items() if starts.match(content)), None)
     return f"is {kind}; unpack it, and name the text file that is in it." if kind else None
+
+
+def nul_problem(start: str, encoding: str | None) -> str | None:
+    """What is wrong with a text that has many NUL characters, by its start; None for any other text. UTF-16 of Latin
+    letters is valid UTF-8, with a NUL beside each letter."""
+    start = start[:START]
+    count = start.count("\0")
+    if count < 2 or count * 10 <= len(start):
+        return None
+    even, odd = start[::2].count("\0"), start[1::2].count("\0")
+    if not codec_name(encoding).startswith(("utf-16", "utf-32")) and min(even, odd) * 10 <= max(even, odd):
+        name = "utf-16-le" if odd > even else "utf-16-be"
+        return f"has NUL characters, as UTF-16 has; give --encoding {name}."
+    return "has NUL characters, as binary files have; export it as text in UTF-8, or give its --encoding."
 
 
 def advice(content: bytes, start: int) -> str:

@@ -16,7 +16,7 @@ from typing import IO, Any
 from minibert.errors import InputError
 from tasks.read import json_values, tables
 from tasks.read.columns import is_header, is_tag
-from tasks.read.encodings import advice, codec_name, packed
+from tasks.read.encodings import START, advice, codec_name, nul_problem, packed
 from tasks.read.notes import Notes
 from tasks.read.records import (
     DEFAULT,
@@ -216,16 +216,23 @@ def _decoded(file: IO[bytes], name: str, encoding: str | None) -> Iterator[str]:
     if codec.startswith(("utf-16", "utf-32")):  # whose line breaks are not one byte
         try:
             text = file.read().decode(codec).removeprefix("\ufeff").removesuffix("\n")
-            yield from text.split("\n")
         except UnicodeError as error:
             raise InputError(f"{name}: is not {encoding} ({error}); give another --encoding.") from None
+        if problem := nul_problem(text, encoding):
+            raise InputError(f"{name}: {problem}")
+        yield from text.split("\n")
         return
+    start = ""
     for number, raw in enumerate(file, 1):
         if number == 1 and (problem := packed(raw)):
             raise InputError(f"{name}: {problem}")
         try:
             line = raw.decode(codec.removesuffix("-sig"))
             line = line.removeprefix("\ufeff") if number == 1 else line
+            if len(start) < START:
+                start += line
+                if "\0" in line and (problem := nul_problem(start, encoding)):
+                    raise InputError(f"{name}, line {number}: {problem}")
         except UnicodeDecodeError as error:
             byte = f"byte {error.start} of the line (0x{raw[error.start]:02x})"
             told = f"not {encoding}; give another --encoding." if encoding else f"not UTF-8. {advice(raw, error.start)}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from minibert.errors import InputError
-from tasks.read.encodings import advice, codec_name, packed
+from tasks.read.encodings import advice, codec_name, nul_problem, packed
 
 _SPREADSHEET = "It is a spreadsheet or an archive; export it as CSV in UTF-8."
 
@@ -121,7 +121,7 @@ def decode(file: RawFile, encoding: str | None) -> TextFile:
 
     Raises:
         InputError: it is in another encoding (names line and byte, and how the line reads in likely ones), or has a
-            carriage return inside a line.
+            carriage return inside a line, or NUL characters as UTF-16 or a binary file has.
     """
     path, content = file.path, file.content
     if file.suffix == ".spacy":
@@ -136,6 +136,8 @@ def decode(file: RawFile, encoding: str | None) -> TextFile:
         raise InputError(f"{path}, line {line}: {byte} is not UTF-8. {advice(content, error.start)}") from None
     except UnicodeError as error:  # UTF-16 without a byte-order mark
         raise InputError(f"{path}: is not {encoding} ({error}); give another --encoding.") from None
+    if problem := nul_problem(text, encoding):
+        raise InputError(f"{path}: {problem}")
     # Not str.splitlines, which also splits at characters that occur inside sentences, such as U+2028.
     raw = text.split("\n")
     if raw[-1] == "":
@@ -165,7 +167,7 @@ def stream_lines(path: str, encoding: str | None = None) -> Iterator[str]:
                 for line in text:
                     bare = line.removesuffix("\n").removesuffix("\r")
                     bare = bare if given else bare.removeprefix("\ufeff")
-                    if "\r" in bare:
+                    if "\r" in bare or "\0" in bare:
                         break
                     yield bare
                     given += 1

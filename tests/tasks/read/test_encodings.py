@@ -145,3 +145,33 @@ def test_words_that_begin_as_packed_files_do_are_text(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("BZh9 is a word\nRar! is one\n", encoding="utf-8")
     assert [record.fields["text"] for record in records(str(path))] == ["BZh9 is a word", "Rar! is one"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark_is_named(tmp_path: Path, encoding: str) -> None:
+    """Of English text it is valid UTF-8, with a NUL beside each letter."""
+    path = tmp_path / "a.csv"
+    path.write_bytes("text,label\nfine film,good\ndull,bad\n".encode(encoding))
+    message = f"has NUL characters, as UTF-16 has; give --encoding {encoding}\\."
+    for given in (None, "utf-8", "gb18030"):
+        with pytest.raises(InputError, match=message):
+            read_texts(str(path), TextOptions(read=ReadOptions(encoding=given)))
+        with pytest.raises(InputError, match=message):
+            list(records(str(path), "auto", ReadOptions(encoding=given)))
+    with pytest.raises(InputError, match=message):
+        read_corpus([str(path)])
+    options = ReadOptions(encoding=encoding)
+    assert [item.label for item in read_texts(str(path), TextOptions(read=options)).items] == ["good", "bad"]
+    assert [record.fields["label"] for record in records(str(path), "auto", options)] == ["good", "bad"]
+
+
+def test_a_binary_file_is_named_and_a_single_nul_is_part_of_its_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\x01\0\0\0\x10\0\0abc\0\0\n" * 3)
+    with pytest.raises(InputError, match="NUL characters, as binary files have; export it as text in UTF-8"):
+        list(records(str(path)))
+    with pytest.raises(InputError, match="NUL characters, as binary files have; export it as text in UTF-8"):
+        read_corpus([str(path)])
+    path.write_text("one\0two\nand three\n", encoding="utf-8")
+    assert [record.fields["text"] for record in records(str(path))] == ["one\0two", "and three"]
+    assert read_corpus([str(path)]).items[0].paragraphs == ("one\0two", "and three")
