@@ -215,7 +215,7 @@ def _tab_cells(lines: Iterable[str], width: int) -> Iterator[tuple[int, list[str
             held.append((number, raw))
             row = _split_tabs("\n".join(part for _, part in held).removesuffix("\r")) if '"' in line else None
             if row is not None and len(row) == width and (not is_last or _is_quoted(row[-1])):
-                yield held[0][0], _unquoted(row)
+                yield held[0][0], unquoted(row)
                 held = []
             elif len(held) > _LONGEST_TSV_CELL or (row is not None and (is_last or len(row) > width)):
                 yield from _single_rows(held)
@@ -225,16 +225,16 @@ def _tab_cells(lines: Iterable[str], width: int) -> Iterator[tuple[int, list[str
         if 0 < len(row) <= width and width > 1 and row[-1].startswith('"') and _split_tabs(line) is None:
             held, is_last = [(number, raw)], len(row) == width
         elif len(row) > width and '"' in line and len(quoted := _split_tabs(line) or []) == width:
-            yield number, _unquoted(quoted)
+            yield number, unquoted(quoted)
         else:
-            yield number, _unquoted(row)
+            yield number, unquoted(row)
     yield from _single_rows(held)
 
 
 def _single_rows(held: Iterable[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
     for number, raw in held:
         line = raw.removesuffix("\r")
-        yield number, _unquoted(line.split("\t")) if line else []
+        yield number, unquoted(line.split("\t")) if line else []
 
 
 def _split_tabs(text: str) -> list[str] | None:
@@ -258,7 +258,7 @@ def _is_quoted(cell: str) -> bool:
     return len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in cell[1:-1].replace('""', "")
 
 
-def _unquoted(row: list[str]) -> list[str]:
+def unquoted(row: list[str]) -> list[str]:
     """Cells that are quoted as a whole without their quotation marks."""
     return [cell[1:-1].replace('""', '"') if _is_quoted(cell) else cell for cell in row]
 

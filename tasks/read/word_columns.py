@@ -7,6 +7,7 @@ from typing import NamedTuple
 from minibert.errors import InputError
 from tasks.read.notes import Notes
 from tasks.read.spans import TaggedWords
+from tasks.read.tables import unquoted
 from tasks.read.text_file import TextFile
 
 _BLANKS = re.compile("[ \t]+")
@@ -71,16 +72,17 @@ def words_in_columns(
             if form.is_numbered and not cells[0].isdecimal():
                 notes.repair("rows of several words (1-2) or of none (1.1) passed over", number)
                 continue
-            problem = _problem(line, cells, width, form)
-            if problem:
+            if problem := _problem(line, cells, width, form):
                 if not is_bad:
                     notes.refuse(file.error(number, problem), number)
                 is_bad = True
                 continue
             width = len(cells)
-            pair = cells[form.word], cells[form.tag]
+            pair = _word(cells[form.word]), cells[form.tag]
             if form.by_tabs and line.endswith("\t"):
                 notes.repair("blank cells at the end of a line dropped", number)
+            elif pair[0] is not cells[form.word]:
+                notes.repair("quoted words without their quotation marks", number)
             else:
                 known[line] = pair
         words.append(pair[0])
@@ -153,6 +155,11 @@ def _cells(line: str, form: Format) -> list[str]:
     while len(cells) > 1 and not cells[-1]:
         cells.pop()
     return cells
+
+
+def _word(cell: str) -> str:
+    """A word. pandas quotes those that have quotation marks, and doubles the marks: a mark alone becomes four."""
+    return unquoted([cell])[0] if '""' in cell[1:-1] else cell
 
 
 def _is_comment(line: str, cells: Sequence[str], width: int) -> bool:

@@ -239,3 +239,12 @@ def test_a_number_beyond_the_names_of_tags_is_refused_in_its_line(tmp_path: Path
         read_ner(str(path), "auto", ReadOptions(label_names=names))
     split = read_ner(str(path), "auto", ReadOptions(label_names=names, skip_invalid=True))
     assert [item.words for item in split.items] == [["Bo"]]
+
+
+@pytest.mark.parametrize("between", [" ", "\t"])
+def test_quotation_marks_that_pandas_doubled_are_words(between: str, tmp_path: Path) -> None:
+    """As ``to_csv(sep=" ", header=False, index=False)`` writes them; other marks are as they stand."""
+    cells = ['""""', "Mia", '"5"""', '"', '""', '"""', '"Poe"', '""""']
+    split = read_ner(write(tmp_path, "".join(f"{cell}{between}O\n" for cell in cells)))
+    assert split.items[0].words == ['"', "Mia", '5"', '"', '""', '"""', '"Poe"', '"']
+    assert split.notes["repaired"] == {"quoted words without their quotation marks": 3}
