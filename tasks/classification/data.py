@@ -31,6 +31,7 @@ from tasks.read.text_file import read_start
 from tasks.read.texts import refuse_brat, with_label
 
 _FIRST = 1000  # rows that show which columns have flags
+_HINT = "; to a file without a header, add one such as label,text, or name its columns: --columns label,text"
 LAYOUTS = ("auto", "label-first")
 
 
@@ -147,8 +148,8 @@ def read_texts(
             notes.leave_out("rows whose label looks like a missing value", line)
     notes.warnings += odd.warnings(left_out=bool(notes.skip_invalid))
     if reader.one_each(rows.distinct):
-        said = "no cell has several labels; if one should, write |, ;, a comma or a line break between them."
-        notes.warnings.append(f"{columns['label']}: {said}")
+        said = ": no cell has several labels; if one should, write |, ;, a comma or a line break between them."
+        notes.warnings.append(columns["label"] + said)
     notes.warnings += rows.first_label_warnings() if options.read.columns else []
     if not items:
         raise InputError(f"{path}: has no texts that can be used.")
@@ -223,9 +224,6 @@ def _records(source: Source, options: TextOptions) -> Iterator[Record]:
     raise file.error(1, f"is no header ({', '.join(names)[:80]}){_HINT}.")
 
 
-_HINT = "; to a file without a header, add one such as label,text, or name its columns: --columns label,text"
-
-
 def _filled(source: Source, records: Iterable[Record]) -> Iterator[Record]:
     """The records, without the blank ones of a table and those that their tools leave out."""
     notes = source.notes
@@ -298,8 +296,8 @@ def _roles(source: Source, options: TextOptions, rows: Sequence[Record]) -> tupl
     """The columns of a file by role; and those of 0 and 1, where each label has one."""
     table, given = source.table, options.label_columns
     if table is not None:
-        hint = "" if options.read.columns else _HINT
-        columns = Columns(names=table.names, place=f"{source.path}, line {max(1, table.first - 1)}", hint=hint)
+        place = f"{source.path}, line {max(1, table.first - 1)}"
+        columns = Columns(names=table.names, place=place, hint=_HINT * (not options.read.columns))
     else:
         columns = Columns(names=list(rows[0].fields) if rows else [], place=rows[0].where if rows else source.path)
     for name in given[1:]:
