@@ -77,7 +77,7 @@ class LabelledRows:
         if not isinstance(first, str) or self._labels.count(first) > 1:
             return []
         return [
-            f"{self._place}{self._lines[0]}: no other row has the label {shown(first, 40)}; if the line is a header, "
+            f"line {self._lines[0]} has a label that no other row has ({shown(first, 40)}); if the line is a header, "
             "leave out --columns, and give --text-column and --label-column where its names are not recognised."
         ]
 
