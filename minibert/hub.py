@@ -30,7 +30,7 @@ _TOKENIZER = (
 _TOKENIZER_SETTINGS = r"tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json"
 # What answers depend on besides. Of sentence-transformers' modules only the pooling has settings that are read.
 _COMPANIONS = "|".join([*map(re.escape, companions.NAMES), r"1_Pooling/config\.json"])
-_SINGLE_COMPANIONS = (companions.TASK_FILE, MODULES)  # the others come with these
+_LEADING_COMPANIONS = (companions.TASK_FILE, MODULES)  # the others are read only where modules.json is
 _WEIGHT_FORMS = (  # the first form that a repository has is downloaded
     r"model\.safetensors",
     r"model\.safetensors\.index\.json|model-\d+-of-\d+\.safetensors",
@@ -156,11 +156,11 @@ def _cached_folder(name: str, revision: str | None) -> Path | None:
 
 
 def _knows_companions(name: str, commit: str) -> bool:
-    """Whether the hub's cache tells of each companion that has no other beside it that it is there, or is not."""
+    """Whether the hub's cache knows of each leading companion that the commit has it, or that it has not."""
     # Imported here for start-up speed, as above.
     from huggingface_hub import try_to_load_from_cache
 
-    return all(try_to_load_from_cache(name, file, revision=commit) is not None for file in _SINGLE_COMPANIONS)
+    return all(try_to_load_from_cache(name, file, revision=commit) is not None for file in _LEADING_COMPANIONS)
 
 
 def _list_files(name: str, revision: str | None) -> list[str]:
@@ -195,7 +195,7 @@ def _download(name: str, revision: str | None, files: list[str]) -> Path:
         file for file in (*_config_and_tokenizer_files(files), *weights) if not (folder / file).exists()
     ] or _missing_files(folder):
         raise InputError(f"the checkpoint is incomplete without {', '.join(missing)}")
-    for file in set(_SINGLE_COMPANIONS) - set(files):
+    for file in set(_LEADING_COMPANIONS) - set(files):
         with suppress(Exception):  # the file is absent, which the cache notes; else the next start asks again
             hf_hub_download(name, file, revision=folder.name)
     return folder

@@ -175,7 +175,7 @@ def _report(source: ConversionSource, destination: Path, table: NameTable, to: s
         synthesised=synthesised,
         absent={part: _why_absent(part, source) for part in source.absent},
         tokenizer=[],
-        notes=[*source.notes, *([] if to == "huggingface" else _notes_on_losses(source, to))],
+        notes=[*source.notes, *_notes_on_losses(source, to)],
     )
 
 
@@ -197,6 +197,8 @@ def _why_absent(part: str, source: ConversionSource) -> str:
 
 def _notes_on_losses(source: ConversionSource, to: str) -> list[str]:
     """What another format than Hugging Face's has no place for, beside tensors."""
+    if to == "huggingface":
+        return []
     config, notes = source.config, []
     if to == "google" and config.hidden_act != google_settings.hidden_act_read_back(config):
         notes.append(f"hidden_act {config.hidden_act} is written as gelu, its only name in Google's programs")

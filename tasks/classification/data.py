@@ -148,9 +148,10 @@ def read_texts(
             notes.leave_out("rows whose label looks like a missing value", line)
     notes.warnings += odd.warnings(left_out=bool(notes.skip_invalid))
     if reader.one_each(rows.distinct):
-        said = ": no cell has several labels; if one should, write |, ;, a comma or a line break between them."
-        notes.warnings.append(columns["label"] + said)
-    notes.warnings += rows.first_label_warnings() if options.read.columns else []
+        said = "no cell has several labels; if one should, write |, ;, a comma or a line break between them."
+        notes.warnings.append(f"{columns['label']}: {said}")
+    if options.read.columns:
+        notes.warnings += rows.first_label_warnings()
     if not items:
         raise InputError(f"{path}: has no texts that can be used.")
     if reader.separator is not None:
@@ -297,7 +298,7 @@ def _roles(source: Source, options: TextOptions, rows: Sequence[Record]) -> tupl
     table, given = source.table, options.label_columns
     if table is not None:
         place = f"{source.path}, line {max(1, table.first - 1)}"
-        columns = Columns(names=table.names, place=place, hint=_HINT * (not options.read.columns))
+        columns = Columns(names=table.names, place=place, hint="" if options.read.columns else _HINT)
     else:
         columns = Columns(names=list(rows[0].fields) if rows else [], place=rows[0].where if rows else source.path)
     for name in given[1:]:

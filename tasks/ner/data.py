@@ -112,11 +112,10 @@ def read_ner(
         read = _labelled(source.records, text_column, tag_column, options, notes)
     rows = read_spans.merged_prompts(list(read), notes)
     borders = WordBorders()
-    tagged, spanned = (
-        _tagged_sentences(source, rows, scheme, options),
-        _spanned_sentences(source, rows, offsets, borders),
-    )
-    sentences = [*tagged, *spanned]
+    sentences = [
+        *_tagged_sentences(source, rows, scheme, options),
+        *_spanned_sentences(source, rows, offsets, borders),
+    ]
     if not sentences:
         raise InputError(f"{path}: has no sentences{' that can be used' if notes.left_out else ''}.")
     sentences.sort(key=lambda sentence: sentence.line)
@@ -167,10 +166,11 @@ def _spanned_sentences(
             placed = place_spans(each, unit, source.notes)
             for span in placed:
                 _check_type(each.record.error, span.label)
-            places, entities, widened, cut = borders.words(each.record, each.text, placed)
-            words = [each.text[start:end] for start, end in places]
-            line = each.record.line
-            yield Sentence(words, entities, line, 0, widened, cut, text=each.text, places=places)
+            found = borders.words(each.record, each.text, placed)
+            yield Sentence(
+                [each.text[start:end] for start, end in found.places], found.entities, each.record.line,
+                num_widened=found.num_widened, num_cut=found.num_cut, text=each.text, places=found.places,
+            )  # fmt: skip
 
 
 def _refuse_tags(texts: Sequence[SpannedText]) -> None:

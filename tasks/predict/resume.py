@@ -26,7 +26,6 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-_FILES = ("input", "run")
 _START = 1 << 20  # bytes of the input that are compared
 _MODEL_FILES = (
     "task.json", "settings.toml", "config.json", "tokenizer*", "vocab*", "merges.txt", "spiece.model", "*.safetensors",
@@ -187,12 +186,12 @@ class PartialFile:
 
 def _in_words(name: str) -> str:
     """What is named in an origin: the input, the run, or an option."""
-    return name if name in _FILES else option_name(name)
+    return name if name in ("input", "run") else option_name(name)
 
 
 def origin(file: str, run: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """What answers are made from: an input, a run, and options that they depend on, as JSON."""
-    return dict(zip(_FILES, (_input_state(Path(file)), _run_state(Path(run))), strict=True)) | dict(options)
+    return {"input": _input_state(Path(file)), "run": _run_state(Path(run)), **options}
 
 
 def _input_state(path: Path) -> Any:

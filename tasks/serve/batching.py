@@ -91,11 +91,10 @@ class BatchQueue:
                 future.cancel()
 
     def _put(self, items: Sequence[Waiting]) -> None:
-        most = self._limits.queue
         with self._changed:
             if self._closed:
                 raise Refusal(503, "the server is stopping; try another, or later.", retry_after=5)
-            if len(self._waiting) + len(items) > most:
+            if len(self._waiting) + len(items) > self._limits.queue:
                 raise Refusal(503, f"{len(self._waiting):,} texts are waiting; try again later.", retry_after=1)
             self._waiting.extend(items)
             self._changed.notify()

@@ -54,6 +54,8 @@ def test_architectures_and_seeds_beside_the_baseline(tmp_path: Path, capsys: pyt
         assert (row["seeds"], row["runs"]) == ([5, 6], [f"{row['arch']}-5", f"{row['arch']}-6"])
         figures = [read(folder / run, "metrics.json")["final"]["dev"]["accuracy"] for run in row["runs"]]
         assert row["values"] == figures
+        for name, worst in (("loss", max), ("calibration_error", max), ("macro_f1", min)):
+            assert row["figures"][name]["worst"] == worst(row["figures"][name]["values"])
         reports = [read(folder / run, "metrics.json")["final"]["dev"]["report"] for run in row["runs"]]
         for name, of_class in row["classes"].items():
             assert of_class["f1-score"]["values"] == [report[name]["f1-score"] for report in reports if name in report]
