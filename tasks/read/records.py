@@ -1,17 +1,20 @@
 """The records of a file, whatever container they come in: one reader for all tasks and for prediction."""
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from minibert.errors import InputError
 from tasks.read import arrow, choices, folders, json_values, tables
 from tasks.read.notes import Notes
 from tasks.read.text_file import TextFile, decode, file_sha256, read_raw
 from tasks.settings import RecordSettings, RunSettings, column_names
+
+Settings = TypeVar("Settings", bound=RunSettings)
 
 FASTTEXT = "__label__"
 """With which fastText marks the labels at the start of a line."""
@@ -48,9 +51,7 @@ def read_options(settings: RunSettings, label_names: Sequence[str] = ()) -> Read
     Raises:
         InputError: the file of the names cannot be read, or a name is blank or there twice.
     """
-    names = list(label_names)
-    if len(names) == 1:
-        names = _names_in_file(names[0], settings.encoding)
+    names = list(_names(label_names, settings.encoding))
     for name, count in Counter(names).most_common(1):
         if count > 1:
             raise InputError(f"--label-names: {shown(name)} is there twice; give each number a name of its own.")
@@ -64,11 +65,26 @@ def read_options(settings: RunSettings, label_names: Sequence[str] = ()) -> Read
     )
 
 
+def with_label_names(settings: Settings) -> Settings:
+    """The settings with the names themselves where ``label_names`` is a file of them, which nobody need keep then; as
+    they are without such a file, or where it cannot be read any more."""
+    given: Sequence[str] = getattr(settings, "label_names", ())
+    try:
+        changed: dict[str, Any] = {"label_names": tuple(_names(given, settings.encoding))}
+    except InputError:
+        return settings
+    return dataclasses.replace(settings, **changed) if len(changed["label_names"]) > 1 else settings  # one is a file
+
+
 def label_names_source(label_names: Sequence[str]) -> dict[str, dict[str, str]]:
     """Path and ``sha256`` of the file that ``--label-names`` names, for the record of a run; nothing without one."""
     if len(label_names) != 1:
         return {}
     return {"label names": {"path": label_names[0], "sha256": file_sha256(label_names[0])}}
+
+
+def _names(given: Sequence[str], encoding: str | None) -> Sequence[str]:
+    return _names_in_file(given[0], encoding) if len(given) == 1 else given
 
 
 def _names_in_file(path: str, encoding: str | None) -> list[str]:

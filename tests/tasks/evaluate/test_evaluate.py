@@ -148,6 +148,23 @@ def test_figures_of_the_test_file_are_those_of_the_report(name: str, tmp_path: P
     assert found["details"]["confusion"] == report["details"]["test"]["confusion"]
 
 
+@pytest.mark.parametrize("later", ["dull\ngood\nodd\n", None])
+def test_numbers_keep_the_names_that_they_had_in_training(later: str | None, tmp_path: Path) -> None:
+    """Whatever becomes of the file that gave them."""
+    names = tmp_path / "names.txt"
+    names.write_text("good\nodd\ndull\n", "utf-8")
+    start = make_run(tmp_path / "start", "fill_mask")
+    file = write(tmp_path / "a.jsonl", [{"text": text, "label": n % 3} for n, text in enumerate(TEXTS)])
+    given = ["--weights", start, "--epochs", "1", "--precision", "fp32", "--no-baseline", "--label-names", str(names)]
+    out = registry.run("classification", ["--train", file, "--dev", file, *given, "--out", str(tmp_path / "run")])
+    report = json.loads((out / "metrics.json").read_text("utf-8"))
+    names.unlink()
+    if later:
+        names.write_text(later, "utf-8")
+    found = evaluated(str(out), file, tmp_path)
+    assert found["details"]["confusion"] == report["details"]["dev"]["confusion"]
+
+
 def test_a_file_in_another_layout_says_what_was_taken_from_the_run(tmp_path: Path) -> None:
     run = Path(make_run(tmp_path / "run", "classification"))
     (run / "task.json").write_text('{"task": "classification", "text_column": "body"}', "utf-8")
