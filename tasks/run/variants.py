@@ -144,7 +144,7 @@ def _classes(reports: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, 
             for column, value in of_class.items():
                 values.setdefault(name, {}).setdefault(column, []).append(value)
     return {
-        name: {column: spread(of_runs, Metric(column)) for column, of_runs in of_class.items()}
+        name: {column: spread(of_runs, _metric_named(column)) for column, of_runs in of_class.items()}
         for name, of_class in values.items()
     }
 
@@ -154,9 +154,9 @@ def _curves(runs: Sequence[Mapping[str, Any]], figure: str) -> list[list[tuple[i
     return [[(epoch["epoch"], epoch[figure]) for epoch in run["epochs"] if figure in epoch] for run in runs]
 
 
-def _metric_named(name: str, metric: Metric) -> Metric:
-    """The metric of a figure; errors, losses and distances are better when lower."""
-    return metric if name == metric.name else Metric(name, higher_is_better=not _IS_LOSS(name))
+def _metric_named(name: str, metric: Metric | None = None) -> Metric:
+    """``metric`` if it has the name, else one of that name; errors, losses and distances are better when lower."""
+    return metric if metric and name == metric.name else Metric(name, higher_is_better=not _IS_LOSS(name))
 
 
 def _baseline_row(baselines: Sequence[Mapping[str, Any] | None], metric: Metric, split: str) -> dict[str, Any] | None:

@@ -121,7 +121,7 @@ class Search:
         self._write()
         trials = self._trials
         for number, (count, epochs) in enumerate(self._rounds):
-            trials, following = trials[:count], self._rounds[number + 1 :]
+            trials, others, following = trials[:count], trials[count:], self._rounds[number + 1 :]
             say(f"\nround {number + 1} of {len(self._rounds)}, up to epoch {epochs}; trials: {len(trials)}")
             for trial in trials:
                 if trial.failure is None and not trial.has_done(epochs):
@@ -129,7 +129,12 @@ class Search:
                 # At once, so that the disk never holds the weights of all.
                 for out in ranked(trials, epochs, self._metric)[following[0].trials if following else count :]:
                     self._remove_weights(out)
-            trials = ranked(trials, epochs, self._metric)
+            tried, trials = trials, ranked(trials, epochs, self._metric)
+            while not trials and others and all(trial.diverged for trial in tried):
+                if not others[0].has_done(epochs):
+                    self._train(others[0], epochs)  # from its start, as its weights are gone
+                tried, others = others[:1], others[1:]
+                trials = ranked(tried, epochs, self._metric)
             if not trials:
                 raise Diverged(f"no trial could be trained; {self._failures()[-1]}")
         return self._finish(trials)
@@ -158,10 +163,11 @@ class Search:
         self._write()
 
     def _remove_weights(self, trial: Trial) -> None:
-        """Frees the disk of a trial that does not go on; its settings and its log stay."""
+        """Frees the disk of a trial that does not go on; its settings and its log stay, and a model that is trained."""
         target = self._folder / trial.name
         shutil.rmtree(target / run_folder.CHECKPOINTS, ignore_errors=True)
-        (target / _WEIGHTS).unlink(missing_ok=True)
+        if not trial.complete:
+            (target / _WEIGHTS).unlink(missing_ok=True)
 
     def _failures(self) -> list[str]:
         return [f"{trial.name} failed: {trial.failure}" for trial in self._trials if trial.failure is not None]

@@ -18,7 +18,7 @@ import pytest
 from conftest import ENVIRONMENT, use_narrow_models
 from report_pages import Page
 
-from minibert.errors import InputError
+from minibert.errors import Diverged, InputError
 from minibert.training import Trainer
 from tasks import registry
 from tasks.predict import load
@@ -264,8 +264,39 @@ def test_a_trial_that_failed_for_another_reason_is_gone_on_with(
     assert [trial for trial in again if trial["name"] == winner] == [
         trial for trial in trials if trial["name"] == winner
     ]
-    assert (new_others[0], new_others[2]) == (others[0], others[2])  # its figures, and the weights that are left
+    assert new_others[0] == others[0]
+    assert new_others[2].items() >= others[2].items()  # the model that was trained in its place stays, too
     assert counts == {"_train_epoch": 4 - epoch}
+
+
+@pytest.mark.slow
+def test_where_the_last_trial_diverges_the_next_best_is_trained(
+    train: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, out = (tmp_path / name for name in ("whole", "out"))
+    search(train, whole, budget=4, epochs=3)
+    metric, (trials, first, *_) = record(whole)["metric"], outcome(whole)
+    after_one_epoch = {
+        trial["name"]: (trial["history"][0][metric], -trial["history"][0]["loss"])
+        for trial in trials
+        if trial["name"] != first
+    }
+    step = Trainer._take_step
+
+    def step_unless_diverged(trainer: Trainer, indices: Any) -> None:
+        if trainer.checkpoints == out / first / "checkpoints" and trainer._state.progress.epoch == 2:
+            raise Diverged("the training loss is nan")
+        step(trainer, indices)
+
+    monkeypatch.setattr(Trainer, "_take_step", step_unless_diverged)
+    search(train, out, budget=4, epochs=3)
+    trials, winner, *_ = outcome(out)
+    assert winner == max(after_one_epoch, key=lambda name: after_one_epoch[name])
+    assert len(next(trial for trial in trials if trial["name"] == winner)["history"]) == 3
+    weights = (out / winner / "model.safetensors").read_bytes()
+    search(train, out, "--resume", budget=4, epochs=3)
+    assert outcome(out)[:2] == (trials, winner)
+    assert (out / winner / "model.safetensors").read_bytes() == weights
 
 
 def test_a_fault_in_the_data_stops_the_search_before_it_writes(tmp_path: Path) -> None:
