@@ -66,7 +66,11 @@ STUDIES: dict[str, Study] = {
             *("--pooling", "mean", "--ngrams"),
         ],
     ),
-    "span_qa": Study(data={"--train": "span_qa/DRCD_dev.json.gz"}, shares=["--dev-share", "0.15"]),
+    "span_qa": Study(
+        data={"--train": "span_qa/DRCD_dev.json.gz"},
+        shares=["--dev-share", "0.15"],
+        given=["--epochs", "3", "--batch-size", "16", "--lr", "2e-4", "--head-lr", "1e-3"],
+    ),
 }
 
 
