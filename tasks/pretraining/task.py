@@ -248,10 +248,10 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
     def _chunking(self, tokenizer: Tokenizer, config: EncoderConfig) -> Chunking:
         in_pairs = self._pair_objective(config) is not None
         room = (self.settings.max_length or config.max_length) - tokenizer.num_special_tokens(pair=in_pairs)
-        if in_pairs and room < 2:
+        if room < 1 + in_pairs:
             given, positions = self.settings.max_length, config.max_length
             what = f"--max-length {given}" if given else f"max_position_embeddings: {positions} tokens"
-            raise InputError(f"{what}: leaves no room for a pair; give a larger value.")
+            raise InputError(f"{what}: leaves no room for {'a pair' if in_pairs else 'text'}; give a larger value.")
         return Chunking(tokenizer=tokenizer, in_pairs=in_pairs, room=room)
 
     def at_epoch(self, example: Chunk, epoch: int) -> Chunk:

@@ -54,7 +54,7 @@ def convert_all(folder: Path) -> None:
 @pytest.mark.parametrize("name", CHANGES)
 def test_sizes_are_refused_before_memory_is_taken(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change(folder, CHANGES[name])
-    monkeypatch.setattr(torch.nn.Module, "to_empty", lambda *_, **__: pytest.fail("memory was taken"))
+    monkeypatch.setattr(torch.nn.Module, "_apply", lambda *_, **__: pytest.fail("memory was taken"))
     started = time.process_time()
     with pytest.raises(InputError) as error:
         open_checkpoint(folder).load(CrfTokenClassifier)
@@ -63,6 +63,13 @@ def test_sizes_are_refused_before_memory_is_taken(name: str, folder: Path, monke
         with pytest.raises(InputError):
             convert_all(folder)
     assert time.process_time() - started < 5  # below a second on an idle machine
+
+
+def test_memory_is_taken_where_that_is_looked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test above would see it."""
+    monkeypatch.setattr(torch.nn.Module, "_apply", lambda *_, **__: pytest.fail("memory was taken"))
+    with pytest.raises(pytest.fail.Exception, match="memory was taken"):
+        open_checkpoint(folder).load(TokenClassifier)
 
 
 def test_the_most_of_each_size_is_still_a_model(folder: Path) -> None:
