@@ -46,7 +46,11 @@ def text_details(
             loss=loss,
         )
         for item, output, loss in zip(split.items, outputs, losses, strict=True)
-        if (set(item.label) != set(output.prediction) if kind == "multi" else item.label != output.prediction)
+        if (
+            set(item.label) != set(output.prediction)
+            if isinstance(item.label, tuple)
+            else item.label != output.prediction
+        )
         for sure in [output.probability]
     ]
     details = Details(
