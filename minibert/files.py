@@ -1,6 +1,7 @@
 """Reading files of bounded size with clear errors, and writing files atomically."""
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -41,6 +42,12 @@ def read_bytes(path: Path, *, most: int) -> bytes:
     if len(content) > most:
         raise InputError(f"{path}: has more than {most:,} bytes, too many for what it should be; check the file.")
     return content
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, of any size."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_lines(path: Path, *, most: int) -> list[str]:

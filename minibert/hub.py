@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import InputError
-from minibert.files import read_json_object
+from minibert.files import read_json_object, sha256_of
 from minibert.formats import companions
 from minibert.formats.sentence_transformers import MODULES
 
@@ -116,11 +116,7 @@ def _verify(folder: Path, hashes: Mapping[str, str], name: str) -> None:
 @lru_cache
 def _sha256(path: Path, changed: int) -> str:
     """The hash of a file. ``changed``, its modification time, is part of the cache's key."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return sha256_of(path)
 
 
 def _resolve_on_hub(name: str, revision: str | None) -> Path:

@@ -6,7 +6,6 @@ Reading it runs no code from it.
 """
 
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -22,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from minibert.errors import InputError
-from minibert.files import is_special, read_bytes, sync
+from minibert.files import is_special, read_bytes, sha256_of, sync
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +112,7 @@ class Checkpoints:
 
     def read_newest(self) -> Snapshot | None:
         """The newest intact checkpoint; a warning names each damaged one that is skipped."""
+        self._finish_save()
         return next((snapshot for step in self.steps() if (snapshot := self.read(step))), None)
 
     def read(self, step: int) -> Snapshot | None:
@@ -130,6 +130,13 @@ class Checkpoints:
                 damage = _reason(error)
         logger.warning("%s: not used, because it is damaged (%s).", path, damage)
         return None
+
+    def _finish_save(self) -> None:
+        """Gives a checkpoint its name if the run was killed when it had written all of it."""
+        for unfinished in self.folder.glob(f"{_UNFINISHED}step-*"):
+            path = self.folder / unfinished.name.removeprefix(_UNFINISHED)
+            if not path.exists() and find_damage(unfinished) is None:
+                os.rename(unfinished, path)
 
     def _remove_unfinished(self) -> None:
         """Removes what a run left that was killed while it saved."""
@@ -165,8 +172,7 @@ def _manifest(folder: Path) -> bytes:
         if path.name != _MANIFEST:
             if is_special(path):  # a pipe would wait for a writer
                 raise OSError(errno.EINVAL, "not a regular file", str(path))
-            with open(path, "rb") as file:
-                hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+            hashes[path.name] = sha256_of(path)
     return (json.dumps({"sha256": hashes}, indent=1) + "\n").encode()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from minibert.errors import InputError
+from minibert.files import sha256_of
 from tasks.read.encodings import advice, codec_name, nul_problem, packed
 
 _SPREADSHEET = "It is a spreadsheet or an archive; export it as CSV in UTF-8."
@@ -185,8 +186,8 @@ def file_sha256(path: str) -> str:
     """
     if Path(path).exists() and not Path(path).is_file():
         raise InputError(f"{path}: is not a regular file, but is read more than once; save it as a file.")
-    with _readable(path), open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with _readable(path):
+        return sha256_of(Path(path))
 
 
 @contextlib.contextmanager

@@ -195,6 +195,33 @@ def test_everything_is_synced_before_a_checkpoint_gets_its_name(
     assert renamed == ["step-00000002", "step-00000003"]
 
 
+def test_a_kill_between_the_renames_of_a_save_loses_nothing(
+    tmp_path: Path, interrupted_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint of the same step takes another's place: for a moment neither has its name."""
+    shutil.copytree(interrupted_run.folder, tmp_path, dirs_exist_ok=True)
+    folder = checkpoints.Checkpoints(tmp_path, keep=2)
+    before = folder.read(4)
+    assert before is not None
+    after = checkpoints.Snapshot(tensors=before.tensors, values={**before.values, "progress": "evaluated"})
+    rename = os.rename
+
+    def killed(source: Any, target: Any) -> None:
+        if Path(target).name == "step-00000004":
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            folder.save(4, after, best_step=None)
+    assert folder.steps() == [3]
+    found = folder.read_newest()
+    assert found is not None
+    assert found.values == after.values
+    assert folder.steps() == [4, 3]
+
+
 def test_leftovers_of_a_kill_during_a_save_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".unfinished-step-00000099").mkdir()
     (tmp_path / ".unfinished-step-00000099" / "model.safetensors").write_bytes(b"half")
