@@ -19,12 +19,8 @@ from minibert.files import read_json_object, replace_whole, write_atomically, wr
 from minibert.training.settings import option_name
 from tasks.predict.chunks import Chunk
 from tasks.read.records import Record
+from tasks.run.lock import lock_file
 from tasks.run.streams import say
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 _START = 1 << 20  # bytes of the input that are compared
 _MODEL_FILES = (
@@ -161,13 +157,10 @@ class PartialFile:
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror}).") from None
         try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(file.fileno(), self.path)
         except BlockingIOError:
             file.close()
             raise InputError(f"{self.path}: another process is writing it; wait for it to end.") from None
-        except OSError:  # a file system without locks
-            pass
         return file
 
     def _leave(self, *, for_its_answers: bool) -> bool:

@@ -37,6 +37,32 @@ def locked(folder: Path) -> Iterator[None]:
             os.close(handle)
 
 
+def lock_file(file: int, path: Path, *, wait: bool = False) -> bool:
+    """Locks an open file, for this process and as long as it is open.
+
+    Args:
+        file: its descriptor.
+        path: for the warning where there are no locks, as on some network file systems.
+        wait: until another process that has locked it closes it.
+
+    Returns:
+        Whether it is locked.
+
+    Raises:
+        BlockingIOError: another process has locked it.
+    """
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        logger.warning("%s: cannot be locked (%s); start no other process that writes there.", path, error.strerror)
+        return False
+    return True
+
+
 def has_content(folder: Path) -> bool:
     """Whether there is anything in a folder but its lock."""
     return any(path.name != LOCK_FILE for path in folder.iterdir())
@@ -44,23 +70,20 @@ def has_content(folder: Path) -> bool:
 
 def _lock(folder: Path) -> int | None:
     """The open file of the lock, which is held for as long as it is open; None where there are no locks."""
-    if fcntl is None:
-        return None
     path = folder / LOCK_FILE
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not lock_file(handle, path):
+                os.close(handle)
+                path.unlink()
+                return None
         except BlockingIOError:
             owner = shown(os.pread(handle, 200, 0).decode("utf-8", "replace").strip() or "another process")
             os.close(handle)
             raise InputError(
                 f"--out {folder}: {owner} is running in it; wait for it to end, or name another folder."
             ) from None
-        except OSError as error:
-            os.close(handle)
-            logger.warning("%s: cannot be locked (%s); start no other run in this folder.", folder, error.strerror)
-            return None
         if _is_at(path, handle):
             break
         os.close(handle)  # its owner has just removed it

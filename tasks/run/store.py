@@ -22,12 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minibert.errors import InputError
-from minibert.files import new_folder, read_json_object, write_json
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from minibert.files import new_folder, read_json_object, sha256_of, write_json
+from tasks.run.lock import lock_file
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +169,7 @@ def _open(folder: Path) -> Store | None:
         manifest = read_json_object(folder / _MANIFEST)
         described = manifest["arrays"]
         with ThreadPoolExecutor() as threads:
-            hashes = threads.map(lambda name: _sha256(folder / _file(name)), described)
+            hashes = threads.map(lambda name: sha256_of(folder / _file(name)), described)
             damaged = [
                 name for name, found in zip(described, hashes, strict=True) if found != described[name]["sha256"]
             ]
@@ -184,11 +180,6 @@ def _open(folder: Path) -> Store | None:
     except (InputError, OSError, KeyError, TypeError, ValueError) as error:
         logger.warning("%s is damaged, and made again (%s)", folder, error)
         return None
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _mapped(path: Path, dtype: str) -> Array:
@@ -206,6 +197,5 @@ def _file(name: str) -> str:
 def _locked(path: Path) -> Iterator[None]:
     """Within the block, no other process is in one for this path; it waits for its turn."""
     with open(path, "ab") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        lock_file(file.fileno(), path, wait=True)
         yield
