@@ -1,5 +1,8 @@
 """The exceptions for what a person can correct."""
 
+import contextlib
+from collections.abc import Iterator
+
 from minibert.shown import shown
 
 _MOST = 2000  # characters of a message
@@ -33,6 +36,20 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     message = str(error)
     return isinstance(error, RuntimeError) and any(sign in message for sign in _OUT_OF_MEMORY)
+
+
+@contextlib.contextmanager
+def out_of_memory_explained() -> Iterator[None]:
+    """Raises InputError in place of what Python or PyTorch raise in the block when memory runs out."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"out of memory; lower --max-length, set micro_batch_size in a settings file, or stop other programs. "
+            f"{error}"
+        ) from None
 
 
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")

@@ -158,7 +158,7 @@ class OptimizerStep:
                 if not is_out_of_memory(error):
                     raise
             # Outside the block above, whose end frees the memory of the failed attempt.
-            self._halve_micro_batch()
+            self._halve_micro_batch(-(-len(indices) // distributed.world_size()))
 
     def _gradients(self, indices: Sequence[int]) -> StepResult:
         mine = distributed.shard(indices)
@@ -233,9 +233,10 @@ class OptimizerStep:
         other_copy = output.roll(len(output) // self._copies, 0)
         return loss + self._settings.r_drop * self._divergence(output, other_copy, batch), loss
 
-    def _halve_micro_batch(self) -> None:
+    def _halve_micro_batch(self, num_sequences: int) -> None:
+        """Halves it from what failed, of at most ``num_sequences`` that a process has of the step."""
         state = self._state
-        size = state.progress.micro_batch_size
+        size = min(state.progress.micro_batch_size, num_sequences)
         state.optimizer.zero_grad()
         if size == 1 or distributed.world_size() > 1:
             smaller = f"set micro_batch_size = {size // 2} in a settings file"

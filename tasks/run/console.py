@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from minibert.errors import InputError, is_out_of_memory
+from minibert.errors import InputError, out_of_memory_explained
 from minibert.shown import shown
 from tasks.run.processors import set_up_threads
 from tasks.run.streams import safe_streams
@@ -36,21 +36,13 @@ def run_main(main: Callable[[], object]) -> None:
     with safe_streams(), _signals_raise():
         try:
             _check_arguments()
-            main()
+            with out_of_memory_explained():
+                main()
         except BrokenPipeError:  # the reader of the output, such as head, has read enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes
             sys.exit(141)  # as shells report SIGPIPE
         except (InputError, OSError) as error:
             print(f"error: {shown(error, most=4000)}", file=sys.stderr)
-            sys.exit(2)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            print(
-                f"error: out of memory; lower --max-length, set micro_batch_size in a settings file, or stop other "
-                f"programs. {shown(error)}",
-                file=sys.stderr,
-            )
             sys.exit(2)
         except KeyboardInterrupt as stop:
             print("stopped.", file=sys.stderr)

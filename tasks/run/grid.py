@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from minibert.errors import Diverged, InputError
+from minibert.errors import Diverged, InputError, out_of_memory_explained
 from minibert.files import write_atomically, write_json
 from minibert.training import Metric, choose_device
 from tasks.run import folder as run_folder
@@ -134,11 +134,13 @@ def run_cells(cells: Sequence[Cell], folder: Path, *, command: str, resume: bool
 
 
 def train_cell(cell: Cell, target: Path, *, like: Path | None, resume: bool, stop_after: int | None = None) -> None:
-    """Trains one cell in the folder ``target``; the other arguments are those of :func:`~tasks.run.train.train`."""
+    """Trains one cell in the folder ``target``; the other arguments, and what is raised, are those of
+    :func:`~tasks.run.train.train`. That memory runs out is an InputError, too."""
     target.mkdir(exist_ok=resume)
     run_folder.remove_unfinished_files(target)
     command = f"python -m tasks.{cell.task.name} --config {shlex.quote(str(target / SETTINGS_FILE))}"
-    train(cell.task, command=command, folder=target, like=like, resume=resume, stop_after=stop_after)
+    with out_of_memory_explained():
+        train(cell.task, command=command, folder=target, like=like, resume=resume, stop_after=stop_after)
 
 
 def spread(values: Sequence[float], metric: Metric) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import ENVIRONMENT, use_narrow_models
 from report_pages import Page
 
@@ -268,6 +269,24 @@ def test_a_trial_that_failed_for_another_reason_is_gone_on_with(
     assert new_others[2].items() >= others[2].items()
     assert len(new_others[2]) == len(others[2]) + (epoch == 1)  # the model that was trained in its place stays
     assert counts == {"_train_epoch": 4 - epoch}
+
+
+@pytest.mark.slow
+def test_memory_that_runs_out_in_evaluation_costs_its_trial_alone(
+    train: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = Trainer._finish_epoch
+
+    def finish_unless_full(trainer: Trainer) -> None:
+        if trainer.checkpoints == tmp_path / "out" / "trial-001" / "checkpoints":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        finish(trainer)
+
+    monkeypatch.setattr(Trainer, "_finish_epoch", finish_unless_full)
+    search(train, tmp_path / "out", budget=2, epochs=1)
+    first, second = record(tmp_path / "out")["trials"]
+    assert first["failure"].startswith("out of memory; lower --max-length")
+    assert second["complete"]
 
 
 @pytest.mark.slow
