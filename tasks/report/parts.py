@@ -12,6 +12,7 @@ from tasks.report.drawing import Plot, installed
 from tasks.report.markup import Html, element, join, named_row, number, table, verbatim
 from tasks.settings import AVERAGES
 
+REPORT_FILE = "report.html"
 LONG_TABLE = 30
 """Rows; longer tables scroll."""
 _STYLE = Path(__file__).with_name("report.css")
@@ -63,7 +64,7 @@ def write_page(
     shown = [[section.shown() for section in part] for part in (first, last)]
     body = element("body", header, element("main", *top, *shown[0], rest, *shown[1]))
     page = f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n{body}</html>\n'
-    path = folder / "report.html"
+    path = folder / REPORT_FILE
     # The command may contain a file name that is not UTF-8, which must not prevent the page.
     write_atomically(path, lambda file: file.write_text(page, encoding="utf-8", errors="backslashreplace"))
     return path

@@ -213,8 +213,8 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         wrong = [*([] if hashed else ["data"]), *([] if figures else ["final"])]
     if wrong:
         raise InputError(
-            f"{path}: is not the record of a run, without a usable {wrong[0]}; move the file away, and --resume "
-            "finishes the run again."
+            f"{path}: is not the record of a run, without a usable {wrong[0]}; copy it from the run again, or train "
+            "anew."
         )
     return metrics
 

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,14 +22,16 @@ from minibert.training.precision import determinism
 from minibert.training.state import require_same_fingerprint
 from tasks.data import Details
 from tasks.report.page import write_run_report
+from tasks.report.parts import REPORT_FILE
 from tasks.run import folder as run_folder
+from tasks.run.console import program
 from tasks.run.fit import fit, save_inputs
 from tasks.run.interrupts import stopped_by
 from tasks.run.linear import beside_linear, linear_model
 from tasks.run.lines import figure_lines, metrics_line
 from tasks.run.lock import locked
 from tasks.run.options import read_settings
-from tasks.run.predictions import prediction_records, write_predictions, write_splits
+from tasks.run.predictions import prediction_records, predictions_file, write_predictions, write_splits
 from tasks.run.prepare import AnyTask, Run, data_lines, prepare, settings_line
 from tasks.run.processors import use_threads
 from tasks.run.provenance import FILES_OF_WEIGHTS, weights_record
@@ -86,6 +89,7 @@ def _train(
             if distributed.broadcast_from_rank0(lambda: _is_complete(run)):
                 _say(f"{run.folder}: the run is already complete")
                 return run.folder
+            distributed.broadcast_from_rank0(lambda: _require_unfinished(run))
             distributed.broadcast_from_rank0(lambda: _require_same_settings(run))
             distributed.broadcast_from_rank0(lambda: _require_same_tokenizer(run))
         history = _fit(run)
@@ -246,13 +250,31 @@ def _is_complete(run: Run) -> bool:
     if isinstance(weights, dict) and run.weights:  # older versions did not record them
         before[FILES_OF_WEIGHTS], now[FILES_OF_WEIGHTS] = weights.get("sha256"), run.weights["sha256"]
     require_same_fingerprint(before, now)
-    return (run.folder / "report.html").exists()
+    return (run.folder / REPORT_FILE).exists()
+
+
+def _require_unfinished(run: Run) -> None:
+    """Raises InputError if the folder holds a finished run, some of whose files are gone: training would replace its
+    model."""
+    last = (run_folder.METRICS_FILE, REPORT_FILE, *map(predictions_file, run.prepared.splits))
+    written = [name for name in last if (run.folder / name).exists()]
+    if _checkpoints(run.folder).steps() or not written:
+        return
+    if run_folder.METRICS_FILE in written:
+        raise InputError(
+            f"{run.folder}: holds a finished run without its {REPORT_FILE}; {program('tasks.report')} "
+            f"{shlex.quote(str(run.folder))} makes it again."
+        )
+    raise InputError(
+        f"{run.folder}: holds a finished run without its {run_folder.METRICS_FILE}, and no checkpoint to make it from; "
+        f"{program('tasks.evaluate')} gives figures of its model. To train again, name another --out."
+    )
 
 
 def _require_same_settings(run: Run) -> None:
     """Raises InputError if the run in the folder was started with other settings; a checkpoint, if there is one, is
     compared when it is read."""
-    if (run.folder / SETTINGS_FILE).exists() and not Checkpoints(run.folder / run_folder.CHECKPOINTS, keep=2).steps():
+    if (run.folder / SETTINGS_FILE).exists() and not _checkpoints(run.folder).steps():
         require_same_fingerprint(_before(run), run.task.settings.fingerprint())
 
 
@@ -278,15 +300,23 @@ def _before(run: Run) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _explain_interruption(folder: Path) -> Iterator[None]:
-    """If a signal stops the block, says what is left: a checkpoint to resume from, or at least the model."""
+    """If a signal, or a file that cannot be written, stops the block, says what is left: a checkpoint to resume from,
+    or at least the model."""
     try:
         yield
+    except BrokenPipeError:  # nobody reads the output any more
+        raise
+    except OSError as error:
+        newest = _checkpoints(folder).newest_path()
+        goes_on = "train again" if newest is None else f"--resume goes on from {newest.name}"
+        raise InputError(
+            f"{error.filename or folder}: cannot be written ({error.strerror or error}); once it can, {goes_on}."
+        ) from None
     except KeyboardInterrupt as stop:
         if not distributed.is_rank0():
             raise
-        checkpoints = Checkpoints(folder / run_folder.CHECKPOINTS, keep=2)
-        newest = checkpoints.newest_path()
-        if newest is not None:
+        checkpoints = _checkpoints(folder)
+        if (newest := checkpoints.newest_path()) is not None:
             raise Interrupted(stopped_by(stop), checkpoints.steps()[0], newest) from None
         say(
             f"{folder}: holds the trained model, but no figures, no report and no checkpoint; python -m tasks.predict "
@@ -294,6 +324,10 @@ def _explain_interruption(folder: Path) -> Iterator[None]:
             error=True,
         )
         raise
+
+
+def _checkpoints(folder: Path) -> Checkpoints:
+    return Checkpoints(folder / run_folder.CHECKPOINTS, keep=2)
 
 
 def _say(line: str) -> None:

@@ -20,7 +20,6 @@ from safetensors.torch import load_file
 from minibert.errors import InputError
 from minibert.training import checkpoints, distributed
 from tasks import registry
-from tasks.run import folder
 from tasks.run import train as training
 from tasks.run.console import run_main
 
@@ -153,6 +152,12 @@ def test_a_finished_run_without_checkpoints_is_not_trained_over(train: str, tmp_
     with pytest.raises(InputError, match="--resume: --lr changed"):
         registry.run("classification", [*options, "--lr", "2e-3"])
     assert contents(out) == kept
+    for name, advice in (("report.html", f"python -m tasks.report {out} makes it again"), ("metrics.json", "--out")):
+        (out / name).unlink()
+        del kept[name]
+        with pytest.raises(InputError, match=f"holds a finished run without its {name}.*{advice}"):
+            registry.run("classification", options)
+        assert contents(out) == kept
 
 
 @pytest.mark.usefixtures("narrow_models")
@@ -257,19 +262,24 @@ def test_several_runs_stopped_between_two_say_how_to_go_on(
 
 
 @pytest.mark.usefixtures("narrow_models")
-@pytest.mark.slow
-def test_figures_are_shown_though_they_cannot_be_written(
-    train: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+@pytest.mark.parametrize("place", ["write_task_file", "write_splits", "write_run_report"])
+def test_a_full_disk_after_training_says_how_to_go_on(
+    place: str, train: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    def full(folder: Path, metrics: object) -> None:
-        raise InputError("metrics.json: cannot be written (No space left on device).")
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(folder, "write_metrics", full)
-    with pytest.raises(InputError, match="No space left"):
-        registry.run("classification", ["--train", train, *SMALL, "--epochs", "1", "--out", str(tmp_path / "out")])
+    options = ["--train", train, *SMALL, "--epochs", "1", "--out", str(tmp_path / "out")]
+    with monkeypatch.context() as patch:
+        patch.setattr(training, place, full)
+        with pytest.raises(InputError, match=r"No space left on device\); once it can, --resume goes on from step-"):
+            registry.run("classification", options)
     shown = capsys.readouterr().out
-    assert "accuracy" in shown
-    assert f"saved to {tmp_path / 'out'}" in shown
+    assert place == "write_task_file" or ("accuracy" in shown and f"saved to {tmp_path / 'out'}" in shown)
+    registry.run("classification", [*options, "--resume"])
+    shown = capsys.readouterr().out
+    assert "resumes after epoch 1\n" in shown
+    assert "epoch  1:" not in shown  # nothing was trained again
 
 
 @pytest.mark.usefixtures("narrow_models")
@@ -279,8 +289,8 @@ def test_a_comparison_goes_on_where_it_stopped(train: str, tmp_path: Path, capsy
     options = ["--task", "classification", "--arch", "bert", "albert", "--train", train, *SMALL, "--epochs", "1"]
     registry.run("compare", [*options, "--out", str(out)])
     before = json.loads((out / "comparison.json").read_text(encoding="utf-8"))["rows"]
-    for path in (out / "albert-42" / "metrics.json", out / "comparison.json"):
-        path.unlink()
+    shutil.rmtree(out / "albert-42")
+    (out / "comparison.json").unlink()
     capsys.readouterr()
     registry.run("compare", [*options, "--out", str(out), "--resume"])
     assert capsys.readouterr().out.count("already complete") == 1
