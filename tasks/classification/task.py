@@ -149,7 +149,7 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
             recognised = {name: train.notes[name] for name in names if name in train.notes}
             self.settings = dataclasses.replace(self.settings, **recognised)
         if self.settings.ngrams is None:
-            few = not isinstance(train.items, Texts) and len(self.count_labels(train)) <= MOST_LABELS
+            few = not is_large(train.path) and len(self.count_labels(train)) <= MOST_LABELS
             self.settings = dataclasses.replace(self.settings, ngrams=few and self.settings.ngrams_by_default)
         if self.settings.class_weights is not None:
             self._label_weights = balanced_weights(train.items)

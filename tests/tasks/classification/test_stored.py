@@ -98,6 +98,24 @@ def test_the_separator_of_the_training_file_is_remembered(tmp_path: Path) -> Non
         assert task.read(dev).items[0].label == ("a,b",)
 
 
+@pytest.mark.parametrize("writable", [True, False])
+def test_whether_there_are_ngrams_does_not_depend_on_the_cache(
+    writable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large file has none by default, be it stored or in memory."""
+    path = write(tmp_path / "a.jsonl", ROWS["single"])
+    if not writable:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path / "file"))
+    for large in (True, False):
+        monkeypatch.setattr(store, "LARGE", 1 if large else 1 << 30)
+        task = ClassificationTask(ClassificationSettings())
+        split = task.read(path)
+        assert isinstance(split.items, Texts) == (large and writable)
+        task.resolve_settings(split)
+        assert task.settings.ngrams == (not large)
+
+
 def test_errors_are_those_of_small_files_and_leave_no_store(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [*ROWS["single"], {"text": " ", "label": "a"}])
     for large in (False, True):
