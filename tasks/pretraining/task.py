@@ -6,12 +6,10 @@ alone, so they do not depend on batches, processes or interruptions. A new model
 the corpus (see :mod:`tasks.pretraining.cooccurrence_init`), or at random with ``--weights random``.
 """
 
-import dataclasses
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -22,7 +20,6 @@ from torch import Tensor, nn
 from minibert import EncoderConfig, PretrainingModel, Tokenizer, pack
 from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
-from minibert.files import read_json_object
 from minibert.training import LabelledBatch
 from tasks.data import Details, Encoded, Split
 from tasks.pretraining.chunks import Chunk, Chunks, EncodedChunks, Objective
@@ -40,10 +37,12 @@ from tasks.pretraining.prepared import (
     write_splits,
 )
 from tasks.pretraining.settings import PretrainingSettings
+from tasks.pretraining.shape import read_shape
 from tasks.pretraining.taught import model_class, taught, teacher_distances
 from tasks.pretraining.teacher import Teacher
 from tasks.pretraining.teacher_states import Axes, TeacherStates, stored_axes, stored_states
 from tasks.pretraining.tokens import id_parts
+from tasks.read.text_file import file_sha256
 from tasks.run.store import stored
 from tasks.settings import RANDOM
 from tasks.task import SMALL_VOCABULARY, Task
@@ -149,15 +148,7 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
 
     def model_shape(self) -> Mapping[str, Any]:
         path = self.settings.model_config
-        if path is None:
-            return {}
-        shape = read_json_object(Path(path))
-        known = {each.name for each in dataclasses.fields(EncoderConfig)}
-        if unknown := [name for name in shape if name not in known]:
-            raise InputError(f"{path}: {unknown[0]} is not a field of the model; it has {', '.join(sorted(known))}.")
-        if determined := [name for name in ("model_type", "vocab_size", "pad_token_id") if name in shape]:
-            raise InputError(f"{path}: {determined[0]} is determined by --arch or the tokenizer; leave it out.")
-        return shape
+        return {} if path is None else read_shape(path)
 
     def init_weights(self, model: Pretrained, tokenizer: Tokenizer, train: Split[Listed]) -> str:
         if self.settings.weights == RANDOM:
@@ -237,10 +228,13 @@ class PretrainingTask(Task[Listed, Chunk, Tally]):
         return Teacher.find(settings.teacher, device=settings.device, precision=settings.precision)
 
     def other_sources(self) -> dict[str, dict[str, Any]]:
-        if self._teacher is None or self._axes is None:
-            return {}
-        facts = {"path": self._teacher.name, "sha256": self._teacher.sha256, "variance_kept": self._axes.kept}
-        return {"teacher": facts}
+        sources: dict[str, dict[str, Any]] = {}
+        if (shape := self.settings.model_config) is not None:
+            sources["model config"] = {"path": shape, "sha256": file_sha256(shape)}
+        if self._teacher is not None and self._axes is not None:
+            facts = {"path": self._teacher.name, "sha256": self._teacher.sha256, "variance_kept": self._axes.kept}
+            sources["teacher"] = facts
+        return sources
 
     def _pair_objective(self, config: EncoderConfig) -> str | None:
         return None if self.settings.words_alone else config.family.pair_objective

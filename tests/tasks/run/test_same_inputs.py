@@ -1,6 +1,7 @@
 """A resumed run goes on from the same inputs, or is refused."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,15 @@ def paused(tmp_path: Path) -> list[str]:
     options = ["--train", texts_file(tmp_path / "train.jsonl"), "--weights", str(tmp_path / "start"), "--epochs", "3"]
     options += ["--batch-size", "8", "--no-baseline", "--label-names", str(tmp_path / "names.txt")]
     options += ["--precision", "fp32", "--out", str(tmp_path / "out")]
-    task = registry.task_class("classification")
-    with pytest.raises(Paused):
-        training.train(task(parse(task.settings_class, options, task=task.name).settings), command="", stop_after=1)
+    pause("classification", options)
     return [*options, "--resume"]
+
+
+def pause(name: str, options: Sequence[str]) -> None:
+    """Stops a run after its first epoch."""
+    task = registry.task_class(name)
+    with pytest.raises(Paused):
+        training.train(task(parse(task.settings_class, options, task=name).settings), command="", stop_after=1)
 
 
 def test_other_names_of_labels_are_refused(paused: list[str], tmp_path: Path) -> None:
@@ -41,6 +47,21 @@ def test_other_names_of_labels_are_refused(paused: list[str], tmp_path: Path) ->
     kept = contents(tmp_path / "out")
     with pytest.raises(InputError, match=r"--resume: the label names file changed"):
         registry.run("classification", paused)
+    assert contents(tmp_path / "out") == kept
+
+
+def test_another_shape_of_a_new_model_is_refused(tmp_path: Path) -> None:
+    """The weights of both would have the same sizes."""
+    shape, corpus = tmp_path / "shape.json", tmp_path / "corpus.txt"
+    shape.write_text('{"num_attention_heads": 2}', encoding="utf-8")
+    corpus.write_text("".join(f"The {n}th line has {n + 3} words.\n\n" for n in range(40)), encoding="utf-8")
+    options = ["--corpus", str(corpus), "--model-config", str(shape), "--max-length", "40", "--epochs", "2"]
+    options += ["--weights", "random", "--out", str(tmp_path / "out")]
+    pause("pretraining", options)
+    shape.write_text('{"num_attention_heads": 4}', encoding="utf-8")
+    kept = contents(tmp_path / "out")
+    with pytest.raises(InputError, match=r"--resume: the model config file changed"):
+        registry.run("pretraining", [*options, "--resume"])
     assert contents(tmp_path / "out") == kept
 
 
