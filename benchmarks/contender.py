@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from benchmarks.clock import Work
 from benchmarks.workload import Ids
 
 # Largest difference from the fp32 reference, in units of its root mean square.
@@ -33,6 +34,15 @@ class Predictor:
     compute: Callable[[Sequence[Ids]], Tensor]
     sorts: bool = False
     exact: bool = True
+
+    def one_pass(self, batches: Sequence[Sequence[Ids]]) -> Work:
+        """The work of computing all batches once."""
+
+        def run() -> None:
+            for batch in batches:
+                self.compute(batch)
+
+        return run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,13 +114,8 @@ def one_pass(name: str, folder: Path, work: Workload) -> Work:
         if base == OURS:
             return our_trainer(folder, work, checkpointing=checkpointing).train
         return peers.trainer(base, folder, work, checkpointing=checkpointing).train
-    compute = (our_predictor(folder, work) if base == OURS else peers.predictor(base, folder, work)).compute
-
-    def run() -> None:
-        for batch in work.batches:
-            compute(batch)
-
-    return run
+    predictor = our_predictor(folder, work) if base == OURS else peers.predictor(base, folder, work)
+    return predictor.one_pass(work.batches)
 
 
 if __name__ == "__main__":

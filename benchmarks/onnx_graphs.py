@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from benchmarks.clock import Work, in_turns
+from benchmarks.clock import in_turns
 from benchmarks.contender import Predictor, logit_errors, require_agreement
 from benchmarks.ours import our_predictor
 from benchmarks.record import print_record
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     errors = logit_errors(contenders[0], contenders, work.batches[0])
     inexact = [contender.name for contender in contenders if not contender.exact]
     require_agreement(errors, yardstick=contenders[0].name, precision=work.precision, inexact=inexact)
-    works = {contender.name: _one_pass(contender, work) for contender in contenders}
+    works = {contender.name: contender.one_pass(work.batches) for contender in contenders}
     seconds = in_turns(works, rounds=options.rounds, device=work.device)
     print_record(
         "onnx_graphs",
@@ -91,14 +91,6 @@ def _predictor(graph: Graph, path: Path, name: str) -> Predictor:
         return run(graph.inputs(pack(sequences)))[0]
 
     return Predictor(name=name, compute=compute, exact="int8" not in name)
-
-
-def _one_pass(contender: Predictor, work: Workload) -> Work:
-    def run() -> None:
-        for batch in work.batches:
-            contender.compute(batch)
-
-    return run
 
 
 if __name__ == "__main__":

@@ -108,17 +108,11 @@ def inference(names: Sequence[str], folder: Path, work: Workload) -> tuple[dict[
     errors = logit_errors(peers.reference_predictor(folder, work), contenders, work.batches[0])
     inexact = [contender.name for contender in contenders if not contender.exact]
     require_agreement(errors, yardstick=peers.BASELINE, precision=work.precision, inexact=inexact)
-
-    def one_pass(contender: Predictor) -> Work:
-        batches = work.sorted_batches() if contender.sorts else work.batches
-
-        def run() -> None:
-            for batch in batches:
-                contender.compute(batch)
-
-        return run
-
-    return {contender.name: one_pass(contender) for contender in contenders}, errors
+    works = {
+        contender.name: contender.one_pass(work.sorted_batches() if contender.sorts else work.batches)
+        for contender in contenders
+    }
+    return works, errors
 
 
 def training(names: Sequence[str], folder: Path, work: Workload) -> tuple[dict[str, Work], dict[str, float]]:

@@ -9,7 +9,6 @@ import torch
 
 from benchmarks import peers
 from benchmarks.clock import Work, in_turns, matrix_peak
-from benchmarks.contender import Predictor
 from benchmarks.gpu.report import Report
 from benchmarks.ours import OURS, our_predictor, our_trainer
 from benchmarks.workload import Workload, operations
@@ -36,16 +35,8 @@ def inference(report: Report, name: str, work: Workload, repeats: int) -> None:
         folder = Path(temporary)
         work.random_model().save_pretrained(folder)
         predictors = [our_predictor(folder, work), peers.predictor(peers.BASELINE, folder, work)]
-        works = {predictor.name: _one_pass(predictor, work) for predictor in predictors}
+        works = {predictor.name: predictor.one_pass(work.batches) for predictor in predictors}
         _measure(report, name, works, work, repeats, 1)
-
-
-def _one_pass(predictor: Predictor, work: Workload) -> Work:
-    def run() -> None:
-        for batch in work.batches:
-            predictor.compute(batch)
-
-    return run
 
 
 def _measure(report: Report, name: str, works: Mapping[str, Work], work: Workload, repeats: int, cost: int) -> None:
