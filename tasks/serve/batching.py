@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from minibert.errors import InputError
+from minibert.errors import InputError, is_out_of_memory
 from tasks.predict.answerer import Answer, Answerer, ParsedInput
 from tasks.serve.errors import Refusal
 from tasks.serve.limits import Limits
@@ -149,7 +149,7 @@ class BatchQueue:
     def _refusal_for(self, error: BaseException) -> Refusal:
         if isinstance(error, InputError):
             return Refusal(422, str(error))
-        if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+        if is_out_of_memory(error):
             return Refusal(503, "not enough memory for this text; send a shorter one.", retry_after=5)
         logger.error("%s: an input could not be answered", self.name, exc_info=error)
         return Refusal(500, "the model failed on this input; the server's log says why.")

@@ -1,5 +1,6 @@
 """The server's own addresses: what predict answers, several at once, and a sentence for what cannot be answered."""
 
+import http.client
 import json
 import socket
 import time
@@ -158,6 +159,40 @@ def test_what_a_client_that_has_gone_asked_for_is_not_computed(
         wait_for(lambda: json.loads(urlopen(f"{url}/health").read())["models"]["ner"]["waiting"] == 0)
         assert sum(computed) < 20
         assert 'status="499"' in urlopen(f"{url}/metrics").read().decode()
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(models: dict[str, Answerer], runs: dict[str, str]) -> None:
+    head = b"POST /answer HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n"
+    with (
+        serving({"ner": models["ner"]}, {"ner": runs["ner"]}, deadline=0.2) as url,
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=60) as connection,
+    ):
+        connection.sendall(head + b'{"text": "Ann')
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        error = json.loads(response.read())["error"]
+    assert (response.status, error) == (408, "the body did not come within 0.2 seconds; send it faster.")
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "after"),
+    [
+        (MemoryError(), 503, "5"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"), 503, "5"),
+        (RuntimeError("shapes differ"), 500, None),
+    ],
+)
+def test_a_model_that_fails_says_whether_to_come_back(
+    failure: Exception, status: int, after: str | None, client: TestClient, models: dict[str, Answerer]
+) -> None:
+    def failing(parsed: Any) -> Any:
+        raise failure
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models["classification"], "answer", failing)
+        response = client.post("/answer?model=classification", json="Ann")
+    assert (response.status_code, response.headers.get("Retry-After")) == (status, after)
+    assert client.post("/answer?model=classification", json="Ann").status_code == 200
 
 
 def test_a_question_with_choices(tmp_path: Path) -> None:
