@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -75,7 +74,7 @@ def test_of_most_names_no_hash_is_known(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert known_sha256("some-one/some-model") == known_sha256("another") == {}
 
 
-def test_the_shipped_manifest_describes_whole_checkpoints_and_knows_no_false_hash() -> None:
+def test_the_shipped_manifest_describes_whole_checkpoints() -> None:
     manifest = read_json_object(_MANIFEST)
     assert {"google-bert/bert-base-chinese", "albert/albert-xxlarge-v2", "FacebookAI/roberta-large"} <= manifest.keys()
     for name, entry in manifest.items():
@@ -83,7 +82,6 @@ def test_the_shipped_manifest_describes_whole_checkpoints_and_knows_no_false_has
         assert entry["parameters"] > 1_000_000, name
         assert "config.json" in entry["files"], name
         assert {"model.safetensors", "pytorch_model.bin"} & set(entry["files"]), name
-        assert all(re.fullmatch("[0-9a-f]{64}", value) for value in known_sha256(name).values()), name
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from minibert.training import (
     Metric,
     Trainer,
     TrainingSettings,
+    distributed,
 )
 
 
@@ -132,6 +133,21 @@ def test_out_of_memory_with_a_single_sequence_is_an_error() -> None:
 
     with pytest.raises(InputError, match="out of memory with micro-batches of 1: give a smaller --max-length or model"):
         train(tiny_model(), loss=no_device)
+
+
+def test_out_of_memory_in_one_of_several_processes_names_a_size_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They cannot agree on smaller micro-batches any more; each has a half of the step's eight sequences."""
+
+    def no_device(model: nn.Module, batch: LabelledBatch) -> Tensor:
+        assert batch.inputs.num_sequences == 4
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "data_parallel", lambda model, device: model)
+    monkeypatch.setattr(distributed, "all_gather", lambda values: list(values))
+    monkeypatch.setattr(distributed, "all_reduce_sum", lambda values: list(values))
+    with pytest.raises(InputError, match="out of memory with micro-batches of 4: set micro_batch_size = 2 in a"):
+        train(tiny_model(), loss=no_device, batch_size=8)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), torch.AcceleratorError("CUDA error: device assert")])

@@ -1,6 +1,5 @@
 """Labelled texts from every format, and the sentences a person gets where a file is not right."""
 
-import contextlib
 import csv
 import gzip
 import io
@@ -13,7 +12,8 @@ from typing import Any
 
 import pytest
 from conftest import SHARED
-from hypothesis import given, settings
+from fuzzing import read_or_refuse
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minibert.errors import InputError
@@ -355,24 +355,24 @@ def test_a_line_of_one_word_is_refused(tmp_path: Path) -> None:
 PIECES = st.sampled_from([*"\t\r\n ,;|{}[]':\"\\", "text", "label", "text_pair", "is_x", "0.5", "北",
                           "\u200b", "\ufeff", '{"text": "a", "label": "b"}', '{"text": "a", "label": [1]}', "null",
                           "\u2028"])  # fmt: skip
+LINES = {
+    "a.txt": ["0\ta text\n", "1\tothers\n"], "a.tsv": ["text\tlabel\n", "a text\t0\n", "others\t1\n"],
+    "a.csv": ["text,label\n", "a text,0\n", "others,1\n"], "a.jsonl": ['{"text": "a", "label": 1}\n'],
+}  # fmt: skip
 
 
 @pytest.mark.slow
-@given(
-    st.lists(PIECES, max_size=25),
-    st.sampled_from(["a.txt", "a.csv", "a.tsv", "a.jsonl"]),
-    st.sampled_from(KINDS),
-    st.sampled_from(["auto", "label-first"]),
-)
-@settings(max_examples=400)
-def test_anything_is_read_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, pieces: list[str], name: str, kind: str, layout: str
-) -> None:
-    path = write(tmp_path_factory.getbasetemp(), name, "".join(pieces))
-    with contextlib.suppress(InputError):
-        items = read(path, kind=kind, layout=layout).items
+def test_anything_is_read_or_refused(tmp_path: Path) -> None:
+    def check(name: str, good: int, pieces: list[str], kind: str, layout: str) -> None:
+        """Lines as they should be, with noise behind them."""
+        content = "".join([*LINES[name][:good], *pieces])
+        items = read(write(tmp_path, name, content), kind=kind, layout=layout).items
         assert items
         assert all(item.text.strip() and item.label is not None for item in items)
+
+    drawn = [st.sampled_from(sorted(LINES)), st.integers(0, 3), st.lists(PIECES, max_size=25)]
+    drawn += [st.sampled_from(KINDS), st.sampled_from(["auto", "label-first"])]
+    read_or_refuse(check, *drawn, examples=400, at_least=20)
 
 
 # -- real files -------------------------------------------------------------------------------------------------------

@@ -232,7 +232,7 @@ def test_tokens_are_answered_with_places_in_the_laid_out_text(runs: dict[str, st
 
 
 def test_long_texts_are_read_in_windows_to_their_end(runs: dict[str, str]) -> None:
-    """Far more words than positions; the plain forward pass over each window gives the same tags."""
+    """Far more words than positions."""
     predictor = load_predictor(runs["ner"], device="cpu", precision="fp32")
     text = " ".join(WORDS * 30)
     (answer,) = predictor.answer([predictor.task.parse_input({"text": text}, "here")])

@@ -111,7 +111,7 @@ def test_a_process_that_ignores_the_signal_goes_on(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("gone", ["full disk", "reader"])
-def test_training_goes_on_where_nothing_can_be_printed_any_more(gone: str, tmp_path: Path) -> None:
+def test_a_command_goes_on_where_nothing_can_be_printed_any_more(gone: str, tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     target = os.open("/dev/full", os.O_WRONLY) if gone == "full disk" else write

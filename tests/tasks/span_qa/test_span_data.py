@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from conftest import SHARED
-from hypothesis import given, settings
+from fuzzing import read_or_refuse
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minibert.errors import InputError
@@ -307,12 +308,13 @@ PIECES = st.sampled_from([*'{}[],:"\\\n\t 3-', "\\ud800", "null", "true", "\ufef
 
 
 @pytest.mark.slow
-@given(st.lists(PIECES, max_size=20), st.sampled_from(["a.json", "a.jsonl", "a"]))
-@settings(max_examples=400)
-def test_anything_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, pieces: list[str], name: str) -> None:
-    path = write(tmp_path_factory.getbasetemp(), name, "".join(pieces))
-    with contextlib.suppress(InputError):
-        assert read_span_qa(path).questions
+def test_anything_is_read_or_refused(tmp_path: Path) -> None:
+    def check(name: str, good: str, pieces: list[str]) -> None:
+        """A whole file, or nothing, with noise behind it."""
+        assert read_span_qa(write(tmp_path, name, f"{good}\n{''.join(pieces)}")).questions
+
+    drawn = [st.sampled_from(["a.json", "a.jsonl", "a"]), st.sampled_from(["", *WHOLE]), st.lists(PIECES, max_size=20)]
+    read_or_refuse(check, *drawn, examples=400, at_least=15)
 
 
 VALUES = st.recursive(
@@ -326,20 +328,17 @@ FIELDS = ("id", "question", "context", "answers", "is_impossible")
 
 
 @pytest.mark.slow
-@given(st.sampled_from(FIELDS), VALUES, st.booleans())
-@settings(max_examples=400)
-def test_a_field_of_any_value_is_read_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, name: str, value: Any, in_document: bool
-) -> None:
-    row = {"id": "a", "question": "q", "context": "c Lee", "answers": [LEE], name: value}
-    content = document(row, context=row["context"]) if in_document else row
-    path = write(tmp_path_factory.getbasetemp(), "field.json", json.dumps(content))
-    with contextlib.suppress(InputError):
-        for question in read_span_qa(path).questions:
+def test_a_field_of_any_value_is_read_or_refused(tmp_path: Path) -> None:
+    def check(name: str, value: Any, in_document: bool) -> None:
+        row = {"id": "a", "question": "q", "context": "c Lee", "answers": [LEE], name: value}
+        content = document(row, context=row["context"]) if in_document else row
+        for question in read_span_qa(write(tmp_path, "field.json", json.dumps(content))).questions:
             assert question.impossible == (not question.golds)
             for start, text in question.answers:
                 assert text
                 assert question.context[start : start + len(text)] == text
+
+    read_or_refuse(check, st.sampled_from(FIELDS), VALUES, st.booleans(), examples=400, at_least=25)
 
 
 @given(st.binary(max_size=60))
