@@ -122,6 +122,11 @@ class OptimizerStep:
         self._copies = 2 if settings.r_drop else 1
 
     def __call__(self, indices: Sequence[int]) -> StepResult:
+        """Takes the step over the examples with these indices.
+
+        Raises:
+            InputError: memory runs out.
+        """
         result = self.gradients(indices)
         state = self._state
         optimizer = cast(torch.optim.Optimizer, state.optimizer)  # it has what GradScaler asks for
@@ -150,7 +155,11 @@ class OptimizerStep:
         return result
 
     def gradients(self, indices: Sequence[int]) -> StepResult:
-        """Adds the step's gradient to the model's; when memory runs out, with smaller micro-batches."""
+        """Adds the step's gradient to the model's; when memory runs out, with smaller micro-batches.
+
+        Raises:
+            InputError: there are none, or several processes, which cannot agree on them.
+        """
         while True:
             try:
                 return self._gradients(indices)

@@ -69,6 +69,11 @@ class Settings:
 
 
 def read_settings(state: Mapping[Any, Any], path: Path) -> Settings:
+    """The settings of the model in a checkpoint, whichever version of fairseq wrote it.
+
+    Raises:
+        InputError: there are none.
+    """
     found = state.get("args")
     if found is None:  # load_model_ensemble_and_task in fairseq/checkpoint_utils.py takes them in this order
         cfg = state.get("cfg")
@@ -83,7 +88,17 @@ def read_settings(state: Mapping[Any, Any], path: Path) -> Settings:
 def encoder_config(
     settings: Settings, shapes: Mapping[str, torch.Size], activation: str, old_names: bool
 ) -> EncoderConfig:
-    """The config; sizes come from the tensors' shapes, and the settings must agree with them."""
+    """The config; sizes come from the tensors' shapes, and the settings must agree with them.
+
+    Args:
+        settings: of the checkpoint.
+        shapes: of its tensors, by name.
+        activation: of the layers, in fairseq's words.
+        old_names: whether the tensors are named as before fairseq 1.0.
+
+    Raises:
+        InputError: it is no RoBERTa, or one that this encoder does not compute.
+    """
     path = settings.path
     for name, only in _REQUIRED_VALUES.items():
         value = settings.values.get(name, only)
@@ -135,6 +150,11 @@ def encoder_config(
 
 
 def classification_heads(settings: Settings, shapes: Mapping[str, torch.Size]) -> dict[str, int]:
+    """The number of labels of each classification head, by its name.
+
+    Raises:
+        InputError: a head is damaged.
+    """
     heads = {}
     for name, shape in shapes.items():
         if match := re.fullmatch(r"classification_heads\.([^.{}]+)\.out_proj\.weight", name):
