@@ -46,10 +46,8 @@ def out_of_memory_explained() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise InputError(
-            f"out of memory; lower --max-length, set micro_batch_size in a settings file, or stop other programs. "
-            f"{error}"
-        ) from None
+        advice = "lower --max-length, set micro_batch_size in a settings file, or stop other programs."
+        raise InputError(f"out of memory; {advice} {error}".rstrip()) from None
 
 
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
