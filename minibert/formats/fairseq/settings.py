@@ -88,13 +88,8 @@ def read_settings(state: Mapping[Any, Any], path: Path) -> Settings:
 def encoder_config(
     settings: Settings, shapes: Mapping[str, torch.Size], activation: str, old_names: bool
 ) -> EncoderConfig:
-    """The config; sizes come from the tensors' shapes, and the settings must agree with them.
-
-    Args:
-        settings: of the checkpoint.
-        shapes: of its tensors, by name.
-        activation: of the layers, in fairseq's words.
-        old_names: whether the tensors are named as before fairseq 1.0.
+    """The config; sizes come from the tensors' shapes by name, and the settings must agree with them. The activation is
+    in fairseq's words; ``old_names`` are those of before fairseq 1.0.
 
     Raises:
         InputError: it is no RoBERTa, or one that this encoder does not compute.
