@@ -26,6 +26,10 @@ class Diverged(InputError):
     """A run whose loss is no number any more; another seed or a lower rate may go well."""
 
 
+class WriteError(InputError):
+    """A file that cannot be written, as on a full disk."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether Python or PyTorch (which need not be imported) ran out of memory.
 

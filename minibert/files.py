@@ -13,7 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from minibert.errors import InputError
+from minibert.errors import InputError, WriteError
 
 _MOST_BYTES = 64 << 20  # of a JSON file; a tokenizer.json of 250,000 pieces has 17 MB
 _MOST_VALUES = 3_000_000  # in a JSON file: each takes up to 64 bytes in Python
@@ -160,8 +160,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     A link stays, and the file that it names is replaced. An old file's permissions are kept.
 
     Raises:
-        InputError: the disk is full or cannot be written; an old file at ``path`` is untouched. Or ``path`` is a pipe,
-            a device or a folder, which is never replaced.
+        WriteError: the disk is full or cannot be written; an old file at ``path`` is untouched.
+        InputError: ``path`` is a pipe, a device or a folder, which is never replaced.
     """
     if is_special(path):
         raise InputError(f"{path}: is not a regular file, so it is not replaced; name another file.")
@@ -175,7 +175,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.chmod(stat.S_IMODE(mode))
         replace_whole(target, temporary)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: cannot be written ({error}).") from None
+        raise WriteError(f"{path}: cannot be written ({error}).") from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

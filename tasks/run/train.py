@@ -15,7 +15,7 @@ from torch import Tensor
 
 from minibert import Tokenizer
 from minibert.checkpoint import open_checkpoint
-from minibert.errors import InputError
+from minibert.errors import InputError, WriteError
 from minibert.training import Interrupted, choose_device, choose_precision, distributed
 from minibert.training.checkpoints import Checkpoints
 from minibert.training.precision import determinism
@@ -304,14 +304,10 @@ def _explain_interruption(folder: Path) -> Iterator[None]:
     or at least the model."""
     try:
         yield
-    except BrokenPipeError:  # nobody reads the output any more
-        raise
-    except OSError as error:
+    except WriteError as error:
         newest = _checkpoints(folder).newest_path()
         goes_on = "train again" if newest is None else f"--resume goes on from {newest.name}"
-        raise InputError(
-            f"{error.filename or folder}: cannot be written ({error.strerror or error}); once it can, {goes_on}."
-        ) from None
+        raise InputError(f"{str(error).removesuffix('.')}; make room, and {goes_on}.") from None
     except KeyboardInterrupt as stop:
         if not distributed.is_rank0():
             raise
