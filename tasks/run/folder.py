@@ -97,6 +97,11 @@ def _numbered(parent: Path, name: str) -> Path:
     return parent / f"{name}-{number}"
 
 
+def checkpoints(folder: Path) -> Checkpoints:
+    """The checkpoints of a run, to look at."""
+    return Checkpoints(folder / CHECKPOINTS, keep=2)
+
+
 def remove_unfinished_files(folder: Path) -> None:
     """Removes files that a run left half-written when it was killed."""
     for path in folder.glob(".*.tmp"):
@@ -118,7 +123,7 @@ def no_files_without_model(folder: Path) -> Iterator[None]:
         yield
     except BaseException:
         has_model = (folder / "model.safetensors").exists()
-        if was_empty and not has_model and not Checkpoints(folder / CHECKPOINTS, keep=2).steps():
+        if was_empty and not has_model and not checkpoints(folder).steps():
             remove_unfinished_files(folder)
             _remove_if_empty(folder / CHECKPOINTS)
             for path in [path for pattern in _FIRST_FILES for path in folder.glob(pattern)]:

@@ -17,7 +17,6 @@ from minibert import Tokenizer
 from minibert.checkpoint import open_checkpoint
 from minibert.errors import InputError, WriteError
 from minibert.training import Interrupted, choose_device, choose_precision, distributed
-from minibert.training.checkpoints import Checkpoints
 from minibert.training.precision import determinism
 from minibert.training.state import require_same_fingerprint
 from tasks.data import Details
@@ -258,7 +257,7 @@ def _require_unfinished(run: Run) -> None:
     model."""
     last = (run_folder.METRICS_FILE, REPORT_FILE, *map(predictions_file, run.prepared.splits))
     written = [name for name in last if (run.folder / name).exists()]
-    if _checkpoints(run.folder).steps() or not written:
+    if run_folder.checkpoints(run.folder).steps() or not written:
         return
     if run_folder.METRICS_FILE in written:
         raise InputError(
@@ -274,7 +273,7 @@ def _require_unfinished(run: Run) -> None:
 def _require_same_settings(run: Run) -> None:
     """Raises InputError if the run in the folder was started with other settings; a checkpoint, if there is one, is
     compared when it is read."""
-    if (run.folder / SETTINGS_FILE).exists() and not _checkpoints(run.folder).steps():
+    if (run.folder / SETTINGS_FILE).exists() and not run_folder.checkpoints(run.folder).steps():
         require_same_fingerprint(_before(run), run.task.settings.fingerprint())
 
 
@@ -305,13 +304,13 @@ def _explain_interruption(folder: Path) -> Iterator[None]:
     try:
         yield
     except WriteError as error:
-        newest = _checkpoints(folder).newest_path()
+        newest = run_folder.checkpoints(folder).newest_path()
         goes_on = "train again" if newest is None else f"--resume goes on from {newest.name}"
         raise InputError(f"{str(error).removesuffix('.')}; make room, and {goes_on}.") from None
     except KeyboardInterrupt as stop:
         if not distributed.is_rank0():
             raise
-        checkpoints = _checkpoints(folder)
+        checkpoints = run_folder.checkpoints(folder)
         if (newest := checkpoints.newest_path()) is not None:
             raise Interrupted(stopped_by(stop), checkpoints.steps()[0], newest) from None
         say(
@@ -320,10 +319,6 @@ def _explain_interruption(folder: Path) -> Iterator[None]:
             error=True,
         )
         raise
-
-
-def _checkpoints(folder: Path) -> Checkpoints:
-    return Checkpoints(folder / run_folder.CHECKPOINTS, keep=2)
 
 
 def _say(line: str) -> None:
