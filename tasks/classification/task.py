@@ -42,7 +42,7 @@ from tasks.classification.settings import EACH, FIRST, MEAN, ClassificationSetti
 from tasks.classification.stored import Texts, stored_texts, text_keys
 from tasks.classification.weighted import weighted_probability_figures, weighted_text_metrics
 from tasks.data import Baseline, Details, Encoded, Split
-from tasks.read.records import label_names_source
+from tasks.read.records import with_label_names
 from tasks.run.store import StoreError, is_large
 from tasks.statistics import Figures
 from tasks.task import Task, label_names
@@ -143,7 +143,9 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
         return {"texts": len(split.items), "labels": self.count_labels(split)}
 
     def resolve_settings(self, train: Split[LabelledText]) -> None:
-        """Fixes the names of the text columns, for predictions to read the same fields; and weighs the labels."""
+        """Fixes the names of labels, and of the text columns, for predictions to read the same fields; and weighs the
+        labels."""
+        self.settings = with_label_names(self.settings)
         names = ("text_column", "pair_column")
         if not any(getattr(self.settings, name) for name in names):
             recognised = {name: train.notes[name] for name in names if name in train.notes}
@@ -243,9 +245,6 @@ class ClassificationTask(Task[LabelledText, TextExample, TextPrediction]):
 
     def divergence(self, model: nn.Module) -> Divergence:
         return divergence_of(self.settings.kind)
-
-    def other_sources(self) -> dict[str, dict[str, Any]]:
-        return label_names_source(self.settings.label_names)
 
     def check_teacher(self, teacher: Task[LabelledText, TextExample, TextPrediction], place: str) -> None:
         for name in ("kind", "clean"):

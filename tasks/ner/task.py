@@ -20,7 +20,7 @@ from tasks.ner.settings import CRF, NerSettings
 from tasks.ner.tags import entities_from_tags, tags_in
 from tasks.ner.word_labels import WordLabels, WordLabelTask
 from tasks.read.columns import is_tag
-from tasks.read.records import label_names_source, read_options
+from tasks.read.records import read_options, with_label_names
 from tasks.read.spans import text_of
 from tasks.statistics import Figures, Weights, confusion_matrix
 from tasks.task import label_names
@@ -46,6 +46,10 @@ class NerTask(WordLabelTask[Sentence]):
             tag_column=settings.tag_column,
             offsets=settings.offsets,
         )
+
+    def resolve_settings(self, train: Split[Sentence]) -> None:
+        super().resolve_settings(train)
+        self.settings = with_label_names(self.settings)
 
     def word_labels(self, item: Sentence) -> list[str]:
         return bio_tags(item)
@@ -108,9 +112,6 @@ class NerTask(WordLabelTask[Sentence]):
         return super().settings_from_checkpoint(checkpoint)
 
     # -- answers -----------------------------------------------------------------------------------------------------
-
-    def other_sources(self) -> dict[str, dict[str, Any]]:
-        return label_names_source(self.settings.label_names)
 
     def compute_metrics(self, items: Sequence[Sentence], outputs: Sequence[WordLabels]) -> dict[str, float]:
         return score([bio_tags(item) for item in items], _delivered(outputs))[0]

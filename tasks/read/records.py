@@ -66,21 +66,15 @@ def read_options(settings: RunSettings, label_names: Sequence[str] = ()) -> Read
 
 
 def with_label_names(settings: Settings) -> Settings:
-    """The settings with the names themselves where ``label_names`` is a file of them, which nobody need keep then; as
-    they are without such a file, or where it cannot be read any more."""
+    """The settings with the names themselves where ``label_names`` is a file of two or more, which nobody need keep
+    then; as they are without one.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     given: Sequence[str] = getattr(settings, "label_names", ())
-    try:
-        changed: dict[str, Any] = {"label_names": tuple(_names(given, settings.encoding))}
-    except InputError:
-        return settings
+    changed: dict[str, Any] = {"label_names": tuple(_names(given, settings.encoding))}
     return dataclasses.replace(settings, **changed) if len(changed["label_names"]) > 1 else settings  # one is a file
-
-
-def label_names_source(label_names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Path and ``sha256`` of the file that ``--label-names`` names, for the record of a run; nothing without one."""
-    if len(label_names) != 1:
-        return {}
-    return {"label names": {"path": label_names[0], "sha256": file_sha256(label_names[0])}}
 
 
 def _names(given: Sequence[str], encoding: str | None) -> Sequence[str]:

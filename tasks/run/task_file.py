@@ -8,7 +8,6 @@ from minibert.checkpoint import Pretrained
 from minibert.errors import InputError
 from minibert.files import read_json_object, write_atomically, write_json
 from minibert.formats.companions import TASK_FILE
-from tasks.read.records import with_label_names
 from tasks.settings import CALIBRATION, SETTINGS_FILE
 from tasks.task import Task
 
@@ -31,7 +30,7 @@ def write_task_file(folder: Path, task: Task[Any, Any, Any]) -> None:
     """
     if not task.answers_inputs:
         return
-    settings, values = with_label_names(task.settings), {}
+    settings, values = task.settings, {}
     for field in dataclasses.fields(settings):
         value, kinds = getattr(settings, field.name), field.metadata
         if value is not None and (kinds.get("answers") or (kinds.get("scored") and value != field.default)):

@@ -45,9 +45,24 @@ def pause(name: str, options: Sequence[str]) -> None:
 def test_other_names_of_labels_are_refused(paused: list[str], tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("good\nbad\n", encoding="utf-8")
     kept = contents(tmp_path / "out")
-    with pytest.raises(InputError, match=r"--resume: the label names file changed"):
+    with pytest.raises(InputError, match=r"--resume: --label-names changed: was ..bad., .good.., is now"):
         registry.run("classification", paused)
     assert contents(tmp_path / "out") == kept
+
+
+def test_names_changed_while_a_run_trains_are_not_taken_up(
+    paused: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = RunLog.write
+
+    def edited(log: RunLog, record: dict[str, object]) -> None:
+        (tmp_path / "names.txt").write_text("good\nbad\n", encoding="utf-8")
+        write(log, record)
+
+    monkeypatch.setattr(RunLog, "write", edited)
+    run = registry.run("classification", paused)
+    assert (tmp_path / "names.txt").read_text(encoding="utf-8") == "good\nbad\n"
+    assert json.loads((run / "task.json").read_text(encoding="utf-8"))["label_names"] == ["bad", "good"]
 
 
 def test_another_shape_of_a_new_model_is_refused(tmp_path: Path) -> None:
