@@ -69,7 +69,7 @@ RECIPES = {
     ),
     # Chinese ALBERTs use WordPiece, too.
     "albert": Recipe(
-        name="ALBERT", tokenizer="wordpiece", objective="masked n-grams and sentence order prediction", epochs=(1,)
+        name="ALBERT", tokenizer="wordpiece", objective="masked n-grams and sentence order prediction", epochs=(1, 2)
     ),
     "roberta": Recipe(name="RoBERTa", tokenizer="bpe", objective="masked words in running text", epochs=(1, 2)),
 }
