@@ -22,6 +22,7 @@ import numpy.typing as npt
 from minibert.errors import InputError
 from minibert.tokenizer.tokenizer import Tokenizer
 from tasks.pretraining.tokens import TokenStream, full_chunks, pair_chunks, tokenise
+from tasks.run.processors import usable_processors
 from tasks.run.store import release
 
 _BLOCK = 1 << 20
@@ -149,7 +150,7 @@ def _streams(blocks: Iterator[list[Paragraphs]], tokenizer: Tokenizer, separator
     if len(first) < _FEW:
         yield from (tokenise(block, tokenizer, separator=separator) for block in first)
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_processors()
     # Forked processes would share the locks of this one's threads.
     pool = ProcessPoolExecutor(cores, get_context("spawn"), initializer=_start, initargs=(tokenizer, separator))
     pending: deque[Future[TokenStream]] = deque()

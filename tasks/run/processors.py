@@ -5,12 +5,16 @@ import os
 import sys
 from pathlib import Path
 
+_GROUPS = Path("/sys/fs/cgroup")
 _SPINS = 2000
 """Rounds of libgomp's busy waiting, 300,000 by default, in which a thread of a busy machine keeps the thread that it
 waits for from running."""
 
+THREADS_GIVEN = "OMP_NUM_THREADS" in os.environ
+"""Whether the environment in which the command was started says how many threads compute."""
 
-def set_up_threads(groups: Path = Path("/sys/fs/cgroup")) -> None:
+
+def set_up_threads(groups: Path = _GROUPS) -> None:
     """Lets threads wait briefly, and starts no more of them than a container may use processors, unless the
     environment says otherwise. Where torch is imported already, this is for the processes that are started from here.
 
@@ -32,6 +36,13 @@ def use_threads(count: int | None) -> None:
     os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(count)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(count)
+
+
+def usable_processors(groups: Path = _GROUPS) -> int:
+    """How many processors this process may use: those that it is bound to, or fewer in a container with less."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = processor_quota(groups)
+    return count if quota is None else max(1, min(count, math.floor(quota)))
 
 
 def processor_quota(groups: Path) -> float | None:

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import functools
-import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from minibert.errors import InputError
+from tasks.run import processors
 from tasks.run.processors import use_threads
 from tasks.run.streams import say
 from tasks.serve.arguments import parser
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         InputError: a run or the address cannot be used.
     """
     options = parser().parse_args(argv)
-    use_threads(options.threads)
+    use_threads(_threads_of_worker(options))
     called = names(options.runs)
     if twice := [name for name in called if called.count(name) > 1]:
         raise InputError(f"RUN {twice[0]}: is given twice; name each run once.")
@@ -65,6 +65,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             uvicorn.Server(config).run(sockets=[listener])
 
 
+def _threads_of_worker(options: argparse.Namespace) -> int | None:
+    """The threads of each process: as given, or else a part of what the machine or its container has; None where one
+    process has all of them, or the environment says how many."""
+    if options.threads is not None or options.workers == 1 or processors.THREADS_GIVEN:
+        return options.threads
+    return max(1, torch.get_num_threads() // options.workers)
+
+
 def make_app(options: argparse.Namespace) -> "Starlette":
     """The application of a process.
 
@@ -73,8 +81,6 @@ def make_app(options: argparse.Namespace) -> "Starlette":
     """
     from tasks.serve.app import Service, build_app  # needs an extra
 
-    if options.workers > 1 and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, torch.get_num_threads() // options.workers))
     limits = Limits(
         max_body=options.max_body,
         max_text=options.max_text,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from tasks.run.processors import processor_quota, set_up_threads, use_threads
+from tasks.run.processors import processor_quota, set_up_threads, usable_processors, use_threads
 
 
 def write_quota(folder: Path, version: int, quota: str) -> None:
@@ -44,6 +44,15 @@ def test_threads_are_no_more_than_the_quota(tmp_path: Path, monkeypatch: pytest.
     write_quota(tmp_path, 2, "250000")
     set_up_threads(tmp_path)
     assert os.environ["OMP_NUM_THREADS"] == "2"
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("max", 5), ("250000", 2), ("50000", 1), ("900000", 5)])
+def test_processes_are_no_more_than_the_quota(
+    quota: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {*range(5)}, raising=False)
+    write_quota(tmp_path, 2, quota)
+    assert usable_processors(tmp_path) == expected
 
 
 def test_what_the_environment_says_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,34 @@ def test_a_run_that_is_none_is_one_sentence(tmp_path: Path) -> None:
         registry.run("serve", ["runs/a", "runs/a/", "--port", "0"])
 
 
+@pytest.mark.parametrize(
+    ("given", "environment", "expected"),
+    [("--workers 2", "3", "3"), ("--workers 2 --threads 5", "3", "5"), ("--workers 2", None, "1"), ("", None, "2"),
+     ("--workers 40", None, "1")],
+)  # fmt: skip
+def test_workers_share_the_threads_of_a_container(given: str, environment: str | None, expected: str) -> None:
+    """Of 64 processors, it may use two. The processes get their number from the environment."""
+    program = (
+        "import os, sys\n"
+        "os.cpu_count = lambda: 64\n"
+        "from tasks.run import processors\n"
+        "processors.processor_quota = lambda groups: 2.0\n"
+        "processors.set_up_threads()\n"
+        "from tasks.serve import command\n"
+        "def started(host, port): raise SystemExit(os.environ['OMP_NUM_THREADS'])\n"
+        "command.bind = started\n"
+        "command.main(['run', *sys.argv[1:]])\n"
+    )
+    variables = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    if environment:
+        variables["OMP_NUM_THREADS"] = environment
+    done = subprocess.run(
+        [sys.executable, "-c", program, *given.split()],
+        cwd=ROOT, env=variables, capture_output=True, text=True, encoding="utf-8",
+    )  # fmt: skip
+    assert done.stderr.strip() == expected
+
+
 def test_a_worker_that_cannot_start_is_not_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """uvicorn's supervisor ends with this status, and starts a worker that ends with another again."""
     options = parser().parse_args([str(tmp_path / "none"), "--workers", "2"])
