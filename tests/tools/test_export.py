@@ -14,6 +14,7 @@ from tiny_runs import TEXTS, close, make_run
 
 from minibert import MeanSequenceClassifier
 from minibert.checkpoint import Pretrained
+from minibert.export import files
 from minibert.export.files import Opened, open_program, write_program
 from minibert.export.graphs import PackedGraph, PaddedGraph
 from tasks import registry
@@ -78,6 +79,25 @@ def test_onnx_runtime_answers_as_pytorch(
     assert not close(answers["int8"], answers["torch"])
     for found, expected in zip(answers["int8"], answers["torch"], strict=True):
         assert found["probabilities"]["good"] == pytest.approx(expected["probabilities"]["good"], abs=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_onnx")
+def test_large_weights_lie_beside_their_graph_and_move_with_it(
+    run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LARGEST_FILE", 1)
+    assert export.main([run, str(tmp_path / "out"), "--int8"]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    moved = (tmp_path / "out").rename(tmp_path / "elsewhere" / "model")
+    weights = (Path(run) / "model.safetensors").stat().st_size
+    for name in ("packed", "padded"):
+        assert (moved / f"{name}.onnx.data").stat().st_size > weights / 2
+    expected = [answer["probabilities"] for answer in load(run, precision="fp32")(TEXTS)]
+    for precision, tolerance in (("fp32", 1e-5), ("int8", 0.05)):
+        found = load(str(moved), engine="onnx", precision=precision)(TEXTS)
+        for answer, each in zip(found, expected, strict=True):
+            assert answer["probabilities"] == pytest.approx(each, abs=tolerance)
 
 
 @pytest.mark.slow

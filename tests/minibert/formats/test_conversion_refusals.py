@@ -1,5 +1,6 @@
 """Conversions that are refused: incomplete sources, formats that cannot hold the model, a destination in use."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -127,3 +128,15 @@ def test_a_classifier_of_googles_without_its_matrix_is_refused(tensors: dict[str
     write_bundle(tmp_path / "model.ckpt", tensors)
     with pytest.raises(InputError, match="its classifier needs output_weights"):
         open_source(tmp_path)
+
+
+def test_an_albert_zh_with_another_order_of_norms_is_refused(tmp_path: Path) -> None:
+    source = shutil.copytree(GOLDEN / "google_albert_brightmart", tmp_path / "source")
+    (path,) = source.glob("albert_config*.json")
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    for ln_type in ("preln", 1):
+        path.write_text(json.dumps({**settings, "ln_type": ln_type}), encoding="utf-8")
+        with pytest.raises(InputError, match=rf"{path.name}: ln_type is .*{ln_type}.*; only postln is supported"):
+            converted(source, tmp_path / "out")
+    path.write_text(json.dumps({**settings, "ln_type": "postln"}), encoding="utf-8")
+    converted(source, tmp_path / "out")

@@ -100,6 +100,19 @@ def test_the_loss_is_transformers(family: str) -> None:
         assert loss == pytest.approx(float(output.loss.detach()), rel=1e-5)
 
 
+def test_long_questions_are_cut_and_counted() -> None:
+    """What is left is encoded as a question of those words."""
+    context = " ".join(WORDS)
+    long, short = (question(context, 0, 3)._replace(question=" ".join(WORDS[:count])) for count in (9, 5))
+    tokenizer = TOKENIZERS["bert"]
+    counts = [len(tokenizer.encode(item.question).ids) for item in (long, short)]
+    task = SpanQaTask(SpanQaSettings(max_question=counts[1]))
+    cut, whole = (task.encode([item], tokenizer, config_for("bert")) for item in (long, short))
+    assert counts[0] > counts[1]
+    assert list(map(str, cut.examples)) == list(map(str, whole.examples))
+    assert [encoded.notes["cut_questions"] for encoded in (cut, whole)] == [1, 0]
+
+
 def test_a_lost_answer_teaches_nothing() -> None:
     task = SpanQaTask(SpanQaSettings(overlap=8))
     lost = question("Bob works")._replace(golds=["gone"])
