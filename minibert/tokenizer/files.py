@@ -190,18 +190,32 @@ def add_special_tokens(backend: Backend, special_tokens: Mapping[str, str], *, t
     # In byte-level vocabularies a token includes the space before it; so does the mask that replaces it.
     mask = AddedToken(special_tokens["mask"], lstrip=isinstance(backend.model, models.BPE), special=True)
     backend.add_special_tokens([*others, mask])
+    set_post_processor(backend, special_tokens, ids, trim_offsets=trim_offsets)
+    return backend
+
+
+def set_post_processor(
+    backend: Backend, special_tokens: Mapping[str, str], ids: Mapping[str, int], *, trim_offsets: bool = True
+) -> None:
+    """Lets other readers of the file add the special tokens where :meth:`Tokenizer.with_special_tokens` does."""
     cls, sep = ((special_tokens[role], ids[role]) for role in ("cls", "sep"))
-    if isinstance(backend.model, models.BPE):
+    two = has_two_separators(special_tokens)
+    if two and isinstance(backend.model, models.BPE):
         backend.post_processor = processors.RobertaProcessing(
             sep, cls, trim_offsets=trim_offsets, add_prefix_space=False
         )
-    else:
-        backend.post_processor = processors.TemplateProcessing(
-            single=f"{cls[0]}:0 $A:0 {sep[0]}:0",
-            pair=f"{cls[0]}:0 $A:0 {sep[0]}:0 $B:1 {sep[0]}:1",
-            special_tokens=[cls, sep],
-        )
-    return backend
+        return
+    second = f"{sep[0]}:0 $B:0 {sep[0]}:0" if two else f"$B:1 {sep[0]}:1"
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{cls[0]}:0 $A:0 {sep[0]}:0",
+        pair=f"{cls[0]}:0 $A:0 {sep[0]}:0 {second}",
+        special_tokens=[cls, sep],
+    )
+
+
+def has_two_separators(special_tokens: Mapping[str, str]) -> bool:
+    """Whether a pair is ``<s> A </s></s> B </s>``, as RoBERTa's, with one token type."""
+    return special_tokens["sep"] == "</s>"
 
 
 def special_token_ids(backend: Backend, special_tokens: Mapping[str, str]) -> dict[str, int]:

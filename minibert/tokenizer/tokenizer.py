@@ -28,7 +28,9 @@ from minibert.tokenizer.files import (
     ROBERTA_SPECIAL_TOKENS,
     bare_space_id,
     for_separate_words,
+    has_two_separators,
     load_backend,
+    set_post_processor,
     special_token_ids,
 )
 from minibert.tokenizer.training import train_byte_level, train_unigram, train_wordpiece
@@ -93,7 +95,7 @@ class Tokenizer:
         self.pad_token_id = ids["pad"]
         self.unk_token_id = ids["unk"]
         self.mask_token_id = ids["mask"]
-        self._two_separators = special_tokens["sep"] == "</s>"  # RoBERTa: A </s></s> B
+        self._two_separators = has_two_separators(special_tokens)
 
     @property
     def all_special_ids(self) -> tuple[int, ...]:
@@ -150,7 +152,7 @@ class Tokenizer:
         """
         folder = Path(folder)
         make_folder(folder)
-        backend = self._word_backend if for_words else self._backend
+        backend = self._adding_special_tokens(self._word_backend if for_words else self._backend)
         types = ["token_type_ids"] if token_types and not self._two_separators else []
         config: dict[str, Any] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -159,6 +161,18 @@ class Tokenizer:
         }
         write_atomically(folder / "tokenizer.json", lambda path: path.write_text(backend.to_str(pretty=True), "utf-8"))
         write_atomically(folder / "tokenizer_config.json", lambda path: write_json(path, config))
+
+    def _adding_special_tokens(self, backend: Backend) -> Backend:
+        """The same, for other readers, which add no special tokens unless a post-processor does; a shipped
+        ``tokenizer.json`` may have none, or another."""
+        for pair in (None, ""):
+            found = backend.encode("", pair)
+            ids, types = self.with_special_tokens([], None if pair is None else [])
+            if found.ids != ids or (found.type_ids != types and not self._two_separators):
+                changed = Backend.from_str(backend.to_str())
+                set_post_processor(changed, self.special_tokens, special_token_ids(backend, self.special_tokens))
+                return changed
+        return backend
 
     def to_json(self) -> str:
         """Everything that its tokens depend on, but the version of the ``tokenizers`` library."""

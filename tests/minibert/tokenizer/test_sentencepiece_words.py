@@ -1,16 +1,18 @@
 """Words with SentencePiece vocabularies: where labels belong, and what transformers makes of the saved files."""
 
 import gzip
+import re
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tokenizers
-from conftest import SHARED
+import torch
+from conftest import ROOT, SHARED, largest_difference, tiny_config
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
-from minibert import Tokenizer
+from minibert import TokenClassifier, Tokenizer, pack
 
 SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 PIECES = ["▁", "▁the", "▁,", "北", "京", "の", "ไ", "8", "9", "股", "▁A", "한"]
@@ -62,13 +64,17 @@ def test_files_saved_for_words_give_the_same_words_here_and_in_transformers(kind
 
     transformers = pytest.importorskip("transformers", reason="reads the saved files")
     theirs: Any = transformers.AutoTokenizer.from_pretrained(tmp_path / "second")
-    encoded = theirs(words, is_split_into_words=True, add_special_tokens=False)
-    assert encoded["input_ids"] == pieces.ids
-    first: dict[int, int] = {}  # as tasks/ner/README.md says
-    for index, (word, token) in enumerate(zip(encoded.word_ids(), encoded.tokens(), strict=True)):
-        if token != "▁":
-            first.setdefault(word, index)
-    assert list(first.values()) == list(pieces.first)
+    assert theirs(words, is_split_into_words=True, add_special_tokens=False)["input_ids"] == pieces.ids
+
+    model = TokenClassifier(tiny_config("roberta", vocab_size=tokenizer.vocab_size)).eval()
+    model.save_pretrained(tmp_path / "second")
+    page = (ROOT / "tasks" / "ner" / "README.md").read_text("utf-8")
+    (code,) = (part for part in re.findall(r"```\n(.*?)```", page, re.DOTALL) if part.startswith("from transformers"))
+    names: dict[str, Any] = {"words": words}
+    exec(code.replace("runs/my-ner", str(tmp_path / "second")), names)
+    with torch.no_grad():
+        expected = model(pack([tokenizer.with_special_tokens(pieces.ids)[0]]))[[1 + place for place in pieces.first]]
+    assert largest_difference(names["logits"], expected) <= 1e-5
 
 
 @pytest.mark.slow
