@@ -27,7 +27,7 @@ def make_teacher(folder: Path, model_class: Any, labels: dict[int, str] | None, 
     model = model_class(config if labels is None else config.with_labels(labels)).eval()
     scramble(model.encoder)
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder, for_words=for_words, token_types=config.type_vocab_size > 1)
+    tokenizer.save_pretrained(folder, for_words=for_words, config=config)
     return model, tokenizer
 
 

@@ -76,8 +76,7 @@ def export(arguments: argparse.Namespace) -> None:
         items = task.read(arguments.data).items if arguments.data else []
         model = trained_model(task, checkpoint)
         save_model_without_weights(model, unfinished)
-        types = model.config.type_vocab_size > 1
-        checkpoint.tokenizer.save_pretrained(unfinished, for_words=task.for_words, token_types=types)
+        checkpoint.tokenizer.save_pretrained(unfinished, for_words=task.for_words, config=model.config)
         if task.name in TASKS:  # filling masks is a command, not a task
             write_task_file(unfinished, task)
         for graph in (PaddedGraph(model), PackedGraph(model)):

@@ -185,7 +185,7 @@ def export(runs: Sequence[Path], folder: Path, teacher: str | None) -> None:
     if teacher is not None:
         training = f"{_training_before(runs[-1].parent / f'start-{model.config.model_type}')}\n\n{training}"
     model.half().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    tokenizer.save_pretrained(folder, config=model.config)
     card = _card(folder.name, model, training)
     write_atomically(folder / "README.md", lambda path: path.write_text(card, encoding="utf-8"))
 

@@ -222,7 +222,9 @@ def save(checkpoint: Checkpoint, trimmed: Tokenizer, old_ids: Sequence[int], fol
         new_ids = {old: new for new, old in enumerate(old_ids)}
         special = {name: new_ids.get(old) for name, old in _special_ids(settings).items()}
         write_json(staging / "config.json", {**settings, **special, "vocab_size": len(old_ids)})
-        _save_tokenizer(trimmed, checkpoint.folder, staging, token_types=checkpoint.config.type_vocab_size > 1)
+        path = checkpoint.folder / "tokenizer_config.json"
+        shipped = read_json_object(path) if path.is_file() else {}
+        trimmed.save_pretrained(staging, config=checkpoint.config, shipped=shipped)
         companions.copy(checkpoint.folder, staging)
 
 
@@ -259,15 +261,6 @@ def _names_by_token(config: EncoderConfig) -> tuple[set[str], dict[str, str]]:
     tables = [name_table(config, head) for head in ("Model", *config.family.heads)]
     cut = {name for table in tables for name, slot in table.slots.items() if slot.name.endswith((_WORDS, _BIAS))}
     return cut, {name: target for table in tables for name, target in table.tied.items()}
-
-
-def _save_tokenizer(tokenizer: Tokenizer, source: Path, folder: Path, *, token_types: bool) -> None:
-    """Writes a tokenizer, with the settings that its source has besides."""
-    tokenizer.save_pretrained(folder, token_types=token_types)
-    path = folder / "tokenizer_config.json"
-    shipped = read_json_object(source / path.name) if (source / path.name).is_file() else {}
-    shipped.pop("added_tokens_decoder", None)  # by old ids; tokenizer.json has the same by new ones
-    write_json(path, {**shipped, **read_json_object(path)})
 
 
 if __name__ == "__main__":

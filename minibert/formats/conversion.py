@@ -256,8 +256,7 @@ def _write_huggingface_tokenizer(source: ConversionSource, folder: Path) -> bool
     if not (folder / "tokenizer.json").is_file():
         path = folder / "tokenizer_config.json"
         shipped = read_json_object(path) if path.is_file() else {}
-        tokenizer.save_pretrained(folder, token_types=source.config.type_vocab_size > 1)
-        write_json(path, {**shipped, **read_json_object(path)})
+        tokenizer.save_pretrained(folder, config=source.config, shipped=shipped)
     return True
 
 

@@ -36,6 +36,7 @@ from minibert.tokenizer.files import (
 from minibert.tokenizer.training import train_byte_level, train_unigram, train_wordpiece
 from minibert.tokenizer.trimming import pieces_before_unknown, trimmed
 
+_LENGTH = "model_max_length"  # in tokenizer_config.json
 # Embeddings may be padded to a multiple of 8, 64 or 128 rows, for speed on GPUs.
 _MAX_PADDING_ROWS = 128
 # What a tokenizer is tried on when it is read, so that one that fails is refused there.
@@ -137,15 +138,22 @@ class Tokenizer:
             raise InputError(f"{folder}: the tokenizer files cannot be read ({error}).") from None
 
     def save_pretrained(
-        self, folder: str | os.PathLike[str], *, for_words: bool = False, token_types: bool = True
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        for_words: bool = False,
+        config: EncoderConfig | None = None,
+        shipped: Mapping[str, Any] | None = None,
     ) -> None:
         """Writes ``tokenizer.json`` and ``tokenizer_config.json`` for this class and Hugging Face's.
 
         Args:
             folder: created if necessary.
             for_words: save the form that :meth:`encode_words` uses, for a model trained on words.
-            token_types: whether the model has several token types. If not (DistilBERT), Hugging Face's tokenizer is set
-                to return no ``token_type_ids``; for RoBERTa it never does.
+            config: of the model. Hugging Face's tokenizer then cuts texts at its length where truncation is asked for,
+                and returns no ``token_type_ids`` if it has but one type (DistilBERT); for RoBERTa it never does.
+            shipped: the ``tokenizer_config.json`` that came with the model; what it says besides is kept, as is its
+                length if that is shorter.
 
         Raises:
             InputError: the folder cannot be written.
@@ -153,14 +161,21 @@ class Tokenizer:
         folder = Path(folder)
         make_folder(folder)
         backend = self._adding_special_tokens(self._word_backend if for_words else self._backend)
-        types = ["token_type_ids"] if token_types and not self._two_separators else []
-        config: dict[str, Any] = {
+        has_types = config is None or config.type_vocab_size > 1
+        types = ["token_type_ids"] if has_types and not self._two_separators else []
+        lengths = [] if config is None else [config.max_length]
+        if shipped and type(length := shipped.get(_LENGTH)) is int:
+            lengths.append(length)
+        settings: dict[str, Any] = {
+            **(shipped or {}),
+            **({_LENGTH: min(lengths)} if lengths else {}),
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_input_names": ["input_ids", *types, "attention_mask"],
             **{f"{role}_token": token for role, token in self.special_tokens.items()},
         }
         write_atomically(folder / "tokenizer.json", lambda path: path.write_text(backend.to_str(pretty=True), "utf-8"))
-        write_atomically(folder / "tokenizer_config.json", lambda path: write_json(path, config))
+        settings.pop("added_tokens_decoder", None)  # tokenizer.json has them, perhaps by other ids
+        write_atomically(folder / "tokenizer_config.json", lambda path: write_json(path, settings))
 
     def _adding_special_tokens(self, backend: Backend) -> Backend:
         """The same, for other readers, which add no special tokens unless a post-processor does; a shipped

@@ -283,7 +283,7 @@ def _score(untrained: _Untrained, test: Split[LabelledText], folder: Path, comma
     say(f"\ntest: {test.source}, {details.title}\n\n{details.table}")
     folder.mkdir(exist_ok=True)
     save_model(folder, task, model)
-    start.tokenizer.save_pretrained(folder, token_types=start.model.config.type_vocab_size > 1)
+    start.tokenizer.save_pretrained(folder, config=start.model.config)
     write_settings(folder / SETTINGS_FILE, task.settings, task.name)
     notes = {"data": {"test": dict(untrained.encoded.notes)}, "final": {"test": {**metrics, "report": details.rows}}}
     run_folder.write_metrics(folder, {"task": task.name, "command": command, "origin": start.origin, **notes})

@@ -67,8 +67,7 @@ def save_inputs(run: Run) -> None:
     """Writes the settings, which mark the folder as a run's, and the tokenizer: what training does not change."""
     write_settings(run.folder / SETTINGS_FILE, run.task.settings, run.task.name)
     start = run.prepared.start
-    types = start.model.config.type_vocab_size > 1
-    start.tokenizer.save_pretrained(run.folder, for_words=run.task.for_words, token_types=types)
+    start.tokenizer.save_pretrained(run.folder, for_words=run.task.for_words, config=start.model.config)
 
 
 class _Log:

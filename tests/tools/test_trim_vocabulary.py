@@ -46,7 +46,7 @@ def make_model(folder: Path, family: str, model_class: type[Pretrained] = Pretra
     model = model_class(config)
     scramble(model)
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder, token_types=config.type_vocab_size > 1)
+    tokenizer.save_pretrained(folder, config=config)
     return folder
 
 

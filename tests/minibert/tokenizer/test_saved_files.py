@@ -1,4 +1,5 @@
-"""The saved files, for other readers: they add the special tokens that the model is given here."""
+"""The saved files, for other readers: they add the special tokens that the model is given here, have its
+token types, and cut texts at its length."""
 
 import json
 from pathlib import Path
@@ -6,9 +7,11 @@ from typing import Any
 
 import pytest
 import tokenizers
+from conftest import tiny_config
 from tokenizers import models, pre_tokenizers
 
-from minibert import Tokenizer
+from minibert import Encoder, Tokenizer
+from minibert.families import FAMILIES
 from minibert.tokenizer.files import ROBERTA_SPECIAL_TOKENS
 
 TEXTS = ("a cat", "sat down")
@@ -62,3 +65,19 @@ def test_transformers_adds_the_same_special_tokens(
     pair, (ids, types) = theirs(*TEXTS), tokenizer.with_special_tokens(one, two)
     assert pair["input_ids"] == ids
     assert pair.get("token_type_ids", types) == types
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_transformers_gives_token_types_where_there_are_some_and_cuts_texts(family: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="its tokenizer and model read the folder")
+    tokenizer = Tokenizer.train([text.split() for text in TEXTS] * 3, model_type=family, vocab_size=300)
+    config = tiny_config(family, vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_token_id)
+    Encoder(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path, config=config)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)(*TEXTS, return_tensors="pt")
+    assert ("token_type_ids" in theirs) == (config.type_vocab_size > 1)
+    model = transformers.AutoModel.from_pretrained(tmp_path)
+    model(**theirs)  # takes each of them
+    cut = transformers.AutoTokenizer.from_pretrained(tmp_path)("a cat " * 99, truncation=True, return_tensors="pt")
+    assert cut["input_ids"].shape == (1, config.max_length)
+    model(**cut)

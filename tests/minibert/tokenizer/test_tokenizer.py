@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 import minibert
 from minibert import Encoder, Tokenizer
 from minibert.errors import InputError
-from minibert.families import FAMILIES
 from minibert.tokenizer.tokenizer import split_words
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -307,18 +306,6 @@ def test_byte_level_files_saved_for_words_cut_words_alike_elsewhere(
 
 
 # -- beside a model ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_transformers_gives_token_types_to_the_families_that_have_them(family: str, tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers", reason="its tokenizer and model read the folder")
-    tokenizer = Tokenizer.train(CORPUS, model_type=family, vocab_size=300)
-    config = tiny_config(family, vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_token_id)
-    Encoder(config).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path, token_types=config.type_vocab_size > 1)
-    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)("the cat", "sat", return_tensors="pt")
-    assert ("token_type_ids" in theirs) == (config.type_vocab_size > 1)
-    transformers.AutoModel.from_pretrained(tmp_path)(**theirs)  # takes each of them
 
 
 @pytest.mark.parametrize("family", ["xlm-roberta", "camembert"])

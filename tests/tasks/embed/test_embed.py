@@ -38,7 +38,7 @@ def make_encoder(folder: Path, family: str = "bert", **changes: Any) -> Path:
     model = Encoder(config, add_pooling_layer=False)
     scramble(model)
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder, token_types=bool(config.type_vocab_size))
+    tokenizer.save_pretrained(folder, config=config)
     return folder
 
 

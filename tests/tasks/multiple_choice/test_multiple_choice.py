@@ -37,7 +37,7 @@ def model_of(family: str, folder: Path) -> tuple[MultipleChoiceClassifier, Token
     model = MultipleChoiceClassifier(tiny_config(family, **sizes, max_position_embeddings=70)).eval()
     scramble(model)
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder, token_types=model.config.type_vocab_size > 1)
+    tokenizer.save_pretrained(folder, config=model.config)
     return model, tokenizer
 
 
