@@ -222,9 +222,7 @@ def save(checkpoint: Checkpoint, trimmed: Tokenizer, old_ids: Sequence[int], fol
         new_ids = {old: new for new, old in enumerate(old_ids)}
         special = {name: new_ids.get(old) for name, old in _special_ids(settings).items()}
         write_json(staging / "config.json", {**settings, **special, "vocab_size": len(old_ids)})
-        path = checkpoint.folder / "tokenizer_config.json"
-        shipped = read_json_object(path) if path.is_file() else {}
-        trimmed.save_pretrained(staging, config=checkpoint.config, shipped=shipped)
+        trimmed.save_pretrained(staging, config=checkpoint.config, shipped=checkpoint.folder)
         companions.copy(checkpoint.folder, staging)
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from minibert.errors import InputError
-from minibert.files import new_folder, read_json_object, write_json
+from minibert.files import new_folder, write_json
 from minibert.formats import companions, huggingface
 from minibert.formats.fairseq import checkpoint as fairseq
 from minibert.formats.fairseq import names as fairseq_names
@@ -254,9 +254,7 @@ def _write_huggingface_tokenizer(source: ConversionSource, folder: Path) -> bool
     tokenizer = Tokenizer.from_pretrained(folder)
     tokenizer.check_fits(source.config, source.folder)
     if not (folder / "tokenizer.json").is_file():
-        path = folder / "tokenizer_config.json"
-        shipped = read_json_object(path) if path.is_file() else {}
-        tokenizer.save_pretrained(folder, config=source.config, shipped=shipped)
+        tokenizer.save_pretrained(folder, config=source.config, shipped=folder)
     return True
 
 

@@ -143,7 +143,7 @@ class Tokenizer:
         *,
         for_words: bool = False,
         config: EncoderConfig | None = None,
-        shipped: Mapping[str, Any] | None = None,
+        shipped: Path | None = None,
     ) -> None:
         """Writes ``tokenizer.json`` and ``tokenizer_config.json`` for this class and Hugging Face's.
 
@@ -152,29 +152,30 @@ class Tokenizer:
             for_words: save the form that :meth:`encode_words` uses, for a model trained on words.
             config: of the model. Hugging Face's tokenizer then cuts texts at its length where truncation is asked for,
                 and returns no ``token_type_ids`` if it has but one type (DistilBERT); for RoBERTa it never does.
-            shipped: the ``tokenizer_config.json`` that came with the model; what it says besides is kept, as is its
-                length if that is shorter.
+            shipped: the folder that it was read from; what its ``tokenizer_config.json`` says besides is kept, and the
+                length there if that is shorter.
 
         Raises:
-            InputError: the folder cannot be written.
+            InputError: the folder cannot be written, or the shipped file not be read.
         """
         folder = Path(folder)
         make_folder(folder)
         backend = self._adding_special_tokens(self._word_backend if for_words else self._backend)
         has_types = config is None or config.type_vocab_size > 1
         types = ["token_type_ids"] if has_types and not self._two_separators else []
-        lengths = [] if config is None else [config.max_length]
-        if shipped and type(length := shipped.get(_LENGTH)) is int:
-            lengths.append(length)
+        path = None if shipped is None else shipped / "tokenizer_config.json"
+        kept = {} if path is None or not path.is_file() else read_json_object(path)
+        kept.pop("added_tokens_decoder", None)  # tokenizer.json has them, perhaps by other ids
+        limits = (None if config is None else config.max_length, kept.get(_LENGTH))
+        lengths = [length for length in limits if type(length) is int]
         settings: dict[str, Any] = {
-            **(shipped or {}),
+            **kept,
             **({_LENGTH: min(lengths)} if lengths else {}),
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_input_names": ["input_ids", *types, "attention_mask"],
             **{f"{role}_token": token for role, token in self.special_tokens.items()},
         }
         write_atomically(folder / "tokenizer.json", lambda path: path.write_text(backend.to_str(pretty=True), "utf-8"))
-        settings.pop("added_tokens_decoder", None)  # tokenizer.json has them, perhaps by other ids
         write_atomically(folder / "tokenizer_config.json", lambda path: write_json(path, settings))
 
     def _adding_special_tokens(self, backend: Backend) -> Backend:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from minibert.errors import InputError
-from tasks.run import processors
-from tasks.run.processors import use_threads
+from tasks.run.processors import THREADS_GIVEN, use_threads
 from tasks.run.streams import say
 from tasks.serve.arguments import parser
 from tasks.serve.limits import Limits
@@ -68,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _threads_of_worker(options: argparse.Namespace) -> int | None:
     """The threads of each process: as given, or else a part of what the machine or its container has; None where one
     process has all of them, or the environment says how many."""
-    if options.threads is not None or options.workers == 1 or processors.THREADS_GIVEN:
+    if options.threads is not None or options.workers == 1 or THREADS_GIVEN:
         return options.threads
     return max(1, torch.get_num_threads() // options.workers)
 

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -225,7 +224,7 @@ def test_a_signal_after_training_without_a_checkpoint_says_that_the_model_is_the
     train: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     def full(*_: Any, **__: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoints, "_write", full)
     monkeypatch.setattr(training, "_load_best", lambda *_: signal.raise_signal(signal.SIGTERM))
@@ -271,7 +270,7 @@ def test_a_full_disk_after_training_says_how_to_go_on(
 
     def full(target: Path, temporary: Path) -> None:
         if target.name == name:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(errno.ENOSPC, "No space left on device")
         replace_whole(target, temporary)
 
     options = ["--train", train, *SMALL, "--epochs", "1", "--out", str(tmp_path / "out")]
